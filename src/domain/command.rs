@@ -1,0 +1,341 @@
+//! What is asked for: one parsed item of a request. Two commands are equal if they mean the
+//! same, whatever bytes they came in.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{AccountName, Kind, TargetId},
+    money::{Amount, Currency},
+};
+
+/// One item of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Cancel a subscription.
+    Subscription(SubscriptionCommand),
+    /// Cancel enrollments of a sequence.
+    Enrollments(EnrollmentsCommand),
+}
+
+/// Cancel one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionCommand {
+    /// Where.
+    pub account: AccountName,
+    /// Which.
+    pub subscription_id: TargetId,
+    /// When it is to end.
+    pub when: When,
+    /// Why, from the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiated_by: Option<Initiator>,
+    /// Whether the rest of the period is credited; unset means no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prorate: Option<bool>,
+    /// Items for the closing invoice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_items: Vec<LineItem>,
+    /// What exists at one provider only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<ProviderOptions>,
+}
+
+/// When a subscription ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At once.
+    Now,
+    /// At the end of what is paid.
+    PeriodEnd,
+    /// At this time.
+    At(Timestamp),
+    /// As the provider decides.
+    ProviderDefault,
+}
+
+/// Why a subscription is cancelled: the closed list of Rebilly's page, which is the widest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it; the proto describes each")]
+pub enum Reason {
+    DidNotUse,
+    DidNotWant,
+    MissingFeatures,
+    BugsOrProblems,
+    DoNotRemember,
+    RiskWarning,
+    ContractExpired,
+    TooExpensive,
+    Other,
+    BillingFailure,
+}
+
+impl Reason {
+    /// The word for it, which is Rebilly's too.
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::DidNotUse => "did-not-use",
+            Self::DidNotWant => "did-not-want",
+            Self::MissingFeatures => "missing-features",
+            Self::BugsOrProblems => "bugs-or-problems",
+            Self::DoNotRemember => "do-not-remember",
+            Self::RiskWarning => "risk-warning",
+            Self::ContractExpired => "contract-expired",
+            Self::TooExpensive => "too-expensive",
+            Self::Other => "other",
+            Self::BillingFailure => "billing-failure",
+        }
+    }
+}
+
+/// Who asked for a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initiator {
+    /// The merchant.
+    Merchant,
+    /// The customer.
+    Customer,
+    /// The billing provider.
+    Provider,
+}
+
+/// One item of the closing invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineItem {
+    /// Who pays.
+    pub direction: Direction,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Price of a unit in major units.
+    pub unit_price: Amount,
+    /// The price's currency.
+    pub currency: Currency,
+    /// How many, 1 to [`crate::limits::QUANTITY_MAX`].
+    pub quantity: i32,
+    /// When what it covers begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_start: Option<Timestamp>,
+    /// When what it covers ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_end: Option<Timestamp>,
+}
+
+/// Who pays for a line item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The customer pays.
+    Debit,
+    /// The customer is credited.
+    Credit,
+}
+
+/// What exists at one provider only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderOptions {
+    /// Solidgate.
+    Solidgate {
+        /// The channel, for keys that have several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel_id: Option<TargetId>,
+    },
+}
+
+/// Cancel enrollments of one sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollmentsCommand {
+    /// Where.
+    pub account: AccountName,
+    /// Of which sequence.
+    pub sequence_id: TargetId,
+    /// Whose.
+    pub target: EnrollmentsTarget,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// More matches than this and nothing is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches_max: Option<u32>,
+}
+
+/// Whose enrollments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnrollmentsTarget {
+    /// One subscriber's.
+    Subscriber(TargetId),
+    /// These subscribers', sorted and without repeats.
+    Subscribers(Vec<TargetId>),
+    /// Those whose entry event has one of the values.
+    Field {
+        /// Dot path into the event's properties; `None` for the sequence's own field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<TargetId>,
+        /// The values, sorted and without repeats.
+        values: Vec<TargetId>,
+    },
+    /// Everyone's.
+    All,
+}
+
+impl SubscriptionCommand {
+    /// Whether the rest of the period is credited.
+    fn prorates(&self) -> bool {
+        self.prorate.unwrap_or(false)
+    }
+
+    /// Solidgate's channel, if one is named.
+    fn channel_id(&self) -> Option<&TargetId> {
+        match self.options.as_ref()? {
+            ProviderOptions::Solidgate { channel_id } => channel_id.as_ref(),
+        }
+    }
+}
+
+impl EnrollmentsTarget {
+    /// Whether it can match many, so that it is a dry run unless the caller says otherwise.
+    #[must_use]
+    pub fn matches_many(&self) -> bool {
+        !matches!(self, Self::Subscriber(_))
+    }
+}
+
+impl Command {
+    /// Where it is to be done.
+    #[must_use]
+    pub fn account(&self) -> &AccountName {
+        match self {
+            Self::Subscription(command) => &command.account,
+            Self::Enrollments(command) => &command.account,
+        }
+    }
+
+    /// Which RPC it came by.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Subscription(_) => Kind::Subscription,
+            Self::Enrollments(_) => Kind::Enrollments,
+        }
+    }
+
+    /// The subscription or sequence, on which the provider's state hangs.
+    #[must_use]
+    pub fn resource(&self) -> &TargetId {
+        match self {
+            Self::Subscription(command) => &command.subscription_id,
+            Self::Enrollments(command) => &command.sequence_id,
+        }
+    }
+
+    /// What no two commands may work on at a time: a subscription, whose state the second would
+    /// find half changed. Cancelling enrollments converges, so they need no such thing.
+    #[must_use]
+    pub fn exclusive_target(&self) -> Option<&TargetId> {
+        match self {
+            Self::Subscription(command) => Some(&command.subscription_id),
+            Self::Enrollments(_) => None,
+        }
+    }
+
+    /// Every id that support staff may look for: the resource, and the subscribers.
+    pub fn target_ids(&self) -> impl Iterator<Item = &TargetId> {
+        let subscribers: &[TargetId] = match self {
+            Self::Subscription(_) => &[],
+            Self::Enrollments(command) => match &command.target {
+                EnrollmentsTarget::Subscriber(id) => std::slice::from_ref(id),
+                EnrollmentsTarget::Subscribers(ids) => ids,
+                EnrollmentsTarget::Field { .. } | EnrollmentsTarget::All => &[],
+            },
+        };
+        std::iter::once(self.resource()).chain(subscribers)
+    }
+
+    /// The published names of the fields in which two commands differ; empty if they mean the
+    /// same.
+    #[must_use]
+    pub fn differing_fields(&self, other: &Self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        let mut compare = |same: bool, field: &'static str| {
+            if !same {
+                fields.push(field);
+            }
+        };
+        match (self, other) {
+            (Self::Subscription(a), Self::Subscription(b)) => {
+                compare(a.account == b.account, "account");
+                compare(a.subscription_id == b.subscription_id, "subscription_id");
+                compare(a.when == b.when, "when");
+                compare(a.reason == b.reason, "reason");
+                compare(a.comment == b.comment, "comment");
+                compare(a.initiated_by == b.initiated_by, "initiated_by");
+                // Unset means no, and options that say nothing are the same as none.
+                compare(a.prorates() == b.prorates(), "prorate");
+                compare(a.line_items == b.line_items, "line_items");
+                compare(a.channel_id() == b.channel_id(), "provider_options");
+            }
+            (Self::Enrollments(a), Self::Enrollments(b)) => {
+                compare(a.account == b.account, "account");
+                compare(a.sequence_id == b.sequence_id, "sequence_id");
+                compare(a.target == b.target, "target");
+                compare(a.reason == b.reason, "reason");
+                compare(a.matches_max == b.matches_max, "max_matches");
+            }
+            // Keys are scoped by RPC, so two kinds never meet; if they do, nothing is the same.
+            (Self::Subscription(_), Self::Enrollments(_))
+            | (Self::Enrollments(_), Self::Subscription(_)) => fields.push("kind"),
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_means_the_same_is_no_difference() {
+        let plain = SubscriptionCommand {
+            account: AccountName::try_from("solidgate").unwrap(),
+            subscription_id: TargetId::try_from("s").unwrap(),
+            when: When::Now,
+            reason: None,
+            comment: None,
+            initiated_by: None,
+            prorate: None,
+            line_items: Vec::new(),
+            options: None,
+        };
+        let spelled_out = SubscriptionCommand {
+            prorate: Some(false),
+            options: Some(ProviderOptions::Solidgate { channel_id: None }),
+            ..plain.clone()
+        };
+        let other = SubscriptionCommand {
+            prorate: Some(true),
+            options: Some(ProviderOptions::Solidgate {
+                channel_id: Some(TargetId::try_from("web").unwrap()),
+            }),
+            ..plain.clone()
+        };
+        let [plain, spelled_out, other] = [plain, spelled_out, other].map(Command::Subscription);
+        assert!(plain.differing_fields(&spelled_out).is_empty());
+        assert_eq!(
+            plain.differing_fields(&other),
+            ["prorate", "provider_options"]
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! HTTP as data: what a provider wants sent, and what came of it. No client, no credentials.
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Names a kind of request in metrics, logs and histories, such as "cancel" or "look".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Operation(pub &'static str);
+
+/// What may happen if a request is sent a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safety {
+    /// It changes nothing: send it as often as needed.
+    Look,
+    /// It changes something, and the provider makes a resend harmless.
+    Repeatable,
+    /// It changes something, and after doubt a look has to come first.
+    Once,
+}
+
+/// An HTTP method that a provider's API uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the methods of HTTP")]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// A request below an account's base URL, without its credentials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What it is, for labels and for reading the history.
+    pub operation: Operation,
+    /// Whether it may be sent twice.
+    pub safety: Safety,
+    /// The method.
+    pub method: Method,
+    /// The path below the base URL, encoded.
+    pub path: Path,
+    /// Query parameters, not yet encoded.
+    pub query: Vec<(&'static str, String)>,
+    /// Headers, none of them secret.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body and its media type; `None` is an explicit empty body.
+    pub body: Option<Body>,
+}
+
+/// A request's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its text.
+    pub text: String,
+}
+
+/// Everything but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A URL path made of segments, each encoded as it enters: an id can never leave its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    /// A path of fixed segments, such as `v2/subscriptions/cancel`. Must not hold any value of a
+    /// request.
+    #[must_use]
+    pub fn fixed(segments: &str) -> Self {
+        Self(format!("/{}", segments.trim_matches('/')))
+    }
+
+    /// Appends fixed segments.
+    #[must_use]
+    pub fn then(mut self, segments: &'static str) -> Self {
+        self.0.push('/');
+        self.0.push_str(segments);
+        self
+    }
+
+    /// Appends one segment that holds any value.
+    #[must_use]
+    pub fn segment(mut self, value: &str) -> Self {
+        self.0.push('/');
+        self.0.extend(utf8_percent_encode(value, SEGMENT));
+        self
+    }
+
+    /// The encoded path, beginning with a slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A provider's reply, read whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers by lower-case name.
+    pub headers: Vec<(String, String)>,
+    /// The body as text; bytes that are no UTF-8 are replaced.
+    pub text: String,
+    /// The body as JSON, if it is.
+    pub json: Option<serde_json::Value>,
+}
+
+impl Response {
+    /// A reply with this body, parsed once.
+    #[must_use]
+    pub fn new(status: u16, headers: Vec<(String, String)>, text: String) -> Self {
+        let json = serde_json::from_str(&text).ok();
+        Self {
+            status,
+            headers,
+            text,
+            json,
+        }
+    }
+
+    /// The first header of this lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// One finished HTTP request of an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exchange {
+    /// What was sent; `None` where a restart lost that.
+    pub operation: Option<Operation>,
+    /// What came of it.
+    pub reply: Reply,
+}
+
+impl Exchange {
+    /// What is known of an item that was open when the service started: perhaps something was
+    /// sent.
+    #[must_use]
+    pub fn recovered() -> Self {
+        let message = "the service restarted while the cancellation was open".to_owned();
+        Self {
+            operation: None,
+            reply: Reply::InDoubt(Fault {
+                kind: FaultKind::Restart,
+                message,
+            }),
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The provider answered.
+    Answered(Arc<Response>),
+    /// It certainly did not reach the provider, and time was up.
+    NotSent(Fault),
+    /// It may have reached the provider.
+    InDoubt(Fault),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The kind of trouble.
+    pub kind: FaultKind,
+    /// In words, without secrets.
+    pub message: String,
+}
+
+impl Fault {
+    /// The window was over before a request could be sent.
+    #[must_use]
+    pub fn window_ended(throttled: bool) -> Self {
+        let (kind, why) = if throttled {
+            (FaultKind::Throttled, " while the provider was throttling")
+        } else {
+            (FaultKind::WindowEnded, "")
+        };
+        Self {
+            kind,
+            message: format!("the retry window ended before it could be sent{why}"),
+        }
+    }
+}
+
+/// The kinds of trouble that leave a request without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// No connection.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// The connection broke, or the answer was cut off.
+    Broken,
+    /// The answer is longer than [`crate::limits::REPLY_BYTES_MAX`].
+    TooLong,
+    /// The service restarted.
+    Restart,
+    /// The retry window ended before it could be sent.
+    WindowEnded,
+    /// The same, while the provider was throttling the account.
+    Throttled,
+}
+
+/// A provider's wish that callers come back later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Throttle {
+    /// After so many seconds.
+    After(u64),
+    /// At this time.
+    Until(Timestamp),
+    /// Later.
+    Unsaid,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_never_leaves_its_segment() {
+        for (id, encoded) in [
+            ("../x", "/subscriptions/..%2Fx/cancel"),
+            ("a?b", "/subscriptions/a%3Fb/cancel"),
+            ("a#b", "/subscriptions/a%23b/cancel"),
+            ("a%2Fb", "/subscriptions/a%252Fb/cancel"),
+            ("a\\b c", "/subscriptions/a%5Cb%20c/cancel"),
+            ("ü", "/subscriptions/%C3%BC/cancel"),
+        ] {
+            let path = Path::fixed("subscriptions").segment(id).then("cancel");
+            assert_eq!(path.as_str(), encoded);
+        }
+    }
+}

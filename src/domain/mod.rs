@@ -1,0 +1,13 @@
+//! The words of the business as types that cannot be wrong: parsed once at the edge, pure, and
+//! the same for every provider. Nothing here knows gRPC, HTTP clients, disks, clocks or tasks.
+//!
+//! The types that end up in the journal derive serde. Their field names are part of the stored
+//! format: a field may be added with a default, never renamed (see `journal::record`).
+
+pub mod account;
+pub mod answer;
+pub mod command;
+pub mod exchange;
+pub mod ids;
+pub mod money;
+pub mod outcome;

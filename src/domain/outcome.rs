@@ -1,0 +1,344 @@
+//! How a cancellation ends, in words that are the same for every provider.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+
+/// How a cancellation ended. The proto describes each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the proto describes each")]
+pub enum Outcome {
+    Canceled,
+    Scheduled,
+    AlreadyCanceled,
+    AlreadyScheduled,
+    Previewed,
+    NotFound,
+    Rejected,
+    Unavailable,
+    InDoubt,
+    Stopped,
+}
+
+impl Outcome {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 10] = [
+        Self::Canceled,
+        Self::Scheduled,
+        Self::AlreadyCanceled,
+        Self::AlreadyScheduled,
+        Self::Previewed,
+        Self::NotFound,
+        Self::Rejected,
+        Self::Unavailable,
+        Self::InDoubt,
+        Self::Stopped,
+    ];
+
+    /// Whether the same key replays it for good. The others are taken up again.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Canceled
+            | Self::Scheduled
+            | Self::AlreadyCanceled
+            | Self::AlreadyScheduled
+            | Self::Previewed
+            | Self::NotFound
+            | Self::Rejected => true,
+            Self::Unavailable | Self::InDoubt | Self::Stopped => false,
+        }
+    }
+
+    /// Whether what was asked for is so.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Canceled
+            | Self::Scheduled
+            | Self::AlreadyCanceled
+            | Self::AlreadyScheduled
+            | Self::Previewed => true,
+            Self::NotFound | Self::Rejected | Self::Unavailable | Self::InDoubt | Self::Stopped => {
+                false
+            }
+        }
+    }
+}
+
+/// What a provider concludes from a history: all of a result but when it was recorded and how
+/// many requests it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What is known of the target.
+    pub detail: Detail,
+    /// Why there is no success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Fields of the command that the provider has no place for, by their published names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_fields: Vec<Cow<'static, str>>,
+    /// The outcome was learned by a look after an answer had been lost.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub confirmed_by_lookup: bool,
+    /// In words, what would happen: for dry runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+    /// The provider's answer that decided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+}
+
+impl Conclusion {
+    /// A success without further ado.
+    #[must_use]
+    pub fn success(outcome: Outcome, detail: Detail) -> Self {
+        Self {
+            outcome,
+            detail,
+            failure: None,
+            ignored_fields: Vec::new(),
+            confirmed_by_lookup: false,
+            preview: None,
+            answer: None,
+        }
+    }
+
+    /// No success, for this reason.
+    #[must_use]
+    pub fn failure(outcome: Outcome, detail: Detail, failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::success(outcome, detail)
+        }
+    }
+}
+
+/// A recorded conclusion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// What the provider concluded.
+    pub conclusion: Conclusion,
+    /// HTTP requests that may have reached the provider, over all runs that are known.
+    pub attempts: u32,
+    /// When it was recorded.
+    pub settled_at: Timestamp,
+}
+
+/// What is known of the target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the larger one"
+)]
+pub enum Detail {
+    /// Of a subscription.
+    Subscription(SubscriptionDetail),
+    /// Of a sequence's enrollments.
+    Enrollments(EnrollmentsDetail),
+}
+
+/// What is known of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionDetail {
+    /// When it ended or will end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_at: Option<Timestamp>,
+    /// The subscription as last described.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<SubscriptionState>,
+    /// What it costs or gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charges: Option<Charges>,
+}
+
+/// A subscription as a provider described it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the proto's SubscriptionState describes each")]
+pub struct SubscriptionState {
+    pub status: SubscriptionStatus,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider_status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_end: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canceled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_provider: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<bool>,
+}
+
+/// Where in its life a subscription is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the proto describes each")]
+pub enum SubscriptionStatus {
+    #[default]
+    Unknown,
+    Pending,
+    Trialing,
+    Active,
+    Paused,
+    PastDue,
+    Scheduled,
+    Canceled,
+    Expired,
+}
+
+/// Money that a cancellation moves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charges {
+    /// Sum of the line items: the provider's decimal number and its currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtotal: Option<(String, String)>,
+    /// The invoice for the remaining time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prorated_invoice_id: Option<String>,
+    /// The invoice that the credit went to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_invoice_id: Option<String>,
+}
+
+/// What is known of a sequence's enrollments.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollmentsDetail {
+    /// Matches when the first call was made.
+    pub matched: u64,
+    /// Ended so far.
+    pub canceled: u64,
+    /// Still matching.
+    pub remaining: u64,
+    /// As listed, at most [`crate::limits::ENROLLMENTS_LISTED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrollments: Vec<Enrollment>,
+    /// More matched than is listed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
+    /// Subscribers asked for that the provider does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown_subscriber_ids: Vec<String>,
+}
+
+/// One subscriber's place in a sequence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the proto's Enrollment describes each")]
+pub struct Enrollment {
+    pub enrollment_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subscriber_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subscriber_email: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub enrollment_key: String,
+}
+
+/// Why there is no success, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable word for programs.
+    pub reason: FailureReason,
+    /// The same for people, with what to do about it.
+    pub message: String,
+    /// Whether a request may have reached the provider.
+    pub reached: Reached,
+    /// The earliest time to send the key again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// What the provider said, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderError>,
+}
+
+/// What a provider said when it did not do what was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderError {
+    /// Its HTTP status.
+    pub http_status: u16,
+    /// Its own error code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Its message, cut at [`crate::limits::MESSAGE_CHARS_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The fields it complained about, with its words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
+}
+
+/// Whether a request with an effect may have reached the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// Certainly not.
+    No,
+    /// It answered.
+    Yes,
+    /// An answer was lost.
+    Unknown,
+}
+
+/// The stable reasons of failures. README.md has what to do about each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FailureReason {
+    /// The provider does not know the target.
+    TargetNotFound,
+    /// The target is in a state that cannot be cancelled.
+    TargetStateIncompatible,
+    /// It already ends at another time than asked for, and the provider does not change that.
+    TimingConflict,
+    /// The provider refused what was sent, for a reason of its own.
+    ProviderRefused,
+    /// More enrollments matched than `max_matches` allows.
+    TooManyMatches,
+    /// The provider did not take a request in time because it was throttling.
+    ProviderThrottled,
+    /// The provider could not be reached.
+    ProviderUnreachable,
+    /// The provider answered with an error of its own (5xx).
+    ProviderError,
+    /// The provider refused the account's credentials.
+    CredentialsRefused,
+    /// The account's credentials do not permit it.
+    PermissionDenied,
+    /// The provider answered in a way that is not documented.
+    AnswerUnreadable,
+    /// An answer was lost and no look could tell what happened.
+    AnswerLost,
+    /// A look before sending failed, so nothing was sent.
+    LookFailed,
+    /// The provider says that it goes on but nothing changes.
+    NoProgress,
+    /// A drain took more calls than one run makes.
+    DrainUnfinished,
+    /// The account is no longer configured, or is of another provider now.
+    AccountChanged,
+    /// The batch was stopped first.
+    Stopped,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}

@@ -1,0 +1,7 @@
+//! Cancelot ends subscriptions and marketing-sequence enrollments at other companies' APIs:
+//! durably, once per idempotency key, and with every doubt settled.
+//!
+//! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
+
+pub mod domain;
+pub mod limits;

@@ -1,0 +1,82 @@
+//! Every fixed bound of the service in one place, with their relations checked at compile time.
+//! What an operator may want to change is a setting and lives in config; these bounds protect
+//! the formats and the memory of the process.
+
+/// Items in one request, as published in the proto.
+pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Characters of a key that a caller chooses.
+pub const KEY_CHARS_MAX: usize = 255;
+/// Characters of a derived key: a caller's key, a slash and an index below [`BATCH_ITEMS_MAX`].
+pub const DERIVED_KEY_CHARS_MAX: usize = KEY_CHARS_MAX + 5;
+/// Characters of an id that a provider chose.
+pub const TARGET_ID_CHARS_MAX: usize = 255;
+/// Characters of an account's name.
+pub const ACCOUNT_NAME_CHARS_MAX: usize = 63;
+/// Characters of a comment, an enrollment's reason and a line item's description.
+pub const TEXT_CHARS_MAX: usize = 1_000;
+/// Line items of one cancellation.
+pub const LINE_ITEMS_MAX: usize = 50;
+/// Units of a line item.
+pub const QUANTITY_MAX: i32 = 1_000_000;
+/// Subscribers or field values of one enrollment target. Sequenzy takes 500 in a call.
+pub const TARGET_VALUES_MAX: usize = 500;
+/// Enrollments that a result lists.
+pub const ENROLLMENTS_LISTED_MAX: usize = 1_000;
+
+/// Longest time to keep trying a provider that is away.
+pub const RETRY_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Shortest such time.
+pub const RETRY_WINDOW_MS_MIN: u64 = 1_000;
+
+/// Exchanges in one run of one item. A drain takes one for each 1,000 enrollments.
+pub const EXCHANGES_MAX: usize = 1_000;
+/// Times that a request with an effect is sent again after a look found nothing done.
+pub const RESENDS_MAX: usize = 8;
+
+/// Bytes of a provider's reply that are read. The largest documented one has some 15 KB.
+pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a provider's answer that are kept in the journal.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Characters of a provider's message that are passed on.
+pub const MESSAGE_CHARS_MAX: usize = 1_000;
+
+/// Longest pause that a provider's throttling signal is given.
+pub const THROTTLE_MS_MAX: u64 = 15 * 60 * 1_000;
+/// Outcomes that wait to be recorded before workers wait too.
+pub const SETTLE_QUEUE_MAX: usize = 1_024;
+/// Results that open streams may hold for their readers, all streams together.
+pub const RESULTS_HELD_MAX: usize = 500_000;
+
+/// Bytes of one value in the store. Above some 8 KiB sled moves values to files that it never
+/// syncs, so a record that is longer goes into several values.
+pub const STORE_VALUE_BYTES_MAX: usize = 6 * 1024;
+/// Bytes of one record before it is compressed: a group of outcomes with the longest answers
+/// and lists is far below.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Items whose commands share a record.
+pub const RECORD_ITEMS: usize = 16;
+/// Writes that are made durable together.
+pub const COMMIT_GROUP_MAX: usize = 512;
+
+/// Bytes of one request message: 10,000 items with full comments fit.
+pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Results in one response message.
+pub const RESPONSE_RESULTS_MAX: usize = 500;
+/// Bytes of one response message, below the 4 MiB that gRPC clients take by default.
+pub const RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Records on a page of ListCancellations.
+pub const PAGE_RECORDS_MAX: usize = 1_000;
+/// Records on a page if the caller does not say.
+pub const PAGE_RECORDS_DEFAULT: usize = 100;
+/// Records that one call of ListCancellations looks at.
+pub const PAGE_RECORDS_EXAMINED_MAX: usize = 50_000;
+
+const _: () = {
+    assert!(DERIVED_KEY_CHARS_MAX > KEY_CHARS_MAX);
+    assert!(ANSWER_BYTES_MAX < REPLY_BYTES_MAX);
+    // One result with its answer has to fit into a message.
+    assert!(4 * ANSWER_BYTES_MAX < RESPONSE_BYTES_MAX);
+    assert!(RESPONSE_BYTES_MAX < 4 * 1024 * 1024);
+    assert!(PAGE_RECORDS_MAX < PAGE_RECORDS_EXAMINED_MAX);
+    assert!(RESENDS_MAX < EXCHANGES_MAX);
+};

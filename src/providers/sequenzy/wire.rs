@@ -1,0 +1,181 @@
+//! What Sequenzy takes and gives: the body of a call, and the tolerant reading of replies and of
+//! every error envelope that was seen.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    domain::{
+        command::{EnrollmentsCommand, EnrollmentsTarget},
+        exchange::{Exchange, Operation, Response},
+        outcome::{Enrollment, EnrollmentsDetail, ProviderError},
+    },
+    limits,
+    providers::{
+        reading::Reading,
+        status::{self, Verdict, verdict},
+    },
+};
+
+use super::{CANCEL, COUNT};
+
+/// What a reply to either call says.
+pub(super) struct Call<'a> {
+    pub(super) operation: Operation,
+    pub(super) body: Reading<'a>,
+    pub(super) response: &'a Response,
+    pub(super) matched: u64,
+    pub(super) canceled: u64,
+    pub(super) remaining: u64,
+    /// What the reply says it was.
+    pub(super) dry: Option<bool>,
+}
+
+impl<'a> Call<'a> {
+    /// Reads a success; `None` for all else, and if the counts are not there.
+    pub(super) fn read(exchange: &'a Exchange) -> Option<Self> {
+        let operation = exchange.operation?;
+        let Verdict::Success(response) = verdict(&exchange.reply) else {
+            return None;
+        };
+        let body = Reading(response.json.as_ref());
+        if body.at("success").flag() == Some(false) {
+            return None;
+        }
+        let matched = body.at("matchedCount").count()?;
+        let canceled = match body.at("cancelledCount").count() {
+            None if operation == COUNT => 0,
+            canceled => canceled?,
+        };
+        let remaining = body.at("remainingCount").count();
+        Some(Self {
+            operation,
+            body,
+            response,
+            matched,
+            canceled,
+            // Older versions do not say.
+            remaining: remaining.unwrap_or_else(|| matched.saturating_sub(canceled)),
+            dry: body.at("dryRun").flag(),
+        })
+    }
+}
+
+pub(super) fn body(command: &EnrollmentsCommand, dry: bool) -> Value {
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    match &command.target {
+        EnrollmentsTarget::Subscriber(id) => {
+            set("subscriberId", json!(id));
+        }
+        EnrollmentsTarget::Subscribers(ids) => {
+            set("subscriberIds", json!(ids));
+        }
+        EnrollmentsTarget::Field { path, values } => {
+            // Without a path the sequence's own field is meant.
+            if let Some(path) = path {
+                set("fieldPath", json!(path));
+            }
+            set("fieldValues", json!(values));
+        }
+        EnrollmentsTarget::All => {
+            set("cancelAll", json!(true));
+        }
+    }
+    set("dryRun", json!(dry));
+    if let Some(reason) = &command.reason {
+        set("reason", json!(reason));
+    }
+    Value::Object(body)
+}
+
+/// What all calls together tell.
+pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
+    let canceled = calls
+        .iter()
+        .fold(0_u64, |sum, call| sum.saturating_add(call.canceled));
+    // A count's sample shows states of before; it stands only where nothing was cancelled.
+    let live = calls.iter().any(|call| call.operation == CANCEL);
+    let shown = calls
+        .iter()
+        .filter(|call| !live || call.operation == CANCEL);
+    let mut seen = BTreeSet::new();
+    let enrollments: Vec<_> = shown
+        .clone()
+        .flat_map(|call| call.body.at("enrollments").list())
+        .filter_map(enrollment)
+        .filter(|enrollment| seen.insert(enrollment.enrollment_id.clone()))
+        .take(limits::ENROLLMENTS_LISTED_MAX)
+        .collect();
+    let matched = calls.first().map_or(0, |call| call.matched);
+    let listed = u64::try_from(enrollments.len()).unwrap_or(u64::MAX);
+    EnrollmentsDetail {
+        matched,
+        canceled,
+        remaining: calls.last().map_or(0, |call| call.remaining),
+        truncated: matched > listed
+            || shown
+                .clone()
+                .any(|call| call.body.at("hasMore").flag() == Some(true)),
+        enrollments,
+        unknown_subscriber_ids: unknown_subscriber_ids(calls).into_iter().collect(),
+    }
+}
+
+fn enrollment(body: Reading<'_>) -> Option<Enrollment> {
+    let text = |name| body.at(name).text().unwrap_or_default().to_owned();
+    Some(Enrollment {
+        enrollment_id: body.at("tokenId").id()?,
+        subscriber_id: body.at("subscriberId").id().unwrap_or_default(),
+        subscriber_email: text("subscriberEmail"),
+        status: text("status"),
+        enrollment_key: text("enrollmentKey"),
+    })
+}
+
+pub(super) fn unknown_subscriber_ids(calls: &[Call<'_>]) -> BTreeSet<String> {
+    calls
+        .iter()
+        .flat_map(|call| call.body.at("target").at("notFoundSubscriberIds").list())
+        .filter_map(Reading::id)
+        .take(limits::TARGET_VALUES_MAX)
+        .collect()
+}
+
+/// All envelopes that were seen: `{"error": text}`, the richer one with `code`, `title`,
+/// `description`, `resolution`, `docsUrl` and `details`, `{"error": {"code", "message"}}`, and
+/// `{"message"}`.
+pub(super) fn read_error(response: &Response) -> ProviderError {
+    let body = Reading(response.json.as_ref());
+    let error = body.at("error");
+    let code = error.at("code").id().or_else(|| body.at("code").id());
+    let said = [
+        error.text(),
+        error.at("message").text(),
+        body.at("message").text(),
+        body.at("title").text(),
+    ];
+    let more = ["description", "resolution", "docsUrl"].map(|name| body.at(name).text());
+    let mut parts: Vec<&str> = Vec::new();
+    for part in said
+        .into_iter()
+        .flatten()
+        .take(1)
+        .chain(more.into_iter().flatten())
+    {
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    let message = (!parts.is_empty()).then(|| parts.join(" | "));
+    let details = body.at("details").0.and_then(Value::as_object);
+    let fields = details.into_iter().flatten().map(|(name, value)| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        (name.clone(), status::cut(&text))
+    });
+    let fields = fields.take(limits::LINE_ITEMS_MAX).collect();
+    status::provider_error(response, code, message.as_deref(), fields)
+}

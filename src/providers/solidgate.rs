@@ -1,0 +1,296 @@
+//! Solidgate, API v2: `POST /v2/subscriptions/cancel` with a mode, NOW or PERIOD_END.
+//!
+//! Its exceptions, from the endpoint's page and the v2 guides (`api-docs.solidgate.com/api/v2/`):
+//! - What is scheduled keeps its status; only `cancellation_info` shows it.
+//! - A 422 has three meanings, told apart by `code` alone.
+//! - A 429 says when to come back in its body.
+//! - `Idempotency-Key` is best effort and may be ignored (`Idempotency-Status: ignored`), so it is
+//!   sent and never relied on: after doubt comes a look.
+
+use serde_json::{Map, Value};
+
+use crate::domain::{
+    account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Timing},
+    command::{ProviderOptions, SubscriptionCommand, When},
+    exchange::{Body, Exchange, Method, Operation, Path, Request, Response, Safety, Throttle},
+    ids::Kind,
+    outcome::{
+        FailureReason, Outcome, ProviderError, SubscriptionDetail, SubscriptionState,
+        SubscriptionStatus,
+    },
+};
+
+use super::{
+    EffectId, Provider, Step, Task,
+    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
+    reading::Reading,
+    status,
+};
+
+/// Solidgate.
+pub(super) struct Solidgate;
+
+impl Provider for Solidgate {
+    fn capabilities(&self, _account: &Account) -> Capabilities {
+        Capabilities {
+            kind: Kind::Subscription,
+            timings: vec![Timing::Now, Timing::PeriodEnd],
+            prorate: false,
+            line_items: false,
+            notes: &["comment"],
+            dry_run: DryRun::Lookup,
+        }
+    }
+
+    fn auth(&self, _account: &Account) -> Auth {
+        Auth {
+            header: "authorization",
+            prefix: "Bearer ",
+        }
+    }
+
+    fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step {
+        let command = match task.subscription() {
+            Ok(command) => command,
+            Err(step) => return step,
+        };
+        let ProviderSettings::Solidgate {
+            channel_id,
+            lookup_path,
+        } = &task.account.settings
+        else {
+            return status::account_changed(task.command);
+        };
+        let talk = Talk {
+            command,
+            channel_id: channel_of(command).or(channel_id.as_deref()),
+            lookup_path,
+            effect_id: task.effect_id,
+        };
+        once::next(task, command, history, &talk, read_error)
+    }
+
+    /// 429 with `context.next_try_at`, which may be missing.
+    fn throttle(&self, response: &Response) -> Option<Throttle> {
+        let default = status::throttle(response)?;
+        let body = Reading(response.json.as_ref());
+        let next_try_at = body.at("context").at("next_try_at").time();
+        Some(next_try_at.map_or(default, Throttle::Until))
+    }
+}
+
+fn channel_of(command: &SubscriptionCommand) -> Option<&str> {
+    match &command.options {
+        Some(ProviderOptions::Solidgate { channel_id }) => channel_id
+            .as_ref()
+            .map(crate::domain::ids::TargetId::as_str),
+        None => None,
+    }
+}
+
+struct Talk<'a> {
+    command: &'a SubscriptionCommand,
+    channel_id: Option<&'a str>,
+    lookup_path: &'a str,
+    effect_id: &'a EffectId,
+}
+
+impl Talk<'_> {
+    /// A body that names the subscription, and the channel if there is one.
+    fn body(&self, more: &[(&str, &str)]) -> Body {
+        let id = ("id", self.command.subscription_id.as_str());
+        let channel_id = self.channel_id.map(|channel_id| ("channel_id", channel_id));
+        let members = std::iter::once(id)
+            .chain(channel_id)
+            .chain(more.iter().copied());
+        let body: Map<String, Value> = members
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+            .collect();
+        Body {
+            content_type: "application/json",
+            text: Value::Object(body).to_string(),
+        }
+    }
+}
+
+impl Conversation for Talk<'_> {
+    fn cancel(&self) -> Request {
+        let mode = match self.command.when {
+            When::Now => "NOW",
+            // The others are not among the timings, so that no cancel is sent for them.
+            When::PeriodEnd | When::At(_) | When::ProviderDefault => "PERIOD_END",
+        };
+        let comment = self.command.comment.as_deref();
+        let comment = comment.map(|comment| ("comment", comment));
+        let more: Vec<_> = std::iter::once(("mode", mode)).chain(comment).collect();
+        Request {
+            operation: CANCEL,
+            safety: Safety::Once,
+            method: Method::Post,
+            path: Path::fixed("v2/subscriptions/cancel"),
+            query: Vec::new(),
+            headers: vec![("idempotency-key", self.effect_id.uuid())],
+            body: Some(self.body(&more)),
+        }
+    }
+
+    fn look(&self) -> Request {
+        Request {
+            operation: LOOK,
+            safety: Safety::Look,
+            method: Method::Post,
+            path: Path::fixed(self.lookup_path),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Some(self.body(&[])),
+        }
+    }
+
+    fn read(&self, _operation: Operation, response: &Response) -> Option<Found> {
+        read(Reading(response.json.as_ref()))
+    }
+
+    fn refusal(&self, _operation: Operation, response: &Response) -> Refusal {
+        match (response.status, code(response)) {
+            (400, Some("VALIDATION")) => Refusal::Final(
+                Outcome::Rejected,
+                FailureReason::ProviderRefused,
+                "Solidgate did not accept the fields named; correct them and use a new key"
+                    .to_owned(),
+            ),
+            (_, Some("NOT_FOUND")) => Refusal::Final(
+                Outcome::NotFound,
+                FailureReason::TargetNotFound,
+                NOT_FOUND.to_owned(),
+            ),
+            (_, Some("SCHEDULED_FOR_CANCELLATION")) => Refusal::Scheduled,
+            (_, Some("INCOMPATIBLE_STATUS")) => Refusal::Unclear(
+                FailureReason::TargetStateIncompatible,
+                "Solidgate does not cancel a subscription in this status".to_owned(),
+            ),
+            _ if self.betrays_earlier(response) => Refusal::Unclear(
+                FailureReason::ProviderRefused,
+                "Solidgate has seen the idempotency key with another body and did nothing; use a \
+                 new key"
+                    .to_owned(),
+            ),
+            _ => Refusal::Unclear(
+                FailureReason::ProviderRefused,
+                "Solidgate refused the cancel in a way that its page does not describe".to_owned(),
+            ),
+        }
+    }
+
+    fn absence(&self, response: &Response) -> Absence {
+        match code(response) {
+            Some("NOT_FOUND") => Absence::Unknown(NOT_FOUND.to_owned()),
+            Some(_) | None => Absence::Odd,
+        }
+    }
+
+    fn look_advice(&self) -> &'static str {
+        "check lookup_path and the base URL in the account's configuration and send the key again"
+    }
+
+    fn plan(&self, found: &Found) -> String {
+        match (self.command.when, found.life) {
+            (When::Now, Life::Ending) => "NOW would be asked for; whether Solidgate then ends it \
+                                          at once is not documented"
+                .to_owned(),
+            (When::Now, Life::Ended | Life::Running | Life::Unknown) => {
+                "a cancel would end it at once, for good".to_owned()
+            }
+            (When::PeriodEnd | When::At(_) | When::ProviderDefault, _) => {
+                "a cancel would let it end with its period".to_owned()
+            }
+        }
+    }
+
+    /// Whether NOW is taken for a subscription that is scheduled is not documented: it is tried.
+    fn hastens(&self) -> bool {
+        true
+    }
+
+    /// The 422 for a key that came before with another body: its `code` is not documented, those
+    /// of other 422s are.
+    fn betrays_earlier(&self, response: &Response) -> bool {
+        let known = ["INCOMPATIBLE_STATUS", "SCHEDULED_FOR_CANCELLATION"];
+        let code = code(response).unwrap_or_default();
+        let body = Reading(response.json.as_ref());
+        let message = body.at("message").text().unwrap_or_default();
+        let speaks_of_it = |text: &str| text.to_ascii_lowercase().contains("idempoten");
+        response.status == 422
+            && !known.contains(&code)
+            && (speaks_of_it(code) || speaks_of_it(message))
+    }
+}
+
+const NOT_FOUND: &str = "Solidgate does not know the subscription; check its id, the channel, and \
+                         whether the account's key is of the right environment";
+
+fn code(response: &Response) -> Option<&str> {
+    Reading(response.json.as_ref()).at("code").text()
+}
+
+/// `{code, message, context?}`, where `context.constraints` names fields.
+fn read_error(response: &Response) -> ProviderError {
+    let body = Reading(response.json.as_ref());
+    let Reading(constraints) = body.at("context").at("constraints");
+    let fields = constraints.and_then(Value::as_object).into_iter().flatten();
+    let fields = fields.map(|(field, constraint)| {
+        let constraint = Reading(Some(constraint));
+        let said = constraint.at("message").text();
+        let said = said.or_else(|| constraint.at("type").text());
+        (field.clone(), status::cut(said.unwrap_or_default()))
+    });
+    let code = body.at("code").id();
+    let message = body.at("message").text();
+    status::provider_error(response, code, message, fields.collect())
+}
+
+/// Reads a subscription. The page contradicts itself on what is required within it, so that only
+/// its status is.
+fn read(body: Reading<'_>) -> Option<Found> {
+    let word = body.at("status").text()?;
+    let info = body.at("cancellation_info");
+    let cancel_at = info.at("cancel_at").time();
+    let scheduled = info.at("cancel_at").text().is_some();
+    let (life, status) = match word {
+        "CANCELLED" => (Life::Ended, SubscriptionStatus::Canceled),
+        "EXPIRED" => (Life::Ended, SubscriptionStatus::Expired),
+        _ if scheduled => (Life::Ending, SubscriptionStatus::Scheduled),
+        "CREATED" | "PENDING" => (Life::Running, SubscriptionStatus::Pending),
+        "TRIALING" => (Life::Running, SubscriptionStatus::Trialing),
+        "ACTIVE" => (Life::Running, SubscriptionStatus::Active),
+        "REDEMPTION" | "UNPAID" => (Life::Running, SubscriptionStatus::PastDue),
+        _ => (Life::Unknown, SubscriptionStatus::Unknown),
+    };
+    let item_ends = body.at("line_items").list();
+    let period_end = item_ends
+        .filter_map(|item| item.at("period").at("end_at").time())
+        .max()
+        .or_else(|| body.at("next_billing_at").time())
+        .or_else(|| body.at("trial_info").at("period").at("end_at").time());
+    let state = SubscriptionState {
+        status,
+        provider_status: status::cut(word),
+        period_end,
+        canceled_at: info.at("requested_at").time(),
+        renews: None,
+        customer_id: body.at("customer_id").id(),
+        payment_provider: None,
+        cancellation_id: None,
+        provider_reason: info.at("reason").text().map(status::cut),
+        sandbox: None,
+    };
+    let detail = SubscriptionDetail {
+        effective_at: cancel_at,
+        state: Some(state),
+        charges: None,
+    };
+    Some(Found {
+        life,
+        detail,
+        timing: None,
+    })
+}

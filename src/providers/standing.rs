@@ -1,0 +1,352 @@
+//! Where an item stands: what its history leaves unsettled, and the endings that follow from that
+//! alone. The same for every provider; nothing here knows any of them.
+
+use std::borrow::Cow;
+
+use crate::{
+    domain::{
+        command::Command,
+        exchange::{Exchange, FaultKind, Operation, Reply, Request, Response, Throttle},
+        outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, ProviderError, Reached},
+    },
+    limits,
+};
+
+use super::{
+    Step, Task, of,
+    status::{self, Verdict},
+};
+
+/// What an exchange says about effects of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bearing {
+    /// It may have had an effect that nobody saw.
+    Doubt,
+    /// It shows that the target is untouched, so no request before it had an effect.
+    Settled,
+    /// Nothing.
+    Neither,
+}
+
+/// The default: a request with an effect whose reply says neither yes nor no is doubt, and so is
+/// whatever a restart lost.
+pub(super) fn bearing(exchange: &Exchange, effects: &[Operation]) -> Bearing {
+    let Some(operation) = exchange.operation else {
+        return Bearing::Doubt;
+    };
+    if effects.contains(&operation)
+        && matches!(status::verdict(&exchange.reply), Verdict::Doubtful(..))
+    {
+        Bearing::Doubt
+    } else {
+        Bearing::Neither
+    }
+}
+
+/// An item in the middle of its history.
+pub(super) struct Standing<'a> {
+    pub(super) task: &'a Task<'a>,
+    pub(super) history: &'a [Exchange],
+    /// A request of ours may have had an effect, and nothing since has settled whether it did.
+    pub(super) doubt: bool,
+    /// Requests with an effect so far.
+    pub(super) sends: usize,
+    /// What is known of the target, for endings that learn nothing more. Blank at first.
+    pub(super) detail: Detail,
+    effects: &'a [Operation],
+    read_error: fn(&Response) -> ProviderError,
+}
+
+impl<'a> Standing<'a> {
+    /// Reads a history. `effects` are the operations that change something, `read_error` reads
+    /// the provider's error envelopes, and `bears` says what an exchange tells about effects.
+    pub(super) fn new(
+        task: &'a Task<'a>,
+        history: &'a [Exchange],
+        effects: &'a [Operation],
+        read_error: fn(&Response) -> ProviderError,
+        bears: impl Fn(&Exchange) -> Bearing,
+    ) -> Self {
+        let doubt = history
+            .iter()
+            .fold(false, |doubt, exchange| match bears(exchange) {
+                Bearing::Doubt => true,
+                Bearing::Settled => false,
+                Bearing::Neither => doubt,
+            });
+        let is_send = |exchange: &&Exchange| {
+            exchange
+                .operation
+                .is_some_and(|operation| effects.contains(&operation))
+        };
+        Self {
+            task,
+            history,
+            doubt,
+            sends: history.iter().filter(is_send).count(),
+            detail: status::blank(task.command),
+            effects,
+            read_error,
+        }
+    }
+
+    /// The last exchange.
+    pub(super) fn last(&self) -> Option<&'a Exchange> {
+        self.history.last()
+    }
+
+    /// The last exchange of this operation.
+    pub(super) fn last_of(&self, operation: Operation) -> Option<&'a Exchange> {
+        self.history
+            .iter()
+            .rev()
+            .find(|exchange| exchange.operation == Some(operation))
+    }
+
+    /// The provider did as asked, and said so in this answer.
+    pub(super) fn did(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
+        self.end(Conclusion::success(outcome, detail), Some(response))
+    }
+
+    /// A look found the goal reached: `AlreadyCanceled` or `AlreadyScheduled`, unless a request
+    /// of ours may have been what reached it.
+    pub(super) fn found(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
+        let ours = match outcome {
+            Outcome::AlreadyCanceled => Outcome::Canceled,
+            Outcome::AlreadyScheduled => Outcome::Scheduled,
+            Outcome::Canceled
+            | Outcome::Scheduled
+            | Outcome::Previewed
+            | Outcome::NotFound
+            | Outcome::Rejected
+            | Outcome::Unavailable
+            | Outcome::InDoubt
+            | Outcome::Stopped => outcome,
+        };
+        let mut conclusion = Conclusion::success(if self.doubt { ours } else { outcome }, detail);
+        conclusion.confirmed_by_lookup = self.doubt;
+        self.end(conclusion, Some(response))
+    }
+
+    /// A dry run's plan, in words.
+    pub(super) fn previewed(&self, preview: String, detail: Detail, response: &Response) -> Step {
+        let mut conclusion = Conclusion::success(Outcome::Previewed, detail);
+        conclusion.preview = Some(preview);
+        self.end(conclusion, Some(response))
+    }
+
+    /// The provider's answer leaves no hope: `NotFound` or `Rejected`. `message` says what
+    /// happened and what to do.
+    pub(super) fn refused(
+        &self,
+        outcome: Outcome,
+        reason: FailureReason,
+        message: impl Into<String>,
+        detail: Detail,
+        response: &Response,
+    ) -> Step {
+        let failure = self.failure(reason, message.into(), Some(response));
+        self.end(
+            Conclusion::failure(outcome, detail, failure),
+            Some(response),
+        )
+    }
+
+    /// Gives up for now. In doubt the outcome and the reason are those of doubt, and `why` goes
+    /// into the message.
+    pub(super) fn gives_up(
+        &self,
+        reason: FailureReason,
+        why: &str,
+        advice: &str,
+        response: Option<&Response>,
+    ) -> Step {
+        let (outcome, reason, message) = if self.doubt {
+            let message = format!(
+                "an answer was lost, and what happened could not be learned: {why}; {advice}: \
+                 nothing is done twice"
+            );
+            (Outcome::InDoubt, FailureReason::AnswerLost, message)
+        } else {
+            (Outcome::Unavailable, reason, format!("{why}; {advice}"))
+        };
+        let failure = self.failure(reason, message, response);
+        self.end(
+            Conclusion::failure(outcome, self.detail.clone(), failure),
+            response,
+        )
+    }
+
+    /// Gives up for now because of this reply: the default for everything but success, and for
+    /// what a provider's own rules do not decide.
+    pub(super) fn unable(&self, reply: &Reply) -> Step {
+        let account = &self.task.account.name;
+        let again = "send the key again later";
+        let (reason, why, advice, response) = match status::verdict(reply) {
+            Verdict::Unauthenticated(response) => (
+                FailureReason::CredentialsRefused,
+                format!("the provider refused the credentials of account {account}"),
+                "put a valid secret into its configuration and send the key again",
+                Some(response),
+            ),
+            Verdict::Forbidden(response) => (
+                FailureReason::PermissionDenied,
+                format!("the credentials of account {account} do not permit it"),
+                "give them the permission and send the key again",
+                Some(response),
+            ),
+            Verdict::Throttled(response) => (
+                FailureReason::ProviderThrottled,
+                "the provider was throttling until the retry window ended".to_owned(),
+                again,
+                Some(response),
+            ),
+            Verdict::Unsent(fault) => {
+                let (reason, why) = match fault.kind {
+                    FaultKind::Throttled => (FailureReason::ProviderThrottled, "nothing was sent"),
+                    FaultKind::WindowEnded => {
+                        (FailureReason::ProviderUnreachable, "no request went out")
+                    }
+                    FaultKind::Connect
+                    | FaultKind::Timeout
+                    | FaultKind::Broken
+                    | FaultKind::TooLong
+                    | FaultKind::Restart => (
+                        FailureReason::ProviderUnreachable,
+                        "the provider could not be reached",
+                    ),
+                };
+                (reason, format!("{why}: {}", fault.message), again, None)
+            }
+            Verdict::Doubtful(None, lost) => (
+                FailureReason::LookFailed,
+                format!("no answer came: {lost}"),
+                again,
+                None,
+            ),
+            Verdict::Doubtful(Some(response), odd) => (
+                FailureReason::LookFailed,
+                format!("the provider answered {}: {odd}", response.status),
+                again,
+                Some(response),
+            ),
+            Verdict::Success(response) | Verdict::Refused(response) | Verdict::Absent(response) => {
+                (
+                    FailureReason::AnswerUnreadable,
+                    format!(
+                        "the provider answered {} in a way that is not documented",
+                        response.status
+                    ),
+                    "look at the provider's answer, then send the key again",
+                    Some(response),
+                )
+            }
+        };
+        self.gives_up(reason, &why, advice, response)
+    }
+
+    /// Sends a request with an effect, unless that was done often enough.
+    pub(super) fn send_effect(&self, request: Request) -> Step {
+        if self.sends < limits::RESENDS_MAX {
+            return Step::Send(request);
+        }
+        let last = self.history.iter().rev().find(|exchange| {
+            exchange
+                .operation
+                .is_some_and(|operation| self.effects.contains(&operation))
+        });
+        let response = last.and_then(|exchange| answered(&exchange.reply));
+        let reason = if response.is_some() {
+            FailureReason::ProviderError
+        } else {
+            FailureReason::ProviderUnreachable
+        };
+        let why = format!(
+            "the request was sent {} times, and each time a look found nothing done",
+            self.sends
+        );
+        self.gives_up(reason, &why, "send the key again later", response)
+    }
+
+    /// The step, or an end where there is no room for another exchange.
+    pub(super) fn bounded(&self, step: Step) -> Step {
+        match step {
+            Step::Send(_) if self.history.len() >= limits::EXCHANGES_MAX => self.gives_up(
+                FailureReason::NoProgress,
+                "it took more requests than one run makes",
+                "send the key again",
+                None,
+            ),
+            Step::Send(_) | Step::Done(_) => step,
+        }
+    }
+
+    /// A failure with all that the history and this answer tell.
+    pub(super) fn failure(
+        &self,
+        reason: FailureReason,
+        message: String,
+        response: Option<&Response>,
+    ) -> Failure {
+        let provider = of(self.task.account.provider());
+        let retry_at = response.and_then(|response| match provider.throttle(response)? {
+            Throttle::Until(time) => Some(time),
+            Throttle::After(_) | Throttle::Unsaid => None,
+        });
+        Failure {
+            reason,
+            message,
+            reached: self.reached(),
+            retry_at,
+            provider: response.map(self.read_error),
+        }
+    }
+
+    /// Completes a conclusion with the answer and the notes that had no place.
+    pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
+        conclusion.answer =
+            response.map(|response| crate::domain::answer::Answer::from_text(&response.text));
+        conclusion.ignored_fields = self.ignored();
+        Step::Done(conclusion)
+    }
+
+    fn reached(&self) -> Reached {
+        let any = |is: fn(&Reply) -> bool| self.history.iter().any(|exchange| is(&exchange.reply));
+        if self.doubt {
+            Reached::Unknown
+        } else if any(|reply| matches!(reply, Reply::Answered(_))) {
+            Reached::Yes
+        } else if any(|reply| matches!(reply, Reply::InDoubt(_))) {
+            Reached::Unknown
+        } else {
+            Reached::No
+        }
+    }
+
+    /// The notes given that the provider has no place for.
+    fn ignored(&self) -> Vec<Cow<'static, str>> {
+        let given: &[(&'static str, bool)] = match self.task.command {
+            Command::Subscription(command) => &[
+                ("reason", command.reason.is_some()),
+                ("comment", command.comment.is_some()),
+                ("initiated_by", command.initiated_by.is_some()),
+            ],
+            Command::Enrollments(command) => &[("reason", command.reason.is_some())],
+        };
+        let account = self.task.account;
+        let carried = of(account.provider()).capabilities(account).notes;
+        given
+            .iter()
+            .filter(|(note, is_given)| *is_given && !carried.contains(note))
+            .map(|(note, _)| Cow::Borrowed(*note))
+            .collect()
+    }
+}
+
+/// The response, if there is one.
+pub(super) fn answered(reply: &Reply) -> Option<&Response> {
+    match reply {
+        Reply::Answered(response) => Some(response),
+        Reply::NotSent(_) | Reply::InDoubt(_) => None,
+    }
+}

@@ -1,0 +1,132 @@
+//! What HTTP statuses mean, once for all providers. A provider lists only its exceptions.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        command::Command,
+        exchange::{Fault, Reply, Response, Throttle},
+        outcome::{
+            Conclusion, Detail, EnrollmentsDetail, Failure, FailureReason, Outcome, ProviderError,
+            Reached, SubscriptionDetail,
+        },
+    },
+    limits,
+};
+
+use super::Step;
+
+/// A reply sorted by what it says about the request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict<'a> {
+    /// 2xx with a JSON body.
+    Success(&'a Response),
+    /// The provider understood the request and said no: 4xx but those below.
+    Refused(&'a Response),
+    /// 401: the credentials are wrong. Nothing was done.
+    Unauthenticated(&'a Response),
+    /// 403: the credentials do not permit it. Nothing was done.
+    Forbidden(&'a Response),
+    /// 404 or 410.
+    Absent(&'a Response),
+    /// 408, 425 or 429: not processed, come back later; the retries have run out.
+    Throttled(&'a Response),
+    /// 5xx, another odd status, or a success that cannot be read: it may have had its effect.
+    Doubtful(Option<&'a Response>, &'a str),
+    /// Certainly never sent.
+    Unsent(&'a Fault),
+}
+
+/// The defaults.
+pub(super) fn verdict(reply: &Reply) -> Verdict<'_> {
+    let response: &Arc<Response> = match reply {
+        Reply::Answered(response) => response,
+        Reply::NotSent(fault) => return Verdict::Unsent(fault),
+        Reply::InDoubt(fault) => return Verdict::Doubtful(None, &fault.message),
+    };
+    match response.status {
+        200..=299 if response.json.is_some() || response.text.trim().is_empty() => {
+            Verdict::Success(response)
+        }
+        200..=299 => Verdict::Doubtful(Some(response), "a success that cannot be read"),
+        401 => Verdict::Unauthenticated(response),
+        403 => Verdict::Forbidden(response),
+        404 | 410 => Verdict::Absent(response),
+        408 | 425 | 429 => Verdict::Throttled(response),
+        400..=499 => Verdict::Refused(response),
+        _ => Verdict::Doubtful(Some(response), "an error of the provider's own"),
+    }
+}
+
+/// HTTP's own throttling signal: 429, with `Retry-After` in seconds or as a date (RFC 9110).
+pub(super) fn throttle(response: &Response) -> Option<Throttle> {
+    (response.status == 429).then(|| retry_after(response).unwrap_or(Throttle::Unsaid))
+}
+
+/// The `Retry-After` header of any response.
+pub(super) fn retry_after(response: &Response) -> Option<Throttle> {
+    let value = response.header("retry-after")?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Throttle::After(seconds));
+    }
+    jiff::fmt::rfc2822::parse(value)
+        .ok()
+        .map(|date| Throttle::Until(date.timestamp()))
+}
+
+/// A time as RFC 3339 writes it, with however many digits the provider likes.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+/// What a provider said, from the parts of its own envelope. Without a message there, a text that
+/// is not JSON stands for it: proxies answer like that.
+pub(super) fn provider_error(
+    response: &Response,
+    code: Option<String>,
+    message: Option<&str>,
+    fields: Vec<(String, String)>,
+) -> ProviderError {
+    let text = response.text.trim();
+    let plain = (response.json.is_none() && !text.is_empty()).then_some(text);
+    ProviderError {
+        http_status: response.status,
+        code,
+        message: message.or(plain).map(cut),
+        fields,
+    }
+}
+
+/// A provider's words, cut at [`limits::MESSAGE_CHARS_MAX`].
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(limits::MESSAGE_CHARS_MAX).collect()
+}
+
+/// An empty detail of the command's kind.
+pub(super) fn blank(command: &Command) -> Detail {
+    match command {
+        Command::Subscription(_) => Detail::Subscription(SubscriptionDetail::default()),
+        Command::Enrollments(_) => Detail::Enrollments(EnrollmentsDetail::default()),
+    }
+}
+
+/// The end of an item whose account was given to another kind of provider while it was open.
+pub(super) fn account_changed(command: &Command) -> Step {
+    Step::Done(Conclusion::failure(
+        Outcome::Unavailable,
+        blank(command),
+        Failure {
+            reason: FailureReason::AccountChanged,
+            message: format!(
+                "account {} is of another kind of provider than when this was admitted; restore \
+                 its configuration and send the key again",
+                command.account()
+            ),
+            reached: Reached::Unknown,
+            retry_at: None,
+            provider: None::<ProviderError>,
+        },
+    ))
+}

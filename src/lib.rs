@@ -4,5 +4,6 @@
 //! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
 
 pub mod domain;
+pub mod journal;
 pub mod limits;
 pub mod providers;

@@ -1,0 +1,78 @@
+//! A set of item indexes, small enough to keep one for each open batch.
+
+/// A set of numbers below a bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Bits {
+    /// Adds a number; false if it was there.
+    pub(super) fn insert(&mut self, index: u32) -> bool {
+        let (word, bit) = place(index);
+        if self.words.len() <= word {
+            self.words.resize(word.saturating_add(1), 0);
+        }
+        let Some(word) = self.words.get_mut(word) else {
+            return false;
+        };
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        self.count += u32::from(is_new);
+        is_new
+    }
+
+    /// Takes a number out; false if it was not there.
+    pub(super) fn remove(&mut self, index: u32) -> bool {
+        let (word, bit) = place(index);
+        let Some(word) = self.words.get_mut(word) else {
+            return false;
+        };
+        let was_there = *word & bit != 0;
+        *word &= !bit;
+        self.count -= u32::from(was_there);
+        was_there
+    }
+
+    /// Whether a number is there.
+    pub(super) fn contains(&self, index: u32) -> bool {
+        let (word, bit) = place(index);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+fn place(index: u32) -> (usize, u64) {
+    let word = usize::try_from(index / 64).unwrap_or(usize::MAX);
+    (word, 1 << (index % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bits_behave_as_a_set(steps in proptest::collection::vec((any::<bool>(), 0_u32..200), 0..300)) {
+            let (mut bits, mut set) = (Bits::default(), BTreeSet::new());
+            for (adds, index) in steps {
+                if adds {
+                    prop_assert_eq!(bits.insert(index), set.insert(index));
+                } else {
+                    prop_assert_eq!(bits.remove(index), set.remove(&index));
+                }
+                prop_assert_eq!(bits.contains(index), set.contains(&index));
+                prop_assert_eq!(bits.is_empty(), set.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The one thread that writes: it takes what waits, applies it, makes it durable once for all of
+//! it, and then answers. Any error ends that for good, since after a failed write nobody knows
+//! what the disk holds.
+
+use std::{io, sync::Arc};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{
+    Admitted, Conflict, Unavailable,
+    fault::Fault,
+    gate::Gate,
+    high_water::HighWater,
+    ledger::Ledger,
+    prepared::{Prepared, PreparedSettlement},
+    queue::Queue,
+    table::Table,
+};
+use crate::{domain::ids::BatchId, limits};
+
+/// Makes all that was written durable.
+pub(super) trait Disk: Send {
+    /// Returns once it is.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub(super) enum Work {
+    Admit(Prepared),
+    Settle(Vec<PreparedSettlement>),
+    Stop(BatchId, Timestamp),
+    Purge {
+        before: Timestamp,
+        batches_max: usize,
+    },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Admitted(Result<Admitted, Vec<Conflict>>),
+    Written,
+    Purged(usize),
+}
+
+/// Something to write, and where its answer goes. Whoever asked may have gone away.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Done, Unavailable>>,
+}
+
+/// The state of the thread that writes.
+pub(super) struct Committer<T> {
+    pub(super) ledger: Ledger<T>,
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) high_water: HighWater,
+    pub(super) queue: Arc<Queue<Entry>>,
+    pub(super) gate: Arc<Gate>,
+}
+
+impl<T: Table> Committer<T> {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let _end = End(Arc::clone(&self.gate), Arc::clone(&self.queue));
+        loop {
+            // The queue holds no more entries than a group may have.
+            let group = self.queue.take(limits::BATCH_ITEMS_MAX, Entry::weight);
+            if group.is_empty() {
+                return;
+            }
+            let done = match self.gate.failure() {
+                Some(why) => Err(why),
+                None => self.commit(&group),
+            };
+            match done {
+                Ok(done) => {
+                    for (entry, done) in group.into_iter().zip(done) {
+                        entry.answer.send(Ok(done)).ok();
+                    }
+                }
+                Err(why) => {
+                    for entry in group {
+                        entry.answer.send(Err(why.clone())).ok();
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &[Entry]) -> Result<Vec<Done>, Unavailable> {
+        self.gate.begin();
+        match self.apply(group) {
+            Ok(done) => {
+                self.gate.finish();
+                Ok(done)
+            }
+            Err(fault) => {
+                let why = Unavailable::from(fault);
+                tracing::error!(reason = %why, "journal failed");
+                self.gate.fail(why.clone());
+                Err(why)
+            }
+        }
+    }
+
+    /// Applies a group and makes it durable; says what became of each entry.
+    fn apply(&mut self, group: &[Entry]) -> Result<Vec<Done>, Fault> {
+        // What settles was open before this group came. Settling first gathers all outcomes of a
+        // batch into one record, and the admissions of the group find them.
+        self.ledger
+            .settle(group.iter().flat_map(|entry| match &entry.work {
+                Work::Settle(settlements) => settlements.as_slice(),
+                Work::Admit(_) | Work::Stop(..) | Work::Purge { .. } => &[],
+            }))?;
+        let mut done = Vec::with_capacity(group.len());
+        for entry in group {
+            done.push(match &entry.work {
+                Work::Admit(prepared) => Done::Admitted(self.ledger.admit(prepared)?),
+                Work::Settle(_) => Done::Written,
+                Work::Stop(batch, at) => {
+                    self.ledger.stop(*batch, *at)?;
+                    Done::Written
+                }
+                Work::Purge {
+                    before,
+                    batches_max,
+                } => Done::Purged(self.ledger.purge(*before, *batches_max)?),
+            });
+        }
+        if let Some(commits) = self.ledger.close_group()? {
+            let synced = self.disk.sync();
+            synced
+                .and_then(|()| self.high_water.advance(commits))
+                .map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
+        }
+        Ok(done)
+    }
+}
+
+impl Entry {
+    /// Roughly how much there is to write: a group of large entries would keep the first of them
+    /// waiting for all.
+    fn weight(&self) -> usize {
+        match &self.work {
+            Work::Admit(prepared) => prepared.admission.slots.len(),
+            Work::Settle(settlements) => settlements.len(),
+            Work::Stop(..) => 1,
+            Work::Purge { .. } => limits::BATCH_ITEMS_MAX,
+        }
+    }
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct End(Arc<Gate>, Arc<Queue<Entry>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.fail(Unavailable("the journal is closed".to_owned()));
+        self.1.close();
+        self.1.take(usize::MAX, |_| 1);
+    }
+}

@@ -1,0 +1,306 @@
+//! The journal on disk, put together: its directory, the one thread that writes, and readers
+//! that tell nothing that is not durable.
+
+use std::{path::PathBuf, sync::Arc, thread};
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
+    Settlement, Unavailable,
+    committer::{Committer, Disk, Done, Entry, Work},
+    fault::Fault,
+    gate::Gate,
+    home::{Home, Lock, OpenError, Purpose, damaged},
+    ledger::Ledger,
+    prepared::{Prepared, PreparedSettlement},
+    query,
+    queue::Queue,
+    reader::Reader,
+    standing,
+    store::Store,
+};
+use crate::{
+    domain::ids::{BatchId, ItemId, Key, Scope},
+    limits,
+};
+
+/// Where a journal is and how it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Its directory, which it has to itself.
+    pub dir: PathBuf,
+    /// Bytes of the store's cache. The store takes up to three times as much.
+    pub cache_bytes: u64,
+}
+
+impl Options {
+    /// A journal in this directory, with a cache of 64 MiB.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// The journal on disk. Dropping it writes what waits and closes it.
+pub struct SledJournal {
+    shared: Arc<Shared>,
+    committer: Option<thread::JoinHandle<()>>,
+    name: String,
+    // Last, so that the next one gets in only after all else is closed.
+    _lock: Lock,
+}
+
+struct Shared {
+    store: Arc<Store>,
+    queue: Arc<Queue<Entry>>,
+    gate: Arc<Gate>,
+    lookups: Semaphore,
+}
+
+/// Requests that are read and prepared at a time; there are no more cores to use, and each may
+/// take tens of megabytes.
+const LOOKUPS_MAX: usize = 8;
+
+/// Times that a read is begun again that found what was half changed under its eyes.
+const READS_MAX: usize = 5;
+
+impl SledJournal {
+    /// Opens the journal in a directory, or makes a new one in an empty directory.
+    ///
+    /// # Errors
+    /// Says what is wrong and what to do about it. Never begins anew where a journal was.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
+        let disk = home.store.disk().map_err(|source| OpenError::Io {
+            doing: "opening the database in",
+            path: options.dir.clone(),
+            source,
+        })?;
+        Self::start(options, home, Box::new(disk))
+    }
+
+    /// As [`Self::open`], with something else to make writes durable.
+    pub(super) fn start(
+        options: &Options,
+        home: Home,
+        disk: Box<dyn Disk>,
+    ) -> Result<Self, OpenError> {
+        let Home {
+            store,
+            meta,
+            high_water,
+            acknowledged,
+            lock,
+        } = home;
+        let ledger = Ledger::load(Arc::clone(&store)).map_err(damaged(&options.dir))?;
+        if ledger.commits() < acknowledged {
+            return Err(OpenError::Shortened {
+                dir: options.dir.clone(),
+                found: ledger.commits(),
+                expected: acknowledged,
+            });
+        }
+        let queue = Arc::new(Queue::new(limits::COMMIT_GROUP_MAX));
+        let gate = Arc::new(Gate::default());
+        let committer = Committer {
+            ledger,
+            disk,
+            high_water,
+            queue: Arc::clone(&queue),
+            gate: Arc::clone(&gate),
+        };
+        let thread = thread::Builder::new().name("journal".to_owned());
+        let committer = thread.spawn(move || committer.run());
+        let committer = committer.map_err(|source| OpenError::Io {
+            doing: "starting the thread that writes to",
+            path: options.dir.clone(),
+            source,
+        })?;
+        let lookups = Semaphore::new(LOOKUPS_MAX);
+        let shared = Shared {
+            store,
+            queue,
+            gate,
+            lookups,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            committer: Some(committer),
+            name: meta.store,
+            _lock: lock,
+        })
+    }
+
+    /// The name that this journal was given when it was made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Entries in the queue.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.waiting()
+    }
+}
+
+impl Drop for SledJournal {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(committer) = self.committer.take() {
+            // If it panicked, everyone who asked it was told.
+            committer.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    /// Reads, and tells it once it is durable.
+    fn read<R>(
+        &self,
+        read: impl Fn(Reader<'_, Store>) -> Result<R, Fault>,
+    ) -> Result<R, Unavailable> {
+        let mut reads = 1;
+        loop {
+            let result = read(Reader(&*self.store));
+            self.gate.pass()?;
+            match result {
+                // Several looks are no snapshot; damage is there every time.
+                Err(Fault::Damaged(_)) if reads < READS_MAX => reads += 1,
+                Err(fault) => return Err(fault.into()),
+                Ok(result) => return Ok(result),
+            }
+        }
+    }
+
+    async fn write(&self, work: Work) -> Result<Done, Unavailable> {
+        let (answer, done) = oneshot::channel();
+        let closed = || {
+            let why = self.gate.failure();
+            why.unwrap_or_else(|| Unavailable("the journal is closed".to_owned()))
+        };
+        if self.queue.put(Entry { work, answer }).await.is_err() {
+            return Err(closed());
+        }
+        done.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn write_only(&self, work: Work) -> Result<(), Unavailable> {
+        match self.write(work).await? {
+            Done::Written => Ok(()),
+            other @ (Done::Admitted(_) | Done::Purged(_)) => Err(mistaken(&other)),
+        }
+    }
+
+    async fn admit(self: Arc<Self>, admission: Admission) -> Result<Admitted, AdmitError> {
+        let prepared = {
+            let turn = self.lookups.acquire().await;
+            let _turn = turn.map_err(|_| Unavailable("the journal is closed".to_owned()))?;
+            let shared = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || shared.look(admission)).await;
+            match looked.map_err(|error| Unavailable(format!("reading the journal: {error}")))?? {
+                Looked::Replay(admitted) => return Ok(admitted),
+                Looked::New(prepared) => prepared,
+            }
+        };
+        match self.write(Work::Admit(prepared)).await? {
+            Done::Admitted(Ok(admitted)) => Ok(admitted),
+            Done::Admitted(Err(conflicts)) => Err(AdmitError::Conflict(conflicts)),
+            other @ (Done::Written | Done::Purged(_)) => Err(mistaken(&other).into()),
+        }
+    }
+
+    /// What of an admission needs no write.
+    fn look(&self, admission: Admission) -> Result<Looked, Unavailable> {
+        let prepared = Prepared::new(admission)?;
+        let is_known = {
+            let admission = &prepared.admission;
+            Reader(&*self.store).request(&admission.scope, &admission.key)?
+        };
+        if is_known.is_some()
+            && let Some(admitted) = self.read(|reader| standing::replay(reader, &prepared))?
+        {
+            return Ok(Looked::Replay(admitted));
+        }
+        Ok(Looked::New(prepared))
+    }
+}
+
+enum Looked {
+    Replay(Admitted),
+    New(Prepared),
+}
+
+fn mistaken(done: &Done) -> Unavailable {
+    Fault::Misused(format!("an answer to another question: {done:?}")).into()
+}
+
+impl std::fmt::Debug for SledJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SledJournal")
+    }
+}
+
+impl Journal for SledJournal {
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        Box::pin(Arc::clone(&self.shared).admit(admission))
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let prepared = settlements.iter().map(PreparedSettlement::new);
+            let prepared = prepared.collect::<Result<_, _>>()?;
+            shared.write_only(Work::Settle(prepared)).await
+        })
+    }
+
+    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.write_only(Work::Stop(batch, at)).await })
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let work = Work::Purge {
+                before,
+                batches_max,
+            };
+            match shared.write(work).await? {
+                Done::Purged(batches) => Ok(batches),
+                other @ (Done::Admitted(_) | Done::Written) => Err(mistaken(&other)),
+            }
+        })
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        self.shared.read(query::open_items)
+    }
+
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.shared.read(|reader| query::find(reader, scope, key))
+    }
+
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+        self.shared.read(|reader| query::batch(reader, batch))
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable> {
+        self.shared
+            .read(|reader| query::list(reader, filter, after, records_max))
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.shared.gate.failure()
+    }
+}

@@ -1,0 +1,233 @@
+//! What happened to a batch after its admission, read from its log.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::{
+    fault::Fault,
+    keys::{Span, StoreKey},
+    record::{self, Header, Joiner, Step},
+    table::Table,
+};
+use crate::domain::{ids::BatchId, outcome::Settled};
+
+/// What is wanted of an item's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whether there is one.
+    Nothing,
+    /// It, but for the provider's answer.
+    Outcome,
+    /// All of it.
+    Everything,
+}
+
+impl Wanted {
+    /// Everything of some items, and nothing of the others.
+    pub(super) fn only(wanted: bool) -> Self {
+        if wanted {
+            Self::Everything
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// The log of a batch, folded.
+#[derive(Debug)]
+pub(super) struct History {
+    traces: Vec<Trace>,
+    /// The sequence number of the next step.
+    pub(super) next_seq: u32,
+    /// The latest time at which anything settled.
+    pub(super) latest: Option<Timestamp>,
+    stopped_seq: Option<u32>,
+    opened_seq: Option<u32>,
+}
+
+/// What happened to one slot; the default if nothing did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trace {
+    /// It has settled and was not taken up since.
+    pub(super) is_settled: bool,
+    /// How it settled last, if that was wanted.
+    pub(super) settled: Option<Arc<Settled>>,
+    /// When it was opened after the batch's admission, last.
+    pub(super) opened: Option<Opened>,
+    /// When it came to a slot that had been vacant.
+    pub(super) admitted_at: Option<Timestamp>,
+}
+
+/// When an item was taken up again, or came to a vacant slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    seq: u32,
+    pub(super) retry_until: Timestamp,
+}
+
+impl Trace {
+    /// Whether nothing ever happened to the slot.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.is_settled && self.opened.is_none()
+    }
+}
+
+impl History {
+    /// Reads the log of a batch with this many slots. Outcomes are decoded only if wanted.
+    pub(super) fn read(
+        table: &impl Table,
+        batch: BatchId,
+        total: u32,
+        wanted: impl Fn(u32) -> Wanted,
+    ) -> Result<Self, Fault> {
+        let mut history = Self {
+            traces: Vec::new(),
+            next_seq: 0,
+            latest: None,
+            stopped_seq: None,
+            opened_seq: None,
+        };
+        let what = format_args!("the log of batch {batch}");
+        Self::each_step(table, batch, |seq, body| {
+            let step = record::parse(body, what)?;
+            if history.traces.is_empty() {
+                history.traces.resize_with(size(total)?, Trace::default);
+            }
+            history
+                .apply(seq, step, &wanted)
+                .map_err(|why| Fault::damaged(what, why))
+        })?;
+        Ok(history)
+    }
+
+    /// Reads the steps of a log in order, with their numbers.
+    pub(super) fn each_step<E: From<Fault>>(
+        table: &impl Table,
+        batch: BatchId,
+        mut each: impl FnMut(u32, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let damaged = |why: &str| Fault::damaged(format_args!("the log of batch {batch}"), why);
+        let mut span = Span::log(batch);
+        // The log only grows, and every step comes whole. So all up to the key that is last now
+        // can be read without gaps, whatever is written meanwhile.
+        let Some(last) = table.scan(span.clone()).next_back() else {
+            return Ok(());
+        };
+        span.to = last?.0.as_ref().to_vec();
+        span.to.push(0);
+        let mut joiner = Joiner::default();
+        let mut next = 0_u32;
+        for entry in table.scan(span) {
+            let (key, value) = entry?;
+            let Some(StoreKey::Log { seq, part, .. }) = StoreKey::decode(key.as_ref()) else {
+                return Err(damaged("it has a key that does not decode").into());
+            };
+            if seq != next {
+                return Err(damaged(&format!("step {seq} follows where {next} should")).into());
+            }
+            if let Some(body) = joiner
+                .add(part, value.as_ref())
+                .map_err(|why| damaged(&why))?
+            {
+                each(seq, &body)?;
+                next = seq.saturating_add(1);
+            }
+        }
+        if joiner.is_empty() {
+            Ok(())
+        } else {
+            Err(damaged("its last step is not whole").into())
+        }
+    }
+
+    fn apply(
+        &mut self,
+        seq: u32,
+        step: Step<&RawValue>,
+        wanted: &impl Fn(u32) -> Wanted,
+    ) -> Result<(), String> {
+        self.next_seq = seq.checked_add(1).ok_or("it has too many steps")?;
+        match step {
+            Step::Settled { latest, items } => {
+                self.latest = self.latest.max(Some(latest));
+                for (index, settled) in items {
+                    let trace = self.trace_mut(index)?;
+                    if trace.is_settled {
+                        return Err(format!("item {index} settled twice"));
+                    }
+                    trace.is_settled = true;
+                    let wanted = wanted(index);
+                    if wanted != Wanted::Nothing {
+                        let mut settled: Settled = serde_json::from_str(settled.get())
+                            .map_err(|error| format!("item {index} does not decode ({error})"))?;
+                        if wanted == Wanted::Outcome {
+                            settled.conclusion.answer = None;
+                        }
+                        trace.settled = Some(Arc::new(settled));
+                    }
+                }
+            }
+            Step::Opened {
+                at,
+                retry_until,
+                indexes,
+            } => {
+                self.opened_seq = Some(seq);
+                for index in indexes {
+                    let trace = self.trace_mut(index)?;
+                    if !trace.is_settled {
+                        // It was not taken up again, so its slot was vacant before.
+                        trace.admitted_at = Some(at);
+                    }
+                    trace.is_settled = false;
+                    trace.opened = Some(Opened { seq, retry_until });
+                }
+            }
+            Step::Stopped { .. } => self.stopped_seq = Some(seq),
+        }
+        Ok(())
+    }
+
+    fn trace_mut(&mut self, index: u32) -> Result<&mut Trace, String> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.traces.get_mut(index))
+            .ok_or_else(|| format!("there is no item {index}"))
+    }
+
+    /// What happened to a slot.
+    pub(super) fn trace(&self, index: u32) -> Trace {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.traces.get(index))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The latest time known of a batch with this history. Once nothing of it is open, retention
+    /// runs from here.
+    pub(super) fn latest_since(&self, header: &Header) -> Timestamp {
+        let latest = self.latest.unwrap_or(header.admitted_at);
+        latest.max(header.admitted_at)
+    }
+
+    /// Whether a stop of the batch applies to this item: it was not opened after it.
+    pub(super) fn is_item_stopped(&self, trace: &Trace) -> bool {
+        self.stopped_seq > trace.opened.map(|opened| opened.seq)
+    }
+
+    /// Whether the batch was stopped and nothing of it was opened since.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped_seq > self.opened_seq
+    }
+}
+
+/// A number of slots as a length.
+pub(super) fn size(total: u32) -> Result<usize, Fault> {
+    usize::try_from(total)
+        .ok()
+        .filter(|total| *total <= crate::limits::BATCH_ITEMS_MAX)
+        .ok_or_else(|| Fault::damaged("a batch", format!("it has {total} items")))
+}

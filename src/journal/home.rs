@@ -1,0 +1,377 @@
+//! The journal's directory: who holds it, what it is said to hold, and that nothing is ever taken
+//! for an empty journal which is not.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    committer::Disk,
+    fault::Fault,
+    high_water::{HIGH_WATER, HighWater},
+    keys::{Span, StoreKey},
+    record::{self, FORMAT, FORMATS_READ, Meta},
+    store::{OpenFailed, Store},
+    table::{Table, Writes},
+};
+
+/// Why a journal did not open. Nothing was changed in what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works on it.
+    #[error(
+        "the journal's lock file {} is held by {}; one journal has one process: stop the other \
+         one, or give this one a directory of its own",
+        lock.display(),
+        holder(*pid)
+    )]
+    Locked {
+        /// The lock file.
+        lock: PathBuf,
+        /// The other process, if it could write its id.
+        pid: Option<u32>,
+    },
+    /// Reading or writing failed.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// There is a database, and nothing says that it is ours.
+    #[error(
+        "{} holds a database that is not marked as a journal of Cancelot; give the journal a \
+         directory of its own, or restore the file CANCELOT from the backup that the rest is from",
+        dir.display()
+    )]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There was a journal, and its database is gone.
+    #[error(
+        "{} was the directory of journal {store}, and that is not in it any more; restore a \
+         backup, or, to begin without what was recorded, move the directory away",
+        dir.display()
+    )]
+    Emptied {
+        /// The directory.
+        dir: PathBuf,
+        /// The journal's name.
+        store: String,
+    },
+    /// It was written by a program that is newer than this one, or by none of ours.
+    #[error(
+        "the journal in {} has format version {found}, and this program reads {FORMATS_READ:?}; \
+         use the version of Cancelot that wrote it, or a newer one",
+        dir.display()
+    )]
+    Format {
+        /// The directory.
+        dir: PathBuf,
+        /// The version that it has.
+        found: String,
+    },
+    /// The end of its database cannot be read, and what was there was acknowledged.
+    #[error(
+        "the journal in {} ends with commit {found}, and {expected} were acknowledged: the end of \
+         its database is lost; restore a backup, or, to go on without what is lost, remove its \
+         file {HIGH_WATER}",
+        dir.display()
+    )]
+    Shortened {
+        /// The directory.
+        dir: PathBuf,
+        /// Commits in the database.
+        found: u64,
+        /// Commits that were acknowledged.
+        expected: u64,
+    },
+    /// Its content makes no sense.
+    #[error(
+        "the journal in {} does not open: {why}; keep a copy of the directory and restore a \
+         backup (`cancelot journal verify` lists what is wrong if the database itself opens)",
+        dir.display()
+    )]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What makes no sense.
+        why: String,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+/// What a journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To work on it; it is made if there never was one.
+    Serve,
+    /// To look at it.
+    Look,
+}
+
+/// An open journal's directory. Other processes are kept out until it is dropped.
+pub(super) struct Home {
+    pub(super) store: Arc<Store>,
+    pub(super) meta: Meta,
+    pub(super) high_water: HighWater,
+    /// Commits that were acknowledged, as far as is known.
+    pub(super) acknowledged: u64,
+    pub(super) lock: Lock,
+}
+
+/// The lock on a journal's directory, which is given back when it is dropped.
+pub(super) struct Lock(#[expect(dead_code, reason = "it is held, not used")] File);
+
+const LOCK: &str = "lock";
+const MARKER: &str = "CANCELOT";
+/// In the marker while a journal is being made: nothing was ever acknowledged by it.
+const BEING_MADE: &str = "new";
+
+impl Home {
+    /// Opens the journal in a directory.
+    pub(super) fn open(dir: &Path, cache_bytes: u64, purpose: Purpose) -> Result<Self, OpenError> {
+        match purpose {
+            Purpose::Serve => make_dir(dir)?,
+            Purpose::Look => match Marker::read(dir)? {
+                Some(Marker { store }) if store != BEING_MADE => {}
+                Some(_) | None => {
+                    let source = io::ErrorKind::NotFound.into();
+                    return Err(io_error("finding a journal in", dir)(source));
+                }
+            },
+        }
+        let lock = lock(&dir.join(LOCK))?;
+        let (store, meta) = match Marker::read(dir)? {
+            Some(Marker { store }) if store != BEING_MADE => reopen(dir, cache_bytes, store)?,
+            Some(_) => {
+                // A crash cut its making short, so it never held anything.
+                Store::remove(dir).map_err(io_error("clearing", dir))?;
+                make(dir, cache_bytes)?
+            }
+            None if Store::exists(dir) => {
+                return Err(OpenError::Foreign {
+                    dir: dir.to_owned(),
+                });
+            }
+            None => make(dir, cache_bytes)?,
+        };
+        let (high_water, acknowledged) =
+            HighWater::open(dir).map_err(io_error("reading the number of commits in", dir))?;
+        Ok(Self {
+            store: Arc::new(store),
+            meta,
+            high_water,
+            acknowledged,
+            lock,
+        })
+    }
+}
+
+/// Makes the directory, with its name on the disk.
+fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    fs::create_dir_all(dir).map_err(io_error("making", dir))?;
+    match dir.parent() {
+        // Not ours, so it may be unreadable; then its name has been there before.
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent).or(Ok(())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn make(dir: &Path, cache_bytes: u64) -> Result<(Store, Meta), OpenError> {
+    Marker::write(dir, BEING_MADE)?;
+    HighWater::remove(dir).map_err(io_error("clearing", dir))?;
+    let store = open_store(dir, cache_bytes)?;
+    let meta = Meta {
+        store: format!("{:016x}", fastrand::u64(..)),
+        created: Timestamp::now(),
+    };
+    let mut writes = Writes::default();
+    let value = record::whole(&meta).map_err(damaged(dir))?;
+    writes.put(StoreKey::Meta.encode(), value);
+    store.write(writes).map_err(damaged(dir))?;
+    let synced = store.disk().and_then(|mut disk| disk.sync());
+    synced.map_err(io_error("syncing", dir))?;
+    // The new files' names have to be on the disk before anything is promised.
+    sync_dir(&dir.join("blobs"))?;
+    sync_dir(dir)?;
+    Marker::write(dir, &meta.store)?;
+    Ok((store, meta))
+}
+
+fn reopen(dir: &Path, cache_bytes: u64, expected: String) -> Result<(Store, Meta), OpenError> {
+    let emptied = |store: String| OpenError::Emptied {
+        dir: dir.to_owned(),
+        store,
+    };
+    let makes_no_sense = |why: String| OpenError::Damaged {
+        dir: dir.to_owned(),
+        why,
+    };
+    if !Store::exists(dir) {
+        return Err(emptied(expected));
+    }
+    let store = open_store(dir, cache_bytes)?;
+    let value = store.get(&StoreKey::Meta.encode()).map_err(damaged(dir))?;
+    let Some(value) = value else {
+        return Err(match store.scan(Span::all()).next() {
+            None => emptied(expected),
+            Some(_) => makes_no_sense("it does not say what it is".to_owned()),
+        });
+    };
+    if let Some(format) = value.first()
+        && !FORMATS_READ.contains(format)
+    {
+        return Err(OpenError::Format {
+            dir: dir.to_owned(),
+            found: format.to_string(),
+        });
+    }
+    let meta: Meta = record::read_whole(&value, "what the journal is").map_err(damaged(dir))?;
+    if meta.store == expected {
+        Ok((store, meta))
+    } else {
+        let name = &meta.store;
+        Err(makes_no_sense(format!(
+            "it is journal {name}, and {MARKER} names {expected}"
+        )))
+    }
+}
+
+fn open_store(dir: &Path, cache_bytes: u64) -> Result<Store, OpenError> {
+    Store::open(dir, cache_bytes).map_err(|failed| match failed {
+        OpenFailed::Io(source) => io_error("opening the database in", dir)(source),
+        OpenFailed::Damaged(why) => OpenError::Damaged {
+            dir: dir.to_owned(),
+            why,
+        },
+    })
+}
+
+/// Takes the lock, which the system gives back however this process ends, and leaves the id of
+/// this process for whoever finds it taken.
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(path).map_err(io_error("opening", path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok();
+            return Err(OpenError::Locked {
+                lock: path.to_owned(),
+                pid: pid.and_then(|_| text.trim().parse().ok()),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(io_error("locking", path)(source)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(io_error("writing", path))?;
+    Ok(Lock(file))
+}
+
+/// The file that says that a directory is a journal's, and which one's.
+struct Marker {
+    store: String,
+}
+
+impl Marker {
+    fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(MARKER);
+        // Bytes that are no text belong to no format of ours, which is what is said of them.
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io_error("reading", &path)(source)),
+        };
+        let mut format = None;
+        let mut store = None;
+        for line in text.lines() {
+            match line.split_once(' ') {
+                Some(("format", value)) => format = Some(value),
+                Some(("journal", value)) => store = Some(value),
+                Some(_) | None => {}
+            }
+        }
+        let found = format.unwrap_or("unknown");
+        if !FORMATS_READ
+            .iter()
+            .any(|format| format.to_string() == found)
+        {
+            return Err(OpenError::Format {
+                dir: dir.to_owned(),
+                found: found.to_owned(),
+            });
+        }
+        match store {
+            Some(store) => Ok(Some(Self {
+                store: store.to_owned(),
+            })),
+            None => Err(OpenError::Damaged {
+                dir: dir.to_owned(),
+                why: format!("{MARKER} does not say which journal this is"),
+            }),
+        }
+    }
+
+    /// Replaces the file as a whole.
+    fn write(dir: &Path, store: &str) -> Result<(), OpenError> {
+        let path = dir.join(MARKER);
+        let fresh = dir.join("CANCELOT.fresh");
+        let text = format!(
+            "This directory is the journal of a Cancelot service. Keep all of it or nothing.\n\
+             format {FORMAT}\njournal {store}\n"
+        );
+        let written = File::create(&fresh).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&fresh, &path)
+        });
+        written.map_err(io_error("writing", &path))?;
+        sync_dir(dir)
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(io_error("syncing", dir))
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// Turns a fault while opening into an error.
+pub(super) fn damaged(dir: &Path) -> impl Fn(Fault) -> OpenError {
+    let dir = dir.to_owned();
+    move |fault| OpenError::Damaged {
+        dir: dir.clone(),
+        why: match fault {
+            Fault::Store(why) | Fault::Damaged(why) | Fault::Misused(why) => why,
+        },
+    }
+}

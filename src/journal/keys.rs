@@ -1,0 +1,432 @@
+//! The keys of the store: typed, with a one-byte namespace and big-endian fields, so that their
+//! order on disk is the order of what they mean. Knows no values.
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Kind, Scope};
+
+/// What an entry of the store is. The order of the variants is the order on disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum StoreKey {
+    /// What this store is.
+    Meta,
+    /// The lowest id that a new batch may have: purged ids are never given out again.
+    BatchFloor,
+    /// The number of commits.
+    Commits,
+    /// A batch.
+    Header(BatchId),
+    /// The commands of [`crate::limits::RECORD_ITEMS`] neighbours in a batch.
+    Items {
+        batch: BatchId,
+        group: u32,
+        part: u16,
+    },
+    /// One step of what happened to a batch after its admission.
+    Log { batch: BatchId, seq: u32, part: u16 },
+    /// Hashes of the targets of a batch.
+    Targets { batch: BatchId, part: u16 },
+    /// Marks a batch that has open items.
+    Open(BatchId),
+    /// Marks a batch without open items, by the time its last item settled.
+    Expiry { settled_us: i64, batch: BatchId },
+    /// Leads from a request's key to its batch.
+    Request { scope: Scope, key: Key },
+    /// Leads from an item's own key to the item.
+    Item { scope: Scope, key: Key },
+}
+
+const META: u8 = 0x01;
+const BATCH_FLOOR: u8 = 0x02;
+const COMMITS: u8 = 0x03;
+const HEADER: u8 = 0x10;
+const ITEMS: u8 = 0x11;
+const LOG: u8 = 0x12;
+const TARGETS: u8 = 0x13;
+const OPEN: u8 = 0x20;
+const EXPIRY: u8 = 0x21;
+const REQUEST: u8 = 0x30;
+const ITEM: u8 = 0x31;
+
+impl StoreKey {
+    /// The bytes on disk.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Meta => vec![META],
+            Self::BatchFloor => vec![BATCH_FLOOR],
+            Self::Commits => vec![COMMITS],
+            Self::Header(batch) => of_batch(HEADER, *batch),
+            Self::Items { batch, group, part } => in_parts(ITEMS, *batch, *group, *part),
+            Self::Log { batch, seq, part } => in_parts(LOG, *batch, *seq, *part),
+            Self::Targets { batch, part } => {
+                let mut bytes = of_batch(TARGETS, *batch);
+                bytes.extend(part.to_be_bytes());
+                bytes
+            }
+            Self::Open(batch) => of_batch(OPEN, *batch),
+            Self::Expiry { settled_us, batch } => {
+                let mut bytes = vec![EXPIRY];
+                bytes.extend((settled_us.cast_unsigned() ^ SIGN).to_be_bytes());
+                bytes.extend(batch.0.to_be_bytes());
+                bytes
+            }
+            Self::Request { scope, key } => request(scope, key),
+            Self::Item { scope, key } => item(scope, key),
+        }
+    }
+
+    /// Reads a key back; `None` if it is none of ours.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (namespace, rest) = bytes.split_first()?;
+        let (key, rest) = match *namespace {
+            META => (Self::Meta, rest),
+            BATCH_FLOOR => (Self::BatchFloor, rest),
+            COMMITS => (Self::Commits, rest),
+            HEADER => batch_in(rest).map(|(batch, rest)| (Self::Header(batch), rest))?,
+            ITEMS => {
+                let (batch, group, part, rest) = parted_in(rest)?;
+                (Self::Items { batch, group, part }, rest)
+            }
+            LOG => {
+                let (batch, seq, part, rest) = parted_in(rest)?;
+                (Self::Log { batch, seq, part }, rest)
+            }
+            TARGETS => {
+                let (batch, rest) = batch_in(rest)?;
+                let (part, rest) = rest.split_first_chunk()?;
+                let part = u16::from_be_bytes(*part);
+                (Self::Targets { batch, part }, rest)
+            }
+            OPEN => batch_in(rest).map(|(batch, rest)| (Self::Open(batch), rest))?,
+            EXPIRY => {
+                let (settled, rest) = rest.split_first_chunk()?;
+                let settled_us = (u64::from_be_bytes(*settled) ^ SIGN).cast_signed();
+                let (batch, rest) = batch_in(rest)?;
+                (Self::Expiry { settled_us, batch }, rest)
+            }
+            REQUEST => {
+                let (scope, key) = scoped_in(rest)?;
+                return Some(Self::Request { scope, key });
+            }
+            ITEM => {
+                let (scope, key) = scoped_in(rest)?;
+                return Some(Self::Item { scope, key });
+            }
+            _ => return None,
+        };
+        rest.is_empty().then_some(key)
+    }
+}
+
+/// Turns the order of signed numbers into that of unsigned ones.
+const SIGN: u64 = 1 << 63;
+
+fn of_batch(namespace: u8, batch: BatchId) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(15);
+    bytes.push(namespace);
+    bytes.extend(batch.0.to_be_bytes());
+    bytes
+}
+
+fn in_parts(namespace: u8, batch: BatchId, number: u32, part: u16) -> Vec<u8> {
+    let mut bytes = of_batch(namespace, batch);
+    bytes.extend(number.to_be_bytes());
+    bytes.extend(part.to_be_bytes());
+    bytes
+}
+
+/// A caller's name has no control characters, so a zero byte ends it.
+fn scoped(namespace: u8, scope: &Scope, key: &str) -> Vec<u8> {
+    let caller = scope.caller.as_str();
+    let mut bytes = Vec::with_capacity(caller.len() + key.len() + 3);
+    bytes.push(namespace);
+    bytes.extend(caller.as_bytes());
+    bytes.push(0);
+    bytes.push(match scope.kind {
+        Kind::Subscription => 1,
+        Kind::Enrollments => 2,
+    });
+    bytes.extend(key.as_bytes());
+    bytes
+}
+
+/// As [`StoreKey::Request`], without the clones.
+pub(super) fn request(scope: &Scope, key: &Key) -> Vec<u8> {
+    scoped(REQUEST, scope, key.as_str())
+}
+
+/// As [`StoreKey::Item`], without the clones.
+pub(super) fn item(scope: &Scope, key: &Key) -> Vec<u8> {
+    scoped(ITEM, scope, key.as_str())
+}
+
+/// As [`StoreKey::Expiry`], from a time.
+pub(super) fn expiry(batch: BatchId, settled_at: Timestamp) -> Vec<u8> {
+    let settled_us = settled_at.as_microsecond();
+    StoreKey::Expiry { settled_us, batch }.encode()
+}
+
+fn batch_in(bytes: &[u8]) -> Option<(BatchId, &[u8])> {
+    let (batch, rest) = bytes.split_first_chunk()?;
+    Some((BatchId(u64::from_be_bytes(*batch)), rest))
+}
+
+fn parted_in(bytes: &[u8]) -> Option<(BatchId, u32, u16, &[u8])> {
+    let (batch, rest) = batch_in(bytes)?;
+    let (number, rest) = rest.split_first_chunk()?;
+    let (part, rest) = rest.split_first_chunk()?;
+    let number = u32::from_be_bytes(*number);
+    Some((batch, number, u16::from_be_bytes(*part), rest))
+}
+
+fn scoped_in(bytes: &[u8]) -> Option<(Scope, Key)> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let (caller, rest) = bytes.split_at_checked(end)?;
+    let (kind, key) = rest.get(1..)?.split_first()?;
+    let kind = match *kind {
+        1 => Kind::Subscription,
+        2 => Kind::Enrollments,
+        _ => return None,
+    };
+    let caller = CallerId::try_from(std::str::from_utf8(caller).ok()?).ok()?;
+    let key = Key::try_from(std::str::from_utf8(key).ok()?).ok()?;
+    Some((Scope { caller, kind }, key))
+}
+
+/// A range of encoded keys, without its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: Vec<u8>,
+    pub(super) to: Vec<u8>,
+}
+
+impl Span {
+    /// All keys that begin like this.
+    fn of(prefix: Vec<u8>) -> Self {
+        // The namespaces are below 0xff, so there is always a byte to raise.
+        let mut to = prefix.clone();
+        while let Some(last) = to.pop() {
+            if let Some(raised) = last.checked_add(1) {
+                to.push(raised);
+                break;
+            }
+        }
+        Self { from: prefix, to }
+    }
+
+    /// Everything that is ours.
+    pub(super) fn all() -> Self {
+        Self {
+            from: Vec::new(),
+            to: vec![0xff],
+        }
+    }
+
+    /// All batches.
+    pub(super) fn headers() -> Self {
+        Self::of(vec![HEADER])
+    }
+
+    /// All batches before this one.
+    pub(super) fn headers_below(batch: BatchId) -> Self {
+        Self {
+            from: vec![HEADER],
+            to: of_batch(HEADER, batch),
+        }
+    }
+
+    /// All items of a batch.
+    pub(super) fn items(batch: BatchId) -> Self {
+        Self::of(of_batch(ITEMS, batch))
+    }
+
+    /// One group of a batch's items.
+    pub(super) fn item_group(batch: BatchId, group: u32) -> Self {
+        let mut prefix = of_batch(ITEMS, batch);
+        prefix.extend(group.to_be_bytes());
+        Self::of(prefix)
+    }
+
+    /// What happened to a batch.
+    pub(super) fn log(batch: BatchId) -> Self {
+        Self::of(of_batch(LOG, batch))
+    }
+
+    /// The target hashes of a batch.
+    pub(super) fn targets(batch: BatchId) -> Self {
+        Self::of(of_batch(TARGETS, batch))
+    }
+
+    /// The target hashes of all batches before this one.
+    pub(super) fn targets_below(batch: BatchId) -> Self {
+        Self {
+            from: vec![TARGETS],
+            to: of_batch(TARGETS, batch),
+        }
+    }
+
+    /// All batches with open items.
+    pub(super) fn open() -> Self {
+        Self::of(vec![OPEN])
+    }
+
+    /// All batches that settled before this time.
+    pub(super) fn expired(before_us: i64) -> Self {
+        Self {
+            from: vec![EXPIRY],
+            to: StoreKey::Expiry {
+                settled_us: before_us,
+                batch: BatchId(0),
+            }
+            .encode(),
+        }
+    }
+
+    /// All items' own keys that could be mistaken for one derived from this request's key.
+    pub(super) fn like_derived(scope: &Scope, request_key: &Key) -> Self {
+        let mut prefix = item(scope, request_key);
+        prefix.push(b'/');
+        Self::of(prefix)
+    }
+}
+
+/// The value of [`StoreKey::Item`] without its version byte.
+pub(super) fn item_id_bytes(id: ItemId) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    let (batch, index) = bytes.split_at_mut(8);
+    batch.copy_from_slice(&id.batch.0.to_be_bytes());
+    index.copy_from_slice(&id.index.to_be_bytes());
+    bytes
+}
+
+/// Reads [`item_id_bytes`] back.
+pub(super) fn item_id_in(bytes: &[u8]) -> Option<ItemId> {
+    let (batch, rest) = batch_in(bytes)?;
+    let index = u32::from_be_bytes(rest.try_into().ok()?);
+    Some(ItemId { batch, index })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn store_key() -> impl Strategy<Value = StoreKey> {
+        let batch = || prop_oneof![any::<u64>(), 0_u64..4].prop_map(BatchId);
+        let number = || prop_oneof![any::<u32>(), 0_u32..4];
+        let scoped = || {
+            (
+                "[a-c]{1,3}|[ -~]{1,40}|ü",
+                any::<bool>(),
+                "[!-~]{1,40}|a/[0-9]",
+            )
+                .prop_map(|(caller, first, key)| {
+                    let kind = if first {
+                        Kind::Subscription
+                    } else {
+                        Kind::Enrollments
+                    };
+                    let caller = CallerId::try_from(caller).unwrap();
+                    (Scope { caller, kind }, Key::try_from(key).unwrap())
+                })
+        };
+        prop_oneof![
+            Just(StoreKey::Meta),
+            Just(StoreKey::BatchFloor),
+            Just(StoreKey::Commits),
+            batch().prop_map(StoreKey::Header),
+            (batch(), number(), any::<u16>()).prop_map(|(batch, group, part)| StoreKey::Items {
+                batch,
+                group,
+                part
+            }),
+            (batch(), number(), any::<u16>()).prop_map(|(batch, seq, part)| StoreKey::Log {
+                batch,
+                seq,
+                part
+            }),
+            (batch(), any::<u16>()).prop_map(|(batch, part)| StoreKey::Targets { batch, part }),
+            batch().prop_map(StoreKey::Open),
+            (any::<i64>(), batch())
+                .prop_map(|(settled_us, batch)| StoreKey::Expiry { settled_us, batch }),
+            scoped().prop_map(|(scope, key)| StoreKey::Request { scope, key }),
+            scoped().prop_map(|(scope, key)| StoreKey::Item { scope, key }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_read_back_and_keep_their_order(a in store_key(), b in store_key()) {
+            prop_assert_eq!(StoreKey::decode(&a.encode()), Some(a.clone()));
+            prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_key_or_exactly_one(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(key) = StoreKey::decode(&bytes) {
+                prop_assert_eq!(key.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_holds_what_it_names_and_nothing_beside_it() {
+        let holds = |span: &Span, key: StoreKey| {
+            let key = key.encode();
+            span.from <= key && key < span.to
+        };
+        let batch = BatchId(0x00ff_ffff_ffff_ffff);
+        let next = BatchId(batch.0 + 1);
+        let part = u16::MAX;
+        let items = Span::items(batch);
+        assert!(holds(
+            &items,
+            StoreKey::Items {
+                batch,
+                group: u32::MAX,
+                part
+            }
+        ));
+        assert!(!holds(
+            &items,
+            StoreKey::Items {
+                batch: next,
+                group: 0,
+                part: 0
+            }
+        ));
+        let group = Span::item_group(batch, 7);
+        assert!(holds(
+            &group,
+            StoreKey::Items {
+                batch,
+                group: 7,
+                part
+            }
+        ));
+        assert!(!holds(
+            &group,
+            StoreKey::Items {
+                batch,
+                group: 8,
+                part: 0
+            }
+        ));
+        let expired = Span::expired(-5);
+        assert!(holds(
+            &expired,
+            StoreKey::Expiry {
+                settled_us: -6,
+                batch: BatchId(u64::MAX)
+            }
+        ));
+        assert!(!holds(
+            &expired,
+            StoreKey::Expiry {
+                settled_us: -5,
+                batch: BatchId(0)
+            }
+        ));
+    }
+}

@@ -1,0 +1,191 @@
+//! A journal in memory for tests of what stands on it. The logic is the real one, only the table
+//! differs. Nothing waits for a thread, so paused time stays where it is, and a restart is a call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
+    Settlement, Unavailable,
+    fault::Fault,
+    keys::Span,
+    ledger::Ledger,
+    prepared::{Prepared, PreparedSettlement},
+    query,
+    reader::Reader,
+    table::{Table, Writes},
+};
+use crate::domain::ids::{BatchId, ItemId, Key, Scope};
+
+/// A journal in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryJournal {
+    table: Arc<MemoryTable>,
+    writer: Arc<Mutex<Writer>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    ledger: Ledger<MemoryTable>,
+    failure: Option<Unavailable>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct MemoryTable(RwLock<BTreeMap<Vec<u8>, Arc<[u8]>>>);
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub(crate) fn new() -> Self {
+        Self::over(Arc::new(MemoryTable::default()))
+    }
+
+    /// What a restarted service finds. The old one should be dropped.
+    pub(crate) fn restarted(&self) -> Self {
+        Self::over(Arc::clone(&self.table))
+    }
+
+    /// From now on it fails, as a store with a full disk does.
+    pub(crate) fn fail(&self, why: &str) {
+        let mut writer = self.writer();
+        writer
+            .failure
+            .get_or_insert_with(|| Unavailable(why.to_owned()));
+    }
+
+    fn over(table: Arc<MemoryTable>) -> Self {
+        let ledger = Ledger::load(Arc::clone(&table)).unwrap();
+        let failure = None;
+        let writer = Writer { ledger, failure };
+        Self {
+            table,
+            writer: Arc::new(Mutex::new(writer)),
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<R: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Ledger<MemoryTable>) -> Result<R, Fault> + Send + 'static,
+    ) -> Pending<Result<R, Unavailable>> {
+        let journal = self.clone();
+        Box::pin(async move {
+            let mut writer = journal.writer();
+            if let Some(why) = &writer.failure {
+                return Err(why.clone());
+            }
+            let ledger = &mut writer.ledger;
+            let result = write(ledger).and_then(|result| {
+                ledger.close_group()?;
+                Ok(result)
+            });
+            let result = result.map_err(Unavailable::from);
+            if let Err(why) = &result {
+                writer.failure = Some(why.clone());
+            }
+            result
+        })
+    }
+
+    fn read<R>(
+        &self,
+        read: impl FnOnce(Reader<'_, MemoryTable>) -> Result<R, Fault>,
+    ) -> Result<R, Unavailable> {
+        match &self.writer().failure {
+            Some(why) => Err(why.clone()),
+            None => Ok(read(Reader(&*self.table))?),
+        }
+    }
+}
+
+#[test]
+fn a_failed_journal_refuses_everything_until_it_is_restarted() {
+    let journal = MemoryJournal::new();
+    journal.fail("the disk is full");
+    let why = Unavailable("the disk is full".to_owned());
+    assert_eq!(journal.failure(), Some(why.clone()));
+    assert_eq!(journal.open_items().unwrap_err(), why);
+    assert!(journal.restarted().open_items().unwrap().is_empty());
+}
+
+impl Table for MemoryTable {
+    type Bytes = Arc<[u8]>;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, Fault> {
+        Ok(self.0.read().unwrap().get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Arc<[u8]>, Arc<[u8]>), Fault>> {
+        let table = self.0.read().unwrap();
+        let range = table.range(span.from..span.to);
+        let entries = range.map(|(key, value)| Ok((Arc::from(&**key), Arc::clone(value))));
+        entries.collect::<Vec<_>>().into_iter()
+    }
+
+    fn write(&self, writes: Writes) -> Result<(), Fault> {
+        let mut table = self.0.write().unwrap();
+        for (key, value) in writes.0 {
+            match value {
+                Some(value) => table.insert(key, value),
+                None => table.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        let admitted = self.write(move |ledger| ledger.admit(&Prepared::new(admission)?));
+        Box::pin(async move { admitted.await?.map_err(AdmitError::Conflict) })
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| {
+            let prepared = settlements.iter().map(PreparedSettlement::new);
+            ledger.settle(prepared.collect::<Result<Vec<_>, _>>()?.iter())
+        })
+    }
+
+    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| ledger.stop(batch, at))
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.write(move |ledger| ledger.purge(before, batches_max))
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        self.read(query::open_items)
+    }
+
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.read(|reader| query::find(reader, scope, key))
+    }
+
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+        self.read(|reader| query::batch(reader, batch))
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable> {
+        self.read(|reader| query::list(reader, filter, after, records_max))
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.writer().failure.clone()
+    }
+}

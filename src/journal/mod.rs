@@ -1,0 +1,290 @@
+//! The durable memory of the service: what was admitted and how it ended.
+//!
+//! A trait, so that dispatch and rpc know promises and not stores. Whatever resolves without an
+//! error here is on disk: it survives the process, the machine and its power supply.
+
+mod bits;
+mod check;
+mod committer;
+pub mod durable;
+mod fault;
+mod gate;
+mod high_water;
+mod history;
+pub mod home;
+mod keys;
+mod ledger;
+#[cfg(test)]
+pub(crate) mod memory;
+mod open_batch;
+mod plan;
+mod prepared;
+mod query;
+mod queue;
+mod reader;
+mod record;
+mod slots;
+mod staged;
+mod standing;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    command::Command,
+    ids::{BatchId, ItemId, Key, Kind, Scope},
+    outcome::{Outcome, Settled},
+};
+
+/// A future that can be held without naming it.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What dispatch and rpc ask of a store.
+pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
+    /// Admits a request in one atomic durable write, or finds out what its keys already mean.
+    ///
+    /// Slots of keys that are known are not written again. A known item whose outcome is not
+    /// final is opened again by the same write. If any slot conflicts, nothing is written, and
+    /// if nothing is new, there is no write.
+    ///
+    /// An item that is told as [`AdmittedItem::Running`] may have settled by the time the answer
+    /// is read, and one that is [`AdmittedItem::Opened`] for one caller may be `Running` for
+    /// another before the first has read its answer.
+    ///
+    /// As with all futures here: nothing happens before it is polled, and once it was, dropping it
+    /// does not say whether it happens. It has to be polled by tokio.
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>>;
+
+    /// Records outcomes durably, all or none. Items that are not open are an error of the
+    /// caller's, which fails the store rather than changing a told outcome. What is settled
+    /// together, or comes while a write is under way, shares a write.
+    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>>;
+
+    /// Records that a batch was stopped, so that a restart knows it too. It applies to the items
+    /// that the batch owns and that are open now; if there are none, or no such batch, it is
+    /// nothing. Taking up one of its items again by [`Journal::admit`] clears that item's stop.
+    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>>;
+
+    /// Deletes batches all of whose items settled before `before`, at most `batches_max`, those
+    /// that settled first before others; says how many it deleted. Other writes wait meanwhile.
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>>;
+
+    /// What is open, oldest first: before anything is admitted, what the last run left. Reads
+    /// the disk and waits for a write under way: call it off the async threads, as all that
+    /// follow.
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable>;
+
+    /// The item that a key names.
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable>;
+
+    /// A batch and all its items, in their order.
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable>;
+
+    /// Records that match, newest first, after `after`, looking at no more than
+    /// [`crate::limits::PAGE_RECORDS_EXAMINED_MAX`].
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable>;
+
+    /// Why the store failed, if it did. It stays so until the service is started again: what is
+    /// asked of it is answered with this.
+    fn failure(&self) -> Option<Unavailable>;
+}
+
+/// A request to admit.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Whose keys.
+    pub scope: Scope,
+    /// The request's key.
+    pub key: Key,
+    /// One slot per item of the request, in order, at least one of them not vacant.
+    pub slots: Vec<Slot>,
+    /// When.
+    pub at: Timestamp,
+    /// How long to keep trying what this opens.
+    pub retry_until: Timestamp,
+    /// Whether the outcomes that come back have the providers' answers: they are the most of
+    /// them.
+    pub with_answers: bool,
+}
+
+/// One item of a request to admit.
+#[derive(Debug, Clone)]
+pub enum Slot {
+    /// A dry run: has a position and no record.
+    Vacant,
+    /// To be recorded.
+    Item {
+        /// Its own key; `None` for the derived one.
+        key: Option<Key>,
+        /// What to do.
+        command: Arc<Command>,
+    },
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// The batch of the request key: a new one, or the one that had it before.
+    pub batch: BatchId,
+    /// One per slot, in order.
+    pub items: Vec<AdmittedItem>,
+}
+
+/// What became of a slot.
+#[derive(Debug, Clone)]
+pub enum AdmittedItem {
+    /// It was vacant.
+    Vacant,
+    /// Open from now on; the caller has to see to it that it is run.
+    Opened {
+        /// Its record.
+        id: ItemId,
+        /// How it had ended before, if it was taken up again.
+        previous: Option<Arc<Settled>>,
+    },
+    /// Open already.
+    Running {
+        /// Its record.
+        id: ItemId,
+    },
+    /// Settled for good.
+    Settled {
+        /// Its record.
+        id: ItemId,
+        /// How.
+        settled: Arc<Settled>,
+    },
+}
+
+/// Why a request was not admitted. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    /// Keys were used before with other content.
+    #[error("{} of the request's keys were used before with other content", .0.len())]
+    Conflict(Vec<Conflict>),
+    /// The store cannot write.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A key that was used before with other content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The slot; `None` for the request as a whole.
+    pub index: Option<u32>,
+    /// The key.
+    pub key: Key,
+    /// The fields that differ, by their published names.
+    pub fields: Vec<String>,
+    /// The batch that used the key first.
+    pub batch: BatchId,
+}
+
+/// The store cannot do what was asked; says why. It acknowledges nothing from here on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// An outcome to record.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// Whose.
+    pub id: ItemId,
+    /// Which.
+    pub settled: Arc<Settled>,
+}
+
+/// An item that was open when the store was opened.
+#[derive(Debug, Clone)]
+pub struct OpenItem {
+    /// Its record.
+    pub id: ItemId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its key: its own or the derived one.
+    pub key: Key,
+    /// What to do.
+    pub command: Arc<Command>,
+    /// How long to keep trying.
+    pub retry_until: Timestamp,
+    /// How it had ended before it was taken up again, if it was.
+    pub previous: Option<Arc<Settled>>,
+    /// Its batch was stopped.
+    pub stopped: bool,
+}
+
+/// One recorded item.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Where it is.
+    pub id: ItemId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its key: its own or the derived one.
+    pub key: Key,
+    /// The key of the request that admitted it.
+    pub request_key: Key,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// What to do.
+    pub command: Arc<Command>,
+    /// How it ended; `None` while it is open.
+    pub settled: Option<Arc<Settled>>,
+}
+
+/// One recorded batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Whose it is.
+    pub scope: Scope,
+    /// The request's key.
+    pub key: Key,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// Whether it was stopped and nothing of it was opened since.
+    pub stopped: bool,
+    /// One per slot: vacant ones, and items that other batches own and that have expired, are
+    /// `None`. An item that another batch owns has that batch's id.
+    pub items: Vec<Option<Record>>,
+}
+
+/// Which records to list: all that is set has to match.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this caller's; `None` for all, which only an operator's tool may ask for.
+    pub caller: Option<crate::domain::ids::CallerId>,
+    /// Only this RPC's.
+    pub kind: Option<Kind>,
+    /// Only this account's.
+    pub account: Option<crate::domain::ids::AccountName>,
+    /// Only this subscription's, sequence's or subscriber's.
+    pub target: Option<crate::domain::ids::TargetId>,
+    /// Only what this batch owns.
+    pub batch: Option<BatchId>,
+    /// Only these outcomes, and what is open if `None` is among them; empty for all.
+    pub outcomes: Vec<Option<Outcome>>,
+    /// Only what was admitted then or later.
+    pub admitted_from: Option<Timestamp>,
+    /// Only what was admitted before.
+    pub admitted_before: Option<Timestamp>,
+}
+
+/// A page of records.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The records, newest first.
+    pub records: Vec<Record>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<ItemId>,
+}

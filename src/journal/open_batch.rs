@@ -1,0 +1,120 @@
+//! What has to be known of a batch while items of it are open, to write its log.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::{
+    bits::Bits,
+    fault::Fault,
+    history::{History, Wanted},
+    keys::StoreKey,
+    prepared::PreparedSettlement,
+    reader::Reader,
+    record::{self, Header, Item, Step},
+    table::{Table, Writes},
+};
+use crate::domain::ids::BatchId;
+
+/// A batch with open items.
+#[derive(Debug)]
+pub(super) struct OpenBatch {
+    pub(super) open: Bits,
+    pub(super) next_seq: u32,
+    /// The latest time known of it: when its last item settles, retention runs from here.
+    pub(super) latest: Timestamp,
+}
+
+/// A step's body is closed once it has this many bytes, so that reading one takes little memory.
+const STEP_BYTES: usize = 64 * 1024;
+
+impl OpenBatch {
+    /// A batch as its records have it.
+    pub(super) fn load(reader: Reader<'_, impl Table>, id: BatchId) -> Result<Self, Fault> {
+        let header = reader.header(id)?;
+        let header = header.ok_or_else(|| Fault::damaged(id, "it is open and not there"))?;
+        let history = reader.history(id, &header, |_| Wanted::Nothing)?;
+        let mut batch = Self::closed(&header, &history);
+        let is_full = header.own == header.total;
+        let items = if is_full {
+            Vec::new()
+        } else {
+            reader.items(id, &header)?
+        };
+        let mut items = items.into_iter();
+        for index in 0..header.total {
+            let is_own = matches!(items.next(), Some(Some(Item::Own { .. })));
+            if (is_full || is_own) && !history.trace(index).is_settled {
+                batch.open.insert(index);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// A batch without open items.
+    pub(super) fn closed(header: &Header, history: &History) -> Self {
+        Self {
+            open: Bits::default(),
+            next_seq: history.next_seq,
+            latest: history.latest_since(header),
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        id: BatchId,
+        settlements: &[&PreparedSettlement],
+        writes: &mut Writes,
+    ) -> Result<(), Fault> {
+        let mut rest = settlements;
+        while !rest.is_empty() {
+            let mut bytes = 0_usize;
+            let count = rest
+                .iter()
+                .take_while(|settlement| {
+                    let fits = bytes < STEP_BYTES;
+                    bytes = bytes.saturating_add(settlement.json.get().len());
+                    fits
+                })
+                .count();
+            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            rest = later;
+            let mut latest = self.latest;
+            let mut items = Vec::<(u32, &RawValue)>::with_capacity(now.len());
+            for settlement in now {
+                if !self.open.remove(settlement.id.index) {
+                    return Err(Fault::Misused(format!(
+                        "{} settles and is not open",
+                        settlement.id
+                    )));
+                }
+                latest = latest.max(settlement.settled_at);
+                items.push((settlement.id.index, &settlement.json));
+            }
+            self.latest = latest;
+            self.log(id, &Step::Settled { latest, items }, writes)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a step to the batch's log.
+    pub(super) fn log<S: serde::Serialize>(
+        &mut self,
+        id: BatchId,
+        step: &Step<S>,
+        writes: &mut Writes,
+    ) -> Result<(), Fault> {
+        let seq = self.next_seq;
+        self.next_seq = seq
+            .checked_add(1)
+            .ok_or_else(|| Fault::Misused(format!("the log of batch {id} is full")))?;
+        for (part, value) in record::split(&record::body(step)?)? {
+            let key = StoreKey::Log {
+                batch: id,
+                seq,
+                part,
+            };
+            writes.put(key.encode(), value);
+        }
+        Ok(())
+    }
+}

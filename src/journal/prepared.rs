@@ -1,0 +1,81 @@
+//! Requests made ready for the one thread that writes: everything that needs only the request is
+//! computed before, on the caller's side.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Admission, Settlement, Slot,
+    fault::Fault,
+    record::{self, Item},
+};
+use crate::{domain::ids::ItemId, limits};
+
+/// A settlement with its outcome's JSON.
+#[derive(Debug)]
+pub(super) struct PreparedSettlement {
+    pub(super) id: ItemId,
+    pub(super) settled_at: Timestamp,
+    pub(super) json: Box<RawValue>,
+}
+
+impl PreparedSettlement {
+    pub(super) fn new(settlement: &Settlement) -> Result<Self, Fault> {
+        let json = serde_json::value::to_raw_value(&*settlement.settled);
+        Ok(Self {
+            id: settlement.id,
+            settled_at: settlement.settled.settled_at,
+            json: json.map_err(|error| {
+                Fault::Misused(format!("an outcome cannot be written as JSON: {error}"))
+            })?,
+        })
+    }
+}
+
+/// An admission with what can be known without the store.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) admission: Admission,
+    /// The bodies of the item groups as they are if this is a new batch and all its items are.
+    pub(super) groups: Vec<Vec<u8>>,
+    /// SHA-256 over those bodies, in hex: equal requests have equal ones. It depends on the
+    /// format of the records, so different ones prove nothing.
+    pub(super) fingerprint: String,
+}
+
+impl Prepared {
+    pub(super) fn new(admission: Admission) -> Result<Self, Fault> {
+        let mut hasher = Sha256::new();
+        let mut groups = Vec::new();
+        for slots in admission.slots.chunks(limits::RECORD_ITEMS) {
+            let items: Vec<Option<Item>> = slots.iter().map(Slot::as_own).collect();
+            let body = record::body(&items)?;
+            hasher.update(&body);
+            groups.push(body);
+        }
+        let fingerprint = hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self {
+            admission,
+            groups,
+            fingerprint,
+        })
+    }
+}
+
+impl Slot {
+    /// What is recorded for it if it is new.
+    pub(super) fn as_own(&self) -> Option<Item> {
+        match self {
+            Self::Vacant => None,
+            Self::Item { key, command } => Some(Item::Own {
+                key: key.clone(),
+                command: std::sync::Arc::clone(command),
+            }),
+        }
+    }
+}

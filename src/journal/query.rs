@@ -1,0 +1,370 @@
+//! What callers and operators ask of the records: by key, by batch, by filter, and what is open.
+
+use std::sync::Arc;
+
+use super::{
+    Batch, Filter, OpenItem, Page, Record,
+    bits::Bits,
+    fault::Fault,
+    history::Wanted,
+    keys::{Span, StoreKey},
+    reader::{Reader, compose, group_of},
+    record::{self, Header, Item},
+    standing::Standings,
+    table::Table,
+};
+use crate::{
+    domain::{
+        command::Command,
+        ids::{BatchId, ItemId, Key, Scope},
+    },
+    limits::PAGE_RECORDS_EXAMINED_MAX,
+};
+
+/// The item that a key names.
+pub(super) fn find(
+    reader: Reader<'_, impl Table>,
+    scope: &Scope,
+    key: &Key,
+) -> Result<Option<Record>, Fault> {
+    match reader.resolve(scope, key)? {
+        Some(id) => reader.record(id),
+        None => Ok(None),
+    }
+}
+
+/// A batch and all its items.
+pub(super) fn batch(reader: Reader<'_, impl Table>, id: BatchId) -> Result<Option<Batch>, Fault> {
+    reader.of_batch(id, |header| {
+        let items = reader.items(id, &header)?;
+        let history = reader.history(id, &header, |_| Wanted::Everything)?;
+        let is_stopped = history.is_stopped();
+        let elsewhere = items.iter().flatten().filter_map(|item| match item {
+            Item::Ref { id: owner, .. } => Some(*owner),
+            Item::Own { .. } => None,
+        });
+        let owners = Standings::read(reader, elsewhere, true)?;
+        let mut records = Vec::with_capacity(items.len());
+        for (index, item) in (0..).zip(items) {
+            let here = ItemId { batch: id, index };
+            records.push(match item {
+                Some(Item::Own { key, command }) => {
+                    Some(compose(&header, here, key, command, history.trace(index)))
+                }
+                Some(Item::Ref { id: owner, .. }) => match owners.batch(owner.batch) {
+                    Some((header, history)) => {
+                        match reader.item(owner.batch, header, owner.index) {
+                            Ok(Some(Item::Own { key, command })) => {
+                                let trace = history.trace(owner.index);
+                                Some(compose(header, owner, key, command, trace))
+                            }
+                            // It was purged since its history was read.
+                            _ if reader.header(owner.batch)?.is_none() => None,
+                            Ok(Some(Item::Ref { .. }) | None) => {
+                                return Err(Fault::damaged(
+                                    owner,
+                                    format_args!("{here} leads to it"),
+                                ));
+                            }
+                            Err(fault) => return Err(fault),
+                        }
+                    }
+                    None => None,
+                },
+                None => None,
+            });
+        }
+        Ok(Batch {
+            scope: header.scope(),
+            key: header.key.clone(),
+            admitted_at: header.admitted_at,
+            stopped: is_stopped,
+            items: records,
+        })
+    })
+}
+
+/// Everything that is open, oldest first.
+pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>, Fault> {
+    let mut open = Vec::new();
+    for entry in reader.0.scan(Span::open()) {
+        let (key, _) = entry?;
+        let Some(StoreKey::Open(id)) = StoreKey::decode(key.as_ref()) else {
+            return Err(Fault::damaged("an open batch", "its key does not decode"));
+        };
+        let found = reader.of_batch(id, |header| {
+            let items = reader.items(id, &header)?;
+            let history = reader.history(id, &header, |_| Wanted::Everything)?;
+            let mut found = Vec::new();
+            for (index, item) in (0..).zip(items) {
+                let trace = history.trace(index);
+                let Some(Item::Own { key, command }) = item else {
+                    continue;
+                };
+                if trace.is_settled {
+                    continue;
+                }
+                found.push(OpenItem {
+                    id: ItemId { batch: id, index },
+                    scope: header.scope(),
+                    key: key.unwrap_or_else(|| header.key.derive(index)),
+                    command,
+                    retry_until: trace
+                        .opened
+                        .map_or(header.retry_until, |opened| opened.retry_until),
+                    stopped: history.is_item_stopped(&trace),
+                    previous: trace.settled,
+                });
+            }
+            Ok(found)
+        })?;
+        open.extend(found.unwrap_or_default());
+    }
+    Ok(open)
+}
+
+/// Records that match, newest first.
+pub(super) fn list(
+    reader: Reader<'_, impl Table>,
+    filter: &Filter,
+    after: Option<ItemId>,
+    records_max: usize,
+) -> Result<Page, Fault> {
+    let mut listing = Listing {
+        reader,
+        filter,
+        records_max,
+        looks: PAGE_RECORDS_EXAMINED_MAX,
+        page: Page::default(),
+    };
+    // Whatever is left of the batch in which the previous page ended, then all older ones.
+    let mut below = after.map_or(BatchId(u64::MAX), |after| after.batch);
+    if let Some(after) = after
+        && filter.batch.is_none_or(|batch| batch == after.batch)
+        && !listing.batch(after.batch, after.index)?
+    {
+        return Ok(listing.page);
+    }
+    if let Some(batch) = filter.batch {
+        if batch < below {
+            listing.batch(batch, u32::MAX)?;
+        }
+        return Ok(listing.page);
+    }
+    let by_target = filter.target.as_ref();
+    let by_target = by_target.map(|target| record::target_hash(target.as_str()));
+    let span = match by_target {
+        Some(_) => Span::targets_below(below),
+        None => Span::headers_below(below),
+    };
+    for entry in reader.0.scan(span).rev() {
+        let (key, value) = entry?;
+        let (id, matches) = match (StoreKey::decode(key.as_ref()), by_target) {
+            (Some(StoreKey::Header(id)), None) => (id, true),
+            (Some(StoreKey::Targets { batch, .. }), Some(hash)) => {
+                let has_hash = record::has_hash(value.as_ref(), hash);
+                let what = format_args!("the target index of batch {batch}");
+                (batch, has_hash.map_err(|why| Fault::damaged(what, why))?)
+            }
+            _ => return Err(Fault::damaged("a batch", "its key does not decode")),
+        };
+        // A batch has its targets in several entries, and may be done with already.
+        if id >= below {
+            continue;
+        }
+        if matches {
+            below = id;
+            if !listing.batch(id, u32::MAX)? {
+                break;
+            }
+        } else if !listing.looked_at(ItemId {
+            batch: id,
+            index: 0,
+        }) {
+            // Another entry of this batch may match still.
+            listing.page.next = Some(ItemId {
+                batch: id,
+                index: u32::MAX,
+            });
+            break;
+        }
+    }
+    Ok(listing.page)
+}
+
+struct Listing<'a, T> {
+    reader: Reader<'a, T>,
+    filter: &'a Filter,
+    records_max: usize,
+    /// How many more looks there may be.
+    looks: usize,
+    page: Page,
+}
+
+/// Outcomes decoded at a time while looking for certain ones.
+const OUTCOMES_AT_A_TIME: usize = 1_024;
+
+impl<T: Table> Listing<'_, T> {
+    /// Lists a batch's own items below an index; says whether to go on.
+    fn batch(&mut self, id: BatchId, below: u32) -> Result<bool, Fault> {
+        let reader = self.reader;
+        let goes_on = reader.of_batch(id, |header| {
+            let is_other_caller = self
+                .filter
+                .caller
+                .as_ref()
+                .is_some_and(|c| *c != header.caller);
+            let is_other_kind = self.filter.kind.is_some_and(|kind| kind != header.kind);
+            if is_other_caller || is_other_kind {
+                return Ok(self.looked_at(ItemId {
+                    batch: id,
+                    index: 0,
+                }));
+            }
+            let mut below = below.min(header.total);
+            while below > 0 {
+                let room = self.records_max.saturating_sub(self.page.records.len());
+                let window = if self.filter.outcomes.is_empty() {
+                    room
+                } else {
+                    OUTCOMES_AT_A_TIME
+                };
+                let (candidates, looked_down_to) = self.candidates(id, &header, below, window)?;
+                below = looked_down_to;
+                if !self.take(id, &header, candidates)? {
+                    return Ok(false);
+                }
+                if self.looks == 0 {
+                    self.page.next = Some(ItemId {
+                        batch: id,
+                        index: below,
+                    });
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(goes_on.unwrap_or(true))
+    }
+
+    /// Counts a look; says whether there may be another.
+    fn looked_at(&mut self, id: ItemId) -> bool {
+        self.looks = self.looks.saturating_sub(1);
+        if self.looks == 0 {
+            self.page.next = Some(id);
+        }
+        self.looks > 0
+    }
+
+    /// Items below an index whose commands match, downwards, and how far down it looked.
+    fn candidates(
+        &mut self,
+        id: BatchId,
+        header: &Header,
+        below: u32,
+        candidates_max: usize,
+    ) -> Result<(Vec<Candidate>, u32), Fault> {
+        let mut candidates = Vec::new();
+        let mut index = below;
+        let mut group = None;
+        while let Some(previous) = index.checked_sub(1) {
+            if candidates.len() >= candidates_max || self.looks == 0 {
+                break;
+            }
+            index = previous;
+            self.looks -= 1;
+            let (number, at) = group_of(index);
+            let items = match &group {
+                Some((read, items)) if *read == number => items,
+                _ => {
+                    &group
+                        .insert((number, self.reader.group(id, header, number)?))
+                        .1
+                }
+            };
+            if let Some(Some(Item::Own { key, command })) = items.get(at)
+                && self.is_asked_for(command)
+            {
+                candidates.push(Candidate {
+                    index,
+                    key: key.clone(),
+                    command: Arc::clone(command),
+                });
+            }
+        }
+        Ok((candidates, index))
+    }
+
+    fn is_asked_for(&self, command: &Command) -> bool {
+        let filter = self.filter;
+        filter
+            .account
+            .as_ref()
+            .is_none_or(|name| command.account() == name)
+            && filter
+                .target
+                .as_ref()
+                .is_none_or(|target| command.target_ids().any(|id| id == target))
+    }
+
+    /// Takes what also matches by outcome and time; says whether there is room for more.
+    fn take(
+        &mut self,
+        id: BatchId,
+        header: &Header,
+        candidates: Vec<Candidate>,
+    ) -> Result<bool, Fault> {
+        if candidates.is_empty() {
+            return Ok(true);
+        }
+        let mut wanted = Bits::default();
+        for candidate in &candidates {
+            wanted.insert(candidate.index);
+        }
+        let history = self
+            .reader
+            .history(id, header, |index| Wanted::only(wanted.contains(index)))?;
+        for Candidate {
+            index,
+            key,
+            command,
+        } in candidates
+        {
+            let here = ItemId { batch: id, index };
+            let record = compose(header, here, key, command, history.trace(index));
+            if self.has_asked_outcome_and_time(&record) {
+                if self.page.records.len() >= self.records_max {
+                    return Ok(false);
+                }
+                self.page.records.push(record);
+                self.page.next = None;
+                if self.page.records.len() >= self.records_max {
+                    self.page.next = Some(here);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn has_asked_outcome_and_time(&self, record: &Record) -> bool {
+        let filter = self.filter;
+        let outcome = record
+            .settled
+            .as_ref()
+            .map(|settled| settled.conclusion.outcome);
+        (filter.outcomes.is_empty() || filter.outcomes.contains(&outcome))
+            && filter
+                .admitted_from
+                .is_none_or(|from| record.admitted_at >= from)
+            && filter
+                .admitted_before
+                .is_none_or(|before| record.admitted_at < before)
+    }
+}
+
+struct Candidate {
+    index: u32,
+    key: Option<Key>,
+    command: Arc<Command>,
+}

@@ -1,0 +1,266 @@
+//! Typed reads of single records, for everything above that looks into the store.
+
+use std::{fmt::Display, sync::Arc};
+
+use super::{
+    Record,
+    fault::Fault,
+    history::{History, Trace, Wanted, size},
+    keys::{self, Span, StoreKey},
+    record::{self, Header, Item, Joiner},
+    table::Table,
+};
+use crate::{
+    domain::{
+        command::Command,
+        ids::{BatchId, ItemId, Key, Scope},
+    },
+    limits,
+};
+
+/// Reads the records of a table.
+#[derive(Debug)]
+pub(super) struct Reader<'t, T>(pub(super) &'t T);
+
+impl<T> Clone for Reader<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Reader<'_, T> {}
+
+/// The items of consecutive slots; `None` where a slot is vacant.
+pub(super) type Items = Vec<Option<Item>>;
+
+impl<T: Table> Reader<'_, T> {
+    /// The header of a batch.
+    pub(super) fn header(self, batch: BatchId) -> Result<Option<Header>, Fault> {
+        let value = self.0.get(&StoreKey::Header(batch).encode())?;
+        value
+            .map(|value| record::read_whole(value.as_ref(), format_args!("batch {batch}")))
+            .transpose()
+    }
+
+    /// Reads of a batch what takes several looks. If the batch is still there after them it was
+    /// there all the time, since ids are given out once; otherwise it was purged meanwhile.
+    pub(super) fn of_batch<R>(
+        self,
+        batch: BatchId,
+        read: impl FnOnce(Header) -> Result<R, Fault>,
+    ) -> Result<Option<R>, Fault> {
+        let Some(header) = self.header(batch)? else {
+            return Ok(None);
+        };
+        let result = read(header);
+        match self.header(batch)? {
+            Some(_) => result.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A number that stands by itself.
+    pub(super) fn number(self, key: &StoreKey) -> Result<Option<u64>, Fault> {
+        let value = self.0.get(&key.encode())?;
+        let what = format_args!("the number {key:?}");
+        value
+            .map(|value| number_in(value.as_ref(), what))
+            .transpose()
+    }
+
+    /// The batch of a request's key.
+    pub(super) fn request(self, scope: &Scope, key: &Key) -> Result<Option<BatchId>, Fault> {
+        let value = self.0.get(&keys::request(scope, key))?;
+        value
+            .map(|value| number_in(value.as_ref(), format_args!("the index of request {key}")))
+            .transpose()
+            .map(|id| id.map(BatchId))
+    }
+
+    /// The item that has this key for its own.
+    pub(super) fn own_key(self, scope: &Scope, key: &Key) -> Result<Option<ItemId>, Fault> {
+        let value = self.0.get(&keys::item(scope, key))?;
+        value
+            .map(|value| {
+                record::item_id_in(value.as_ref())
+                    .map_err(|why| Fault::damaged(format_args!("the index of key {key}"), why))
+            })
+            .transpose()
+    }
+
+    /// Whether an item's own key could be one that this request's key derives.
+    pub(super) fn has_own_keys_like_derived(
+        self,
+        scope: &Scope,
+        request_key: &Key,
+    ) -> Result<bool, Fault> {
+        let mut scan = self.0.scan(Span::like_derived(scope, request_key));
+        scan.next().transpose().map(|found| found.is_some())
+    }
+
+    /// The item that a key names.
+    pub(super) fn resolve(self, scope: &Scope, key: &Key) -> Result<Option<ItemId>, Fault> {
+        if let Some(id) = self.own_key(scope, key)? {
+            return Ok(Some(id));
+        }
+        let Some((request_key, index)) = key.derived_from() else {
+            return Ok(None);
+        };
+        let Some(batch) = self.request(scope, &request_key)? else {
+            return Ok(None);
+        };
+        let item = self.of_batch(batch, |header| {
+            if index < header.total {
+                self.item(batch, &header, index)
+            } else {
+                Ok(None)
+            }
+        })?;
+        match item.flatten() {
+            Some(Item::Own { key: None, .. }) => Ok(Some(ItemId { batch, index })),
+            // A reference by this key leads to an item that has it for its own, and that is no
+            // more: its index entry was looked for first.
+            Some(Item::Own { key: Some(_), .. } | Item::Ref { .. }) | None => Ok(None),
+        }
+    }
+
+    /// The items of one group.
+    pub(super) fn group(self, batch: BatchId, header: &Header, group: u32) -> Result<Items, Fault> {
+        let what = format_args!("items {group} of batch {batch}");
+        let items: Option<Items> = self.joined(Span::item_group(batch, group), what)?;
+        let first = size(header.total)?.min(size_of_groups(group));
+        let expected = (size(header.total)? - first).min(limits::RECORD_ITEMS);
+        match items {
+            Some(items) if items.len() == expected => Ok(items),
+            Some(items) => {
+                let found = format!("it has {} slots instead of {expected}", items.len());
+                Err(Fault::damaged(what, found))
+            }
+            None => Err(Fault::damaged(what, "they are missing")),
+        }
+    }
+
+    /// One record that is cut into the values of a span.
+    fn joined<R: serde::de::DeserializeOwned>(
+        self,
+        span: Span,
+        what: impl Display + Copy,
+    ) -> Result<Option<R>, Fault> {
+        let mut joiner = Joiner::default();
+        let mut body = None;
+        for (part, entry) in (0_u16..).zip(self.0.scan(span)) {
+            let (_, value) = entry?;
+            if body.is_some() {
+                return Err(Fault::damaged(what, "it has a part too many"));
+            }
+            body = joiner
+                .add(part, value.as_ref())
+                .map_err(|why| Fault::damaged(what, why))?;
+        }
+        if !joiner.is_empty() {
+            return Err(Fault::damaged(what, "it is not whole"));
+        }
+        body.map(|body| record::parse(&body, what)).transpose()
+    }
+
+    /// All items of a batch.
+    pub(super) fn items(self, batch: BatchId, header: &Header) -> Result<Items, Fault> {
+        let mut items = Vec::with_capacity(size(header.total)?);
+        for group in 0..groups(header.total) {
+            items.append(&mut self.group(batch, header, group)?);
+        }
+        Ok(items)
+    }
+
+    /// The item of one slot.
+    pub(super) fn item(
+        self,
+        batch: BatchId,
+        header: &Header,
+        index: u32,
+    ) -> Result<Option<Item>, Fault> {
+        let (group, at) = group_of(index);
+        Ok(self
+            .group(batch, header, group)?
+            .into_iter()
+            .nth(at)
+            .flatten())
+    }
+
+    /// What happened to a batch.
+    pub(super) fn history(
+        self,
+        batch: BatchId,
+        header: &Header,
+        wanted: impl Fn(u32) -> Wanted,
+    ) -> Result<History, Fault> {
+        History::read(self.0, batch, header.total, wanted)
+    }
+
+    /// The record of an item.
+    pub(super) fn record(self, id: ItemId) -> Result<Option<Record>, Fault> {
+        let record = self.of_batch(id.batch, |header| {
+            if id.index >= header.total {
+                return Ok(None);
+            }
+            match self.item(id.batch, &header, id.index)? {
+                Some(Item::Own { key, command }) => {
+                    let history =
+                        self.history(id.batch, &header, |index| Wanted::only(index == id.index))?;
+                    let trace = history.trace(id.index);
+                    Ok(Some(compose(&header, id, key, command, trace)))
+                }
+                Some(Item::Ref { .. }) | None => Ok(None),
+            }
+        })?;
+        Ok(record.flatten())
+    }
+}
+
+/// Puts a record together.
+pub(super) fn compose(
+    header: &Header,
+    id: ItemId,
+    key: Option<Key>,
+    command: Arc<Command>,
+    trace: Trace,
+) -> Record {
+    Record {
+        id,
+        scope: header.scope(),
+        key: key.unwrap_or_else(|| header.key.derive(id.index)),
+        request_key: header.key.clone(),
+        admitted_at: trace.admitted_at.unwrap_or(header.admitted_at),
+        command,
+        settled: trace.settled.filter(|_| trace.is_settled),
+    }
+}
+
+/// A number in an index entry.
+fn number_in(value: &[u8], what: impl Display) -> Result<u64, Fault> {
+    record::number_in(value).map_err(|why| Fault::damaged(what, why))
+}
+
+/// The groups of a batch with this many slots.
+pub(super) fn groups(total: u32) -> u32 {
+    total.div_ceil(RECORD_ITEMS)
+}
+
+/// The group of a slot, and its place there.
+pub(super) fn group_of(index: u32) -> (u32, usize) {
+    let at = usize::try_from(index % RECORD_ITEMS).unwrap_or(usize::MAX);
+    (index / RECORD_ITEMS, at)
+}
+
+fn size_of_groups(groups: u32) -> usize {
+    usize::try_from(groups)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(limits::RECORD_ITEMS)
+}
+
+#[expect(
+    clippy::as_conversions,
+    reason = "const; the assertion below holds it to the limit"
+)]
+const RECORD_ITEMS: u32 = limits::RECORD_ITEMS as u32;
+const _: () = assert!(limits::RECORD_ITEMS < 1_000);

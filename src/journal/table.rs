@@ -1,0 +1,44 @@
+//! What the journal asks of an ordered store of bytes. The store on disk is one; tests have one
+//! in memory, under the same logic.
+
+use std::sync::Arc;
+
+use super::{fault::Fault, keys::Span};
+
+/// An ordered store of bytes.
+pub(super) trait Table: Send + Sync + 'static {
+    /// Bytes as the store holds them.
+    type Bytes: AsRef<[u8]>;
+
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault>;
+
+    /// Keys and values in order. Not a snapshot: what is written meanwhile may show up in part,
+    /// and what shows up may be in part older on the left than on the right.
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>>;
+
+    /// Applies all of it or nothing, now and after a crash.
+    fn write(&self, writes: Writes) -> Result<(), Fault>;
+}
+
+/// Changes that belong together: `None` removes.
+#[derive(Debug, Default)]
+pub(super) struct Writes(pub(super) Vec<Change>);
+
+/// A key and its new value.
+pub(super) type Change = (Vec<u8>, Option<Arc<[u8]>>);
+
+impl Writes {
+    /// Sets a value.
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.0.push((key, Some(value.into())));
+    }
+
+    /// Removes a key.
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.0.push((key, None));
+    }
+}

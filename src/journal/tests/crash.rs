@@ -1,0 +1,183 @@
+//! kill -9 at random moments: whatever was acknowledged is there after it, and nothing is half.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    process::{Command as Process, Stdio},
+};
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::journal::{home::OpenError, verify::Offline};
+
+const DIR: &str = "CANCELOT_TEST_CRASH_DIR";
+const RUN: &str = "CANCELOT_TEST_CRASH_RUN";
+const NAME: &str = "journal::tests::crash::whatever_was_acknowledged_survives_kill_9";
+const KILLS: u64 = 20;
+
+/// This test starts itself as the process that is killed.
+#[test]
+fn whatever_was_acknowledged_survives_kill_9() {
+    if let (Some(dir), Some(run)) = (variable(DIR), variable(RUN)) {
+        work(Path::new(&dir), &run);
+    }
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let dir = TempDir::new().unwrap();
+    let mut all = BTreeMap::new();
+    for run in 0..KILLS {
+        let mut acknowledged = BTreeMap::new();
+        kill(dir.path(), run, &mut random, &mut acknowledged);
+        check(dir.path(), &acknowledged, seed);
+        all.append(&mut acknowledged);
+    }
+    check(dir.path(), &all, seed);
+    assert!(all.len() > 100, "{} acknowledged, seed {seed}", all.len());
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test tells its child what it is"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The child: eight callers admit and settle as fast as they can, and say what was acknowledged.
+fn work(dir: &Path, run: &str) -> ! {
+    let journal = &open(dir);
+    let say = |line: String| writeln!(std::io::stdout().lock(), "{line}").unwrap();
+    wait(join_all((0..8_u32).map(|caller| async move {
+        for n in 0_u32.. {
+            let request = format!("{run}-{caller}-{n}");
+            let items = n % 40 + 1;
+            let batch = journal.admit(many(&request, items)).await.unwrap().batch;
+            say(format!("ack {request} {items} 0 none"));
+            let outcome = if n % 3 == 0 {
+                Outcome::Unavailable
+            } else {
+                Outcome::Canceled
+            };
+            let settle = (0..items)
+                .filter(|index| index % 5 != 4)
+                .map(|index| Settlement {
+                    id: id(batch, index),
+                    settled: settled(outcome),
+                });
+            let settle: Vec<_> = settle.collect();
+            let settled = settle.len();
+            journal.settle(settle).await.unwrap();
+            say(format!("ack {request} {items} {settled} {outcome:?}"));
+            if n % 7 == 0 {
+                journal.admit(many(&request, items)).await.unwrap();
+                if outcome == Outcome::Unavailable {
+                    say(format!("ack {request} {items} 0 again"));
+                }
+            }
+        }
+    })));
+    panic!("it is killed before it counts that far")
+}
+
+/// Runs the child until it acknowledged so many writes, and some more or less time.
+fn kill(
+    dir: &Path,
+    run: u64,
+    random: &mut fastrand::Rng,
+    acknowledged: &mut BTreeMap<String, (u32, usize, String)>,
+) {
+    let mut child = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(DIR, dir)
+        .env(RUN, run.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Every fourth is killed around its opening.
+    let acknowledgements = if run % 4 == 3 { 0 } else { random.u32(1..200) };
+    for _ in 0..random.u32(0..2_000_000) {
+        std::hint::spin_loop();
+    }
+    let mut seen = 0;
+    let mut take = |line: &str| {
+        let Some(ack) = line.split_once("ack ").map(|(_, ack)| ack) else {
+            return 0;
+        };
+        let [request, items, settled, outcome] = ack.split(' ').collect::<Vec<_>>()[..] else {
+            return 0;
+        };
+        let state = (
+            items.parse().unwrap(),
+            settled.parse().unwrap(),
+            outcome.to_owned(),
+        );
+        acknowledged.insert(request.to_owned(), state);
+        1
+    };
+    while seen < acknowledgements {
+        seen += take(&lines.next().expect("the child lives").unwrap());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it said before it died counts, if it was said whole.
+    for line in lines
+        .map_while(Result::ok)
+        .filter(|line| line.ends_with(char::is_alphanumeric))
+    {
+        let is_whole = ["none", "again", "Unavailable", "Canceled"];
+        if is_whole.iter().any(|end| line.ends_with(end)) {
+            take(&line);
+        }
+    }
+}
+
+#[track_caller]
+fn check(dir: &Path, acknowledged: &BTreeMap<String, (u32, usize, String)>, seed: u64) {
+    let mut out = Vec::new();
+    let offline = Offline::open(&Options::new(dir)).map(|offline| offline.verify(&mut out));
+    match offline {
+        Ok(report) => {
+            let out = String::from_utf8_lossy(&out).into_owned();
+            assert_eq!(report.unwrap().problems, 0, "{out}, seed {seed}");
+        }
+        // It was killed before there was a journal.
+        Err(OpenError::Io { .. }) if acknowledged.is_empty() => {}
+        Err(error) => panic!("{error}, seed {seed}"),
+    }
+    let journal = open(dir);
+    for (request, (items, settled, said)) in acknowledged {
+        let record = journal
+            .find(&scope(), &key(&format!("{request}/0")))
+            .unwrap();
+        let record = record.unwrap_or_else(|| panic!("{request} is lost, seed {seed}"));
+        let batch = journal.batch(record.id.batch).unwrap().unwrap();
+        let records: Vec<_> = batch.items.into_iter().map(Option::unwrap).collect();
+        assert_eq!(
+            records.len(),
+            usize::try_from(*items).unwrap(),
+            "{request}, seed {seed}"
+        );
+        let found: Vec<_> = records.iter().filter_map(outcome).collect();
+        // All of a write is there or nothing, and what was acknowledged is.
+        let whole = records
+            .iter()
+            .filter(|record| record.id.index % 5 != 4)
+            .count();
+        assert!(
+            found.is_empty() || found.len() == whole,
+            "{request}, seed {seed}"
+        );
+        match said.as_str() {
+            "none" | "again" => {}
+            // It may have been taken up again, and not lived to say so.
+            "Unavailable" => assert!(found.len() == *settled || found.is_empty()),
+            _ => assert_eq!(
+                found,
+                vec![Outcome::Canceled; *settled],
+                "{request}, seed {seed}"
+            ),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What ListCancellations and support staff find.
+
+use super::*;
+use crate::journal::Filter;
+
+/// All pages of a listing.
+#[track_caller]
+fn list(bench: &Bench, filter: &Filter, page_max: usize) -> Vec<ItemId> {
+    let mut ids = Vec::new();
+    let mut after = None;
+    loop {
+        let page = bench.journal().list(filter, after, page_max).unwrap();
+        assert!(page.records.len() <= page_max);
+        ids.extend(page.records.iter().map(|record| record.id));
+        if page.next.is_none() {
+            return ids;
+        }
+        assert!(
+            after.is_none_or(|after| page.next.unwrap() < after),
+            "it goes on"
+        );
+        after = page.next;
+    }
+}
+
+#[track_caller]
+fn check(bench: &Bench, filter: &Filter, expected: &[ItemId]) {
+    for page_max in [1, 2, 3, 1_000] {
+        assert_eq!(
+            list(bench, filter, page_max),
+            expected,
+            "{filter:?} by {page_max}"
+        );
+    }
+}
+
+/// Four batches; of the last, one item is known as the first's.
+fn populate(bench: &Bench) -> [BatchId; 4] {
+    let a = bench.admit(many("a", 20)).batch;
+    let subscribers = ["jo", "mo"].map(|id| TargetId::try_from(id).unwrap());
+    let enroll = Slot::Item {
+        key: None,
+        command: Arc::new(Command::Enrollments(EnrollmentsCommand {
+            account: AccountName::try_from("sequenzy").unwrap(),
+            sequence_id: TargetId::try_from("seq").unwrap(),
+            target: EnrollmentsTarget::Subscribers(subscribers.to_vec()),
+            reason: None,
+            matches_max: None,
+        })),
+    };
+    let mut enroll = admission("b", [enroll]);
+    enroll.scope.kind = Kind::Enrollments;
+    enroll.at = at(10);
+    let b = bench.admit(enroll).batch;
+    let mut theirs = admission("c", [item("a-sub-3"), Slot::Vacant, keyed("c3", "c")]);
+    theirs.scope.caller = CallerId::try_from("crm").unwrap();
+    theirs.at = at(20);
+    let c = bench.admit(theirs).batch;
+    let d = bench
+        .admit(admission("d", [keyed("a/3", "a-sub-3"), item("d")]))
+        .batch;
+    bench.settle(id(a, 3), &settled(Outcome::Canceled));
+    bench.settle(id(a, 4), &settled(Outcome::NotFound));
+    bench.settle(id(c, 2), &settled(Outcome::Canceled));
+    [a, b, c, d]
+}
+
+#[test]
+fn records_are_listed_newest_first_by_all_that_is_asked() {
+    for bench in Bench::both() {
+        let [a, b, c, d] = populate(&bench);
+        let all_of_a: Vec<_> = (0..20).rev().map(|index| id(a, index)).collect();
+        let mut all = vec![id(d, 1), id(c, 2), id(c, 0), id(b, 0)];
+        all.extend(&all_of_a);
+        let caller = || Some(CallerId::try_from("crm").unwrap());
+        let target = |target: &str| Some(TargetId::try_from(target).unwrap());
+        let account = || Some(AccountName::try_from("sequenzy").unwrap());
+        let ended = vec![Some(Outcome::Canceled), Some(Outcome::NotFound)];
+        type Set = Box<dyn Fn(&mut Filter)>;
+        let cases: [(Set, Vec<ItemId>); 16] = [
+            (Box::new(|_| ()), all),
+            (Box::new(move |f| f.batch = Some(a)), all_of_a),
+            (Box::new(move |f| f.batch = Some(d)), vec![id(d, 1)]),
+            (Box::new(|f| f.batch = Some(BatchId(99))), vec![]),
+            (
+                Box::new(|f| f.kind = Some(Kind::Enrollments)),
+                vec![id(b, 0)],
+            ),
+            (
+                Box::new(move |f| f.caller = caller()),
+                vec![id(c, 2), id(c, 0)],
+            ),
+            (
+                Box::new(move |f| f.target = target("a-sub-3")),
+                vec![id(c, 0), id(a, 3)],
+            ),
+            (
+                Box::new(move |f| (f.target, f.caller) = (target("a-sub-3"), caller())),
+                vec![id(c, 0)],
+            ),
+            (Box::new(move |f| f.target = target("seq")), vec![id(b, 0)]),
+            (Box::new(move |f| f.target = target("mo")), vec![id(b, 0)]),
+            (Box::new(move |f| f.target = target("nobody")), vec![]),
+            (Box::new(move |f| f.account = account()), vec![id(b, 0)]),
+            (
+                Box::new(move |f| (f.account, f.target) = (account(), target("c"))),
+                vec![],
+            ),
+            (
+                Box::new(move |f| f.outcomes.clone_from(&ended)),
+                vec![id(c, 2), id(a, 4), id(a, 3)],
+            ),
+            (
+                Box::new(move |f| (f.outcomes, f.batch) = (vec![None], Some(c))),
+                vec![id(c, 0)],
+            ),
+            (
+                Box::new(|f| (f.admitted_from, f.admitted_before) = (Some(at(10)), Some(at(20)))),
+                vec![id(b, 0)],
+            ),
+        ];
+        for (set, expected) in cases {
+            let mut filter = Filter::default();
+            set(&mut filter);
+            check(&bench, &filter, &expected);
+        }
+    }
+}
+
+#[test]
+fn a_target_that_came_to_a_vacant_slot_is_found() {
+    for bench in Bench::both() {
+        let batch = bench.admit(admission("r", [item("a"), Slot::Vacant])).batch;
+        bench.admit(admission("r", [item("a"), item("b")]));
+        for (target, index) in [("a", 0), ("b", 1)] {
+            let target = Some(TargetId::try_from(target).unwrap());
+            let filter = Filter {
+                target,
+                ..Filter::default()
+            };
+            check(&bench, &filter, &[id(batch, index)]);
+        }
+    }
+}
+
+#[test]
+fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
+    for bench in Bench::both() {
+        let first = bench.admit(admission("first", [item("needle")])).batch;
+        for n in 0..6 {
+            bench.admit(many(&format!("r{n}"), 10_000));
+        }
+        let account = Some(AccountName::try_from("rebilly-eu").unwrap());
+        let outcomes = vec![Some(Outcome::Canceled)];
+        let filter = Filter {
+            account,
+            outcomes,
+            ..Filter::default()
+        };
+        bench.settle(id(first, 0), &settled(Outcome::Canceled));
+        let page = bench.journal().list(&filter, None, 10).unwrap();
+        assert!(page.records.is_empty());
+        assert!(page.next.is_some());
+        assert_eq!(list(&bench, &filter, 10), [id(first, 0)]);
+        // The target index passes large batches by.
+        let target = Some(TargetId::try_from("needle").unwrap());
+        let page = bench.journal().list(
+            &Filter {
+                target,
+                ..Filter::default()
+            },
+            None,
+            10,
+        );
+        assert_eq!(page.unwrap().records.len(), 1);
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
 
+pub mod config;
 pub mod domain;
 pub mod journal;
 pub mod limits;

@@ -1,0 +1,36 @@
+//! Settings of the log.
+
+use super::{
+    kind::Choice,
+    reader::Reader,
+    table::{LOG_FILTER, LOG_FORMAT},
+};
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: Format,
+    /// Directives that tracing-subscriber's `EnvFilter` takes.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+impl Choice for Format {
+    const CHOICES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> Log {
+    Log {
+        format: reader.get(&LOG_FORMAT),
+        filter: reader.get(&LOG_FILTER).0,
+    }
+}

@@ -1,0 +1,267 @@
+//! Configuration: one TOML file, `CANCELOT_…` variables over it, and the command line over both,
+//! parsed once into types that cannot be wrong. All mistakes are reported at once, each with its
+//! place and its remedy.
+//!
+//! The one part of the program that reads the environment and configuration files. It knows
+//! nothing of gRPC, HTTP clients, stores or tasks. A new setting is a line in `table` and a line
+//! where it is read.
+
+mod account;
+mod caller;
+mod env;
+mod form;
+mod kind;
+mod layers;
+mod log;
+mod mistake;
+pub(crate) mod nearest;
+mod print;
+mod reader;
+mod secret;
+mod setting;
+mod table;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::{
+    account::{AccountConfig, AccountLimits},
+    caller::CallerConfig,
+    env::{Env, NotUtf8},
+    log::{Format, Log},
+    mistake::{Mistake, Mistakes, Source},
+    print::{print, reference_markdown},
+};
+use self::{
+    layers::Layers,
+    mistake::Problem,
+    reader::{Entry, Reader},
+    words::Group,
+};
+
+/// Bytes of a configuration file that are read.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The variable that names the file if the command line does not.
+const FILE_VARIABLE: &str = "CANCELOT_CONFIG";
+
+/// Where settings come from.
+#[derive(Debug, Clone)]
+pub struct Sources<'a> {
+    /// The file; `None` for the one that `CANCELOT_CONFIG` names, if it names one.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub env: &'a Env,
+    /// Settings of the command line: keys such as `server.listen` with their values.
+    pub overrides: &'a [(String, String)],
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How gRPC is served.
+    pub server: Server,
+    /// How the journal is kept.
+    pub journal: Journal,
+    /// How work is done.
+    pub engine: Engine,
+    /// What is logged.
+    pub log: Log,
+    /// Who may call, by name; if empty, everybody who reaches the port.
+    pub callers: Vec<CallerConfig>,
+    /// The accounts, by name. May be empty.
+    pub accounts: Vec<AccountConfig>,
+    /// All of that as it was read, without secrets.
+    entries: Vec<Entry>,
+}
+
+/// How gRPC is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where. Beyond loopback only with callers or with `insecure`.
+    pub listen: SocketAddr,
+    /// Whether that everybody may call is intended.
+    pub insecure: bool,
+    /// Time that running work gets at the end.
+    pub drain: Duration,
+    /// Calls that one connection may have open.
+    pub streams_max: u32,
+}
+
+/// How the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its page cache.
+    pub cache_bytes: u64,
+    /// Time that settled batches are kept.
+    pub retention: Duration,
+}
+
+/// How work is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Open items that are held at a time.
+    pub open_items_max: usize,
+    /// Time to keep trying a provider that is away, within the bounds of [`crate::limits`].
+    pub retry_window: Duration,
+    /// Wait before the first retry.
+    pub backoff_base: Duration,
+    /// Longest wait between tries, at least `backoff_base`.
+    pub backoff_max: Duration,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// All mistakes in it.
+pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
+    let (file, source) = match &sources.file {
+        Some(file) => (Some(file.clone()), Source::CommandLine),
+        None => {
+            let source = Source::Env(FILE_VARIABLE.to_owned());
+            match sources.env.get(FILE_VARIABLE) {
+                Ok(named) => (named.map(PathBuf::from), source),
+                Err(not_utf8) => {
+                    let problem = Problem::new(not_utf8.to_string(), "give a path in UTF-8");
+                    return Err(Mistakes::one(source, problem));
+                }
+            }
+        }
+    };
+    let Some(file) = file else {
+        return parse("", "", sources.env, sources.overrides);
+    };
+    match read_file(&file) {
+        Ok(text) => {
+            let shown = file.display().to_string();
+            parse(&shown, &text, sources.env, sources.overrides)
+        }
+        Err(error) => {
+            let problem = Problem::new(
+                format!("the file {} cannot be read ({error})", file.display()),
+                "give the path of a readable TOML file",
+            );
+            Err(Mistakes::one(source, problem))
+        }
+    }
+}
+
+fn read_file(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let opened = File::open(file)?;
+    // A byte more than allowed, so that nothing is cut off in silence.
+    let read = opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) {
+        Ok(text)
+    } else {
+        Err(io::Error::other(format!(
+            "it has more than {FILE_BYTES_MAX} bytes"
+        )))
+    }
+}
+
+/// Reads a configuration whose file is in memory; mistakes call it `file`.
+///
+/// # Errors
+/// All mistakes in it.
+pub fn parse(
+    file: &str,
+    text: &str,
+    env: &Env,
+    overrides: &[(String, String)],
+) -> Result<Config, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let mut layers = Layers::default();
+    layers.add_file(file, text, &mut mistakes);
+    layers.add_env(env, &mut mistakes);
+    layers.add_overrides(overrides, &mut mistakes);
+    let mut reader = Reader {
+        env,
+        layers,
+        mistakes,
+        entries: Vec::new(),
+    };
+    let server = server(&mut reader);
+    let journal = journal(&mut reader);
+    let engine = engine(&mut reader);
+    let log = log::read(&mut reader);
+    let callers = caller::read_all(&mut reader);
+    let accounts = account::read_all(&mut reader);
+    if reader.layers.names(Group::Callers).is_empty() {
+        refuse_open_door(&mut reader, &server);
+    }
+    reader.mistakes.into_result()?;
+    Ok(Config {
+        server,
+        journal,
+        engine,
+        log,
+        callers,
+        accounts,
+        entries: reader.entries,
+    })
+}
+
+fn server(reader: &mut Reader<'_>) -> Server {
+    Server {
+        listen: reader.get(&table::LISTEN),
+        insecure: reader.get(&table::INSECURE),
+        drain: Duration::from_millis(reader.get(&table::DRAIN_MS)),
+        streams_max: reader.get(&table::STREAMS_MAX),
+    }
+}
+
+fn journal(reader: &mut Reader<'_>) -> Journal {
+    Journal {
+        dir: reader.get(&table::JOURNAL_DIR),
+        cache_bytes: reader.get(&table::CACHE_BYTES),
+        retention: Duration::from_hours(24) * reader.get(&table::RETENTION_DAYS),
+    }
+}
+
+fn engine(reader: &mut Reader<'_>) -> Engine {
+    let open_items_max = reader.get(&table::OPEN_ITEMS_MAX);
+    let retry_window_ms = reader.get(&table::RETRY_WINDOW_MS);
+    let base_ms = reader.get(&table::BACKOFF_BASE_MS);
+    let max_ms = reader.get(&table::BACKOFF_MAX_MS);
+    if base_ms > max_ms {
+        let key = [table::BACKOFF_BASE_MS.key, table::BACKOFF_MAX_MS.key]
+            .into_iter()
+            .find(|key| reader.source(key).is_some())
+            .unwrap_or(table::BACKOFF_BASE_MS.key);
+        let problem = Problem::new(
+            format!("makes backoff_base_ms = {base_ms} more than backoff_max_ms = {max_ms}"),
+            "lower the first or raise the second",
+        );
+        reader.refuse(key, problem);
+    }
+    Engine {
+        open_items_max,
+        retry_window: Duration::from_millis(retry_window_ms),
+        backoff_base: Duration::from_millis(base_ms),
+        backoff_max: Duration::from_millis(max_ms),
+    }
+}
+
+/// Whoever can reach the port can cancel everything: that has to be intended.
+fn refuse_open_door(reader: &mut Reader<'_>, server: &Server) {
+    if server.listen.ip().is_loopback() || server.insecure {
+        return;
+    }
+    let problem = Problem::new(
+        "would let everybody who reaches it cancel, as no caller is configured",
+        "add a [callers.some-name] with a token, listen on 127.0.0.1, or set server.insecure = \
+         true if something in front of it decides who may call",
+    );
+    reader.refuse(table::LISTEN.key, problem);
+}

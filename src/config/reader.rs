@@ -1,0 +1,100 @@
+//! Reads settings from the layers: the highest layer wins, every layer has to be right, and what
+//! came of it is remembered for `config print`.
+
+use super::{
+    env::Env,
+    layers::Layers,
+    mistake::{Mistakes, Problem, Source},
+    setting::{Kind, NAME, Setting, keyed},
+};
+
+/// A setting as it is in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its key.
+    pub(super) key: String,
+    /// Its value as TOML; `None` if it is not set. Never a secret.
+    pub(super) toml: Option<String>,
+    /// Where it came from; `None` for defaults.
+    pub(super) source: Option<Source>,
+}
+
+/// Reads settings and collects mistakes.
+pub(super) struct Reader<'a> {
+    pub(super) env: &'a Env,
+    pub(super) layers: Layers,
+    pub(super) mistakes: Mistakes,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Reader<'_> {
+    /// A setting's value. After a mistake it is the default, and the mistake is noted.
+    pub(super) fn get<T: Kind>(&mut self, setting: &Setting<T>) -> T {
+        self.get_of(setting, NAME)
+    }
+
+    /// The value of an account's or caller's setting.
+    pub(super) fn get_of<T: Kind>(&mut self, setting: &Setting<T>, name: &str) -> T {
+        let (value, source) = match self.given(setting, name) {
+            Some((value, source)) => (value, Some(source)),
+            None => ((setting.default)(), None),
+        };
+        self.remember(keyed(setting.key, name), value.toml(), source);
+        value
+    }
+
+    /// The same for a default that depends on something else.
+    pub(super) fn get_or<T: Kind>(
+        &mut self,
+        setting: &Setting<Option<T>>,
+        name: &str,
+        default: T,
+    ) -> T {
+        let (value, source) = match self.given(setting, name) {
+            Some((Some(value), source)) => (value, Some(source)),
+            Some((None, _)) | None => (default, None),
+        };
+        self.remember(keyed(setting.key, name), value.toml(), source);
+        value
+    }
+
+    /// What was given, if anything was and the last of it is right.
+    pub(super) fn given<T: Kind>(
+        &mut self,
+        setting: &Setting<T>,
+        name: &str,
+    ) -> Option<(T, Source)> {
+        let key = keyed(setting.key, name);
+        let mut last = None;
+        for given in self.layers.given(&key) {
+            match T::read(&given.raw, &setting.bounds) {
+                Ok(value) => last = Some((value, given.source.clone())),
+                Err(problem) => {
+                    last = None;
+                    self.mistakes
+                        .push(Some(given.source.clone()), key.clone(), problem);
+                }
+            }
+        }
+        last
+    }
+
+    /// Where the value in effect was given.
+    pub(super) fn source(&self, key: &str) -> Option<Source> {
+        self.layers
+            .given(key)
+            .last()
+            .map(|given| given.source.clone())
+    }
+
+    /// Notes a mistake about a setting.
+    pub(super) fn refuse(&mut self, key: &str, problem: Problem) {
+        let source = self.source(key);
+        self.mistakes.push(source, key, problem);
+    }
+
+    /// Keeps a value for `config print`.
+    pub(super) fn remember(&mut self, key: String, toml: Option<String>, source: Option<Source>) {
+        self.entries.push(Entry { key, toml, source });
+    }
+}

@@ -1,0 +1,167 @@
+//! Every setting, once. The file, the environment, the command line, `config print` and the
+//! reference in README all follow from these lines.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::{
+    account::{AuthWord, Environment},
+    form,
+    kind::Text,
+    log::Format,
+    setting::{Described, Setting},
+};
+use crate::{
+    domain::account::{FunnelFoxEnd, ProviderId},
+    limits,
+};
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $type:ty = $key:literal
+        $(, default $default:expr)?
+        $(, otherwise $note:literal)?
+        $(, within $bounds:expr)?
+        $(, at $owner:ident $(+ $owners:ident)*)?
+        ;
+    )+) => {
+        $(
+            pub(super) static $name: Setting<$type> = Setting {
+                key: $key,
+                default: || or!($($default)?, None),
+                default_note: or!($(Some($note))?, None),
+                bounds: or!($($bounds)?, ()),
+                owners: &[$(ProviderId::$owner $(, ProviderId::$owners)*)?],
+                doc: concat!($($doc),+),
+            };
+        )+
+
+        /// All of them, in the order of the reference.
+        pub(super) static ALL: &[&dyn Described] = &[$(&$name),+];
+    };
+}
+
+macro_rules! or {
+    (, $otherwise:expr) => {
+        $otherwise
+    };
+    ($given:expr, $otherwise:expr) => {
+        $given
+    };
+}
+
+settings! {
+    /// Where gRPC is served.
+    LISTEN: SocketAddr = "server.listen", default SocketAddr::from(([127, 0, 0, 1], 50_051));
+    /// Allows listening beyond this machine without any caller configured, so that everybody
+    /// who reaches the port may cancel.
+    INSECURE: bool = "server.insecure", default false;
+    /// Time that running work gets to finish when the service is told to stop, after which what
+    /// is open is left to the next start.
+    DRAIN_MS: u64 = "server.drain_ms", default 30_000, within 0..=600_000;
+    /// Calls that one connection may have open at a time.
+    STREAMS_MAX: u32 = "server.streams_max", default 200, within 1..=100_000;
+
+    /// Directory of the journal, created if missing and used by one process at a time.
+    JOURNAL_DIR: PathBuf = "journal.dir", default PathBuf::from("cancelot-data");
+    /// Memory for the journal's page cache.
+    CACHE_BYTES: u64 = "journal.cache_bytes",
+        default 64 * 1024 * 1024, within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+    /// Time that a batch is kept after its last item settled, and with it the memory of its
+    /// keys: a key that is sent again later is a new one.
+    RETENTION_DAYS: u32 = "journal.retention_days", default 30, within 1..=3_650;
+
+    /// Open items that are held at a time, beyond which requests are refused until some settle.
+    OPEN_ITEMS_MAX: usize = "engine.open_items_max", default 100_000,
+        within limits::BATCH_ITEMS_MAX..=10_000_000;
+    /// Time to keep trying a provider that is away, for requests that do not say.
+    RETRY_WINDOW_MS: u64 = "engine.retry_window_ms", default 60 * 60 * 1_000,
+        within limits::RETRY_WINDOW_MS_MIN..=limits::RETRY_WINDOW_MS_MAX;
+    /// Wait before the first retry, doubled for each further one and spread at random.
+    BACKOFF_BASE_MS: u64 = "engine.backoff_base_ms", default 200, within 1..=60_000;
+    /// Longest wait between two tries, unless the provider itself asks for a longer one.
+    BACKOFF_MAX_MS: u64 = "engine.backoff_max_ms", default 30_000, within 1..=3_600_000;
+
+    /// Form of the log lines on standard error.
+    LOG_FORMAT: Format = "log.format", default Format::Text;
+    /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
+    LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within form::LOG_FILTER;
+
+    /// Path of a file with the caller's token, or with several on lines of their own while
+    /// they are rotated.
+    TOKEN_FILE: Option<PathBuf> = "callers.<name>.token_file";
+    /// Name of the environment variable that holds the token.
+    TOKEN_ENV: Option<Text> = "callers.<name>.token_env", within form::VARIABLE;
+    /// The token itself, in the environment only.
+    TOKEN: Option<Text> = "callers.<name>.token", within form::SECRET;
+
+    /// The company whose API it is.
+    PROVIDER: Option<ProviderId> = "accounts.<name>.provider", otherwise "required";
+    /// Which of the provider's hosts is called; a sandbox exists at Rebilly and Revolv3.
+    ENVIRONMENT: Environment = "accounts.<name>.environment", default Environment::Live;
+    /// Where the API is, instead of the provider's own host.
+    BASE_URL: Option<Text> = "accounts.<name>.base_url", otherwise "the provider's",
+        within form::BASE_URL;
+    /// Allows a `base_url` that begins with `http://` on another machine, so that the
+    /// credential travels in the clear.
+    ALLOW_HTTP: bool = "accounts.<name>.allow_http", default false;
+    /// Path of a file that holds the credential.
+    CREDENTIAL_FILE: Option<PathBuf> = "accounts.<name>.credential_file";
+    /// Name of the environment variable that holds the credential.
+    CREDENTIAL_ENV: Option<Text> = "accounts.<name>.credential_env", within form::VARIABLE;
+    /// The credential itself, in the environment only.
+    CREDENTIAL: Option<Text> = "accounts.<name>.credential", within form::SECRET;
+    /// Requests to the provider at a time.
+    CONCURRENCY_MAX: u32 = "accounts.<name>.concurrency_max", default 16, within 1..=10_000;
+    /// Requests per second in the long run; the defaults keep within what each provider
+    /// documents.
+    RATE_PER_SECOND: Option<f64> = "accounts.<name>.rate_per_second",
+        otherwise "rebilly `10.0` (sandbox `4.8`), solidgate `8.0`, funnelfox `5.0`, revolv3 \
+                   `15.0`, sequenzy `1.3`",
+        within 0.001..=100_000.0;
+    /// Requests that may go at once after a pause.
+    RATE_BURST: Option<u32> = "accounts.<name>.rate_burst",
+        otherwise "rebilly `20`, solidgate `8`, funnelfox `10`, revolv3 `4`, sequenzy `20`",
+        within 1..=100_000;
+    /// Time to connect to the provider, TLS included.
+    CONNECT_TIMEOUT_MS: Option<u64> = "accounts.<name>.connect_timeout_ms",
+        otherwise "`5000`, or `timeout_ms` if that is less", within 1..=600_000;
+    /// Time for a whole request, after which its answer counts as lost.
+    TIMEOUT_MS: Option<u64> = "accounts.<name>.timeout_ms",
+        otherwise "`30000`; FunnelFox `120000`", within 1..=600_000;
+    /// The organization in every path; unset, the key's default one.
+    ORGANIZATION: Option<Text> = "accounts.<name>.organization", within form::ID, at Rebilly;
+    /// How the credential is sent: Rebilly takes `api_key` and `bearer`, Revolv3 `token`
+    /// and `bearer`.
+    AUTH: Option<AuthWord> = "accounts.<name>.auth", otherwise "`api_key` or `token`",
+        at Rebilly + Revolv3;
+    /// The channel of cancellations that name none, for API keys of several channels.
+    CHANNEL_ID: Option<Text> = "accounts.<name>.channel_id", within form::ID, at Solidgate;
+    /// Path of the lookup below the base URL, should Solidgate have it elsewhere.
+    LOOKUP_PATH: Text = "accounts.<name>.lookup_path",
+        default Text("v2/subscriptions/get".to_owned()), within form::PATH, at Solidgate;
+    /// When a cancel ends a subscription, which depends on the payment company behind FunnelFox.
+    CANCEL_ENDS: FunnelFoxEnd = "accounts.<name>.cancel_ends",
+        default FunnelFoxEnd::PeriodEnd, at FunnelFox;
+    /// Allows a PATCH of the subscription's cancel type before the cancel, without which the
+    /// caller cannot choose when it ends.
+    SET_TIMING: bool = "accounts.<name>.set_timing", default false, at Revolv3;
+    /// The company, for personal keys that see several.
+    COMPANY_ID: Option<Text> = "accounts.<name>.company_id", within form::HEADER, at Sequenzy;
+}
+
+/// Words that people write for `credential` where no secret belongs.
+pub(super) const INLINE_SECRETS: [&str; 12] = [
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth_token",
+    "bearer_token",
+    "credentials",
+    "key",
+    "password",
+    "secret",
+    "secret_key",
+    "token",
+    "tokens",
+];

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod egress;
 pub mod journal;
 pub mod limits;
 pub mod providers;

@@ -1,0 +1,126 @@
+//! The way out: one tower stack per account, from a request without credentials to an answer or
+//! the exact kind of its absence.
+//!
+//! Egress knows HTTP, credentials and clocks; it knows neither batches nor the journal. Waiting
+//! between tries belongs to dispatch, which can park an item for the price of its command;
+//! *whether* to try again, and when, is decided here in [`policy`].
+
+pub mod backoff;
+mod http;
+mod observe;
+pub mod policy;
+pub mod rate;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use secrecy::SecretString;
+use tower::{Service as _, ServiceBuilder, ServiceExt as _, util::BoxCloneSyncService};
+
+use crate::{
+    domain::{
+        account::Account,
+        exchange::{Fault, Reply, Request, Response},
+    },
+    providers,
+};
+
+/// How an account is called.
+#[derive(Clone)]
+pub struct Options {
+    /// Where.
+    pub account: Arc<Account>,
+    /// With which secret.
+    pub credential: SecretString,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long an answer may take, from the first byte sent to the last one read.
+    pub timeout: Duration,
+    /// How many requests at once; sizes the connection pool.
+    pub concurrency_max: usize,
+}
+
+/// Why there is no answer: the difference between these two is the safety of the whole service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Not a byte of the request was sent.
+    NotSent(Fault),
+    /// It may have been received.
+    InDoubt(Fault),
+}
+
+/// A stack could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("account {account}: {problem}")]
+pub struct BuildError {
+    account: String,
+    problem: String,
+}
+
+type Stack = BoxCloneSyncService<Request, Response, Unanswered>;
+
+/// The way to one account.
+#[derive(Clone)]
+pub struct Egress {
+    stack: Stack,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// The stack for an account, outermost layer first.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up, or the credential is no legal header value.
+    pub fn build(options: &Options) -> Result<Self, BuildError> {
+        let build_error = |problem: String| BuildError {
+            account: options.account.name.to_string(),
+            problem,
+        };
+        let auth = providers::of(options.account.provider()).auth(&options.account);
+        let http = http::Http::build(options, auth).map_err(build_error)?;
+        let stack = ServiceBuilder::new()
+            // Sees every try with its final verdict, so it stands outside of what can end one.
+            .layer(observe::ObserveLayer::new(&options.account))
+            // Bounds connecting, sending and reading together: a dribbling body is cut off too.
+            // Inside of observe, so that a timeout is counted as what it is; right above HTTP, so
+            // that no waiting for a turn ever uses up a provider's time.
+            .layer(http::DeadlineLayer::new(options.timeout))
+            .service(http);
+        Ok(Self {
+            stack: BoxCloneSyncService::new(stack),
+        })
+    }
+
+    /// A stack over any service, for tests and simulations.
+    pub fn over<S>(service: S) -> Self
+    where
+        S: tower::Service<Request, Response = Response, Error = Unanswered>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        Self {
+            stack: BoxCloneSyncService::new(service),
+        }
+    }
+
+    /// Sends one request once.
+    pub async fn call(&self, request: Request) -> Reply {
+        let mut stack = self.stack.clone();
+        let answer = match stack.ready().await {
+            Ok(ready) => ready.call(request).await,
+            Err(unanswered) => Err(unanswered),
+        };
+        match answer {
+            Ok(response) => Reply::Answered(Arc::new(response)),
+            Err(Unanswered::NotSent(fault)) => Reply::NotSent(fault),
+            Err(Unanswered::InDoubt(fault)) => Reply::InDoubt(fault),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A token bucket (GCRA): so many requests a second, with a burst.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A rate that is never exceeded. Time is an argument.
+#[derive(Debug)]
+pub struct Bucket {
+    interval: Duration,
+    tolerance: Duration,
+    /// When the next request would be due at exactly the rate.
+    due: Option<Instant>,
+}
+
+impl Bucket {
+    /// `per_second` requests a second, up to `burst` (1 or more) at once. A rate that is not a
+    /// positive number stops everything but one request a day.
+    #[must_use]
+    pub fn new(per_second: f64, burst: u32) -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let interval = Duration::try_from_secs_f64(1.0 / per_second).map_or(day, |i| i.min(day));
+        Self {
+            interval,
+            tolerance: interval.saturating_mul(burst.saturating_sub(1)),
+            due: None,
+        }
+    }
+
+    /// When a request may be sent, if none is sent before.
+    #[must_use]
+    pub fn ready_at(&self, now: Instant) -> Instant {
+        self.due
+            .and_then(|due| due.checked_sub(self.tolerance))
+            .map_or(now, |at| at.max(now))
+    }
+
+    /// Takes a token for the time it is due, which may be later than now.
+    pub fn reserve(&mut self, now: Instant) -> Instant {
+        let at = self.ready_at(now);
+        self.due = Some(self.due.map_or(now, |due| due.max(now)) + self.interval);
+        at
+    }
+
+    /// Takes a token if one is there now.
+    pub fn try_take(&mut self, now: Instant) -> bool {
+        if self.ready_at(now) > now {
+            return false;
+        }
+        self.reserve(now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_at_once_and_then_the_rate_holds() {
+        let mut bucket = Bucket::new(10.0, 3);
+        let start = Instant::now();
+        assert_eq!((0..10).filter(|_| bucket.try_take(start)).count(), 3);
+        assert_eq!(bucket.ready_at(start), start + Duration::from_millis(100));
+        let second_later = start + Duration::from_secs(1);
+        let within = (0..1_000_u32)
+            .filter(|i| bucket.try_take(start + Duration::from_millis(u64::from(*i))))
+            .count();
+        assert!((9..=10).contains(&within), "{within}");
+        assert!(bucket.ready_at(second_later) >= second_later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reservations_line_up_at_the_rate() {
+        let mut bucket = Bucket::new(2.0, 1);
+        let start = Instant::now();
+        let waits: Vec<_> = (0..4).map(|_| bucket.reserve(start) - start).collect();
+        assert_eq!(waits, [0, 500, 1_000, 1_500].map(Duration::from_millis));
+        assert!(!bucket.try_take(start));
+    }
+}

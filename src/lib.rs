@@ -4,6 +4,7 @@
 //! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
 
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod egress;
 pub mod journal;

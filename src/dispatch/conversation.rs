@@ -1,0 +1,206 @@
+//! One item's conversation with its provider: ask the provider what to send, send it, enter what
+//! came of it, until there is an outcome. Recovery is the same loop with another history.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    feed::Update,
+    lane::Lane,
+    run::{self, Origin, Run},
+    settler::Handover,
+};
+use crate::{
+    domain::{
+        exchange::{Fault, Reply, Request, Safety, Throttle},
+        outcome::Conclusion,
+    },
+    egress::policy::{self, Verdict},
+    journal::Settlement,
+    limits,
+    providers::{self, Mode, Step, Task},
+};
+
+impl Lane {
+    /// Takes an item as far as it goes now: to its outcome, or to the next wait.
+    pub(super) async fn converse(self: Arc<Self>, mut run: Run) {
+        let provider = providers::of(self.options.account.provider());
+        // The lane took the token for the first request.
+        let mut prepaid = true;
+        loop {
+            let task = Task {
+                account: &self.options.account,
+                command: &run.command,
+                effect_id: &run.effect_id,
+                mode: run.mode(),
+            };
+            let request = match provider.next(&task, &run.history) {
+                Step::Done(conclusion) => return self.finish(run, conclusion).await,
+                Step::Send(request) => request,
+            };
+            let operation = request.operation;
+            if self.is_stopped(&run, &request) {
+                let conclusion = run::stopped(&run, provider.progress(&task, &run.history));
+                return self.finish(run, conclusion).await;
+            }
+            if self.is_too_late(&run, &request) {
+                let throttled = self.paused_until(Instant::now()).is_some();
+                run.finished(operation, Reply::NotSent(Fault::window_ended(throttled)));
+                continue;
+            }
+            if !std::mem::take(&mut prepaid) {
+                let now = Instant::now();
+                if let Some(until) = self.paused_until(now) {
+                    return self.set_aside(run, until).await;
+                }
+                sleep_until(self.reserve(now)).await;
+            }
+            let safety = request.safety;
+            let reply = self.options.egress.call(request).await;
+            run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
+            match policy::judge(provider, safety, &reply) {
+                Verdict::Finished => {
+                    run.finished(operation, reply);
+                    self.report_progress(&run);
+                }
+                Verdict::FinishedInDoubt => {
+                    let tries = run.tries + 1;
+                    run.finished(operation, reply);
+                    let wait = self.backoff(tries);
+                    return self.set_aside(run, Instant::now() + wait).await;
+                }
+                Verdict::Again { throttle, unseen } => {
+                    run.unseen = unseen.or(run.unseen);
+                    match self.try_again(&mut run, throttle) {
+                        Some(at) => return self.set_aside(run, at).await,
+                        None => run.finished(operation, reply),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with an item later, unless it was stopped before anything was sent.
+    async fn set_aside(&self, run: Run, until: Instant) {
+        if let Some(run) = self.park(run, until) {
+            let conclusion = run::stopped(&run, None);
+            self.finish(run, conclusion).await;
+        }
+    }
+
+    /// When to try again; `None` if the window ends before.
+    fn try_again(&self, run: &mut Run, throttle: Option<Throttle>) -> Option<Instant> {
+        run.tries = run.tries.saturating_add(1);
+        let now = self.shared.clock.now();
+        let wait = match throttle {
+            Some(throttle) => self.throttled(throttle, run.tries, now),
+            None => self.backoff(run.tries),
+        };
+        let at = Instant::now() + wait;
+        if throttle.is_some() {
+            run.retry_at = now.checked_add(wait).ok();
+            self.pause(at);
+        }
+        let in_time = now
+            .checked_add(wait)
+            .is_ok_and(|then| then <= run.retry_until);
+        in_time.then_some(at)
+    }
+
+    /// How long a provider's signal makes everyone wait. The signal wins over our own backoff,
+    /// within bounds, and nobody comes back at the very same moment.
+    fn throttled(&self, throttle: Throttle, tries: u32, now: Timestamp) -> Duration {
+        let asked = match throttle {
+            Throttle::After(seconds) => Duration::from_secs(seconds),
+            Throttle::Until(then) => {
+                Duration::try_from(then.duration_since(now)).unwrap_or_default()
+            }
+            Throttle::Unsaid => self.backoff(tries).max(self.options.backoff.base),
+        };
+        let jitter = Duration::from_millis(self.shared.rng().u64(0..100));
+        asked.min(Duration::from_millis(limits::THROTTLE_MS_MAX)) + jitter
+    }
+
+    fn backoff(&self, tries: u32) -> Duration {
+        self.options.backoff.wait(tries, &mut self.shared.rng())
+    }
+
+    /// A stopped item ends when it would have its next effect. What was sent before is settled
+    /// first: a provider only asks to send again after a look.
+    fn is_stopped(&self, run: &Run, request: &Request) -> bool {
+        run.mode() == Mode::Cancel
+            && request.safety != Safety::Look
+            && run.unseen.is_none()
+            && run.stop.load(Ordering::Acquire)
+    }
+
+    /// After the window nothing is sent but what settles a doubt.
+    fn is_too_late(&self, run: &Run, request: &Request) -> bool {
+        let settles_doubt = request.safety == Safety::Look && !run.history.is_empty();
+        run.retry_until < self.shared.clock.now() && !settles_doubt
+    }
+
+    fn report_progress(&self, run: &Run) {
+        let task = Task {
+            account: &self.options.account,
+            command: &run.command,
+            effect_id: &run.effect_id,
+            mode: run.mode(),
+        };
+        let provider = providers::of(self.options.account.provider());
+        let Some(detail) = provider.progress(&task, &run.history) else {
+            return;
+        };
+        match &run.origin {
+            Origin::Recorded(id) => self.shared.live.progress(*id, &detail, run.attempts),
+            Origin::Planned(feed, place) => {
+                if let Some(feed) = feed.upgrade() {
+                    feed.push([(
+                        *place,
+                        Update::Progress {
+                            detail,
+                            attempts: run.attempts,
+                        },
+                    )]);
+                }
+            }
+        }
+    }
+
+    /// Hands the outcome over to be recorded and frees the item's place.
+    pub(super) async fn finish(&self, run: Run, conclusion: Conclusion) {
+        let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
+        tracing::debug!(
+            account = %self.options.account.name,
+            batch = %run.batch,
+            outcome = ?settled.conclusion.outcome,
+            attempts = settled.attempts,
+            "cancellation settled"
+        );
+        match &run.origin {
+            Origin::Recorded(id) => {
+                let settlement = Settlement { id: *id, settled };
+                // Only a failed journal closes the queue, and then nothing more is told.
+                let _ = self.shared.settle.send(Handover::Settle(settlement)).await;
+            }
+            Origin::Planned(feed, place) => {
+                if let Some(feed) = feed.upgrade() {
+                    feed.push([(
+                        *place,
+                        Update::Settled {
+                            settled,
+                            replayed: false,
+                        },
+                    )]);
+                }
+                self.shared.planned_one();
+            }
+        }
+        self.release(&run);
+    }
+}

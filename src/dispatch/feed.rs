@@ -1,0 +1,134 @@
+//! What one stream still has to be told. The work pushes and never waits; the reader takes
+//! everything that is there at once, so a slow reader gets fuller messages, not a slower service.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::domain::outcome::{Detail, Settled};
+
+/// News of one item of a request.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "progress is rare, and never many at a time"
+)]
+pub enum Update {
+    /// It settled.
+    Settled {
+        /// How.
+        settled: Arc<Settled>,
+        /// It had settled before the request came.
+        replayed: bool,
+    },
+    /// It went a step further.
+    Progress {
+        /// How far it is.
+        detail: Detail,
+        /// HTTP requests so far.
+        attempts: u32,
+    },
+}
+
+/// Why a feed ended before everything had settled. The work goes on, here or after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The service stops serving.
+    Draining,
+    /// The journal failed.
+    Failed,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    settled: Vec<(u32, Update)>,
+    /// Only the latest news of each running item, so that a feed never outgrows its request.
+    running: BTreeMap<u32, Update>,
+    outstanding: usize,
+}
+
+/// News for one stream.
+#[derive(Debug)]
+pub struct Feed {
+    state: Mutex<State>,
+    news: Notify,
+    /// The end of all feeds, if it comes before that of this one.
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Feed {
+    /// A feed that ends after this many items have settled.
+    pub(super) fn new(items: usize, ended: watch::Receiver<Option<Ended>>) -> Arc<Self> {
+        let state = State {
+            outstanding: items,
+            ..State::default()
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            news: Notify::new(),
+            ended,
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, updates: impl IntoIterator<Item = (u32, Update)>) {
+        let mut state = self.state();
+        for (index, update) in updates {
+            match update {
+                Update::Settled { .. } => {
+                    state.running.remove(&index);
+                    state.outstanding = state.outstanding.saturating_sub(1);
+                    state.settled.push((index, update));
+                }
+                Update::Progress { .. } => {
+                    state.running.insert(index, update);
+                }
+            }
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Everything that is new, at most `items_max` items, waiting until there is something.
+    /// `None` when everything has settled and was taken.
+    ///
+    /// # Errors
+    /// If the feed ended early, after everything that was there has been taken.
+    pub async fn take(&self, items_max: usize) -> Result<Option<Vec<(u32, Update)>>, Ended> {
+        let mut ended = self.ended.clone();
+        loop {
+            let news = self.news.notified();
+            let why = *ended.borrow_and_update();
+            {
+                let mut state = self.state();
+                let count = state.settled.len().min(items_max);
+                let mut updates: Vec<_> = state.settled.drain(..count).collect();
+                while updates.len() < items_max
+                    && let Some(update) = state.running.pop_first()
+                {
+                    updates.push(update);
+                }
+                if !updates.is_empty() {
+                    return Ok(Some(updates));
+                }
+                if state.outstanding == 0 {
+                    return Ok(None);
+                }
+                if let Some(why) = why {
+                    return Err(why);
+                }
+            }
+            tokio::select! {
+                () = news => {}
+                // Without a sender there is no end to come, and no engine to wait for.
+                changed = ended.changed() => changed.map_err(|_| Ended::Draining)?,
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What is open right now, and which streams want to hear of it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::feed::{Ended, Feed, Update};
+use crate::{
+    domain::{
+        ids::{BatchId, ItemId},
+        outcome::Detail,
+    },
+    journal::{Batch, Settlement, Unavailable},
+};
+
+/// A stream's interest in items of one batch.
+#[derive(Debug)]
+struct Watcher {
+    feed: Weak<Feed>,
+    places: Places,
+}
+
+/// Where a batch's items stand in the watching request.
+#[derive(Debug)]
+enum Places {
+    /// At the same index.
+    Same,
+    /// Elsewhere, and only these.
+    Mapped(HashMap<u32, u32>),
+}
+
+impl Places {
+    fn of(&self, index: u32) -> Option<u32> {
+        match self {
+            Self::Same => Some(index),
+            Self::Mapped(map) => map.get(&index).copied(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct LiveBatch {
+    open: HashSet<u32>,
+    /// Raised by StopBatch for every run that shares it; items taken up later get a new one.
+    stop: Arc<AtomicBool>,
+    watchers: Vec<Watcher>,
+}
+
+/// The open items of the service.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    batches: Mutex<HashMap<BatchId, LiveBatch>>,
+    /// Ends every feed, those of dry runs and those still to come too.
+    ended: watch::Sender<Option<Ended>>,
+}
+
+impl Live {
+    fn batches(&self) -> MutexGuard<'_, HashMap<BatchId, LiveBatch>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters items that are going to run; gives the flag that stops them.
+    pub(super) fn open(
+        &self,
+        batch: BatchId,
+        items: impl IntoIterator<Item = u32>,
+    ) -> Arc<AtomicBool> {
+        let mut batches = self.batches();
+        let live = batches.entry(batch).or_default();
+        live.open.extend(items);
+        Arc::clone(&live.stop)
+    }
+
+    /// Sends the news of a whole batch to the feed of the request that opened it.
+    pub(super) fn watch_same(&self, batch: BatchId, feed: &Arc<Feed>) {
+        let watcher = Watcher {
+            feed: Arc::downgrade(feed),
+            places: Places::Same,
+        };
+        self.batches()
+            .entry(batch)
+            .or_default()
+            .watchers
+            .push(watcher);
+    }
+
+    /// Sends the news of some open items of a batch, each at its place, to a feed.
+    pub(super) fn watch(&self, batch: BatchId, items: &[(ItemId, u32)], feed: &Arc<Feed>) {
+        let map = items.iter().map(|(id, place)| (id.index, *place)).collect();
+        let watcher = Watcher {
+            feed: Arc::downgrade(feed),
+            places: Places::Mapped(map),
+        };
+        self.batches()
+            .entry(batch)
+            .or_default()
+            .watchers
+            .push(watcher);
+    }
+
+    /// Sends the news of some items, each at its place, to the feed of another request.
+    ///
+    /// An item that is not open here may have settled since the caller asked, or be about to be
+    /// entered: `read` asks the journal, under the lock that settling takes too, so that no news
+    /// falls between.
+    pub(super) fn join(
+        &self,
+        items: &[(ItemId, u32)],
+        feed: &Arc<Feed>,
+        read: impl Fn(BatchId) -> Result<Option<Batch>, Unavailable>,
+    ) -> Result<(), Unavailable> {
+        let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
+        for (id, place) in items {
+            by_batch.entry(id.batch).or_default().push((*id, *place));
+        }
+        let mut told = Vec::new();
+        let mut batches = self.batches();
+        for (batch, items) in by_batch {
+            let live = batches.entry(batch).or_default();
+            let mut recorded = None;
+            let mut map = HashMap::new();
+            for (id, place) in items {
+                if !live.open.contains(&id.index) {
+                    if recorded.is_none() {
+                        recorded = Some(read(batch)?);
+                    }
+                    let settled = recorded
+                        .as_ref()
+                        .and_then(Option::as_ref)
+                        .and_then(|batch| {
+                            let at = usize::try_from(id.index).ok()?;
+                            batch.items.get(at)?.as_ref()?.settled.clone()
+                        });
+                    if let Some(settled) = settled {
+                        told.push((
+                            place,
+                            Update::Settled {
+                                settled,
+                                replayed: false,
+                            },
+                        ));
+                        continue;
+                    }
+                    live.open.insert(id.index);
+                }
+                map.insert(id.index, place);
+            }
+            let watcher = Watcher {
+                feed: Arc::downgrade(feed),
+                places: Places::Mapped(map),
+            };
+            live.watchers.push(watcher);
+            if live.open.is_empty() {
+                batches.remove(&batch);
+            }
+        }
+        drop(batches);
+        feed.push(told);
+        Ok(())
+    }
+
+    /// Tells everybody who watches what has been recorded.
+    pub(super) fn settled(&self, settlements: &[Settlement]) {
+        let mut by_batch: HashMap<BatchId, Vec<&Settlement>> = HashMap::new();
+        for settlement in settlements {
+            by_batch
+                .entry(settlement.id.batch)
+                .or_default()
+                .push(settlement);
+        }
+        let mut batches = self.batches();
+        for (batch, settlements) in by_batch {
+            let Some(live) = batches.get_mut(&batch) else {
+                continue;
+            };
+            for settlement in &settlements {
+                live.open.remove(&settlement.id.index);
+            }
+            live.watchers.retain(|watcher| {
+                let Some(feed) = watcher.feed.upgrade() else {
+                    return false;
+                };
+                feed.push(settlements.iter().filter_map(|settlement| {
+                    let settled = Arc::clone(&settlement.settled);
+                    let place = watcher.places.of(settlement.id.index)?;
+                    Some((
+                        place,
+                        Update::Settled {
+                            settled,
+                            replayed: false,
+                        },
+                    ))
+                }));
+                true
+            });
+            if live.open.is_empty() {
+                batches.remove(&batch);
+            }
+        }
+    }
+
+    /// Tells everybody who watches how far an item is.
+    pub(super) fn progress(&self, id: ItemId, detail: &Detail, attempts: u32) {
+        let batches = self.batches();
+        let watchers = batches.get(&id.batch).map(|live| live.watchers.as_slice());
+        for watcher in watchers.unwrap_or_default() {
+            if let (Some(feed), Some(place)) = (watcher.feed.upgrade(), watcher.places.of(id.index))
+            {
+                feed.push([(
+                    place,
+                    Update::Progress {
+                        detail: detail.clone(),
+                        attempts,
+                    },
+                )]);
+            }
+        }
+    }
+
+    /// Stops what is open of a batch; what is taken up later runs again.
+    pub(super) fn stop(&self, batch: BatchId) {
+        if let Some(live) = self.batches().get_mut(&batch) {
+            std::mem::take(&mut live.stop).store(true, Ordering::Release);
+        }
+    }
+
+    /// How many items of a batch are open.
+    pub(super) fn open_count(&self, batch: BatchId) -> usize {
+        self.batches().get(&batch).map_or(0, |live| live.open.len())
+    }
+
+    /// A feed that ends after this many items have settled, or with all others.
+    pub(super) fn feed(&self, items: usize) -> Arc<Feed> {
+        Feed::new(items, self.ended.subscribe())
+    }
+
+    /// Ends every feed.
+    pub(super) fn end(&self, why: Ended) {
+        self.ended.send_replace(Some(why));
+    }
+}

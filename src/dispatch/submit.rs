@@ -1,0 +1,372 @@
+//! From a parsed request to running items and a feed of their news.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Dispatch,
+    feed::{Feed, Update},
+    history_after,
+    run::{Origin, Run},
+};
+use crate::{
+    domain::{
+        command::Command,
+        ids::{AccountName, BatchId, ItemId, Key, Scope},
+    },
+    journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot, Unavailable},
+    limits,
+    providers::{EffectId, Mode},
+};
+
+/// A parsed and checked request.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Whose keys.
+    pub scope: Scope,
+    /// The request's key.
+    pub key: Key,
+    /// Its items, in order.
+    pub items: Vec<Item>,
+    /// How long to keep trying; `None` for the service's default.
+    pub retry_window: Option<Duration>,
+    /// Whether replayed outcomes have the providers' answers.
+    pub with_answers: bool,
+}
+
+/// One item of a request.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its own key; `None` for the derived one.
+    pub key: Option<Key>,
+    /// What to do.
+    pub command: Arc<Command>,
+    /// Whether to do it.
+    pub mode: Mode,
+}
+
+impl Item {
+    /// Its key in a request with this key, at this place.
+    #[must_use]
+    pub fn key_at(&self, request_key: &Key, place: u32) -> Key {
+        self.key
+            .clone()
+            .unwrap_or_else(|| request_key.derive(place))
+    }
+}
+
+/// Why a request was not taken on. Nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Keys were used before with other content.
+    #[error("keys were used before with other content")]
+    Conflict(Vec<Conflict>),
+    /// Too much is open.
+    #[error("the service is full: {0}")]
+    Full(String),
+    /// The service is about to stop.
+    #[error("the service is draining; send the same request again in a moment")]
+    Draining,
+    /// The journal cannot write or read.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A request that was taken on.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Its batch; `None` if all of it is a dry run.
+    pub batch: Option<BatchId>,
+    /// The news of its items.
+    pub feed: Arc<Feed>,
+    _held: Held,
+}
+
+/// A share of what streams may hold, given back when the stream is gone.
+#[derive(Debug)]
+struct Held {
+    counter: Arc<AtomicUsize>,
+    count: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
+/// Takes a share of a bounded whole, or nothing.
+fn take_share(counter: &AtomicUsize, count: usize, max: usize) -> bool {
+    counter
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+            taken.checked_add(count).filter(|sum| *sum <= max)
+        })
+        .is_ok()
+}
+
+impl Dispatch {
+    /// Admits a request and starts what is new in it. Once called, it goes to its end even if
+    /// the caller stops waiting.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; nothing was admitted or sent.
+    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
+        let dispatch = Arc::clone(self);
+        tokio::spawn(async move { dispatch.take_on(submission).await })
+            .await
+            .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}")).into()))
+    }
+
+    async fn take_on(&self, submission: Submission) -> Result<Ticket, SubmitError> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(SubmitError::Draining);
+        }
+        let count = submission.items.len();
+        if !take_share(&self.results_held, count, limits::RESULTS_HELD_MAX) {
+            return Err(SubmitError::Full(
+                "too many results wait for their readers".to_owned(),
+            ));
+        }
+        let held = Held {
+            counter: Arc::clone(&self.results_held),
+            count,
+        };
+        if !take_share(&self.shared.open_items, count, self.open_items_max) {
+            if !self.is_known(&submission).await? {
+                return Err(SubmitError::Full(format!(
+                    "{} items are open and {} is the most",
+                    self.shared.open_items.load(Ordering::Acquire),
+                    self.open_items_max
+                )));
+            }
+            // Its items are open already or settled: whoever resumes is not turned away for
+            // being part of what fills the service.
+            self.shared.open_items.fetch_add(count, Ordering::AcqRel);
+        }
+        let admitted = match self.admit(&submission).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.give_back(count);
+                return Err(error);
+            }
+        };
+        let feed = self.shared.live.feed(count);
+        let batch = admitted.as_ref().map(|admitted| admitted.batch);
+        self.start_items(&submission, admitted, &feed)?;
+        Ok(Ticket {
+            batch,
+            feed,
+            _held: held,
+        })
+    }
+
+    /// Whether the request was taken on before.
+    async fn is_known(&self, submission: &Submission) -> Result<bool, SubmitError> {
+        let Some(first) = submission.items.first() else {
+            return Ok(false);
+        };
+        let key = first.key_at(&submission.key, 0);
+        let (journal, scope) = (Arc::clone(&self.journal), submission.scope.clone());
+        Ok(super::blocking(move || journal.find(&scope, &key))
+            .await?
+            .is_some())
+    }
+
+    fn give_back(&self, count: usize) {
+        self.shared.open_items.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// Admits what is not a dry run; `None` if everything is.
+    async fn admit(&self, submission: &Submission) -> Result<Option<Admitted>, SubmitError> {
+        let slots: Vec<Slot> = submission
+            .items
+            .iter()
+            .map(|item| match item.mode {
+                Mode::DryRun => Slot::Vacant,
+                Mode::Cancel => Slot::Item {
+                    key: item.key.clone(),
+                    command: Arc::clone(&item.command),
+                },
+            })
+            .collect();
+        if slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
+            return Ok(None);
+        }
+        let at = self.shared.clock.now();
+        let admission = Admission {
+            scope: submission.scope.clone(),
+            key: submission.key.clone(),
+            slots,
+            at,
+            retry_until: self.retry_until(at, submission.retry_window),
+            with_answers: submission.with_answers,
+        };
+        match self.journal.admit(admission).await {
+            Ok(admitted) => Ok(Some(admitted)),
+            Err(AdmitError::Conflict(conflicts)) => Err(SubmitError::Conflict(conflicts)),
+            Err(AdmitError::Unavailable(unavailable)) => Err(unavailable.into()),
+        }
+    }
+
+    fn retry_until(&self, at: Timestamp, window: Option<Duration>) -> Timestamp {
+        at.checked_add(window.unwrap_or(self.retry_window))
+            .unwrap_or(Timestamp::MAX)
+    }
+
+    fn start_items(
+        &self,
+        submission: &Submission,
+        admitted: Option<Admitted>,
+        feed: &Arc<Feed>,
+    ) -> Result<(), SubmitError> {
+        let window = self.retry_until(self.shared.clock.now(), submission.retry_window);
+        let batch = admitted
+            .as_ref()
+            .map_or(BatchId(0), |admitted| admitted.batch);
+        let fates = admitted.map_or_else(
+            || vec![AdmittedItem::Vacant; submission.items.len()],
+            |a| a.items,
+        );
+        let mut start = Start::default();
+        for (place, (item, fate)) in (0..).zip(submission.items.iter().zip(fates)) {
+            match fate {
+                AdmittedItem::Vacant => start.planned.push((place, item)),
+                AdmittedItem::Opened { id, previous } => start.opened.push((place, id, previous)),
+                AdmittedItem::Running { id } => start.joined.push((id, place)),
+                AdmittedItem::Settled { settled, .. } => {
+                    start.told.push((
+                        place,
+                        Update::Settled {
+                            settled,
+                            replayed: true,
+                        },
+                    ));
+                }
+            }
+        }
+        self.give_back(start.joined.len() + start.told.len());
+        feed.push(std::mem::take(&mut start.told));
+        self.join(&start.joined, feed)?;
+        let stops = self.watch(&start, submission.items.len(), batch, feed);
+        let mut lanes: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
+        let mut line_up = |item: &Item, run: Run| {
+            lanes
+                .entry((item.command.account().clone(), run.batch))
+                .or_default()
+                .push(run);
+        };
+        for (place, item) in start.planned {
+            let origin = Origin::Planned(Arc::downgrade(feed), place);
+            let key = item.key_at(&submission.key, place);
+            line_up(item, new_run(submission, item, &key, origin, batch, window));
+        }
+        for (place, id, previous) in start.opened {
+            let at = usize::try_from(place)
+                .ok()
+                .and_then(|place| submission.items.get(place));
+            let Some(item) = at else { continue };
+            let key = item.key_at(&submission.key, place);
+            let mut run = new_run(
+                submission,
+                item,
+                &key,
+                Origin::Recorded(id),
+                id.batch,
+                window,
+            );
+            run.history = history_after(previous.as_ref().map(|p| p.conclusion.outcome));
+            run.previous = previous;
+            run.stop = stops.get(&id.batch).map(Arc::clone).unwrap_or_default();
+            line_up(item, run);
+        }
+        for ((account, batch), runs) in lanes {
+            match self.lanes.get(&account) {
+                Some(lane) => lane.enqueue(&submission.scope.caller, batch, runs),
+                // The request was checked against the accounts, which do not change.
+                None => tracing::error!(%account, "a checked request names an unknown account"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters what is opened, and lets the feed hear of it.
+    fn watch(
+        &self,
+        start: &Start<'_>,
+        total: usize,
+        batch: BatchId,
+        feed: &Arc<Feed>,
+    ) -> HashMap<BatchId, Arc<AtomicBool>> {
+        let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
+        for (place, id, _) in &start.opened {
+            by_batch.entry(id.batch).or_default().push((*id, *place));
+        }
+        let mut stops = HashMap::new();
+        for (of, items) in by_batch {
+            let stop = self
+                .shared
+                .live
+                .open(of, items.iter().map(|(id, _)| id.index));
+            stops.insert(of, stop);
+            if of == batch && items.len() == total {
+                self.shared.live.watch_same(of, feed);
+            } else {
+                self.shared.live.watch(of, &items, feed);
+            }
+        }
+        stops
+    }
+
+    /// Lets the feed hear of items that other requests opened.
+    fn join(&self, joined: &[(ItemId, u32)], feed: &Arc<Feed>) -> Result<(), Unavailable> {
+        if joined.is_empty() {
+            return Ok(());
+        }
+        self.shared
+            .live
+            .join(joined, feed, |batch| self.journal.batch(batch))
+    }
+}
+
+/// A request's items by what is to be done with them.
+#[derive(Default)]
+struct Start<'a> {
+    planned: Vec<(u32, &'a Item)>,
+    opened: Vec<(u32, ItemId, Option<Arc<crate::domain::outcome::Settled>>)>,
+    joined: Vec<(ItemId, u32)>,
+    told: Vec<(u32, Update)>,
+}
+
+fn new_run(
+    submission: &Submission,
+    item: &Item,
+    key: &Key,
+    origin: Origin,
+    batch: BatchId,
+    retry_until: Timestamp,
+) -> Run {
+    Run {
+        origin,
+        caller: submission.scope.caller.clone(),
+        batch,
+        command: Arc::clone(&item.command),
+        effect_id: EffectId::derive(&submission.scope, key, &item.command),
+        history: Vec::new(),
+        previous: None,
+        retry_until,
+        stop: Arc::default(),
+        attempts: 0,
+        tries: 0,
+        unseen: None,
+        retry_at: None,
+        holds_target: false,
+    }
+}

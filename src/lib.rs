@@ -10,3 +10,4 @@ pub mod egress;
 pub mod journal;
 pub mod limits;
 pub mod providers;
+pub mod rpc;

@@ -1,0 +1,33 @@
+//! The gRPC edge: parses requests into the domain's types, once, and renders results. Knows no
+//! provider by name and owns no task: what it starts belongs to dispatch.
+
+mod auth;
+mod deadline;
+mod parse;
+mod records;
+pub(crate) mod render;
+mod service;
+mod status;
+mod stream;
+
+pub use self::{auth::Callers, service::Service};
+
+/// The published API as generated code.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    clippy::as_conversions,
+    clippy::large_enum_variant,
+    clippy::too_many_lines,
+    clippy::use_self,
+    reason = "generated code; the proto has the documentation"
+)]
+pub mod proto {
+    tonic::include_proto!("cancelot.v1");
+
+    /// The descriptors that the code was generated from, for reflection and for clients without
+    /// it.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cancelot.protoset"));
+}

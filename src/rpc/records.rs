@@ -1,0 +1,179 @@
+//! Reading records: one by its key, many by what they have in common.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    parse::time_of,
+    proto::{self, CancellationKind},
+    status::Violations,
+};
+use crate::{
+    domain::{
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
+        outcome::Outcome,
+    },
+    journal::Filter,
+    limits,
+};
+
+/// Parses a GetCancellationRequest.
+pub(super) fn get(
+    request: &proto::GetCancellationRequest,
+    caller: CallerId,
+) -> Result<(Scope, Key), Violations> {
+    let mut v = Violations::default();
+    let kind = kind_of(&mut v, request.kind);
+    if v.is_empty() && kind.is_none() {
+        v.add(
+            "kind",
+            "is not set; say CANCELLATION_KIND_SUBSCRIPTION or _ENROLLMENTS",
+        );
+    }
+    let key = Key::try_from(request.idempotency_key.as_str());
+    let key = v.check(|| "idempotency_key".to_owned(), key);
+    match (kind, key) {
+        (Some(kind), Some(key)) => Ok((Scope { caller, kind }, key)),
+        _ => Err(v),
+    }
+}
+
+fn kind_of(v: &mut Violations, kind: i32) -> Option<Kind> {
+    match CancellationKind::try_from(kind) {
+        Ok(CancellationKind::Unspecified) => None,
+        Ok(CancellationKind::Subscription) => Some(Kind::Subscription),
+        Ok(CancellationKind::Enrollments) => Some(Kind::Enrollments),
+        Err(_) => {
+            v.add("kind", format!("{kind} is no value of CancellationKind"));
+            None
+        }
+    }
+}
+
+/// What to list.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) filter: Filter,
+    pub(super) after: Option<ItemId>,
+    pub(super) records_max: usize,
+    fingerprint: String,
+}
+
+impl Listing {
+    /// The token of the page after this item.
+    pub(super) fn token(&self, next: ItemId) -> String {
+        format!("{}.{}.{}", next.batch.0, next.index, self.fingerprint)
+    }
+}
+
+/// Parses a ListCancellationsRequest.
+pub(super) fn list(
+    request: &proto::ListCancellationsRequest,
+    caller: CallerId,
+) -> Result<Listing, Violations> {
+    let mut v = Violations::default();
+    let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let account = optional(&request.account)
+        .map(AccountName::try_from)
+        .transpose();
+    let target = optional(&request.target_id)
+        .map(TargetId::try_from)
+        .transpose();
+    let batch = optional(&request.batch_id)
+        .map(|id| id.parse::<BatchId>())
+        .transpose();
+    let filter = Filter {
+        caller: Some(caller),
+        kind: kind_of(&mut v, request.kind),
+        account: v.check(|| "account".to_owned(), account).flatten(),
+        target: v.check(|| "target_id".to_owned(), target).flatten(),
+        batch: v.check(|| "batch_id".to_owned(), batch).flatten(),
+        outcomes: outcomes(&mut v, &request.outcomes),
+        admitted_from: {
+            let from = request.admitted_after.map(time_of).transpose();
+            v.check(|| "admitted_after".to_owned(), from).flatten()
+        },
+        admitted_before: {
+            let before = request.admitted_before.map(time_of).transpose();
+            v.check(|| "admitted_before".to_owned(), before).flatten()
+        },
+    };
+    let records_max = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
+        0 => limits::PAGE_RECORDS_DEFAULT,
+        size if size <= limits::PAGE_RECORDS_MAX => size,
+        size => {
+            v.add("page_size", format!("is {size}; at most 1,000"));
+            0
+        }
+    };
+    let fingerprint = fingerprint(&filter);
+    let after = optional(&request.page_token).and_then(|token| {
+        let after = after(&token, &fingerprint);
+        if after.is_none() {
+            v.add(
+                "page_token",
+                "does not come from a call with the same filters",
+            );
+        }
+        after
+    });
+    if v.is_empty() {
+        Ok(Listing {
+            filter,
+            after,
+            records_max,
+            fingerprint,
+        })
+    } else {
+        Err(v)
+    }
+}
+
+fn outcomes(v: &mut Violations, outcomes: &[i32]) -> Vec<Option<Outcome>> {
+    use proto::Outcome as P;
+    let mut parsed = Vec::with_capacity(outcomes.len());
+    for (i, outcome) in outcomes.iter().enumerate() {
+        parsed.push(match P::try_from(*outcome) {
+            Ok(P::Unspecified) => None,
+            Ok(P::Canceled) => Some(Outcome::Canceled),
+            Ok(P::Scheduled) => Some(Outcome::Scheduled),
+            Ok(P::AlreadyCanceled) => Some(Outcome::AlreadyCanceled),
+            Ok(P::AlreadyScheduled) => Some(Outcome::AlreadyScheduled),
+            Ok(P::Previewed) => Some(Outcome::Previewed),
+            Ok(P::NotFound) => Some(Outcome::NotFound),
+            Ok(P::Rejected) => Some(Outcome::Rejected),
+            Ok(P::Unavailable) => Some(Outcome::Unavailable),
+            Ok(P::InDoubt) => Some(Outcome::InDoubt),
+            Ok(P::Stopped) => Some(Outcome::Stopped),
+            Err(_) => {
+                v.add(
+                    format!("outcomes[{i}]"),
+                    format!("{outcome} is no value of Outcome"),
+                );
+                continue;
+            }
+        });
+    }
+    parsed
+}
+
+/// Ties a page token to its filters.
+fn fingerprint(filter: &Filter) -> String {
+    let digest = Sha256::digest(format!("{filter:?}").as_bytes());
+    digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn after(token: &str, fingerprint: &str) -> Option<ItemId> {
+    let mut parts = token.split('.');
+    let (batch, index, print) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || print != fingerprint {
+        return None;
+    }
+    Some(ItemId {
+        batch: BatchId(batch.parse().ok()?),
+        index: index.parse().ok()?,
+    })
+}

@@ -1,0 +1,260 @@
+//! The six RPCs: each parses, asks dispatch or the journal, and renders.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    deadline, parse,
+    proto::{
+        self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
+        CancelSubscriptionResponse, GetCancellationRequest, GetCancellationResponse,
+        ListAccountsRequest, ListAccountsResponse, ListCancellationsRequest,
+        ListCancellationsResponse, StopBatchRequest, StopBatchResponse,
+        cancellation_service_server::CancellationService,
+    },
+    records, render, status,
+    stream::{self, Asked},
+};
+use crate::{
+    dispatch::{self, Dispatch, Ticket},
+    domain::ids::{BatchId, CallerId},
+    journal::{Batch, Unavailable},
+};
+
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    dispatch: Arc<Dispatch>,
+}
+
+impl Service {
+    /// A service over this engine.
+    #[must_use]
+    pub fn new(dispatch: Arc<Dispatch>) -> Self {
+        Self { dispatch }
+    }
+
+    /// Submits what was parsed, and streams what comes of it.
+    async fn submit<R: stream::Response>(
+        &self,
+        parsed: Result<parse::Parsed, status::Violations>,
+        with_answer: bool,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Response<ResponseStream<R>>, Status> {
+        let parsed = parsed.map_err(status::Violations::into_status)?;
+        let submission = parsed.submission;
+        let asked = Asked {
+            key: submission.key.clone(),
+            items: submission.items.clone(),
+            with_answer,
+        };
+        let submitted = async {
+            self.refuse_late(&submission, &parsed.late).await?;
+            self.dispatch
+                .submit(submission)
+                .await
+                .map_err(status::of_submit)
+        };
+        let ticket: Ticket = deadline::within(deadline, submitted).await?;
+        tracing::info!(
+            batch = ticket.batch.map(tracing::field::display),
+            items = asked.items.len(),
+            "request taken on"
+        );
+        Ok(Response::new(stream::results(ticket, asked, deadline)))
+    }
+
+    /// A time that has passed is right only in a request that was admitted before it had.
+    async fn refuse_late(
+        &self,
+        submission: &dispatch::Submission,
+        late: &[u32],
+    ) -> Result<(), Status> {
+        let mut violations = status::Violations::default();
+        for place in late {
+            let at = usize::try_from(*place)
+                .ok()
+                .and_then(|at| submission.items.get(at));
+            let Some(item) = at else { continue };
+            let key = item.key_at(&submission.key, *place);
+            let (scope, journal) = (
+                submission.scope.clone(),
+                Arc::clone(self.dispatch.journal()),
+            );
+            let known = dispatch::blocking(move || journal.find(&scope, &key)).await;
+            if known
+                .map_err(|unavailable| status::of_unavailable(&unavailable))?
+                .is_none()
+            {
+                violations.add(format!("cancellations[{place}].when"), "at is in the past");
+            }
+        }
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(violations.into_status())
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn crate::journal::Journal) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Status> {
+        let journal = Arc::clone(self.dispatch.journal());
+        dispatch::blocking(move || read(&*journal))
+            .await
+            .map_err(|unavailable| status::of_unavailable(&unavailable))
+    }
+
+    /// A batch of this caller's.
+    async fn batch(&self, id: BatchId, caller: &CallerId) -> Result<Batch, Status> {
+        let batch = self.read(move |journal| journal.batch(id)).await?;
+        batch
+            .filter(|batch| batch.scope.caller == *caller)
+            .ok_or_else(|| status::not_found("batch", &id.to_string()))
+    }
+}
+
+/// Items that are parsed where they came in: some tenths of a millisecond's work.
+const PARSED_IN_PLACE_MAX: usize = 100;
+
+/// Does long work where it keeps nobody else waiting.
+async fn aside_if_long<T: Send + 'static>(
+    items: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    if items <= PARSED_IN_PLACE_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::internal(format!("reading the request failed: {error}")))
+}
+
+/// Who calls.
+fn caller<T>(request: &Request<T>) -> CallerId {
+    request
+        .extensions()
+        .get::<CallerId>()
+        .cloned()
+        .unwrap_or_else(CallerId::anonymous)
+}
+
+#[tonic::async_trait]
+impl CancellationService for Service {
+    type CancelSubscriptionStream = ResponseStream<CancelSubscriptionResponse>;
+    type CancelEnrollmentsStream = ResponseStream<CancelEnrollmentsResponse>;
+
+    async fn cancel_subscription(
+        &self,
+        request: Request<CancelSubscriptionRequest>,
+    ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
+        let deadline = deadline::of(&request)?;
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let with_answer = request.include_provider_response;
+        let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let parse = move || parse::subscriptions(request, caller, &dispatch);
+        let parsed = aside_if_long(items, parse).await?;
+        self.submit(parsed, with_answer, deadline).await
+    }
+
+    async fn cancel_enrollments(
+        &self,
+        request: Request<CancelEnrollmentsRequest>,
+    ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
+        let deadline = deadline::of(&request)?;
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let with_answer = request.include_provider_response;
+        let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let parse = move || parse::enrollments(request, caller, &dispatch);
+        let parsed = aside_if_long(items, parse).await?;
+        self.submit(parsed, with_answer, deadline).await
+    }
+
+    async fn get_cancellation(
+        &self,
+        request: Request<GetCancellationRequest>,
+    ) -> Result<Response<GetCancellationResponse>, Status> {
+        let deadline = deadline::of(&request)?;
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let (scope, key) =
+            records::get(&request, caller).map_err(status::Violations::into_status)?;
+        let name = key.to_string();
+        let read = self.read(move |journal| journal.find(&scope, &key));
+        let record = deadline::within(deadline, read)
+            .await?
+            .ok_or_else(|| status::not_found("cancellation", &name))?;
+        let cancellation = render::record(&record, request.include_provider_response);
+        Ok(Response::new(GetCancellationResponse {
+            cancellation: Some(cancellation),
+        }))
+    }
+
+    async fn list_cancellations(
+        &self,
+        request: Request<ListCancellationsRequest>,
+    ) -> Result<Response<ListCancellationsResponse>, Status> {
+        let deadline = deadline::of(&request)?;
+        let caller = caller(&request);
+        let request = request.into_inner();
+        let listing = records::list(&request, caller).map_err(status::Violations::into_status)?;
+        let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
+        let read = self.read(move |journal| journal.list(&filter, after, max));
+        let page = deadline::within(deadline, read).await?;
+        let with_answer = request.include_provider_response;
+        Ok(Response::new(ListCancellationsResponse {
+            cancellations: page
+                .records
+                .iter()
+                .map(|r| render::record(r, with_answer))
+                .collect(),
+            next_page_token: page
+                .next
+                .map(|next| listing.token(next))
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn stop_batch(
+        &self,
+        request: Request<StopBatchRequest>,
+    ) -> Result<Response<StopBatchResponse>, Status> {
+        let deadline = deadline::of(&request)?;
+        let caller = caller(&request);
+        let parsed = request.into_inner().batch_id.parse::<BatchId>();
+        let id = parsed.map_err(|malformed| {
+            let mut violations = status::Violations::default();
+            violations.add("batch_id", malformed.to_string());
+            violations.into_status()
+        })?;
+        let work = async {
+            self.batch(id, &caller).await?;
+            let stopped = self.dispatch.stop_batch(id).await;
+            let stopped = stopped.map_err(|unavailable| status::of_unavailable(&unavailable))?;
+            tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
+            let batch = self.batch(id, &caller).await?;
+            let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+            Ok(StopBatchResponse {
+                progress: Some(render::progress(id.to_string(), &batch.items)),
+                stopped: count(stopped.stopped),
+                finishing: count(stopped.finishing),
+            })
+        };
+        deadline::within(deadline, work).await.map(Response::new)
+    }
+
+    async fn list_accounts(
+        &self,
+        _: Request<ListAccountsRequest>,
+    ) -> Result<Response<ListAccountsResponse>, Status> {
+        let accounts: Vec<proto::Account> = self.dispatch.accounts().map(render::account).collect();
+        Ok(Response::new(ListAccountsResponse { accounts }))
+    }
+}

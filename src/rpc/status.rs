@@ -1,0 +1,218 @@
+//! gRPC statuses with google.rpc details. They travel in headers, which many clients bound at
+//! 8 KiB, so long lists are cut, and say so.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    dispatch::SubmitError,
+    journal::{Conflict, Unavailable},
+};
+
+/// Bytes of details, and of the message. The message travels twice: in a header of its own, where
+/// most bytes may become three, and with the details, where three become four.
+const DETAIL_BYTES_MAX: usize = 3_000;
+const MESSAGE_BYTES_MAX: usize = 800;
+const _: () = assert!(
+    3 * MESSAGE_BYTES_MAX + (DETAIL_BYTES_MAX + MESSAGE_BYTES_MAX + 64) * 4 / 3 < 8 * 1024 - 256
+);
+/// Bytes of one description: callers' texts are quoted in them.
+const DESCRIPTION_BYTES_MAX: usize = 300;
+/// Violations told in the message itself, for those who look no further.
+const TOLD_MAX: usize = 3;
+/// The domain of our ErrorInfo.
+const DOMAIN: &str = "cancelot";
+
+/// All that is wrong with a request.
+#[derive(Debug, Default)]
+pub(super) struct Violations {
+    list: Vec<(String, String)>,
+}
+
+/// A place in the list of violations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(usize);
+
+impl Violations {
+    pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        let mut description = description.into();
+        clip(&mut description, DESCRIPTION_BYTES_MAX);
+        self.list.push((field.into(), description));
+    }
+
+    /// Where the list ends now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.list.len())
+    }
+
+    /// Whether a field was named since then.
+    pub(super) fn names(&self, since: Mark, field: &str) -> bool {
+        self.list
+            .iter()
+            .skip(since.0)
+            .any(|(name, _)| name == field)
+    }
+
+    /// Notes what is wrong with a field, and gives its value if nothing is.
+    pub(super) fn check<T, E: std::fmt::Display>(
+        &mut self,
+        field: impl FnOnce() -> String,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(field(), error.to_string());
+                None
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// INVALID_ARGUMENT with all of them, as far as they fit.
+    pub(super) fn into_status(self) -> Status {
+        let mut details = ErrorDetails::new();
+        let mut bytes = 0;
+        let mut listed = 0;
+        for (field, description) in &self.list {
+            bytes += field.len() + description.len() + 8;
+            if bytes > DETAIL_BYTES_MAX {
+                break;
+            }
+            details.add_bad_request_violation(field, description);
+            listed += 1;
+        }
+        let count = self.list.len();
+        let mut message = format!("nothing was admitted: {}", plural(count, "violation"));
+        if listed < count {
+            message.push_str(&format!(" (the details list the first {listed})"));
+        }
+        for (field, description) in self.list.iter().take(TOLD_MAX) {
+            message.push_str(&format!("; {field}: {description}"));
+        }
+        if count > TOLD_MAX {
+            message.push_str("; ...");
+        }
+        clip(&mut message, MESSAGE_BYTES_MAX);
+        Status::with_error_details(Code::InvalidArgument, message, details)
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 {
+        format!("1 {word}")
+    } else {
+        format!("{count} {word}s")
+    }
+}
+
+/// Leaves the beginning of a text that is too long.
+fn clip(text: &mut String, bytes_max: usize) {
+    const MORE: &str = "...";
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub(MORE.len())));
+        text.push_str(MORE);
+    }
+}
+
+/// The status of a request that was not taken on.
+pub(super) fn of_submit(error: SubmitError) -> Status {
+    match error {
+        SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
+        SubmitError::Full(why) => {
+            let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+            details.set_error_info("SERVICE_FULL", DOMAIN, []);
+            let message = format!("the service is full: {why}; nothing was admitted");
+            Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        SubmitError::Draining => draining(),
+        SubmitError::Unavailable(unavailable) => of_unavailable(&unavailable),
+    }
+}
+
+/// UNAVAILABLE: this replica stops serving.
+pub(super) fn draining() -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    details.set_error_info("DRAINING", DOMAIN, []);
+    Status::with_error_details(
+        Code::Unavailable,
+        "the service is draining; what was admitted goes on; send the same request again",
+        details,
+    )
+}
+
+/// UNAVAILABLE: the journal does not work.
+pub(super) fn of_unavailable(unavailable: &Unavailable) -> Status {
+    tracing::error!(error = %unavailable, "the journal cannot be used");
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(5)));
+    details.set_error_info("JOURNAL_UNAVAILABLE", DOMAIN, []);
+    Status::with_error_details(
+        Code::Unavailable,
+        "the journal cannot be used; nothing that is not recorded has been sent; send the same \
+         request again",
+        details,
+    )
+}
+
+fn of_conflicts(conflicts: &[Conflict]) -> Status {
+    let mut details = ErrorDetails::new();
+    let mut told = Vec::new();
+    let mut bytes = 0;
+    for conflict in conflicts {
+        let place = conflict
+            .index
+            .map(|index| format!("cancellations[{index}]"));
+        let fields: Vec<String> = conflict
+            .fields
+            .iter()
+            .map(|field| match &place {
+                Some(place) => format!("{place}.{field}"),
+                None => field.clone(),
+            })
+            .collect();
+        let description = format!(
+            "key {} was used before with other content (batch {}); these fields differ: {}",
+            conflict.key,
+            conflict.batch,
+            fields.join(", ")
+        );
+        if told.len() < TOLD_MAX {
+            told.push(description.clone());
+        }
+        bytes += description.len() + conflict.key.as_str().len() + 32;
+        if bytes <= DETAIL_BYTES_MAX {
+            details.add_precondition_failure_violation(
+                "IDEMPOTENCY_KEY_REUSED",
+                conflict.key.as_str(),
+                description,
+            );
+        }
+    }
+    let keys = plural(conflicts.len(), "key");
+    let mut message = format!(
+        "nothing was admitted: {keys} cannot be used: {}",
+        told.join("; ")
+    );
+    if conflicts.len() > told.len() {
+        message.push_str("; ...");
+    }
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// NOT_FOUND of a record or a batch.
+pub(super) fn not_found(kind: &str, name: &str) -> Status {
+    let details = ErrorDetails::with_resource_info(
+        kind,
+        name,
+        "",
+        "never admitted for this caller, or its retention is over",
+    );
+    let message = format!("there is no {kind} {name:?} of this caller's, or its retention is over");
+    Status::with_error_details(Code::NotFound, message, details)
+}

@@ -11,3 +11,4 @@ pub mod journal;
 pub mod limits;
 pub mod providers;
 pub mod rpc;
+pub mod sandbox;

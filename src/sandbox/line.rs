@@ -1,0 +1,110 @@
+//! One provider's line: what came in over it, the faults on it, and the means to wait for either.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, watch};
+
+use super::{faults::Faults, wire::Received, world::locked};
+
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) faults: Faults,
+    requests: AtomicU64,
+    held: AtomicU64,
+    /// Wakes those who wait for a number of requests or holds.
+    changed: Notify,
+    /// A request that is held waits until this number moves.
+    gate: watch::Sender<u64>,
+    recorded: Mutex<VecDeque<Arc<Received>>>,
+    recorded_max: usize,
+}
+
+impl Line {
+    pub(super) fn new(seed: u64, recorded_max: usize) -> Self {
+        Self {
+            faults: Faults::new(seed),
+            requests: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            changed: Notify::new(),
+            gate: watch::Sender::new(0),
+            recorded: Mutex::new(VecDeque::new()),
+            recorded_max,
+        }
+    }
+
+    pub(super) fn record(&self, received: &Arc<Received>) {
+        if self.recorded_max > 0 {
+            let mut recorded = locked(&self.recorded);
+            if recorded.len() >= self.recorded_max {
+                recorded.pop_front();
+            }
+            recorded.push_back(Arc::clone(received));
+        }
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn recorded(&self) -> Vec<Arc<Received>> {
+        locked(&self.recorded).iter().map(Arc::clone).collect()
+    }
+
+    /// Lets every held request go on.
+    pub(super) fn release(&self) {
+        self.gate.send_modify(|passed| *passed += 1);
+    }
+
+    /// Waits for the next [`Line::release`].
+    pub(super) async fn hold(&self) {
+        struct Held<'a>(&'a Line);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.held.fetch_sub(1, Ordering::SeqCst);
+                self.0.changed.notify_waiters();
+            }
+        }
+        // Subscribed before it is counted: who saw the count can release.
+        let mut gate = self.gate.subscribe();
+        self.held.fetch_add(1, Ordering::SeqCst);
+        let _held = Held(self);
+        self.changed.notify_waiters();
+        // The sender lives in `self`, so the gate cannot close.
+        let _ = gate.changed().await;
+    }
+
+    /// Waits until `reached` says so; it is asked again after each request and each hold.
+    pub(super) async fn until(&self, reached: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on a change wakes us, even one before the await.
+            changed.as_mut().enable();
+            if reached(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Forgets requests and faults, and lets held requests go.
+    pub(super) fn reset(&self) {
+        self.faults.clear();
+        locked(&self.recorded).clear();
+        self.requests.store(0, Ordering::SeqCst);
+        self.release();
+    }
+}

@@ -1,0 +1,369 @@
+//! The HTTP server: accepts connections, routes by base path, and plays faults, down to resetting
+//! the connection. What a request means is the provider modules' business.
+
+use std::{
+    error::Error,
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+    time::{Sleep, sleep},
+};
+
+use super::{
+    Provider,
+    control::Control,
+    control_http,
+    faults::{Fate, Fault, Quota},
+    funnelfox, revolv3, solidgate,
+    wire::{Received, Reply},
+    world::{World, locked},
+};
+
+/// More than any documented request needs.
+const REQUEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+const BACKLOG: u32 = 4_096;
+const SLOW_BODY_PIECES: u32 = 8;
+
+pub(super) fn bind(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until it is dropped, which also drops every connection.
+pub(super) async fn serve(listener: TcpListener, control: Control) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, control.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+            // Out of file descriptors, most likely: some are free again in a moment.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, control: Control) {
+    // A simulator that cannot switch off Nagle is merely slow.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let control = control.clone();
+        async move { answer(&control, request).await }
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let Err(error) = Pin::new(&mut connection).await else {
+        return;
+    };
+    if error.source().is_some_and(|source| source.is::<Reset>()) {
+        // Closing with a linger time of zero sends RST instead of FIN.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
+/// Tells the connection to die without an answer.
+#[derive(Debug)]
+struct Reset;
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sandbox resets this connection")
+    }
+}
+
+impl Error for Reset {}
+
+async fn answer(control: &Control, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, REQUEST_BODY_BYTES_MAX).collect().await else {
+        return Err(Reset);
+    };
+    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+    let provider = route(uri.path());
+    let base_len = provider.map_or(0, |provider| provider.base_path().len());
+    let received = Received {
+        method,
+        uri,
+        headers,
+        body: body.to_bytes(),
+        base_len,
+    };
+    let Some(provider) = provider else {
+        return Ok(plain(control_http::handle(control, &received)));
+    };
+    let world = control.world();
+    let line = world.line(provider);
+    let received = Arc::new(received);
+    line.record(&received);
+    let fate = line
+        .faults
+        .fate(received.method.as_str(), received.target());
+    play(world, provider, &received, fate).await
+}
+
+/// The provider whose base path this is under.
+fn route(path: &str) -> Option<Provider> {
+    let name = path.strip_prefix('/')?.split('/').next()?;
+    let provider = Provider::named(name)?;
+    let rest = path.strip_prefix(provider.base_path())?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(provider)
+}
+
+/// Carries out a request and lets it meet its fate.
+async fn play(
+    world: &World,
+    provider: Provider,
+    received: &Received,
+    fate: Fate,
+) -> Result<Response<Body>, Reset> {
+    if !fate.latency.is_zero() {
+        sleep(fate.latency).await;
+    }
+    let quota = fate.quota;
+    let carry_out = || carry_out(world, provider, received, quota);
+    let Some(fault) = fate.fault else {
+        return Ok(plain(carry_out()));
+    };
+    Ok(match fault {
+        Fault::Latency { latency_ms } => {
+            sleep(Duration::from_millis(latency_ms)).await;
+            plain(carry_out())
+        }
+        Fault::Throttle { retry_after_ms } => plain(throttled(
+            world,
+            provider,
+            Duration::from_millis(retry_after_ms),
+        )),
+        Fault::ErrorBefore { status } => plain(error(world, provider, status)),
+        Fault::ErrorAfter { status } => {
+            carry_out();
+            plain(error(world, provider, status))
+        }
+        Fault::ResetBefore => return Err(Reset),
+        Fault::ResetAfter => {
+            carry_out();
+            return Err(Reset);
+        }
+        Fault::HoldBefore => {
+            world.line(provider).hold().await;
+            plain(carry_out())
+        }
+        Fault::HoldAfter => {
+            let reply = carry_out();
+            world.line(provider).hold().await;
+            plain(reply)
+        }
+        Fault::LateReply { delay_ms } => {
+            let reply = carry_out();
+            sleep(Duration::from_millis(delay_ms)).await;
+            plain(reply)
+        }
+        Fault::SlowBody { over_ms } => slow(carry_out(), Duration::from_millis(over_ms)),
+        Fault::TruncatedBody => truncated(carry_out()),
+        Fault::GarbageBody => {
+            carry_out();
+            let page = "<!DOCTYPE html><html><head><title>Welcome</title></head>\
+                        <body><h1>It works!</h1></body></html>";
+            plain(Reply::text(StatusCode::OK, "text/html", page))
+        }
+        Fault::HugeBody { body_bytes } => {
+            let status = carry_out().status;
+            plain(Reply::text(
+                status,
+                "application/json",
+                vec![b' '; body_bytes],
+            ))
+        }
+        Fault::Reply {
+            status,
+            headers,
+            body,
+        } => given(status, &headers, body),
+    })
+}
+
+fn carry_out(world: &World, to: Provider, received: &Received, quota: Option<Quota>) -> Reply {
+    let now = world.now();
+    match to {
+        Provider::Rebilly => locked(&world.rebilly).handle(received, quota, now),
+        Provider::Solidgate => locked(&world.solidgate).handle(received, now),
+        Provider::FunnelFox => locked(&world.funnelfox).handle(received, now),
+        Provider::Revolv3 => locked(&world.revolv3).handle(received, now),
+        Provider::Sequenzy => locked(&world.sequenzy).handle(received, now),
+    }
+}
+
+fn throttled(world: &World, provider: Provider, retry_after: Duration) -> Reply {
+    let now = world.now();
+    match provider {
+        Provider::Rebilly => locked(&world.rebilly).throttled(retry_after, now),
+        Provider::Solidgate => locked(&world.solidgate).throttled(retry_after, now),
+        // Neither documents any signal.
+        Provider::FunnelFox | Provider::Revolv3 => Reply::empty(StatusCode::TOO_MANY_REQUESTS),
+        Provider::Sequenzy => locked(&world.sequenzy).throttled(retry_after),
+    }
+}
+
+/// A server error in the provider's own envelope.
+fn error(world: &World, provider: Provider, status: u16) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = status.canonical_reason().unwrap_or("Server Error");
+    match provider {
+        Provider::Rebilly => locked(&world.rebilly).problem(status, text),
+        Provider::Solidgate => solidgate::error(status, "INTERNAL", text),
+        Provider::FunnelFox => funnelfox::error(status, text),
+        Provider::Revolv3 => revolv3::error(status, text),
+        Provider::Sequenzy => locked(&world.sequenzy).error(status, "INTERNAL", text),
+    }
+}
+
+fn plain(reply: Reply) -> Response<Body> {
+    respond(reply, Body::Whole)
+}
+
+fn respond(reply: Reply, body: impl FnOnce(Bytes) -> Body) -> Response<Body> {
+    let mut response = Response::new(body(reply.body));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    if let Some(media) = reply.content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    }
+    for (name, value) in reply.headers {
+        headers.append(name, value);
+    }
+    response
+}
+
+fn given(status: u16, headers: &[(String, String)], body: String) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(body.into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<header::HeaderName>(), value.parse()) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn slow(reply: Reply, over: Duration) -> Response<Body> {
+    respond(reply, |body| {
+        let piece = (body.len() / 8).max(1);
+        let pause = over / SLOW_BODY_PIECES;
+        Body::Slow {
+            left: body,
+            piece,
+            pause,
+            sleep: Box::pin(sleep(Duration::ZERO)),
+        }
+    })
+}
+
+fn truncated(reply: Reply) -> Response<Body> {
+    let announced = reply.body.len().max(2);
+    let mut response = respond(reply, |mut body| {
+        body.truncate(announced / 2);
+        Body::Cut(Cut::Send(body))
+    });
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(announced));
+    response
+}
+
+/// A response body, whole or broken.
+enum Body {
+    Whole(Bytes),
+    Slow {
+        left: Bytes,
+        piece: usize,
+        pause: Duration,
+        sleep: Pin<Box<Sleep>>,
+    },
+    Cut(Cut),
+}
+
+/// Ends a body in its middle: the connection closes after what was sent.
+#[derive(Debug)]
+struct Severed;
+
+impl fmt::Display for Severed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the sandbox cuts this body")
+    }
+}
+
+impl Error for Severed {}
+
+enum Cut {
+    Send(Bytes),
+    /// Gives the connection a turn to put on the wire what it has.
+    Flush,
+    Break,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Severed;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Severed>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Slow { left, .. } if left.is_empty() => Poll::Ready(None),
+            Self::Slow {
+                left,
+                piece,
+                pause,
+                sleep: timer,
+            } => {
+                std::task::ready!(timer.as_mut().poll(context));
+                let piece = left.split_to((*piece).min(left.len()));
+                timer.set(sleep(*pause));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Self::Cut(cut) => match std::mem::replace(cut, Cut::Break) {
+                Cut::Send(bytes) => {
+                    *cut = Cut::Flush;
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
+                Cut::Flush => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Cut::Break => Poll::Ready(Some(Err(Severed))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) | Self::Slow { left: bytes, .. } if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Whole(bytes) | Self::Slow { left: bytes, .. } => {
+                http_body::SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
+            Self::Cut(_) => http_body::SizeHint::default(),
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //!
 //! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod domain;

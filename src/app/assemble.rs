@@ -1,0 +1,87 @@
+//! From a configuration to the parts of the service.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Options;
+use crate::{
+    config::{AccountConfig, Config},
+    dispatch::{self, Clock, LaneOptions},
+    egress::{self, Egress, backoff::Backoff},
+    journal::{
+        Journal,
+        durable::{self, SledJournal},
+        home::OpenError,
+    },
+    rpc::Callers,
+};
+
+/// A configuration that reads well and cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// The journal's directory cannot be used.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// An account's HTTP client cannot be built.
+    #[error(transparent)]
+    Account(#[from] egress::BuildError),
+}
+
+/// Opens the journal and builds the way to every account.
+///
+/// # Errors
+/// See [`AssembleError`].
+pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
+    let backoff = Backoff {
+        base: config.engine.backoff_base,
+        max: config.engine.backoff_max,
+    };
+    let lanes: Result<Vec<_>, _> = config
+        .accounts
+        .iter()
+        .map(|account| lane(account, backoff))
+        .collect();
+    let lanes = lanes?;
+    let tokens = config
+        .callers
+        .iter()
+        .flat_map(|caller| caller.tokens.iter().map(move |token| (&caller.id, token)));
+    let options = Options {
+        dispatch: dispatch::Options {
+            lanes,
+            open_items_max: config.engine.open_items_max,
+            retry_window: config.engine.retry_window,
+            clock: Clock::system(),
+            seed: fastrand::u64(..),
+        },
+        streams_max: config.server.streams_max,
+        drain: config.server.drain,
+        retention: config.journal.retention,
+        callers: Callers::new(tokens),
+    };
+    let journal = SledJournal::open(&durable::Options {
+        dir: config.journal.dir.clone(),
+        cache_bytes: config.journal.cache_bytes,
+    })?;
+    Ok((Arc::new(journal), options))
+}
+
+fn lane(config: &AccountConfig, backoff: Backoff) -> Result<LaneOptions, egress::BuildError> {
+    let account = Arc::new(config.account.clone());
+    let concurrency_max = usize::try_from(config.limits.concurrency_max).unwrap_or(usize::MAX);
+    let connect_timeout: Duration = config.limits.connect_timeout;
+    let egress = Egress::build(&egress::Options {
+        account: Arc::clone(&account),
+        credential: config.credential.clone(),
+        connect_timeout,
+        timeout: config.limits.timeout,
+        concurrency_max,
+    })?;
+    Ok(LaneOptions {
+        account,
+        egress,
+        concurrency_max,
+        rate_per_second: config.limits.rate_per_second,
+        rate_burst: config.limits.rate_burst,
+        backoff,
+    })
+}

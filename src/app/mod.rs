@@ -1,0 +1,231 @@
+//! The assembled service: journal, engine, gRPC server, health, and an orderly end. Tests and
+//! the demo start this very thing.
+
+mod assemble;
+pub mod telemetry;
+
+pub use self::assemble::{AssembleError, assemble};
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{
+        Server,
+        server::{Router, TcpIncoming},
+    },
+};
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
+
+use crate::{
+    dispatch::{self, Dispatch},
+    journal::{Journal, Unavailable},
+    limits,
+    rpc::{
+        Callers, Service,
+        proto::{self, cancellation_service_server::CancellationServiceServer},
+    },
+};
+
+/// How the service is put together.
+#[derive(Debug)]
+pub struct Options {
+    /// The engine's.
+    pub dispatch: dispatch::Options,
+    /// HTTP/2 streams that one connection may have open.
+    pub streams_max: u32,
+    /// How long work in hand may go on after a stop.
+    pub drain: Duration,
+    /// How long settled cancellations are kept.
+    pub retention: Duration,
+    /// Who may call.
+    pub callers: Callers,
+}
+
+/// The service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal cannot be read.
+    #[error("the journal cannot be read: {0}")]
+    Journal(#[from] Unavailable),
+    /// The listener cannot be used.
+    #[error("the listener cannot be used: {0}")]
+    Listener(#[from] io::Error),
+    /// Reflection cannot be built from the descriptors.
+    #[error("reflection cannot be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct App {
+    addr: SocketAddr,
+    dispatch: Arc<Dispatch>,
+    health: HealthReporter,
+    drain: Duration,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    sweeper: JoinHandle<()>,
+}
+
+/// What is left of a connection that does not end in time after the last stream has ended.
+const CONNECTIONS_END: Duration = Duration::from_secs(1);
+/// How often expired records are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Expired batches that are deleted in one go, so that writers get their turn in between.
+const SWEEP_BATCHES: usize = 100;
+
+impl App {
+    /// Takes up what the journal has open, then serves on the listener.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        listener: TcpListener,
+        journal: Arc<dyn Journal>,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let addr = listener.local_addr()?;
+        let clock = options.dispatch.clock.clone();
+        let dispatch = Dispatch::start(Arc::clone(&journal), options.dispatch).await?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health
+            .set_serving::<CancellationServiceServer<Service>>()
+            .await;
+        let router = router(
+            &dispatch,
+            health_service,
+            options.callers,
+            options.streams_max,
+        )?;
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(Duration::from_secs(60)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+            // A dropped sender ends the server as a sent word does.
+            let _ = stopped.await;
+        }));
+        let sweeper = tokio::spawn(sweep(journal, clock, options.retention));
+        Ok(Self {
+            addr,
+            dispatch,
+            health,
+            drain: options.drain,
+            stop,
+            server,
+            sweeper,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn dispatch(&self) -> &Arc<Dispatch> {
+        &self.dispatch
+    }
+
+    /// Serves until `stop` resolves, then drains. Ends with an error if the journal fails, so
+    /// that a restart can settle what is open.
+    ///
+    /// # Errors
+    /// Why the journal failed.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Unavailable> {
+        let failure = tokio::select! {
+            () = stop => None,
+            unavailable = self.dispatch.failed() => Some(unavailable),
+        };
+        self.stop().await;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Stops in order: not ready, nothing new, what is in hand, streams, connections.
+    pub async fn stop(self) {
+        tracing::info!(drain_ms = %self.drain.as_millis(), "stopping");
+        self.health
+            .set_not_serving::<CancellationServiceServer<Service>>()
+            .await;
+        self.health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        self.sweeper.abort();
+        // Its journal goes with it.
+        let _ = self.sweeper.await;
+        self.dispatch.drain(self.drain).await;
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        // hyper waits without bound for a client that never finishes its handshake
+        // (hyperium/hyper#4170): connections get a moment for their last frames, no more.
+        let mut server = self.server;
+        if timeout(CONNECTIONS_END, &mut server).await.is_err() {
+            server.abort();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// The gRPC services, with every limit of the connection spelled out.
+fn router<H: Health>(
+    dispatch: &Arc<Dispatch>,
+    health: HealthServer<H>,
+    callers: Callers,
+    streams_max: u32,
+) -> Result<Router, StartError> {
+    let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
+        .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Server::builder()
+        // tonic passes "no limit" on unless told otherwise.
+        .max_concurrent_streams(streams_max)
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_max_header_list_size(16 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .add_service(InterceptedService::new(service, callers))
+        .add_service(health)
+        // grpcurl and others still ask for the older version.
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}
+
+/// Deletes what was settled longer ago than its retention, a little at a time.
+async fn sweep(journal: Arc<dyn Journal>, clock: dispatch::Clock, retention: Duration) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let before = clock.now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        loop {
+            match journal.purge(before, SWEEP_BATCHES).await {
+                Ok(0) => break,
+                Ok(batches) => tracing::info!(batches, "expired batches deleted"),
+                Err(unavailable) => {
+                    tracing::warn!(error = %unavailable, "expired batches cannot be deleted");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `cancelot config`: is the configuration right, and what does it come to?
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Exit,
+    serve::key_value,
+    terminal::{out, say},
+};
+use crate::config::{self, Env, Sources};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Report every mistake in the configuration, with its remedy.
+    Check(Which),
+    /// Print what is in force, with where each setting comes from; secrets are left out.
+    Print(Which),
+    /// Print the reference of all settings as a table in Markdown.
+    Reference,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one setting, such as `server.listen=127.0.0.1:7000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Exit {
+    let (which, print) = match arguments.action {
+        Action::Check(which) => (which, false),
+        Action::Print(which) => (which, true),
+        Action::Reference => {
+            out(config::reference_markdown());
+            return Exit::Success;
+        }
+    };
+    let env = Env::of_process();
+    match config::load(&Sources {
+        file: which.config,
+        env: &env,
+        overrides: &which.overrides,
+    }) {
+        Ok(config) if print => out(config::print(&config)),
+        Ok(config) => out(format!(
+            "the configuration is right: {} accounts, {} callers",
+            config.accounts.len(),
+            config.callers.len()
+        )),
+        Err(mistakes) => {
+            say(mistakes.to_string());
+            return Exit::Usage;
+        }
+    }
+    Exit::Success
+}

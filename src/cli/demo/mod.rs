@@ -1,0 +1,199 @@
+//! `cancelot demo`: the whole system in one process, under faults, checked against its promises.
+
+mod batch;
+mod proof;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use self::proof::Proof;
+use super::{
+    Exit,
+    client::{self, Cancelling, Client, Outcome},
+    serve,
+    summary::Summary,
+    terminal::{out, progress, say},
+};
+use crate::{
+    app::App,
+    rpc::proto::{EnrollmentResult, SubscriptionResult},
+    sandbox::{Control, FaultRates, Provider, Sandbox},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Seeds the faults: the same seed, the same faults in the same order of requests.
+    #[arg(long, default_value_t = 20_261_121)]
+    seed: u64,
+    /// Runs without faults.
+    #[arg(long)]
+    calm: bool,
+}
+
+/// What comes back for the whole batch.
+#[derive(Debug, Default)]
+struct Results {
+    subscriptions: Vec<SubscriptionResult>,
+    enrollments: Vec<EnrollmentResult>,
+    summary: Summary,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Exit {
+    match show(arguments).await {
+        Ok(true) => Exit::Success,
+        Ok(false) => Exit::Failure,
+        Err(problem) => {
+            say(format!("cancelot demo: {problem}"));
+            Exit::Failure
+        }
+    }
+}
+
+async fn show(arguments: Arguments) -> Result<bool, String> {
+    let sandbox = Sandbox::start(crate::sandbox::Options {
+        seed: arguments.seed,
+        recorded_requests_max: 0,
+        ..Default::default()
+    })
+    .map_err(|error| format!("the sandbox cannot start: {error}"))?;
+    let control = sandbox.control();
+    let dir = tempfile::tempdir().map_err(|error| format!("no temporary directory: {error}"))?;
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .map_err(|error| error.to_string())?;
+    let config = serve::sandboxed(&sandbox, dir.path())?;
+    let app = serve::start(&config, listener).await?;
+    out(format!(
+        "Five simulated providers on {}, the gateway on {}, its journal in {}.",
+        sandbox.addr(),
+        app.addr(),
+        dir.path().display()
+    ));
+    if !arguments.calm {
+        switch_faults_on(&control);
+        out(format!(
+            "Faults are on (seed {}): of all requests 5 % are throttled, 3 % lose their \
+             connection before and 3 % after the effect, 2 % fail before and 2 % after it.",
+            arguments.seed
+        ));
+    }
+    let held = prove(&app, &control).await?;
+    app.stop().await;
+    sandbox.stop().await;
+    out(NEXT_STEPS);
+    Ok(held)
+}
+
+fn switch_faults_on(control: &Control) {
+    for provider in Provider::ALL {
+        control.set_fault_rates(
+            provider,
+            FaultRates {
+                throttle: 0.05,
+                throttle_ms: 100,
+                reset_before: 0.03,
+                reset_after: 0.03,
+                error_before: 0.02,
+                error_after: 0.02,
+                latency_ms_min: 5,
+                latency_ms_max: 30,
+                ..Default::default()
+            },
+        );
+    }
+}
+
+async fn prove(app: &App, control: &Control) -> Result<bool, String> {
+    let mut client = client::connect(&client::Service {
+        endpoint: format!("http://{}", app.addr()),
+        token: None,
+    })?;
+    let total = batch::SUBSCRIPTIONS + batch::ENROLLMENTS;
+    out(format!("\nCancelling {total} things over gRPC ..."));
+    let begun = Instant::now();
+    let first = ask(&mut client).await?;
+    out(format!(
+        "{} settled in {:.1} s:\n",
+        first.summary.total(),
+        begun.elapsed().as_secs_f64()
+    ));
+    out(first.summary.table());
+
+    let requests_before = requests(control);
+    out("\nThe same request once more ...");
+    let begun = Instant::now();
+    let second = ask(&mut client).await?;
+    out(format!("answered in {} ms.\n", begun.elapsed().as_millis()));
+
+    let mut proof = Proof::default();
+    proof.everything_settled(total, &first);
+    proof.everything_replayed(&first, &second);
+    proof.providers_saw_nothing(requests_before, requests(control));
+    proof.effects(control, &first);
+    out(proof.to_string());
+    Ok(proof.held())
+}
+
+/// Requests that the five providers have received.
+fn requests(control: &Control) -> u64 {
+    Provider::ALL
+        .iter()
+        .map(|provider| control.counts(*provider).requests)
+        .sum()
+}
+
+/// Sends both requests at once and follows them to their ends.
+async fn ask(client: &mut Client) -> Result<Results, String> {
+    let (subscriptions, enrollments) = (batch::subscriptions(), batch::enrollments());
+    let total = subscriptions.total() + enrollments.total();
+    let bar = progress(u64::try_from(total).unwrap_or(u64::MAX));
+    let mut other = client.clone();
+    let (mut done_subscriptions, mut done_enrollments) = (Vec::new(), Vec::new());
+    let patience = Some(Duration::from_secs(300));
+    let (a, b) = tokio::join!(
+        client::follow(client, subscriptions, patience, |_, result| {
+            bar.inc(u64::from(result.outcome != 0));
+            done_subscriptions.push(result);
+        }),
+        client::follow(&mut other, enrollments, patience, |_, result| {
+            bar.inc(u64::from(result.outcome != 0));
+            done_enrollments.push(result);
+        }),
+    );
+    bar.finish_and_clear();
+    a.and(b).map_err(|status| client::told(&status))?;
+    // A drain is told of after each of its calls; here its end is enough.
+    done_enrollments.retain(|result: &EnrollmentResult| result.outcome != 0);
+    let mut results = Results {
+        subscriptions: done_subscriptions,
+        enrollments: done_enrollments,
+        summary: Summary::default(),
+    };
+    for result in &results.subscriptions {
+        results
+            .summary
+            .count(&result.account, Outcome::outcome(result));
+    }
+    for result in &results.enrollments {
+        results
+            .summary
+            .count(&result.account, Outcome::outcome(result));
+    }
+    Ok(results)
+}
+
+const NEXT_STEPS: &str = r#"
+To go on by hand, keep such a gateway running:
+
+  cargo run --release -- serve --sandbox
+
+and in another terminal, with grpcurl:
+
+  grpcurl -plaintext 127.0.0.1:50051 list
+  grpcurl -plaintext 127.0.0.1:50051 cancelot.v1.CancellationService/ListAccounts
+  grpcurl -plaintext -d '{"idempotency_key":"try-1","cancellations":[
+      {"account":"rebilly","subscription_id":"sub_1","when":{"now":{}}},
+      {"account":"solidgate","subscription_id":"subs_2","when":{"period_end":{}}}]}' \
+    127.0.0.1:50051 cancelot.v1.CancellationService/CancelSubscription"#;

@@ -1,0 +1,211 @@
+//! The cells of a row, by column: text from CSV and flags, values from JSON. Reading one takes it
+//! away, and whatever is wrong with it is noted with its line and column.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Mistake;
+use crate::{config::nearest::did_you_mean, domain::ids::Malformed};
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// From CSV or a flag.
+    Text(String),
+    /// From JSON, and not null.
+    Json(Value),
+}
+
+/// A row's cells.
+#[derive(Debug)]
+pub struct Fields {
+    line: u64,
+    cells: BTreeMap<&'static str, Cell>,
+    defaults: BTreeMap<&'static str, Cell>,
+    mistakes: Vec<Mistake>,
+}
+
+/// The column that a name in the input stands for.
+pub(super) fn column(name: &str, columns: &'static [&'static str]) -> Result<&'static str, String> {
+    let known = columns.iter().copied();
+    known
+        .clone()
+        .find(|column| *column == name)
+        .ok_or_else(|| format!("is no column; {}", did_you_mean(name, known)))
+}
+
+impl Fields {
+    pub(super) fn new(
+        line: u64,
+        cells: BTreeMap<&'static str, Cell>,
+        defaults: BTreeMap<&'static str, Cell>,
+    ) -> Self {
+        Self {
+            line,
+            cells,
+            defaults,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// The row's line, from 1.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// How much is wrong so far.
+    pub(super) fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    /// Notes what is wrong with a column.
+    pub(super) fn refuse(&mut self, column: impl Into<String>, problem: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            line: self.line,
+            column: column.into(),
+            problem: problem.into(),
+        });
+    }
+
+    /// Whether the row itself has something in one of the columns.
+    pub(super) fn has_any(&self, columns: &[&str]) -> bool {
+        columns.iter().any(|column| self.cells.contains_key(column))
+    }
+
+    /// Forgets the defaults of these columns, for rows that say something else.
+    pub(super) fn drop_defaults(&mut self, columns: &[&str]) {
+        self.defaults.retain(|column, _| !columns.contains(column));
+    }
+
+    fn take(&mut self, column: &str) -> Option<Cell> {
+        let default = self.defaults.remove(column);
+        self.cells.remove(column).or(default)
+    }
+
+    /// Reads a cell by a function that says what is wrong.
+    pub(super) fn optional<T>(
+        &mut self,
+        column: &'static str,
+        read: impl FnOnce(Cell) -> Result<T, String>,
+    ) -> Option<T> {
+        match read(self.take(column)?) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.refuse(column, problem);
+                None
+            }
+        }
+    }
+
+    /// Reads a cell that has to be there.
+    pub(super) fn required<T>(
+        &mut self,
+        column: &'static str,
+        read: impl FnOnce(Cell) -> Result<T, String>,
+    ) -> Option<T> {
+        if self.cells.contains_key(column) || self.defaults.contains_key(column) {
+            return self.optional(column, read);
+        }
+        self.refuse(column, "is missing");
+        None
+    }
+}
+
+/// The text of a cell. Ids that are numbers may stand in JSON as such.
+pub(super) fn text(cell: Cell) -> Result<String, String> {
+    match cell {
+        Cell::Text(text) | Cell::Json(Value::String(text)) => Ok(text),
+        Cell::Json(Value::Number(number)) if !number.to_string().contains(['.', 'e', 'E']) => {
+            Ok(number.to_string())
+        }
+        Cell::Json(value) => Err(format!("is {}; write text", kind(&value))),
+    }
+}
+
+/// Text that a type of the domain takes.
+pub(super) fn parsed<T: TryFrom<String, Error = Malformed>>(cell: Cell) -> Result<T, String> {
+    T::try_from(text(cell)?).map_err(|malformed| malformed.to_string())
+}
+
+/// Text of at most so many characters.
+pub(super) fn text_up_to(chars_max: usize) -> impl Fn(Cell) -> Result<String, String> {
+    move |cell| {
+        let text = text(cell)?;
+        match text.chars().count() {
+            chars if chars > chars_max => {
+                Err(format!("has {chars} characters; at most {chars_max}"))
+            }
+            _ => Ok(text),
+        }
+    }
+}
+
+pub(super) fn truth(cell: Cell) -> Result<bool, String> {
+    let text = match cell {
+        Cell::Json(Value::Bool(truth)) => return Ok(truth),
+        cell => text(cell)?,
+    };
+    // Spreadsheets write TRUE.
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+pub(super) fn count(cell: Cell) -> Result<u32, String> {
+    let text = text(cell)?;
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!(
+            "{text:?} is no count; write a whole number from 1 to {}",
+            u32::MAX
+        )),
+    }
+}
+
+/// Several texts: an array in JSON, separated by `;` otherwise.
+pub(super) fn list(cell: Cell) -> Result<Vec<String>, String> {
+    match cell {
+        Cell::Text(text) => Ok(text
+            .split(';')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()),
+        Cell::Json(Value::Array(values)) => values
+            .into_iter()
+            .map(|value| text(Cell::Json(value)))
+            .collect(),
+        Cell::Json(value) => Err(format!("is {}; write an array of texts", kind(&value))),
+    }
+}
+
+/// One of a set of values with names. Case, dashes and underscores do not count.
+pub(super) fn choice<T: Copy>(cell: Cell, choices: &[(&'static str, T)]) -> Result<T, String> {
+    let text = text(cell)?;
+    let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
+    let names = choices.iter().map(|(name, _)| *name);
+    choices
+        .iter()
+        .find(|(name, _)| plain(name) == plain(&text))
+        .map(|(_, value)| *value)
+        .ok_or_else(|| format!("{text:?} is not known; {}", did_you_mean(&text, names)))
+}
+
+/// A JSON type in words.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,76 @@
+//! `cancelot journal`: an operator's look into a journal that no service has open.
+
+use std::{
+    io::{self, BufWriter, Write as _},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, terminal::say};
+use crate::{
+    domain::ids::BatchId,
+    journal::{
+        durable::Options,
+        verify::{Offline, OfflineError},
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the batches; with --batch, one batch and everything that happened to it.
+    Inspect {
+        #[command(flatten)]
+        place: Place,
+        /// The batch, such as b000000000042.
+        #[arg(long)]
+        batch: Option<BatchId>,
+    },
+    /// Write every item as a line of JSON, oldest first.
+    Export(Place),
+    /// Read everything and check that it fits together; exits with 1 if something does not.
+    Verify(Place),
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The journal's directory.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+pub(super) fn run(arguments: Arguments) -> Exit {
+    let place = match &arguments.action {
+        Action::Inspect { place, .. } | Action::Export(place) | Action::Verify(place) => place,
+    };
+    let journal = match Offline::open(&Options::new(&place.dir)) {
+        Ok(journal) => journal,
+        Err(error) => {
+            say(format!("cancelot: {error}"));
+            return Exit::Failure;
+        }
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = match arguments.action {
+        Action::Inspect { batch, .. } => journal.inspect(batch, &mut out).map(|()| true),
+        Action::Export(_) => journal.export(&mut out).map(|()| true),
+        Action::Verify(_) => journal.verify(&mut out).map(|report| report.problems == 0),
+    };
+    let flushed = out.flush().map_err(OfflineError::from);
+    match done.and_then(|sound| flushed.map(|()| sound)) {
+        Ok(true) => Exit::Success,
+        Ok(false) => Exit::Failure,
+        // `cancelot journal export | head` ends before we do.
+        Err(OfflineError::Out(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
+        Err(error) => {
+            say(format!("cancelot: {error}"));
+            Exit::Failure
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line: one binary with the service, a client, the sandbox, and an operator's
+//! tools. Each subcommand is a file; this one only names them.
+
+mod accounts;
+mod cancel;
+mod client;
+mod config;
+mod demo;
+pub mod input;
+mod journal;
+mod output;
+mod sandbox;
+mod serve;
+mod summary;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Ends subscriptions and marketing-sequence enrollments at other companies' APIs: durably, once,
+/// and with every doubt settled.
+#[derive(Debug, Parser)]
+#[command(name = "cancelot", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them in a process"
+)]
+enum Command {
+    /// Run the service.
+    Serve(serve::Arguments),
+    /// See it work: a sandbox, a gateway and 1,000 cancellations with faults, in one process.
+    Demo(demo::Arguments),
+    /// Run the simulator of the five providers' APIs.
+    Sandbox(sandbox::Arguments),
+    /// Cancel subscriptions or enrollments at a running service.
+    Cancel(cancel::Arguments),
+    /// List a running service's accounts and what each can do.
+    Accounts(accounts::Arguments),
+    /// Look into a journal: inspect, export, verify. The service must not be running on it.
+    Journal(journal::Arguments),
+    /// Check or print the configuration.
+    Config(config::Arguments),
+}
+
+/// How a command ended. The codes are published in README.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All went well.
+    Success,
+    /// It ran, and something is not as it should be: a cancellation failed for good, a promise
+    /// did not hold, a store is damaged.
+    Failure,
+    /// Some cancellations have no final outcome; the same command may be run again.
+    Unfinished,
+    /// The command line, the input or the configuration is wrong. Nothing was done.
+    Usage,
+    /// The service cannot be reached, or cannot start.
+    Unavailable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Unfinished => 3,
+            Exit::Usage => 64,
+            Exit::Unavailable => 69,
+        })
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap writes help to standard output and mistakes to standard error.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            return exit.into();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal::say(format!("cancelot: the runtime cannot start: {error}"));
+            return Exit::Unavailable.into();
+        }
+    };
+    let exit = match arguments.command {
+        Command::Serve(arguments) => runtime.block_on(serve::run(arguments)),
+        Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
+        Command::Sandbox(arguments) => runtime.block_on(sandbox::run(arguments)),
+        Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),
+        Command::Accounts(arguments) => runtime.block_on(accounts::run(arguments)),
+        Command::Journal(arguments) => journal::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
+    };
+    exit.into()
+}

@@ -1,0 +1,201 @@
+//! `cancelot serve`: the service itself.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{
+    Exit,
+    terminal::{out, say},
+};
+use crate::{
+    app::{self, App, telemetry},
+    config::{self, Config, Env, Sources},
+    sandbox::{self, Provider, Sandbox},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file (TOML); every setting also has an environment variable.
+    #[arg(long, value_name = "FILE", conflicts_with = "sandbox")]
+    config: Option<PathBuf>,
+    /// Sets one setting, such as `server.listen=127.0.0.1:7000`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+    /// Serves accounts at a simulator of the five providers, with a journal that is thrown away.
+    #[arg(long)]
+    sandbox: bool,
+}
+
+/// A setting on the command line.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "give KEY=VALUE, such as server.listen=127.0.0.1:7000".to_owned())
+}
+
+pub(super) async fn run(arguments: Arguments) -> Exit {
+    if arguments.sandbox {
+        return run_sandboxed(&arguments.overrides).await;
+    }
+    let env = Env::of_process();
+    let sources = Sources {
+        file: arguments.config,
+        env: &env,
+        overrides: &arguments.overrides,
+    };
+    let config = match config::load(&sources) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            say(mistakes.to_string());
+            return Exit::Usage;
+        }
+    };
+    serve(&config).await
+}
+
+async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
+    let (sandbox, dir) = match (
+        Sandbox::start(sandbox::Options::default()),
+        tempfile::tempdir(),
+    ) {
+        (Ok(sandbox), Ok(dir)) => (sandbox, dir),
+        (Err(error), _) | (_, Err(error)) => {
+            say(format!("cancelot: the sandbox cannot start: {error}"));
+            return Exit::Unavailable;
+        }
+    };
+    let text = sandboxed_text(&sandbox, dir.path());
+    let config = match config::parse("sandbox", &text, &sandboxed_env(), overrides) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            say(mistakes.to_string());
+            return Exit::Usage;
+        }
+    };
+    out(format!(
+        "sandbox of the five providers: http://{}/_sandbox",
+        sandbox.addr()
+    ));
+    let exit = serve(&config).await;
+    sandbox.stop().await;
+    exit
+}
+
+async fn serve(config: &Config) -> Exit {
+    let stop = stop_signal();
+    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
+        say(format!("cancelot: log.filter: {error}"));
+        return Exit::Usage;
+    }
+    let listener = match TcpListener::bind(config.server.listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            say(format!(
+                "cancelot: cannot listen on {}: {error}",
+                config.server.listen
+            ));
+            return Exit::Unavailable;
+        }
+    };
+    let app = match start(config, listener).await {
+        Ok(app) => app,
+        Err(problem) => {
+            say(format!("cancelot: {problem}"));
+            return Exit::Unavailable;
+        }
+    };
+    // On standard output, so that whoever started it with port 0 can read the port.
+    out(format!("listening on {}", app.addr()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %app.addr(),
+        accounts = config.accounts.len(),
+        callers = config.callers.len(),
+        journal = %config.journal.dir.display(),
+        "serving"
+    );
+    match app.run(stop).await {
+        Ok(()) => Exit::Success,
+        Err(unavailable) => {
+            say(format!("cancelot: the journal failed: {unavailable}"));
+            Exit::Failure
+        }
+    }
+}
+
+/// Starts the service that a configuration describes.
+pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App, String> {
+    let (journal, options) = app::assemble(config).map_err(|error| error.to_string())?;
+    App::start(listener, journal, options)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// A configuration with one account at each provider of a sandbox.
+pub(super) fn sandboxed(sandbox: &Sandbox, journal: &Path) -> Result<Config, String> {
+    config::parse(
+        "sandbox",
+        &sandboxed_text(sandbox, journal),
+        &sandboxed_env(),
+        &[],
+    )
+    .map_err(|mistakes| mistakes.to_string())
+}
+
+/// The sandbox takes any credential.
+fn sandboxed_env() -> Env {
+    [("SANDBOX", "sandbox")].into_iter().collect()
+}
+
+fn sandboxed_text(sandbox: &Sandbox, journal: &Path) -> String {
+    let mut text = format!(
+        "[journal]\ndir = {:?}\n[engine]\nbackoff_base_ms = 50\nbackoff_max_ms = 1000\n",
+        journal.display().to_string()
+    );
+    for provider in Provider::ALL {
+        let name = provider.name();
+        text.push_str(&format!(
+            "[accounts.{name}]\nprovider = {name:?}\nbase_url = {:?}\ncredential_env = \
+             \"SANDBOX\"\nrate_per_second = 10000.0\nrate_burst = 1000\nconcurrency_max = 32\n\
+             timeout_ms = 5000\n",
+            sandbox.base_url(provider)
+        ));
+        text.push_str(match provider {
+            Provider::Rebilly => "organization = \"sandbox\"\n",
+            Provider::Revolv3 => "set_timing = true\n",
+            Provider::Solidgate | Provider::FunnelFox | Provider::Sequenzy => "",
+        });
+    }
+    text
+}
+
+/// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C. It listens from the call on, not
+/// from the first poll, so that a signal during the start ends the service in order too.
+pub(super) fn stop_signal() -> impl Future<Output = ()> {
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    async move {
+        tokio::select! {
+            () = received(terminate) => {}
+            () = received(interrupt) => {}
+        }
+    }
+}
+
+async fn received(signal: io::Result<Signal>) {
+    match signal {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        // Without a handler the system ends the process by itself.
+        Err(_) => std::future::pending().await,
+    }
+}

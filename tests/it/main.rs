@@ -1,0 +1,45 @@
+//! Everything that is checked through the system's boundary: a gateway as in production, real
+//! gRPC, real HTTP to the sandbox, a real journal.
+
+#![allow(
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a test may fail; clippy's own switch knows only functions marked as tests"
+)]
+
+mod abuse;
+mod asking;
+mod bounds;
+mod callers;
+mod conflicts;
+mod damage;
+mod deadlines;
+mod discovery;
+mod dry_runs;
+mod keys;
+mod kill;
+mod process;
+mod records;
+mod restarts;
+mod results;
+mod robustness;
+mod shape;
+mod smoke;
+mod stops;
+mod streams;
+mod support;
+mod truth;
+mod turns;
+mod unavailable;
+mod validation;
+mod variants;
+mod wire;

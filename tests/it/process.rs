@@ -1,0 +1,182 @@
+//! The real binary, started, watched and killed.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use cancelot::sandbox::{Provider, Sandbox};
+use tokio::sync::oneshot;
+use tonic::transport::Endpoint;
+
+use crate::support::Client;
+
+/// A directory with a configuration and a journal, for one process after the other.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    /// A place whose accounts are at a sandbox.
+    pub(crate) fn new(sandbox: &Sandbox, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Self { dir };
+        let mut text = format!(
+            "{more}\n[journal]\ndir = {:?}\n[engine]\nbackoff_base_ms = 5\nbackoff_max_ms = 50\n",
+            place.journal().display().to_string()
+        );
+        for provider in Provider::ALL {
+            let name = provider.name();
+            text.push_str(&format!(
+                "[accounts.{name}]\nprovider = {name:?}\nbase_url = {:?}\ncredential_env = \
+                 \"CREDENTIAL\"\nrate_per_second = 10000.0\nrate_burst = 1000\n\
+                 concurrency_max = 32\ntimeout_ms = 2000\nconnect_timeout_ms = 1000\n{}",
+                sandbox.base_url(provider),
+                match provider {
+                    Provider::Revolv3 => "set_timing = true\n",
+                    Provider::Rebilly => "organization = \"org\"\n",
+                    Provider::Solidgate | Provider::FunnelFox | Provider::Sequenzy => "",
+                }
+            ));
+        }
+        std::fs::write(place.config(), text).unwrap();
+        place
+    }
+
+    /// The journal's directory.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("cancelot.toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("stderr")
+    }
+
+    /// What all processes here have written to standard error.
+    pub(crate) fn stderr(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Starts a process.
+    pub(crate) fn start(&self) -> Process {
+        Process::start(&self.config(), &self.log(), &[])
+    }
+
+    /// Starts a process and waits until it serves.
+    pub(crate) async fn serve(&self) -> (Process, String) {
+        let mut process = self.start();
+        match process.url().await {
+            Some(url) => (process, url),
+            None => panic!("it ended before it served:\n{}", self.stderr()),
+        }
+    }
+
+    /// Starts a process that is not going to serve: its exit code and its last words.
+    pub(crate) async fn refused(&self) -> (i32, String) {
+        let before = self.stderr().len();
+        let mut process = self.start();
+        let url = process.url().await;
+        assert_eq!(url, None, "it serves:\n{}", self.stderr());
+        let status = process.ended().await;
+        (status.code().unwrap(), self.stderr().split_off(before))
+    }
+}
+
+/// A process of the service. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    listening: Option<oneshot::Receiver<String>>,
+}
+
+impl Process {
+    fn start(config: &Path, log: &Path, more: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cancelot"))
+            .args(["serve", "--set", "server.listen=127.0.0.1:0", "--config"])
+            .arg(config)
+            .args(more)
+            .env("CREDENTIAL", "good-credential")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (found, listening) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            let addr = lines.find_map(|line| Some(line.strip_prefix("listening on ")?.to_owned()));
+            if let Some(addr) = addr {
+                let _ = found.send(format!("http://{addr}"));
+            }
+            // It must never find its pipe closed.
+            lines.for_each(drop);
+        });
+        Self {
+            child,
+            listening: Some(listening),
+        }
+    }
+
+    /// Waits until it listens and says where; `None` if it ended before.
+    pub(crate) async fn url(&mut self) -> Option<String> {
+        let listening = self.listening.take().unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(60), listening).await;
+        waited.expect("serves or ends within a minute").ok()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and gone.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -TERM \"$0\"", &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        let end = async {
+            loop {
+                looks.tick().await;
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), end).await;
+        waited.expect("ends within a minute")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A client of a process that may be gone at any time.
+pub(crate) async fn try_connect(url: &str) -> Option<Client> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    Some(Client::new(endpoint.connect().await.ok()?))
+}

@@ -1,0 +1,197 @@
+//! The shape that ARCHITECTURE.md draws: which part may know which, and what is named where.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Parts by rank: each may use those before it in the list, and itself.
+const RANKS: [&[&str]; 10] = [
+    &["limits"],
+    &["domain"],
+    &["providers", "journal", "config"],
+    &["egress"],
+    &["dispatch"],
+    &["rpc"],
+    &["sandbox"],
+    &["app"],
+    &["cli"],
+    &["lib", "main"],
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 50, "the sources are where they were");
+    found.sort();
+    found
+}
+
+/// The part a file belongs to.
+fn part(path: &Path) -> String {
+    let below = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
+    let first = below
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_str()
+        .unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn rank(part: &str) -> usize {
+    RANKS
+        .iter()
+        .position(|parts| parts.contains(&part))
+        .unwrap_or_else(|| panic!("{part} has no rank: give it one here and in ARCHITECTURE.md"))
+}
+
+/// Parts that a text names as `crate::part`, in braces too; tests may look anywhere.
+fn used(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let mut parts = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            for c in list.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    c if depth == 0 && (c.is_alphanumeric() || c == '_') => word.push(c),
+                    ':' | ',' if depth == 0 && !word.is_empty() => {
+                        parts.push(std::mem::take(&mut word));
+                    }
+                    _ => {}
+                }
+            }
+            parts.extend(Some(word).filter(|word| !word.is_empty()));
+        } else {
+            parts.push(
+                rest.chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect(),
+            );
+        }
+    }
+    parts.retain(|part| RANKS.iter().any(|rank| rank.contains(&part.as_str())));
+    parts
+}
+
+#[test]
+fn imports_point_down() {
+    let mut arrows = 0;
+    for (path, text) in sources() {
+        let from = part(&path);
+        for to in used(&text) {
+            let allowed = from == to || rank(&to) < rank(&from);
+            assert!(allowed, "{}: {from} must not know {to}", path.display());
+            arrows += 1;
+        }
+    }
+    assert!(arrows > 100, "the imports were found: {arrows}");
+}
+
+#[test]
+fn the_sandbox_knows_nothing_of_the_gateway() {
+    for (path, text) in sources() {
+        if part(&path) == "sandbox" {
+            let foreign: Vec<_> = used(&text)
+                .into_iter()
+                .filter(|to| to != "sandbox" && to != "limits")
+                .collect();
+            assert!(foreign.is_empty(), "{} knows {foreign:?}", path.display());
+        }
+    }
+}
+
+#[track_caller]
+fn named_only_in(word: &str, allowed: &[&str]) {
+    for (path, text) in sources() {
+        let code: String = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let shown = path.display().to_string().replace('\\', "/");
+        let is_test = shown.contains("/tests/") || shown.ends_with("tests.rs");
+        if code.contains(word) && !is_test {
+            let known = allowed.iter().any(|allowed| shown.contains(allowed));
+            assert!(known, "{shown} names {word}, which belongs to {allowed:?}");
+        }
+    }
+}
+
+#[test]
+fn each_library_stays_where_it_belongs() {
+    named_only_in("sled::", &["src/journal/store.rs"]);
+    named_only_in("reqwest::", &["src/egress/"]);
+    named_only_in("tonic::", &["src/rpc/", "src/app/", "src/cli/"]);
+    named_only_in("prost::", &["src/rpc/", "src/app/", "src/cli/"]);
+    named_only_in("std::env::var", &["src/config/"]);
+    named_only_in(
+        "Timestamp::now",
+        &["src/dispatch/mod.rs", "src/journal/home.rs", "src/sandbox/"],
+    );
+}
+
+#[test]
+fn providers_and_domain_are_pure() {
+    let impure = [
+        "async ", ".await", "tokio::", "std::fs", "std::net", "fastrand", "Instant",
+    ];
+    for (path, text) in sources() {
+        if !["providers", "domain"].contains(&part(&path).as_str()) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let is_test = ["tests.rs", "properties.rs", "conformance"]
+            .iter()
+            .any(|name| path.display().to_string().contains(name));
+        for line in lines.filter(|_| !is_test) {
+            for word in impure {
+                assert!(
+                    !line.contains(word),
+                    "{}: {word:?} in {line:?}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_the_configuration_as_it_is() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let begin = "<!-- configuration: generated, checked by a test -->\n";
+    let (_, rest) = readme
+        .split_once(begin)
+        .expect("the README has the reference");
+    let (reference, _) = rest.split_once("<!-- end of configuration -->").unwrap();
+    assert_eq!(
+        reference.trim(),
+        cancelot::config::reference_markdown().trim(),
+        "put the output of `cancelot config reference` between the marks"
+    );
+}

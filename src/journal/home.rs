@@ -136,7 +136,17 @@ pub(super) struct Home {
 }
 
 /// The lock on a journal's directory, which is given back when it is dropped.
-pub(super) struct Lock(#[expect(dead_code, reason = "it is held, not used")] File);
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is being started from this one has a copy
+    /// of the open file, and with it the lock, until it runs its own program.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the journal's lock cannot be given back before this process ends");
+        }
+    }
+}
 
 const LOCK: &str = "lock";
 const MARKER: &str = "CANCELOT";
@@ -373,5 +383,23 @@ pub(super) fn damaged(dir: &Path) -> impl Fn(Fault) -> OpenError {
         why: match fault {
             Fault::Store(why) | Fault::Damaged(why) | Fault::Misused(why) => why,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_just_being_started_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK);
+        let held = lock(&path).unwrap();
+        // What a fork leaves in the child until it runs its program.
+        let copy = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(OpenError::Locked { .. })));
+        drop(held);
+        drop(lock(&path).unwrap());
+        drop(copy);
     }
 }

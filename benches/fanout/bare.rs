@@ -93,6 +93,7 @@ pub(crate) fn egress(config: &AccountConfig) -> Result<Egress, Failure> {
         credential: config.credential.clone(),
         connect_timeout: config.limits.connect_timeout,
         timeout: config.limits.timeout,
+        proxy_url: None,
         concurrency_max: settings::IN_FLIGHT,
     })?)
 }

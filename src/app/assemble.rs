@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::Options;
 use crate::{
-    config::{AccountConfig, Config},
+    config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
-    egress::{self, Egress, backoff::Backoff},
+    egress::{
+        self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
+    },
     journal::{
         Journal,
         durable::{self, SledJournal},
@@ -74,14 +76,42 @@ fn lane(config: &AccountConfig, backoff: Backoff) -> Result<LaneOptions, egress:
         credential: config.credential.clone(),
         connect_timeout,
         timeout: config.limits.timeout,
+        proxy_url: config.proxy_url.clone(),
         concurrency_max,
     })?;
     Ok(LaneOptions {
         account,
         egress,
-        concurrency_max,
-        rate_per_second: config.limits.rate_per_second,
-        rate_burst: config.limits.rate_burst,
+        gate: gate(&config.limits, backoff),
         backoff,
     })
+}
+
+/// Seconds of its long-run rate that an account may save up as retries, and the share of that
+/// rate that retries get whatever else is sent.
+const RETRY_SECONDS_SAVED: f64 = 2.0;
+const RETRY_SHARE_MIN: f64 = 0.1;
+/// Waits for a probe, as multiples of the first wait for a retry.
+const PROBE_PAUSE: u32 = 5;
+
+fn gate(limits: &AccountLimits, backoff: Backoff) -> gate::Options {
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let saved = limits.rate_per_second * RETRY_SECONDS_SAVED;
+    gate::Options {
+        concurrency: Bounds {
+            floor: count(limits.concurrency_min),
+            ceiling: count(limits.concurrency_max),
+        },
+        rate_per_second: limits.rate_per_second,
+        rate_burst: limits.rate_burst,
+        retries: Share {
+            per_request: f64::from(limits.retry_budget_percent) / 100.0,
+            per_second: (limits.rate_per_second * RETRY_SHARE_MIN).min(10.0),
+            saved_max: saved.clamp(10.0, 100.0),
+        },
+        pauses: Pauses {
+            base: backoff.base.saturating_mul(PROBE_PAUSE).min(backoff.max),
+            max: backoff.max,
+        },
+    }
 }

@@ -19,6 +19,7 @@ use crate::domain::{
     ids::AccountName,
 };
 
+const CONCURRENCY_MIN: u32 = 2;
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
 const TIMEOUT_MS: u64 = 30_000;
 /// FunnelFox calls through to the payment company; its other clients wait as long.
@@ -37,6 +38,8 @@ pub struct AccountConfig {
     pub account: Account,
     /// What it shows the provider: a legal header value, not empty.
     pub credential: SecretString,
+    /// The HTTP proxy on the way there.
+    pub proxy_url: Option<String>,
     /// What keeps the provider from being flooded.
     pub limits: AccountLimits,
 }
@@ -46,6 +49,10 @@ pub struct AccountConfig {
 pub struct AccountLimits {
     /// Requests at a time, at least 1.
     pub concurrency_max: u32,
+    /// The least that this comes down to, between 1 and `concurrency_max`.
+    pub concurrency_min: u32,
+    /// Failed retries for each hundred first requests.
+    pub retry_budget_percent: u32,
     /// Requests per second in the long run, above 0 and finite.
     pub rate_per_second: f64,
     /// Requests at once after a pause, at least 1.
@@ -153,6 +160,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountCo
     let assumed = provider.unwrap_or(ProviderId::Rebilly);
     let environment = reader.get_of(&table::ENVIRONMENT, name);
     let base_url = base_url(reader, name, assumed, environment);
+    let proxy_url = reader.get_of(&table::PROXY_URL, name).map(|url| url.0);
     let credential = credential(reader, name, named);
     let limits = limits(reader, name, assumed, environment);
     let settings = match provider {
@@ -169,6 +177,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountCo
             settings: settings?,
         },
         credential: credential?,
+        proxy_url,
         limits,
     })
 }
@@ -265,6 +274,19 @@ fn limits(
 ) -> AccountLimits {
     let (rate_per_second, rate_burst) = rate(provider, environment);
     let concurrency_max = reader.get_of(&table::CONCURRENCY_MAX, name);
+    let concurrency_min = reader.get_or(
+        &table::CONCURRENCY_MIN,
+        name,
+        CONCURRENCY_MIN.min(concurrency_max),
+    );
+    if concurrency_min > concurrency_max {
+        let problem = Problem::new(
+            format!("= {concurrency_min} is more than concurrency_max = {concurrency_max}"),
+            "give as much or less",
+        );
+        reader.refuse(&keyed(table::CONCURRENCY_MIN.key, name), problem);
+    }
+    let retry_budget_percent = reader.get_of(&table::RETRY_BUDGET_PERCENT, name);
     let rate_per_second = reader.get_or(&table::RATE_PER_SECOND, name, rate_per_second);
     let rate_burst = reader.get_or(&table::RATE_BURST, name, rate_burst);
     let timeout_ms = match provider {
@@ -289,6 +311,8 @@ fn limits(
     }
     AccountLimits {
         concurrency_max,
+        concurrency_min,
+        retry_budget_percent,
         rate_per_second,
         rate_burst,
         connect_timeout: Duration::from_millis(connect_timeout_ms),

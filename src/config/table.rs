@@ -105,14 +105,24 @@ settings! {
     /// Allows a `base_url` that begins with `http://` on another machine, so that the
     /// credential travels in the clear.
     ALLOW_HTTP: bool = "accounts.<name>.allow_http", default false;
+    /// The HTTP proxy on the way to the provider; those that the environment names are not used.
+    PROXY_URL: Option<Text> = "accounts.<name>.proxy_url", within form::BASE_URL;
     /// Path of a file that holds the credential.
     CREDENTIAL_FILE: Option<PathBuf> = "accounts.<name>.credential_file";
     /// Name of the environment variable that holds the credential.
     CREDENTIAL_ENV: Option<Text> = "accounts.<name>.credential_env", within form::VARIABLE;
     /// The credential itself, in the environment only.
     CREDENTIAL: Option<Text> = "accounts.<name>.credential", within form::SECRET;
-    /// Requests to the provider at a time.
+    /// Requests to the provider at a time, at most: how many there are follows how well the
+    /// provider takes them.
     CONCURRENCY_MAX: u32 = "accounts.<name>.concurrency_max", default 16, within 1..=10_000;
+    /// Requests at a time that the provider gets however slow it is or throttles.
+    CONCURRENCY_MIN: Option<u32> = "accounts.<name>.concurrency_min",
+        otherwise "`2`, or `concurrency_max` if that is less", within 1..=10_000;
+    /// Retries that may fail for each hundred first requests, so that a provider in trouble
+    /// is not given more to do; a few each second may in any case.
+    RETRY_BUDGET_PERCENT: u32 = "accounts.<name>.retry_budget_percent",
+        default 20, within 0..=1_000;
     /// Requests per second in the long run; the defaults keep within what each provider
     /// documents.
     RATE_PER_SECOND: Option<f64> = "accounts.<name>.rate_per_second",

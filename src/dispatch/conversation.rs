@@ -30,8 +30,6 @@ impl Lane {
     /// Takes an item as far as it goes now: to its outcome, or to the next wait.
     pub(super) async fn converse(self: Arc<Self>, mut run: Run) {
         let provider = providers::of(self.options.account.provider());
-        // The lane took the token for the first request.
-        let mut prepaid = true;
         loop {
             let task = Task {
                 account: &self.options.account,
@@ -49,21 +47,24 @@ impl Lane {
                 return self.finish(run, conclusion).await;
             }
             if self.is_too_late(&run, &request) {
-                let throttled = self.paused_until(Instant::now()).is_some();
-                run.finished(operation, Reply::NotSent(Fault::window_ended(throttled)));
+                let obstacle = self.obstacle(Instant::now());
+                run.finished(operation, Reply::NotSent(Fault::window_ended(&obstacle)));
                 continue;
             }
-            if !std::mem::take(&mut prepaid) {
-                let now = Instant::now();
-                if let Some(until) = self.paused_until(now) {
-                    return self.set_aside(run, until).await;
+            if !std::mem::take(&mut run.paid) {
+                match self.follow(Instant::now()) {
+                    Ok(at) => sleep_until(at).await,
+                    Err(until) => return self.set_aside(run, until).await,
                 }
-                sleep_until(self.reserve(now)).await;
             }
             let safety = request.safety;
+            let begun = Instant::now();
             let reply = self.options.egress.call(request).await;
             run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
-            match policy::judge(provider, safety, &reply) {
+            let verdict = policy::judge(provider, safety, &reply);
+            self.heard(&mut run, policy::heard(&verdict, begun.elapsed()), &reply);
+            run.retries = verdict != Verdict::Finished;
+            match verdict {
                 Verdict::Finished => {
                     run.finished(operation, reply);
                     self.report_progress(&run);
@@ -139,10 +140,11 @@ impl Lane {
             && run.stop.load(Ordering::Acquire)
     }
 
-    /// After the window nothing is sent but what settles a doubt.
+    /// After the window nothing is sent but what settles a doubt, and that only if there is
+    /// somebody to ask.
     fn is_too_late(&self, run: &Run, request: &Request) -> bool {
         let settles_doubt = request.safety == Safety::Look && !run.history.is_empty();
-        run.retry_until < self.shared.clock.now() && !settles_doubt
+        run.retry_until < self.shared.clock.now() && !(settles_doubt && self.is_there())
     }
 
     fn report_progress(&self, run: &Run) {
@@ -173,7 +175,7 @@ impl Lane {
     }
 
     /// Hands the outcome over to be recorded and frees the item's place.
-    pub(super) async fn finish(&self, run: Run, conclusion: Conclusion) {
+    pub(super) async fn finish(&self, mut run: Run, conclusion: Conclusion) {
         let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
         tracing::debug!(
             account = %self.options.account.name,
@@ -201,6 +203,6 @@ impl Lane {
                 self.shared.planned_one();
             }
         }
-        self.release(&run);
+        self.release(&mut run);
     }
 }

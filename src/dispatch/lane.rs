@@ -19,9 +19,14 @@ use super::{Shared, run::Run, turns::Turns};
 use crate::{
     domain::{
         account::Account,
+        exchange::{Obstacle, Reply},
         ids::{BatchId, CallerId, TargetId},
     },
-    egress::{Egress, backoff::Backoff, rate::Bucket},
+    egress::{
+        Egress,
+        backoff::Backoff,
+        gate::{self, Change, Closed, Entry, Gate, Heard},
+    },
     providers::Mode,
 };
 
@@ -32,26 +37,29 @@ pub struct LaneOptions {
     pub account: Arc<Account>,
     /// The way there.
     pub egress: Egress,
-    /// Conversations at once, 1 or more.
-    pub concurrency_max: usize,
-    /// Requests a second.
-    pub rate_per_second: f64,
-    /// Requests at once before the rate holds, 1 or more.
-    pub rate_burst: u32,
+    /// What it lets through.
+    pub gate: gate::Options,
     /// Waits between tries.
     pub backoff: Backoff,
 }
 
 #[derive(Debug)]
 struct State {
-    turns: Turns<Run>,
+    /// Items whose last request did not fail.
+    firsts: Turns<Run>,
+    /// Items whose last try failed, back from their wait.
+    retries: Turns<Run>,
+    /// Items whose last try failed and that were stopped since: most end without sending.
+    stopped: Vec<Run>,
+    /// Whose turn it is when both could go, so that neither holds up the other.
+    retry_next: bool,
     parked: BTreeMap<(Instant, u64), Run>,
     parked_count: u64,
     /// Targets that an item is at work on, with those that wait for the same one.
     targets: HashMap<TargetId, VecDeque<Run>>,
-    in_flight: usize,
-    bucket: Bucket,
-    paused_until: Option<Instant>,
+    gate: Gate,
+    /// What the provider was last heard of, while it is away.
+    last_fault: String,
     expiry_due: Instant,
     closed: bool,
 }
@@ -77,15 +85,17 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Lane {
     pub(super) fn new(options: LaneOptions, shared: Arc<Shared>) -> Arc<Self> {
-        let bucket = Bucket::new(options.rate_per_second, options.rate_burst);
+        let gate = Gate::new(options.gate, shared.rng().u64(..));
         let state = State {
-            turns: Turns::default(),
+            firsts: Turns::default(),
+            retries: Turns::default(),
+            stopped: Vec::new(),
+            retry_next: false,
             parked: BTreeMap::new(),
             parked_count: 0,
             targets: HashMap::new(),
-            in_flight: 0,
-            bucket,
-            paused_until: None,
+            gate,
+            last_fault: String::new(),
             expiry_due: Instant::now() + EXPIRY_INTERVAL,
             closed: false,
         };
@@ -103,22 +113,22 @@ impl Lane {
 
     /// Lines up items of a batch.
     pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, runs: Vec<Run>) {
-        self.state().turns.push(caller, batch, runs);
+        self.state().firsts.push(caller, batch, runs);
         self.wake.notify_one();
     }
 
     /// Sets an item aside until a time. Gives back one that was stopped meanwhile and that nothing
     /// has been sent for: whoever stopped it has been here already.
     #[must_use]
-    pub(super) fn park(&self, run: Run, until: Instant) -> Option<Run> {
+    pub(super) fn park(&self, mut run: Run, until: Instant) -> Option<Run> {
         let mut state = self.state();
         if run.stop.load(Ordering::Acquire) && run.is_untouched() {
             return Some(run);
         }
+        state.gate.leave(std::mem::take(&mut run.pass));
         state.parked_count += 1;
         let seq = state.parked_count;
         state.parked.insert((until, seq), run);
-        state.in_flight -= 1;
         drop(state);
         self.wake.notify_one();
         None
@@ -126,31 +136,66 @@ impl Lane {
 
     /// Starts nothing before a time: the provider asked for it.
     pub(super) fn pause(&self, until: Instant) {
+        self.state().gate.pause(until);
+    }
+
+    /// What keeps an item from being sent now, if its window ends.
+    pub(super) fn obstacle(&self, now: Instant) -> Obstacle {
+        let state = self.state();
+        if state.gate.paused_until(now).is_some() {
+            Obstacle::Throttling
+        } else if state.gate.is_away() {
+            Obstacle::Away(state.last_fault.clone())
+        } else {
+            Obstacle::None
+        }
+    }
+
+    /// Whether the provider is there, as far as anyone knows.
+    pub(super) fn is_there(&self) -> bool {
+        !self.state().gate.is_away()
+    }
+
+    /// When a further request of a conversation may go, which goes before new ones; or when to
+    /// ask again.
+    pub(super) fn follow(&self, now: Instant) -> Result<Instant, Instant> {
+        self.state().gate.follow(now)
+    }
+
+    /// Tells the gate what a request came to.
+    pub(super) fn heard(&self, run: &mut Run, heard: Heard, reply: &Reply) {
         let mut state = self.state();
-        state.paused_until = Some(state.paused_until.map_or(until, |now| now.max(until)));
-    }
-
-    /// The end of a pause that is on.
-    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.state().paused_until.filter(|until| *until > now)
-    }
-
-    /// Takes a token for a further request of a conversation, which goes before new ones.
-    pub(super) fn reserve(&self, now: Instant) -> Instant {
-        self.state().bucket.reserve(now)
+        if heard == Heard::Failed {
+            state.last_fault = match reply {
+                Reply::Answered(response) => format!("it answered {}", response.status),
+                Reply::NotSent(fault) | Reply::InDoubt(fault) => fault.message.clone(),
+            };
+        }
+        let change = state.gate.heard(Instant::now(), &mut run.pass, heard);
+        let account = &self.options.account.name;
+        match change {
+            Some(Change::Opened) => tracing::warn!(
+                %account,
+                last = state.last_fault,
+                "the provider is away: only probes are sent until one is answered"
+            ),
+            Some(Change::Closed) => tracing::info!(%account, "the provider is back"),
+            None => return,
+        }
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// An item is done: its place and its target are free.
-    pub(super) fn release(&self, run: &Run) {
+    pub(super) fn release(&self, run: &mut Run) {
         let mut state = self.state();
-        state.in_flight -= 1;
+        state.gate.leave(std::mem::take(&mut run.pass));
         if let Some(target) = run.command.exclusive_target().filter(|_| run.holds_target) {
             let next = state.targets.get_mut(target).and_then(VecDeque::pop_front);
             match next {
                 Some(mut next) => {
                     next.holds_target = true;
-                    let (caller, batch) = (next.caller.clone(), next.batch);
-                    state.turns.put_back(&caller, batch, next);
+                    state.line_up(next);
                 }
                 None => {
                     state.targets.remove(target);
@@ -166,16 +211,7 @@ impl Lane {
     pub(super) fn take_stopped(&self) -> Vec<Run> {
         let is_stopped = |run: &Run| run.stop.load(Ordering::Acquire);
         let mut state = self.state();
-        let mut taken = state
-            .turns
-            .take_where(|run| is_stopped(run) && run.is_untouched());
-        for waiting in state.targets.values_mut() {
-            let (out, stay): (VecDeque<_>, _) = waiting
-                .drain(..)
-                .partition(|run| is_stopped(run) && run.is_untouched());
-            *waiting = stay;
-            taken.extend(out);
-        }
+        let mut taken = state.take_waiting(|run| is_stopped(run) && run.is_untouched());
         let parked = std::mem::take(&mut state.parked);
         let now = Instant::now();
         for (place, run) in parked {
@@ -186,8 +222,12 @@ impl Lane {
                 state.parked.insert((until, place.1), run);
             }
         }
+        let others = state.retries.take_where(is_stopped);
+        state.stopped.extend(others);
         // They are released one by one as they settle, like any other.
-        state.in_flight += taken.len();
+        for run in &mut taken {
+            run.pass = state.gate.enter_silent();
+        }
         drop(state);
         self.wake.notify_one();
         taken
@@ -229,61 +269,62 @@ impl Lane {
             return Action::End;
         }
         state.unpark(now);
-        let expired = self.expired(&mut state, now);
-        if !expired.is_empty() {
-            state.in_flight += expired.len();
-            return Action::Start(expired);
+        let silent = self.silent(&mut state, now);
+        if !silent.is_empty() {
+            return Action::Start(silent);
         }
         let parked_due = state.parked.keys().next().map(|(due, _)| *due);
+        let mut opens = Vec::new();
+        for entry in state.order() {
+            let (other, queue) = match entry {
+                Entry::First => (Entry::Retry, &state.firsts),
+                Entry::Retry => (Entry::First, &state.retries),
+            };
+            if queue.is_empty() {
+                continue;
+            }
+            match state.gate.check(now, entry) {
+                Ok(()) => {}
+                Err(Closed::Until(until)) => {
+                    opens.push(until);
+                    continue;
+                }
+                Err(Closed::Occupied) => continue,
+            }
+            if let Some(mut run) = state.pop(entry) {
+                run.pass = state.gate.enter(now, entry);
+                run.paid = true;
+                state.retry_next = other == Entry::Retry;
+                return Action::Start(vec![run]);
+            }
+        }
         // A closed gate is looked at again when it opens, when something is due, and now and
         // then for the sake of windows that end.
-        let wait = |gate: Option<Instant>, state: &State| {
-            let expiry = (!state.turns.is_empty()).then_some(state.expiry_due);
-            Action::Wait([gate, parked_due, expiry].into_iter().flatten().min())
-        };
-        if state.in_flight >= self.options.concurrency_max {
-            return wait(None, &state);
-        }
-        if let Some(until) = state.paused_until.filter(|until| *until > now) {
-            return wait(Some(until), &state);
-        }
-        let ready_at = state.bucket.ready_at(now);
-        if ready_at > now {
-            return wait(
-                if state.turns.is_empty() {
-                    None
-                } else {
-                    Some(ready_at)
-                },
-                &state,
-            );
-        }
-        match state.pop() {
-            Some(run) => {
-                state.bucket.try_take(now);
-                state.in_flight += 1;
-                Action::Start(vec![run])
-            }
-            None => wait(None, &state),
-        }
+        let waits = !state.firsts.is_empty() || !state.retries.is_empty();
+        opens.extend(waits.then_some(state.expiry_due));
+        Action::Wait(opens.into_iter().chain(parked_due).min())
     }
 
-    /// Items whose windows ended before their first turn. They go ahead of the gates, since they
-    /// will send nothing.
-    fn expired(&self, state: &mut State, now: Instant) -> Vec<Run> {
-        if now < state.expiry_due {
-            return Vec::new();
+    /// Items that go ahead of the gate, since they will send nothing: stopped ones that are back
+    /// from a wait, and those whose window ended. One that is in doubt gets its last look through
+    /// the gate, unless the provider is away.
+    fn silent(&self, state: &mut State, now: Instant) -> Vec<Run> {
+        let mut silent = std::mem::take(&mut state.stopped);
+        if now >= state.expiry_due {
+            state.expiry_due = now + EXPIRY_INTERVAL;
+            let wall = self.shared.clock.now();
+            let is_over = |run: &Run| run.retry_until < wall;
+            let away = state.gate.is_away();
+            silent.extend(state.take_waiting(|run| is_over(run) && (away || run.is_untouched())));
+            for mut run in state.retries.take_where(is_over) {
+                run.retries = false;
+                state.line_up(run);
+            }
         }
-        state.expiry_due = now + EXPIRY_INTERVAL;
-        let wall = self.shared.clock.now();
-        let is_over = |run: &Run| run.is_untouched() && run.retry_until < wall;
-        let mut over = state.turns.take_where(is_over);
-        for waiting in state.targets.values_mut() {
-            let (out, stay): (VecDeque<_>, _) = waiting.drain(..).partition(is_over);
-            *waiting = stay;
-            over.extend(out);
+        for run in &mut silent {
+            run.pass = state.gate.enter_silent();
         }
-        over
+        silent
     }
 }
 
@@ -295,14 +336,53 @@ impl State {
                 return;
             }
             let run = entry.remove();
-            let (caller, batch) = (run.caller.clone(), run.batch);
-            self.turns.put_back(&caller, batch, run);
+            self.line_up(run);
         }
     }
 
+    /// Puts an item at the head of its batch.
+    fn line_up(&mut self, run: Run) {
+        if run.retries && run.stop.load(Ordering::Acquire) {
+            self.stopped.push(run);
+            return;
+        }
+        let (caller, batch) = (run.caller.clone(), run.batch);
+        let queue = match run.entry() {
+            Entry::First => &mut self.firsts,
+            Entry::Retry => &mut self.retries,
+        };
+        queue.put_back(&caller, batch, run);
+    }
+
+    /// Who goes first. A provider that is away is probed with items that have not failed, so that
+    /// an item that always fails does not keep it away.
+    fn order(&self) -> [Entry; 2] {
+        if self.retry_next && !self.gate.is_away() {
+            [Entry::Retry, Entry::First]
+        } else {
+            [Entry::First, Entry::Retry]
+        }
+    }
+
+    /// Takes out of all lines, but not of the parked, every item of which this is true.
+    fn take_waiting(&mut self, condition: impl Fn(&Run) -> bool) -> Vec<Run> {
+        let mut taken = self.firsts.take_where(&condition);
+        taken.extend(self.retries.take_where(&condition));
+        for waiting in self.targets.values_mut() {
+            let (out, stay): (VecDeque<_>, _) = waiting.drain(..).partition(&condition);
+            *waiting = stay;
+            taken.extend(out);
+        }
+        taken
+    }
+
     /// The next item whose target is free: two commands never work on one target at a time.
-    fn pop(&mut self) -> Option<Run> {
-        while let Some(mut run) = self.turns.pop() {
+    fn pop(&mut self, entry: Entry) -> Option<Run> {
+        let queue = match entry {
+            Entry::First => &mut self.firsts,
+            Entry::Retry => &mut self.retries,
+        };
+        while let Some(mut run) = queue.pop() {
             let target = match run.command.exclusive_target() {
                 Some(target) if !run.holds_target && run.mode() == Mode::Cancel => target,
                 _ => return Some(run),

@@ -42,6 +42,7 @@ use crate::{
         ids::{AccountName, BatchId},
         outcome::{Outcome, Reached},
     },
+    egress::gate::Pass,
     journal::{Journal, OpenItem, Settlement, Unavailable},
     limits,
     providers::EffectId,
@@ -368,6 +369,9 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>) -> Run {
         unseen: None,
         retry_at: None,
         holds_target: false,
+        retries: false,
+        pass: Pass::default(),
+        paid: false,
     }
 }
 

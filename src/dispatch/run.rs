@@ -12,6 +12,7 @@ use crate::{
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
     },
+    egress::gate::{Entry, Pass},
     providers::{EffectId, Mode},
 };
 
@@ -47,6 +48,12 @@ pub(super) struct Run {
     pub(super) retry_at: Option<Timestamp>,
     /// It has its target to itself in the lane.
     pub(super) holds_target: bool,
+    /// Its last try failed, so its next one is a retry.
+    pub(super) retries: bool,
+    /// Its way through the account's gate, while it is inside.
+    pub(super) pass: Pass,
+    /// Its next request has been let through.
+    pub(super) paid: bool,
 }
 
 impl Run {
@@ -54,6 +61,15 @@ impl Run {
         match self.origin {
             Origin::Recorded(_) => Mode::Cancel,
             Origin::Planned(..) => Mode::DryRun,
+        }
+    }
+
+    /// How it comes to the gate.
+    pub(super) fn entry(&self) -> Entry {
+        if self.retries {
+            Entry::Retry
+        } else {
+            Entry::First
         }
     }
 

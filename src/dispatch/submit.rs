@@ -22,6 +22,7 @@ use crate::{
         command::Command,
         ids::{AccountName, BatchId, ItemId, Key, Scope},
     },
+    egress::gate::Pass,
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot, Unavailable},
     limits,
     providers::{EffectId, Mode},
@@ -368,5 +369,8 @@ fn new_run(
         unseen: None,
         retry_at: None,
         holds_target: false,
+        retries: false,
+        pass: Pass::default(),
+        paid: false,
     }
 }

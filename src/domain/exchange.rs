@@ -191,17 +191,32 @@ pub struct Fault {
 impl Fault {
     /// The window was over before a request could be sent.
     #[must_use]
-    pub fn window_ended(throttled: bool) -> Self {
-        let (kind, why) = if throttled {
-            (FaultKind::Throttled, " while the provider was throttling")
-        } else {
-            (FaultKind::WindowEnded, "")
+    pub fn window_ended(obstacle: &Obstacle) -> Self {
+        let ended = "the retry window ended before it could be sent";
+        let (kind, message) = match obstacle {
+            Obstacle::None => (FaultKind::WindowEnded, ended.to_owned()),
+            Obstacle::Throttling => (
+                FaultKind::Throttled,
+                format!("{ended} while the provider was throttling"),
+            ),
+            Obstacle::Away(last) => (
+                FaultKind::WindowEnded,
+                format!("{ended} while the provider was away: {last}"),
+            ),
         };
-        Self {
-            kind,
-            message: format!("the retry window ended before it could be sent{why}"),
-        }
+        Self { kind, message }
     }
+}
+
+/// What stood in the way of a request whose window ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nothing but others whose turn came first.
+    None,
+    /// The provider was throttling the account.
+    Throttling,
+    /// The provider was away, as this last fault showed.
+    Away(String),
 }
 
 /// The kinds of trouble that leave a request without an answer.

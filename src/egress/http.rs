@@ -1,5 +1,5 @@
 //! The only place that touches the HTTP client. It never resends, follows no redirect, uses no
-//! proxy of the environment's, and reads no more than it has to.
+//! proxy but a configured one, and reads no more than it has to.
 
 use std::{
     error::Error as _,
@@ -41,7 +41,7 @@ impl Http {
         let mut value = HeaderValue::from_str(&secret)
             .map_err(|_| "the credential holds characters that no HTTP header can carry")?;
         value.set_sensitive(true);
-        let client = Client::builder()
+        let mut client = Client::builder()
             .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))
             // A client that resends by itself would break the promise about doubt.
             .retry(reqwest::retry::never())
@@ -53,9 +53,13 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(options.concurrency_max)
             .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30))
-            .build()
-            .map_err(|error| error.to_string())?;
+            .tcp_keepalive(Duration::from_secs(30));
+        if let Some(url) = &options.proxy_url {
+            let proxy = reqwest::Proxy::all(url)
+                .map_err(|error| format!("proxy {url:?} cannot be used: {error}"))?;
+            client = client.proxy(proxy);
+        }
+        let client = client.build().map_err(|error| error.to_string())?;
         Url::parse(&options.account.base_url).map_err(|error| {
             format!(
                 "base URL {:?} cannot be used: {error}",

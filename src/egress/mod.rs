@@ -2,10 +2,15 @@
 //! the exact kind of its absence.
 //!
 //! Egress knows HTTP, credentials and clocks; it knows neither batches nor the journal. Waiting
-//! between tries belongs to dispatch, which can park an item for the price of its command;
-//! *whether* to try again, and when, is decided here in [`policy`].
+//! belongs to dispatch, which can park an item for the price of its command; *whether* to try
+//! again is decided here in [`policy`], and whether anything may be sent now in [`gate`], which
+//! also has the order of the whole stack.
 
 pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod concurrency;
+pub mod gate;
 mod http;
 mod observe;
 pub mod policy;
@@ -35,6 +40,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long an answer may take, from the first byte sent to the last one read.
     pub timeout: Duration,
+    /// The HTTP proxy on the way there; `None` for none, whatever the environment says.
+    pub proxy_url: Option<String>,
     /// How many requests at once; sizes the connection pool.
     pub concurrency_max: usize,
 }

@@ -8,6 +8,9 @@
 //! | no answer, or 5xx        | again | again: unseen      | finished, in doubt     |
 //! | any other answer         | finished | finished        | finished               |
 
+use std::time::Duration;
+
+use super::gate::Heard;
 use crate::{
     domain::exchange::{Fault, FaultKind, Reply, Safety, Throttle},
     providers::Provider,
@@ -64,6 +67,18 @@ pub fn judge(provider: &dyn Provider, safety: Safety, reply: &Reply) -> Verdict 
                 _ => Verdict::Finished,
             }
         }
+    }
+}
+
+/// What the account's gate hears of it.
+#[must_use]
+pub fn heard(verdict: &Verdict, after: Duration) -> Heard {
+    match verdict {
+        Verdict::Finished => Heard::Answered(after),
+        Verdict::Again {
+            throttle: Some(_), ..
+        } => Heard::Throttled,
+        Verdict::Again { throttle: None, .. } | Verdict::FinishedInDoubt => Heard::Failed,
     }
 }
 

@@ -27,6 +27,7 @@ mod discovery;
 mod dry_runs;
 mod keys;
 mod kill;
+mod outages;
 mod process;
 mod records;
 mod restarts;

@@ -130,8 +130,10 @@ async fn try_reading(name: String, variants: Variants, providers: Vec<Provider>)
 }
 
 async fn fresh(variants: Variants) -> Gateway {
+    // All cases at once, so that each meets the fault that was scripted for it.
     let quick = format!(
-        "timeout_ms = {TIMEOUT_MS}\nconnect_timeout_ms = {TIMEOUT_MS}\nconcurrency_max = 64\n"
+        "timeout_ms = {TIMEOUT_MS}\nconnect_timeout_ms = {TIMEOUT_MS}\nconcurrency_max = \
+         64\nconcurrency_min = 64\n"
     );
     let mut builder = gateway().sandbox(|options| {
         options.variants = variants;

@@ -1,0 +1,251 @@
+//! A circuit breaker: when most of what an account is sent fails, almost nothing is sent until a
+//! single request shows that the provider is back.
+//!
+//! Closed means that traffic flows. An open breaker costs no item its outcome: who waits, waits.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Answers that count, the latest ones.
+const SEEN_MAX: u32 = 32;
+/// Fewer answers than this open nothing.
+const SEEN_MIN: u32 = 10;
+/// What was seen is forgotten after so long without an answer.
+const MEMORY: Duration = Duration::from_secs(30);
+
+/// Waits between probes: doubled with every probe that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pauses {
+    /// Before the first probe.
+    pub base: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Traffic flows. The latest answers, one bit each, set for a failure.
+    Closed {
+        failures: u32,
+        seen: u32,
+        last: Option<Instant>,
+    },
+    /// Nothing goes out before a time.
+    Open { until: Instant },
+    /// One request goes out and decides.
+    HalfOpen { probing: bool },
+}
+
+const CALM: State = State::Closed {
+    failures: 0,
+    seen: 0,
+    last: None,
+};
+
+/// One account's breaker. Time is an argument.
+#[derive(Debug)]
+pub struct Breaker {
+    pauses: Pauses,
+    state: State,
+    /// How often it opened since traffic flowed.
+    opened: u32,
+    rng: fastrand::Rng,
+}
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admits {
+    /// Everything.
+    All,
+    /// One request.
+    Probe,
+    /// Nothing before this time.
+    NothingUntil(Instant),
+    /// Nothing before the probe that is out has an answer.
+    NothingYet,
+}
+
+impl Breaker {
+    /// A closed breaker. `seed` is where the spread of its pauses comes from.
+    #[must_use]
+    pub fn new(pauses: Pauses, seed: u64) -> Self {
+        Self {
+            pauses,
+            state: CALM,
+            opened: 0,
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// What may be sent.
+    #[must_use]
+    pub fn admits(&self, now: Instant) -> Admits {
+        match self.state {
+            State::Closed { .. } => Admits::All,
+            State::Open { until } if until > now => Admits::NothingUntil(until),
+            State::Open { .. } | State::HalfOpen { probing: false } => Admits::Probe,
+            State::HalfOpen { probing: true } => Admits::NothingYet,
+        }
+    }
+
+    /// Whether traffic flows.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// The request that [`Admits::Probe`] allowed goes out.
+    pub fn probe(&mut self) {
+        self.state = State::HalfOpen { probing: true };
+    }
+
+    /// The probe ended without having been sent: another may go.
+    pub fn probe_unused(&mut self) {
+        if self.state == (State::HalfOpen { probing: true }) {
+            self.state = State::HalfOpen { probing: false };
+        }
+    }
+
+    /// The provider answered: it is there. True if that closed the breaker.
+    pub fn succeeded(&mut self, now: Instant) -> bool {
+        let closes = !self.is_closed();
+        if closes {
+            self.state = CALM;
+            self.opened = 0;
+        }
+        self.saw(now, false);
+        closes
+    }
+
+    /// It failed to answer. `was_probe` says that this was the request that decides. True if
+    /// that opened the breaker.
+    pub fn failed(&mut self, now: Instant, was_probe: bool) -> bool {
+        match self.state {
+            State::Closed { .. } => {
+                self.saw(now, true);
+                let State::Closed { failures, seen, .. } = self.state else {
+                    return false;
+                };
+                let opens = seen >= SEEN_MIN && failures.count_ones() * 4 >= seen * 3;
+                if opens {
+                    self.open(now);
+                }
+                opens
+            }
+            State::HalfOpen { .. } if was_probe => {
+                self.open(now);
+                true
+            }
+            // Requests from before it opened decide nothing.
+            State::HalfOpen { .. } | State::Open { .. } => false,
+        }
+    }
+
+    fn saw(&mut self, now: Instant, failed: bool) {
+        let State::Closed {
+            failures,
+            seen,
+            last,
+        } = self.state
+        else {
+            return;
+        };
+        let forgotten = last.is_some_and(|last| now.duration_since(last) > MEMORY);
+        let (failures, seen) = if forgotten { (0, 0) } else { (failures, seen) };
+        self.state = State::Closed {
+            failures: failures << 1 | u32::from(failed),
+            seen: (seen + 1).min(SEEN_MAX),
+            last: Some(now),
+        };
+    }
+
+    fn open(&mut self, now: Instant) {
+        let doubled = 1_u32.checked_shl(self.opened.min(16)).unwrap_or(1);
+        let pause = self.pauses.base.saturating_mul(doubled);
+        let pause = pause.min(self.pauses.max);
+        // Spread over the last fifth, so that several services do not probe in step.
+        let spread = 0.8 + 0.2 * self.rng.f64();
+        self.opened += 1;
+        self.state = State::Open {
+            until: now + pause.mul_f64(spread),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        let pauses = Pauses {
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(30),
+        };
+        Breaker::new(pauses, 7)
+    }
+
+    fn pause(breaker: &Breaker, now: Instant) -> Duration {
+        match breaker.admits(now) {
+            Admits::NothingUntil(until) => until - now,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn most_of_what_is_sent_has_to_fail_before_it_opens() {
+        let now = Instant::now();
+        let mut half = breaker();
+        for _ in 0..1_000 {
+            half.failed(now, false);
+            half.succeeded(now);
+        }
+        assert_eq!(half.admits(now), Admits::All);
+        let mut few = breaker();
+        assert!((1..SEEN_MIN).all(|_| !few.failed(now, false)));
+        assert_eq!(few.admits(now), Admits::All);
+        assert!(few.failed(now, false));
+        assert!(!few.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_decides_and_pauses_grow_up_to_the_longest() {
+        let mut now = Instant::now();
+        let mut breaker = breaker();
+        while !breaker.failed(now, false) {}
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            let pause = pause(&breaker, now);
+            let longest = Duration::from_secs(seconds);
+            assert!(
+                longest.mul_f64(0.8) <= pause && pause <= longest,
+                "{pause:?}"
+            );
+            now += pause;
+            assert_eq!(breaker.admits(now), Admits::Probe);
+            breaker.probe();
+            assert_eq!(breaker.admits(now), Admits::NothingYet);
+            assert!(
+                !breaker.failed(now, false),
+                "an old request decides nothing"
+            );
+            assert!(breaker.failed(now, true));
+        }
+        now += pause(&breaker, now);
+        breaker.probe();
+        breaker.probe_unused();
+        assert_eq!(breaker.admits(now), Admits::Probe);
+        breaker.probe();
+        assert!(breaker.succeeded(now));
+        assert_eq!(breaker.admits(now), Admits::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_long_ago_do_not_count() {
+        let mut now = Instant::now();
+        let mut breaker = breaker();
+        for _ in 0..100 {
+            assert!(!breaker.failed(now, false));
+            now += MEMORY + Duration::from_millis(1);
+        }
+    }
+}

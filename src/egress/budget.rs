@@ -1,0 +1,144 @@
+//! A retry budget: what is sent again is a share of what is sent for the first time, so that a
+//! provider in trouble is not given more to do than one in health.
+//!
+//! A retry that is answered gives its token back: only retries that fail use the budget up, and
+//! once a provider is well again, what waited goes out as fast as it answers.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How much is sent again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    /// Retries for each first request, such as 0.2.
+    pub per_request: f64,
+    /// Retries a second whatever else is sent, so that a single item gets on too.
+    pub per_second: f64,
+    /// Retries that may be saved up, 1 or more.
+    pub saved_max: f64,
+}
+
+/// One account's budget. Time is an argument.
+#[derive(Debug)]
+pub struct Budget {
+    share: Share,
+    tokens: f64,
+    counted_at: Option<Instant>,
+}
+
+impl Budget {
+    /// A full budget.
+    #[must_use]
+    pub fn new(share: Share) -> Self {
+        Self {
+            share,
+            tokens: share.saved_max,
+            counted_at: None,
+        }
+    }
+
+    /// Something is sent for the first time.
+    pub fn sent_first(&mut self) {
+        self.add(self.share.per_request);
+    }
+
+    /// When a retry may go, if nothing else happens; `None` for now.
+    pub fn retry_at(&mut self, now: Instant) -> Option<Instant> {
+        self.refill(now);
+        let missing = 1.0 - self.tokens;
+        if missing <= 0.0 {
+            return None;
+        }
+        let wait = Duration::try_from_secs_f64(missing / self.share.per_second);
+        // Rounded up, so that whoever waits finds its token.
+        Some(now + wait.unwrap_or(Duration::MAX / 4).min(DAY) + Duration::from_micros(1))
+    }
+
+    /// A retry goes out.
+    pub fn sent_again(&mut self, now: Instant) {
+        self.refill(now);
+        self.tokens -= 1.0;
+    }
+
+    /// A retry was answered: it was no waste.
+    pub fn retry_answered(&mut self) {
+        self.add(1.0 + self.share.per_request);
+    }
+
+    /// A retry that had its token did not go out after all.
+    pub fn unused(&mut self) {
+        self.add(1.0);
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let since = self.counted_at.replace(now);
+        let passed = since.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
+        self.add(passed.as_secs_f64() * self.share.per_second);
+    }
+
+    fn add(&mut self, tokens: f64) {
+        self.tokens = (self.tokens + tokens).min(self.share.saved_max);
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARE: Share = Share {
+        per_request: 0.2,
+        per_second: 1.0,
+        saved_max: 10.0,
+    };
+
+    /// Sends what may go of `wanted` retries.
+    fn retries(budget: &mut Budget, now: Instant, wanted: u32) -> u32 {
+        let mut sent = 0;
+        while sent < wanted && budget.retry_at(now).is_none() {
+            budget.sent_again(now);
+            sent += 1;
+        }
+        sent
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_that_fail_are_a_fifth_of_what_is_sent_and_a_floor() {
+        let mut now = Instant::now();
+        let mut budget = Budget::new(SHARE);
+        assert_eq!(retries(&mut budget, now, 1_000), 10, "what was saved");
+        let mut sent = 0;
+        for _ in 0..1_000 {
+            budget.sent_first();
+            sent += retries(&mut budget, now, 1_000);
+        }
+        assert!((199..=200).contains(&sent), "{sent}");
+        now += Duration::from_secs(5);
+        let floor = retries(&mut budget, now, 1_000);
+        assert!((5..=6).contains(&floor), "{floor}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_that_is_answered_costs_nothing() {
+        let now = Instant::now();
+        let mut budget = Budget::new(SHARE);
+        retries(&mut budget, now, 9);
+        for _ in 0..1_000 {
+            assert_eq!(retries(&mut budget, now, 1), 1);
+            budget.retry_answered();
+        }
+        assert_eq!(retries(&mut budget, now, 1_000), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_as_long_as_it_says_finds_a_token() {
+        let now = Instant::now();
+        let mut budget = Budget::new(SHARE);
+        retries(&mut budget, now, 1_000);
+        let at = budget.retry_at(now).unwrap();
+        assert!(at - now <= Duration::from_millis(1_001));
+        assert_eq!(budget.retry_at(at), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! How many conversations an account is given at once: a limit that looks for the provider's
+//! capacity between a floor and the configured ceiling.
+//!
+//! Latency that stays as it was lets the limit grow; latency that grows, throttling and failures
+//! bring it down. The rule is the gradient of Netflix's concurrency-limits (Gradient2: a window's
+//! mean against the mean of the long run) with the doubling start and the cut of TCP. A provider
+//! that is slow for good is the new normal after a while, and the limit grows again.
+
+use std::time::Duration;
+
+/// Latency may exceed that of the long run so many times before it counts as grown.
+const TOLERANCE: f64 = 1.5;
+/// The share of a window in the long run.
+const WINDOW_WEIGHT: f64 = 0.05;
+/// How much of the way the limit goes in a window, up and down.
+const RISING: f64 = 0.2;
+const FALLING: f64 = 0.5;
+/// What throttling and failures leave of the limit.
+const CUT: f64 = 0.7;
+/// Answers in a window, at least.
+const WINDOW_MIN: f64 = 10.0;
+/// The share of failures in a window that counts as trouble of the provider's: less may be
+/// trouble with single items.
+const FAILURES: f64 = 0.1;
+
+/// The bounds of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Never less, 1 or more.
+    pub floor: usize,
+    /// Never more.
+    pub ceiling: usize,
+}
+
+/// Where a limit begins: enough for a small account at once, and soon doubled.
+const BEGIN: usize = 16;
+
+/// One account's limit.
+#[derive(Debug)]
+pub struct Limit {
+    bounds: Bounds,
+    limit: f64,
+    /// It doubles with every window until the first sign of trouble.
+    doubling: bool,
+    /// The latency of the long run, in seconds.
+    usual: Option<f64>,
+    window: Window,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    answers: f64,
+    seconds: f64,
+    failures: f64,
+    cut: bool,
+    /// The limit was in use, so that more of it might be of use.
+    used: bool,
+}
+
+impl Limit {
+    /// A limit within these bounds.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            limit: real(BEGIN.clamp(bounds.floor, bounds.ceiling)),
+            doubling: true,
+            usual: None,
+            window: Window::default(),
+        }
+    }
+
+    /// The limit in force: whole, and within its bounds.
+    #[must_use]
+    pub fn now(&self) -> usize {
+        let Bounds { floor, ceiling } = self.bounds;
+        // Counted up, for there is no lossless way from a float.
+        let mut whole = floor;
+        let mut step = (ceiling - floor).next_power_of_two();
+        while step > 0 {
+            if whole + step <= ceiling && real(whole + step) <= self.limit + 1e-9 {
+                whole += step;
+            }
+            step /= 2;
+        }
+        whole
+    }
+
+    /// A request was answered after this time, while so many were in flight.
+    pub fn answered(&mut self, latency: Duration, in_flight: usize) {
+        self.window.answers += 1.0;
+        self.window.seconds += latency.as_secs_f64();
+        self.window.used |= real(in_flight) * 2.0 >= self.limit;
+        self.end_of_window();
+    }
+
+    /// A request failed or got no answer.
+    pub fn failed(&mut self) {
+        self.window.failures += 1.0;
+        self.end_of_window();
+    }
+
+    /// The provider throttled: one cut in a window, however many requests were told so.
+    pub fn throttled(&mut self) {
+        if !std::mem::replace(&mut self.window.cut, true) {
+            self.cut();
+        }
+    }
+
+    /// The provider is back after it was away: begin at the floor, and double.
+    pub fn begin_anew(&mut self) {
+        self.limit = real(self.bounds.floor);
+        self.doubling = true;
+        self.window = Window::default();
+    }
+
+    fn cut(&mut self) {
+        self.doubling = false;
+        self.set(self.limit * CUT);
+    }
+
+    fn set(&mut self, limit: f64) {
+        self.limit = limit.clamp(real(self.bounds.floor), real(self.bounds.ceiling));
+    }
+
+    fn end_of_window(&mut self) {
+        let size = self.window.answers + self.window.failures;
+        if size < self.limit.max(WINDOW_MIN) {
+            return;
+        }
+        let window = std::mem::take(&mut self.window);
+        if window.failures > FAILURES * size {
+            if !window.cut {
+                self.cut();
+            }
+        } else if window.answers > 0.0 {
+            self.follow(&window);
+        }
+    }
+
+    fn follow(&mut self, window: &Window) {
+        let latency = window.seconds / window.answers;
+        let usual = self.usual.unwrap_or(latency);
+        // Coming down it is followed at once: what was slow is no excuse any more.
+        let weight = if latency < usual {
+            4.0 * WINDOW_WEIGHT
+        } else {
+            WINDOW_WEIGHT
+        };
+        self.usual = Some(usual + weight * (latency - usual));
+        let gradient = if latency > 0.0 {
+            (TOLERANCE * usual / latency).clamp(0.5, 1.0)
+        } else {
+            1.0
+        };
+        let aim = self.limit * gradient + self.limit.sqrt();
+        let (aim, weight) = if gradient < 1.0 {
+            self.doubling = false;
+            (aim, FALLING)
+        } else if window.cut || !window.used {
+            return;
+        } else if self.doubling {
+            (self.limit * 2.0, 1.0)
+        } else {
+            (aim, RISING)
+        };
+        self.set(self.limit + weight * (aim - self.limit));
+    }
+}
+
+/// A count as a float; counts here are far below what a float holds exactly.
+fn real(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        floor: 2,
+        ceiling: 256,
+    };
+
+    fn ms(ms: f64) -> Duration {
+        Duration::from_secs_f64(ms / 1_000.0)
+    }
+
+    /// Many answers of a provider whose latency depends on how many are in flight.
+    fn settle(limit: &mut Limit, answers: usize, latency_ms: impl Fn(usize) -> f64) {
+        for _ in 0..answers {
+            let in_flight = limit.now();
+            limit.answered(ms(latency_ms(in_flight)), in_flight);
+        }
+    }
+
+    #[test]
+    fn steady_latency_opens_it_to_the_ceiling() {
+        let mut limit = Limit::new(BOUNDS);
+        assert_eq!(limit.now(), 16);
+        settle(&mut limit, 1_000, |_| 20.0);
+        assert_eq!(limit.now(), 256);
+    }
+
+    #[test]
+    fn it_finds_about_what_the_provider_can_do() {
+        // 40 at once in 20 ms; beyond that they queue.
+        let latency = |in_flight: usize| 20.0 * (real(in_flight) / 40.0).max(1.0);
+        let mut limit = Limit::new(BOUNDS);
+        settle(&mut limit, 2_000, latency);
+        let found = limit.now();
+        assert!((30..=120).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn it_gives_way_when_latency_grows_and_comes_back() {
+        let mut limit = Limit::new(BOUNDS);
+        settle(&mut limit, 2_000, |_| 20.0);
+        settle(&mut limit, 1_500, |_| 400.0);
+        let slow = limit.now();
+        assert!(slow < 128, "{slow}");
+        settle(&mut limit, 50_000, |_| 20.0);
+        assert_eq!(limit.now(), 256);
+    }
+
+    #[test]
+    fn throttling_cuts_it_once_in_a_window_and_failures_when_there_are_many() {
+        let mut limit = Limit::new(BOUNDS);
+        settle(&mut limit, 1_000, |_| 20.0);
+        for _ in 0..50 {
+            limit.throttled();
+        }
+        assert_eq!(limit.now(), 179);
+        for _ in 0..2_000 {
+            limit.failed();
+        }
+        assert_eq!(limit.now(), BOUNDS.floor);
+        limit.begin_anew();
+        settle(&mut limit, 1_000, |_| 20.0);
+        assert_eq!(limit.now(), 256);
+        let mut odd_ones = Limit::new(BOUNDS);
+        for _ in 0..200 {
+            settle(&mut odd_ones, 99, |_| 20.0);
+            odd_ones.failed();
+        }
+        assert!(odd_ones.now() > 200, "{}", odd_ones.now());
+    }
+
+    #[test]
+    fn it_does_not_grow_beyond_what_is_used_and_keeps_its_bounds() {
+        let mut limit = Limit::new(BOUNDS);
+        for _ in 0..10_000 {
+            limit.answered(ms(20.0), 3);
+        }
+        assert_eq!(limit.now(), 16);
+        let one = Bounds {
+            floor: 1,
+            ceiling: 1,
+        };
+        let mut limit = Limit::new(one);
+        settle(&mut limit, 1_000, |_| 20.0);
+        limit.throttled();
+        assert_eq!(limit.now(), 1);
+    }
+}

@@ -1,0 +1,366 @@
+//! What stands between an item whose turn it is and its request: one account's gate.
+//!
+//! The order is that of a stack, outermost first, and part of the promises:
+//!
+//! 1. **observe** sees every try with its verdict (a layer in [`super::Egress::build`]).
+//! 2. **retry**: a failed try waits outside of everything below, in the lane, so that it holds
+//!    no place, no token and no turn. [`super::policy`] says whether, [`super::backoff`] and the
+//!    provider's own signal say when.
+//! 3. **pause**: the provider asked for it, so nobody goes, not even a probe.
+//! 4. **breaker**: nobody uses up a retry, a place or a token at a provider that is away.
+//! 5. **retry budget**, inside of the breaker, so that waiting out an outage costs nothing of it.
+//! 6. **concurrency**: as many conversations as the provider takes well.
+//! 7. **rate**, last, so that a token is spent only by what goes out in this moment.
+//! 8. **deadline** and **HTTP** (layers again): the provider's time begins when all waiting is
+//!    over.
+//!
+//! It decides and does not wait: time is an argument, and whoever waits, waits in the lane.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    breaker::{Admits, Breaker, Pauses},
+    budget::{Budget, Share},
+    concurrency::{Bounds, Limit},
+    rate::Bucket,
+};
+
+/// What an account's gate lets through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Conversations at once.
+    pub concurrency: Bounds,
+    /// Requests a second.
+    pub rate_per_second: f64,
+    /// Requests at once before the rate holds, 1 or more.
+    pub rate_burst: u32,
+    /// What may be sent again.
+    pub retries: Share,
+    /// Waits between probes of a provider that is away.
+    pub pauses: Pauses,
+}
+
+/// How an item comes to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing of it has failed.
+    First,
+    /// Its last try failed.
+    Retry,
+}
+
+/// Why nobody goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Nothing goes before this time.
+    Until(Instant),
+    /// Something has to come back first.
+    Occupied,
+}
+
+/// A conversation that went through.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use = "its place is given back by `leave`"]
+pub struct Pass {
+    probe: bool,
+    retry: bool,
+}
+
+/// What a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// An answer, after this time.
+    Answered(Duration),
+    /// The wish to be left alone.
+    Throttled,
+    /// None, or that the provider is in trouble.
+    Failed,
+}
+
+/// A change of the breaker, for those who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The provider is away: only probes go.
+    Opened,
+    /// It is back.
+    Closed,
+}
+
+/// One account's gate.
+#[derive(Debug)]
+pub struct Gate {
+    paused_until: Option<Instant>,
+    breaker: Breaker,
+    budget: Budget,
+    limit: Limit,
+    places: usize,
+    bucket: Bucket,
+    probe_pause: Duration,
+}
+
+impl Gate {
+    /// An open gate. `seed` is where the spread of the breaker's pauses comes from.
+    #[must_use]
+    pub fn new(options: Options, seed: u64) -> Self {
+        Self {
+            paused_until: None,
+            breaker: Breaker::new(options.pauses, seed),
+            budget: Budget::new(options.retries),
+            limit: Limit::new(options.concurrency),
+            places: 0,
+            bucket: Bucket::new(options.rate_per_second, options.rate_burst),
+            probe_pause: options.pauses.base,
+        }
+    }
+
+    /// Whether a conversation may begin now.
+    ///
+    /// # Errors
+    /// Why not, and until when.
+    pub fn check(&mut self, now: Instant, entry: Entry) -> Result<(), Closed> {
+        if let Some(until) = self.paused_until(now) {
+            return Err(Closed::Until(until));
+        }
+        match self.breaker.admits(now) {
+            Admits::All | Admits::Probe => {}
+            Admits::NothingUntil(until) => return Err(Closed::Until(until)),
+            Admits::NothingYet => return Err(Closed::Occupied),
+        }
+        if entry == Entry::Retry
+            && let Some(at) = self.budget.retry_at(now)
+        {
+            return Err(Closed::Until(at));
+        }
+        if self.places >= self.limit.now() {
+            return Err(Closed::Occupied);
+        }
+        let ready_at = self.bucket.ready_at(now);
+        if ready_at > now {
+            return Err(Closed::Until(ready_at));
+        }
+        Ok(())
+    }
+
+    /// A conversation begins, right after [`Gate::check`] allowed it.
+    pub fn enter(&mut self, now: Instant, entry: Entry) -> Pass {
+        let probe = self.breaker.admits(now) == Admits::Probe;
+        if probe {
+            self.breaker.probe();
+        }
+        let retry = entry == Entry::Retry;
+        if retry {
+            self.budget.sent_again(now);
+        } else {
+            self.budget.sent_first();
+        }
+        self.places += 1;
+        self.bucket.try_take(now);
+        Pass { probe, retry }
+    }
+
+    /// A conversation begins that has nothing to send, as far as one can know.
+    pub fn enter_silent(&mut self) -> Pass {
+        self.places += 1;
+        Pass::default()
+    }
+
+    /// A further request of a conversation: the time that it may go at, with its token taken.
+    ///
+    /// # Errors
+    /// When to ask again, if the account is paused or the provider away.
+    pub fn follow(&mut self, now: Instant) -> Result<Instant, Instant> {
+        if let Some(until) = self.paused_until(now) {
+            return Err(until);
+        }
+        match self.breaker.admits(now) {
+            Admits::All => {
+                self.budget.sent_first();
+                Ok(self.bucket.reserve(now))
+            }
+            Admits::NothingUntil(until) => Err(until),
+            // Whoever probes begins a conversation.
+            Admits::Probe | Admits::NothingYet => Err(now + self.probe_pause),
+        }
+    }
+
+    /// What a request came to. Says if the provider has gone or come back by that.
+    pub fn heard(&mut self, now: Instant, pass: &mut Pass, heard: Heard) -> Option<Change> {
+        let Pass { probe, retry } = std::mem::take(pass);
+        match heard {
+            Heard::Answered(_) | Heard::Throttled => {
+                let back = self.breaker.succeeded(now);
+                if back {
+                    self.limit.begin_anew();
+                }
+                match heard {
+                    Heard::Answered(latency) => {
+                        self.limit.answered(latency, self.places);
+                        if retry {
+                            self.budget.retry_answered();
+                        }
+                    }
+                    Heard::Throttled | Heard::Failed => self.limit.throttled(),
+                }
+                back.then_some(Change::Closed)
+            }
+            Heard::Failed => {
+                self.limit.failed();
+                // An item that fails over and over says little about the provider: its first
+                // failure counts, and that of a probe.
+                let counts = probe || !retry;
+                (counts && self.breaker.failed(now, probe)).then_some(Change::Opened)
+            }
+        }
+    }
+
+    /// A conversation ends, or waits elsewhere: its place is free. What it did not use is free
+    /// too.
+    pub fn leave(&mut self, pass: Pass) {
+        self.places -= 1;
+        if pass.probe {
+            self.breaker.probe_unused();
+        }
+        if pass.retry {
+            self.budget.unused();
+        }
+    }
+
+    /// Lets nothing through before a time: the provider asked for it.
+    pub fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(until, |now| now.max(until)));
+    }
+
+    /// The end of a pause that is on.
+    #[must_use]
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
+    }
+
+    /// Whether the provider is away, as far as the breaker knows.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.breaker.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: Options = Options {
+        concurrency: Bounds {
+            floor: 2,
+            ceiling: 8,
+        },
+        rate_per_second: 1_000.0,
+        rate_burst: 1_000,
+        retries: Share {
+            per_request: 0.2,
+            per_second: 0.1,
+            saved_max: 4.0,
+        },
+        pauses: Pauses {
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(8),
+        },
+    };
+
+    /// Sends one, if that may be; says what that changed.
+    fn send(gate: &mut Gate, now: Instant, entry: Entry, heard: Heard) -> Option<Change> {
+        gate.check(now, entry).unwrap();
+        let mut pass = gate.enter(now, entry);
+        let change = gate.heard(now, &mut pass, heard);
+        gate.leave(pass);
+        change
+    }
+
+    fn until(closed: Result<(), Closed>) -> Instant {
+        match closed {
+            Err(Closed::Until(until)) => until,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_closes_it_to_all_but_one_probe_and_uses_no_budget_up() {
+        let mut now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        let mut sent = 0;
+        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {
+            sent += 1;
+        }
+        assert!(sent < 32 && gate.is_away());
+        now = until(gate.check(now, Entry::Retry));
+        let mut pass = gate.enter(now, Entry::Retry);
+        assert_eq!(gate.check(now, Entry::First), Err(Closed::Occupied));
+        assert_eq!(gate.follow(now), Err(now + OPTIONS.pauses.base));
+        let back = gate.heard(now, &mut pass, Heard::Answered(Duration::from_millis(20)));
+        gate.leave(pass);
+        assert_eq!(back, Some(Change::Closed));
+        assert!(!gate.is_away());
+        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_a_probe_and_a_retry_that_are_not_used_are_given_back() {
+        let now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        for _ in 0..100 {
+            let pass = gate.enter(now, Entry::Retry);
+            gate.leave(pass);
+        }
+        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
+        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {}
+        let now = until(gate.check(now, Entry::First));
+        for _ in 0..3 {
+            gate.check(now, Entry::First).unwrap();
+            let pass = gate.enter(now, Entry::First);
+            gate.leave(pass);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_that_fail_over_and_over_do_not_make_a_provider_seem_away() {
+        let mut now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        for _ in 0..200 {
+            if let Err(Closed::Until(at)) = gate.check(now, Entry::Retry) {
+                now = at;
+            }
+            assert_eq!(send(&mut gate, now, Entry::Retry, Heard::Failed), None);
+        }
+        assert!(!gate.is_away());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_everybody_and_throttling_shows_that_the_provider_is_there() {
+        let mut now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {}
+        now = until(gate.check(now, Entry::First));
+        let change = send(&mut gate, now, Entry::First, Heard::Throttled);
+        assert_eq!(change, Some(Change::Closed));
+        let later = now + Duration::from_secs(60);
+        gate.pause(later);
+        gate.pause(now);
+        assert_eq!(gate.check(now, Entry::First), Err(Closed::Until(later)));
+        assert_eq!(gate.follow(now), Err(later));
+        assert_eq!(gate.check(later, Entry::First), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_the_limit_are_inside() {
+        let now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        let mut passes = Vec::new();
+        while gate.check(now, Entry::First).is_ok() {
+            passes.push(gate.enter(now, Entry::First));
+        }
+        assert_eq!(passes.len(), 8);
+        assert_eq!(gate.check(now, Entry::First), Err(Closed::Occupied));
+        gate.leave(passes.pop().unwrap());
+        assert_eq!(gate.check(now, Entry::First), Ok(()));
+    }
+}

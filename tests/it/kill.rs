@@ -1,7 +1,7 @@
 //! SIGKILL at random moments, under load and faults, again and again on one journal: whatever was
 //! told stays true, whatever was admitted ends, and nothing is done twice.
 //!
-//! `KILLS` sets how many times it is killed (50 if unset), `SEED` what is drawn:
+//! `KILLS` sets how many times it is killed (100 if unset), `SEED` what is drawn:
 //! `KILLS=500 SEED=7 cargo test --test it kill`. What is drawn follows from the
 //! seed; where a kill then strikes also depends on the machine.
 
@@ -25,7 +25,7 @@ use crate::{
     truth::{Aim, BILLING, Case, cases, enrollments_untruth, untruth},
 };
 
-const KILLS: u64 = 50;
+const KILLS: u64 = 100;
 const SEED: u64 = 20_261_121;
 /// Streams that are open when it is killed.
 const STREAMS: usize = 4;

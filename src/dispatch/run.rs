@@ -131,7 +131,10 @@ pub(super) fn blank(command: &Command) -> Detail {
 /// several calls.
 pub(super) fn stopped(run: &Run, so_far: Option<Detail>) -> Conclusion {
     let untouched = run.is_untouched();
-    let message = if untouched {
+    let message = if untouched && run.attempts > 0 {
+        "the batch was stopped before the provider took this on; send the same key again to take \
+         it up after all"
+    } else if untouched {
         "the batch was stopped before this was sent; send the same key again to take it up after \
          all"
     } else {
@@ -141,10 +144,10 @@ pub(super) fn stopped(run: &Run, so_far: Option<Detail>) -> Conclusion {
     let failure = Failure {
         reason: FailureReason::Stopped,
         message: message.to_owned(),
-        reached: if untouched {
-            Reached::No
-        } else {
-            Reached::Unknown
+        reached: match untouched {
+            true if run.attempts > 0 => Reached::Yes,
+            true => Reached::No,
+            false => Reached::Unknown,
         },
         retry_at: None,
         provider: None,

@@ -1,12 +1,13 @@
 //! Whether an exchange is finished or is to be tried again: the one place that relates what a
 //! reply says to how safe its request is.
 //!
-//! | reply                    | Look  | Repeatable         | Once                   |
-//! |--------------------------|-------|--------------------|------------------------|
-//! | throttled, 408, 425      | again | again              | again: not processed   |
-//! | not sent                 | again | again              | again                  |
-//! | no answer, or 5xx        | again | again: unseen      | finished, in doubt     |
-//! | any other answer         | finished | finished        | finished               |
+//! | reply                     | Look     | Repeatable    | Once                 |
+//! |---------------------------|----------|---------------|----------------------|
+//! | throttled, 408, 425       | again    | again         | again: not processed |
+//! | not sent                  | again    | again         | again                |
+//! | no answer, or 5xx         | again    | again: unseen | finished, in doubt   |
+//! | a success that is no JSON | again    | again: unseen | finished, in doubt   |
+//! | any other answer          | finished | finished      | finished             |
 
 use std::time::Duration;
 
@@ -64,6 +65,13 @@ pub fn judge(provider: &dyn Provider, safety: Safety, reply: &Reply) -> Verdict 
                     kind: FaultKind::Broken,
                     message: format!("the provider answered {}", response.status),
                 }),
+                // All five answer in JSON or with nothing; this is a page of something in between.
+                200..=299 if response.json.is_none() && !response.text.is_empty() => {
+                    in_doubt(Fault {
+                        kind: FaultKind::Broken,
+                        message: format!("the provider answered {} without JSON", response.status),
+                    })
+                }
                 _ => Verdict::Finished,
             }
         }
@@ -93,7 +101,11 @@ mod tests {
     };
 
     fn answered(status: u16) -> Reply {
-        Reply::Answered(Arc::new(Response::new(status, Vec::new(), String::new())))
+        answered_with(status, "")
+    }
+
+    fn answered_with(status: u16, body: &str) -> Reply {
+        Reply::Answered(Arc::new(Response::new(status, Vec::new(), body.to_owned())))
     }
 
     fn fault() -> Fault {
@@ -123,6 +135,9 @@ mod tests {
             (answered(503), Verdict::FinishedInDoubt),
             (answered(524), Verdict::FinishedInDoubt),
             (answered(200), Verdict::Finished),
+            (answered_with(200, "{}"), Verdict::Finished),
+            (answered_with(200, "<html>"), Verdict::FinishedInDoubt),
+            (answered_with(404, "<html>"), Verdict::Finished),
             (answered(301), Verdict::Finished),
             (answered(404), Verdict::Finished),
         ] {
@@ -133,7 +148,11 @@ mod tests {
     #[test]
     fn a_lost_answer_is_remembered_of_what_may_be_repeated_and_not_of_a_look() {
         let provider = providers::of(ProviderId::Sequenzy);
-        for reply in [answered(502), Reply::InDoubt(fault())] {
+        for reply in [
+            answered(502),
+            answered_with(200, "<html>"),
+            Reply::InDoubt(fault()),
+        ] {
             let unseen = |safety| match judge(provider, safety, &reply) {
                 Verdict::Again { unseen, .. } => unseen,
                 other => panic!("{other:?}"),

@@ -2,13 +2,13 @@
 //! can be taken up after all.
 
 use cancelot::{
-    rpc::proto::{CancelSubscriptionRequest, Outcome},
+    rpc::proto::{CancelSubscriptionRequest, Outcome, ProviderReached},
     sandbox::{Fault, FaultRates, Provider},
 };
 use tonic::Code;
 
 use crate::{
-    asking::{counts, on, outcomes, violations},
+    asking::{always, counts, on, outcomes, violations},
     support::{Gateway, gateway, in_time, now, request, subscription},
 };
 
@@ -50,6 +50,33 @@ async fn what_is_not_sent_stops_and_what_is_sent_finishes() {
         gateway.control.effects(Provider::Rebilly),
         [("s0".to_owned(), 1)].into()
     );
+}
+
+#[tokio::test]
+async fn what_the_provider_did_not_take_on_stops_and_says_that_it_was_reached() {
+    let gateway = one_at_a_time().await;
+    let throttle = Fault::Throttle {
+        retry_after_ms: 60_000,
+    };
+    gateway.control.script(Provider::Rebilly, always(throttle));
+    let mut reader = gateway.open(five()).await;
+    reader.next().await.unwrap();
+    in_time(gateway.control.requests_reached(Provider::Rebilly, 1)).await;
+
+    gateway.stop_batch(&reader.progress.batch_id).await.unwrap();
+    let results = in_time(reader.rest()).await.unwrap();
+
+    assert_eq!(outcomes(&results), [Outcome::Stopped; 5]);
+    for result in results {
+        let reached = result.failure.unwrap().provider_reached();
+        let expected = if result.attempts > 0 {
+            ProviderReached::Yes
+        } else {
+            ProviderReached::No
+        };
+        assert_eq!(reached, expected);
+    }
+    assert_eq!(gateway.requests(Provider::Rebilly), 1);
 }
 
 #[tokio::test]

@@ -77,6 +77,12 @@ impl Control {
         Self { world }
     }
 
+    /// The five providers without a server: see [`Control::carry_out`].
+    #[must_use]
+    pub fn unserved(options: super::Options) -> Self {
+        Self::new(Arc::new(World::new(options)))
+    }
+
     pub(super) fn world(&self) -> &World {
         &self.world
     }

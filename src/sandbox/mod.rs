@@ -40,6 +40,7 @@
 //! (403; 401 at Revolv3). Solidgate's `multichannel` keys need a `channel_id`, Sequenzy's
 //! `multicompany` keys an `x-company-id`, and its `unscoped` keys lack the scope.
 
+mod answers;
 mod control;
 mod control_http;
 mod enrollments;
@@ -144,6 +145,9 @@ pub struct Options {
     pub period_left: Duration,
     /// How the simulated providers read what their pages leave open.
     pub variants: Variants,
+    /// Where a simulated clock stands that only [`Control::advance`] moves; `None` for the
+    /// system's.
+    pub stands_at: Option<jiff::Timestamp>,
 }
 
 impl Default for Options {
@@ -155,6 +159,7 @@ impl Default for Options {
             recorded_requests_max: 4_096,
             period_left: Duration::from_secs(20 * 24 * 60 * 60),
             variants: Variants::default(),
+            stands_at: None,
         }
     }
 }

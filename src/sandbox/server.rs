@@ -25,12 +25,12 @@ use tokio::{
 
 use super::{
     Provider,
+    answers::{carry_out, error, throttled},
     control::Control,
     control_http,
-    faults::{Fate, Fault, Quota},
-    funnelfox, revolv3, solidgate,
+    faults::{Fate, Fault},
     wire::{Received, Reply},
-    world::{World, locked},
+    world::World,
 };
 
 /// More than any documented request needs.
@@ -196,41 +196,6 @@ async fn play(
             body,
         } => given(status, &headers, body),
     })
-}
-
-fn carry_out(world: &World, to: Provider, received: &Received, quota: Option<Quota>) -> Reply {
-    let now = world.now();
-    match to {
-        Provider::Rebilly => locked(&world.rebilly).handle(received, quota, now),
-        Provider::Solidgate => locked(&world.solidgate).handle(received, now),
-        Provider::FunnelFox => locked(&world.funnelfox).handle(received, now),
-        Provider::Revolv3 => locked(&world.revolv3).handle(received, now),
-        Provider::Sequenzy => locked(&world.sequenzy).handle(received, now),
-    }
-}
-
-fn throttled(world: &World, provider: Provider, retry_after: Duration) -> Reply {
-    let now = world.now();
-    match provider {
-        Provider::Rebilly => locked(&world.rebilly).throttled(retry_after, now),
-        Provider::Solidgate => locked(&world.solidgate).throttled(retry_after, now),
-        // Neither documents any signal.
-        Provider::FunnelFox | Provider::Revolv3 => Reply::empty(StatusCode::TOO_MANY_REQUESTS),
-        Provider::Sequenzy => locked(&world.sequenzy).throttled(retry_after),
-    }
-}
-
-/// A server error in the provider's own envelope.
-fn error(world: &World, provider: Provider, status: u16) -> Reply {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let text = status.canonical_reason().unwrap_or("Server Error");
-    match provider {
-        Provider::Rebilly => locked(&world.rebilly).problem(status, text),
-        Provider::Solidgate => solidgate::error(status, "INTERNAL", text),
-        Provider::FunnelFox => funnelfox::error(status, text),
-        Provider::Revolv3 => revolv3::error(status, text),
-        Provider::Sequenzy => locked(&world.sequenzy).error(status, "INTERNAL", text),
-    }
 }
 
 fn plain(reply: Reply) -> Response<Body> {

@@ -57,7 +57,8 @@ impl World {
     /// The simulated time: the one place where the sandbox reads a clock for its data.
     pub(super) fn now(&self) -> Timestamp {
         let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::SeqCst));
-        shift(Timestamp::now(), ahead)
+        let now = self.options.stands_at.unwrap_or_else(Timestamp::now);
+        shift(now, ahead)
     }
 
     pub(super) fn advance(&self, by_ms: i64) {

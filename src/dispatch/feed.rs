@@ -47,6 +47,9 @@ struct State {
     settled: Vec<(u32, Update)>,
     /// Only the latest news of each running item, so that a feed never outgrows its request.
     running: BTreeMap<u32, Update>,
+    /// Which items have still to settle. An item that another request takes up again settles
+    /// once more, and is no news here.
+    waits: Vec<bool>,
     outstanding: usize,
 }
 
@@ -63,6 +66,7 @@ impl Feed {
     /// A feed that ends after this many items have settled.
     pub(super) fn new(items: usize, ended: watch::Receiver<Option<Ended>>) -> Arc<Self> {
         let state = State {
+            waits: vec![true; items],
             outstanding: items,
             ..State::default()
         };
@@ -78,10 +82,19 @@ impl Feed {
     }
 
     pub(super) fn push(&self, updates: impl IntoIterator<Item = (u32, Update)>) {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         for (index, update) in updates {
+            let place = usize::try_from(index).ok();
+            let Some(waits) = place.and_then(|place| state.waits.get_mut(place)) else {
+                continue;
+            };
+            if !*waits {
+                continue;
+            }
             match update {
                 Update::Settled { .. } => {
+                    *waits = false;
                     state.running.remove(&index);
                     state.outstanding = state.outstanding.saturating_sub(1);
                     state.settled.push((index, update));
@@ -91,7 +104,7 @@ impl Feed {
                 }
             }
         }
-        drop(state);
+        drop(guard);
         self.news.notify_one();
     }
 
@@ -130,5 +143,40 @@ impl Feed {
                 changed = ended.changed() => changed.map_err(|_| Ended::Draining)?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::outcome::{Conclusion, Outcome};
+
+    fn settled(outcome: Outcome) -> Update {
+        let detail = Detail::Subscription(Default::default());
+        let settled = Settled {
+            conclusion: Conclusion::success(outcome, detail),
+            attempts: 1,
+            settled_at: Timestamp::UNIX_EPOCH,
+        };
+        Update::Settled {
+            settled: Arc::new(settled),
+            replayed: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_item_that_another_request_takes_up_again_is_told_once_and_ends_no_stream_early() {
+        let feed = Feed::new(2, watch::Sender::new(None).subscribe());
+        feed.push([(0, settled(Outcome::Stopped))]);
+        feed.push([(0, settled(Outcome::Canceled))]);
+        let told = feed.take(10).await.unwrap().unwrap();
+        let places: Vec<_> = told.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0]);
+        assert_eq!(feed.state().outstanding, 1);
+        feed.push([(1, settled(Outcome::Canceled))]);
+        assert_eq!(feed.take(10).await.unwrap().unwrap().len(), 1);
+        assert!(feed.take(10).await.unwrap().is_none());
     }
 }

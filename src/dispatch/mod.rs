@@ -126,7 +126,7 @@ pub struct Dispatch {
     results_held: Arc<AtomicUsize>,
     retry_window: Duration,
     draining: AtomicBool,
-    failed: watch::Receiver<Option<Unavailable>>,
+    failed: watch::Sender<Option<Unavailable>>,
 }
 
 /// What stopping a batch did.
@@ -148,7 +148,7 @@ impl Dispatch {
         options: Options,
     ) -> Result<Arc<Self>, Unavailable> {
         let (settle, handed_over) = mpsc::channel(limits::SETTLE_QUEUE_MAX);
-        let (fail, failed) = watch::channel(None);
+        let failed = watch::Sender::new(None);
         let live = Arc::new(Live::default());
         let tasks = TaskTracker::new();
         let open_items = Arc::new(AtomicUsize::new(0));
@@ -168,7 +168,7 @@ impl Dispatch {
             Arc::clone(&journal),
             live,
             handed_over,
-            fail,
+            failed.clone(),
             recorded,
         ));
         let lanes: BTreeMap<_, _> = options
@@ -276,10 +276,8 @@ impl Dispatch {
     pub async fn stop_batch(self: &Arc<Self>, batch: BatchId) -> Result<Stopped, Unavailable> {
         let dispatch = Arc::clone(self);
         detached(async move {
-            dispatch
-                .journal
-                .stop(batch, dispatch.shared.clock.now())
-                .await?;
+            let recorded = dispatch.journal.stop(batch, dispatch.shared.clock.now());
+            recorded.await.inspect_err(|_| dispatch.journal_refused())?;
             dispatch.shared.live.stop(batch);
             let mut stopped = 0;
             for lane in dispatch.lanes.values() {
@@ -300,14 +298,14 @@ impl Dispatch {
 
     /// Resolves when the journal has failed, with the reason. Nothing is told after that.
     pub async fn failed(&self) -> Unavailable {
-        let mut failed = self.failed.clone();
+        let mut failed = self.failed.subscribe();
         match failed
             .wait_for(Option::is_some)
             .await
             .map(|reason| reason.clone())
         {
             Ok(Some(reason)) => reason,
-            // The settler ended in good order: there is no failure to come.
+            // There is no failure to come.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
@@ -338,6 +336,17 @@ impl Dispatch {
         self.shared.live.end(Ended::Draining);
     }
 
+    /// The journal could not do what was asked. If it failed for good, so does the engine, which
+    /// may have nothing to settle and would not find out otherwise.
+    fn journal_refused(&self) {
+        if let Some(why) = self.journal.failure() {
+            tracing::error!(error = %why, "the journal failed");
+            self.failed.send_replace(Some(why));
+            self.shared.live.end(Ended::Failed);
+        }
+    }
+
+    /// Waits until all that was handed over to be recorded is recorded and told.
     async fn flush(&self) {
         self.hand_over(Handover::Flush).await;
     }

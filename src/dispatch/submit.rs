@@ -213,7 +213,10 @@ impl Dispatch {
         match self.journal.admit(admission).await {
             Ok(admitted) => Ok(Some(admitted)),
             Err(AdmitError::Conflict(conflicts)) => Err(SubmitError::Conflict(conflicts)),
-            Err(AdmitError::Unavailable(unavailable)) => Err(unavailable.into()),
+            Err(AdmitError::Unavailable(unavailable)) => {
+                self.journal_refused();
+                Err(unavailable.into())
+            }
         }
     }
 
@@ -372,5 +375,63 @@ fn new_run(
         retries: false,
         pass: Pass::default(),
         paid: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dispatch::{Clock, Options},
+        domain::{
+            command::{SubscriptionCommand, When},
+            ids::Kind,
+        },
+        journal::memory::MemoryJournal,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_fails_while_nothing_is_open_ends_the_engine_too() {
+        let journal = MemoryJournal::new();
+        let options = Options {
+            lanes: Vec::new(),
+            open_items_max: 10,
+            retry_window: Duration::from_secs(1),
+            clock: Clock::system(),
+            seed: 1,
+        };
+        let dispatch = Dispatch::start(Arc::new(journal.clone()), options).await;
+        let dispatch = dispatch.unwrap();
+        journal.fail("the disk is full");
+        let command = Command::Subscription(SubscriptionCommand {
+            account: "a".try_into().unwrap(),
+            subscription_id: "s".try_into().unwrap(),
+            when: When::Now,
+            reason: None,
+            comment: None,
+            initiated_by: None,
+            prorate: None,
+            line_items: Vec::new(),
+            options: None,
+        });
+        let submission = Submission {
+            scope: Scope {
+                caller: "ann".try_into().unwrap(),
+                kind: Kind::Subscription,
+            },
+            key: "k".try_into().unwrap(),
+            items: vec![Item {
+                key: None,
+                command: Arc::new(command),
+                mode: Mode::Cancel,
+            }],
+            retry_window: None,
+            with_answers: false,
+        };
+        let why = Unavailable("the disk is full".to_owned());
+        let refused = dispatch.submit(submission).await.unwrap_err();
+        assert_eq!(refused, SubmitError::Unavailable(why.clone()));
+        let failed = tokio::time::timeout(Duration::from_secs(1), dispatch.failed());
+        assert_eq!(failed.await, Ok(why));
     }
 }

@@ -159,6 +159,11 @@ impl Dispatch {
                 return Err(error);
             }
         };
+        if admitted.as_ref().is_some_and(meets_others) {
+            // What was recorded before this admission is told before its items are entered, so
+            // that an outcome from before they were taken up again is no news of theirs.
+            self.flush().await;
+        }
         let feed = self.shared.live.feed(count);
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
         self.start_items(&submission, admitted, &feed)?;
@@ -338,6 +343,15 @@ impl Dispatch {
             .live
             .join(joined, feed, |batch| self.journal.batch(batch))
     }
+}
+
+/// Whether other requests have had items of this one under way.
+fn meets_others(admitted: &Admitted) -> bool {
+    admitted.items.iter().any(|item| match item {
+        AdmittedItem::Running { .. } => true,
+        AdmittedItem::Opened { previous, .. } => previous.is_some(),
+        AdmittedItem::Vacant | AdmittedItem::Settled { .. } => false,
+    })
 }
 
 /// A request's items by what is to be done with them.

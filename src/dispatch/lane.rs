@@ -5,7 +5,7 @@
 //! `conversation`.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -56,7 +56,7 @@ struct State {
     parked: BTreeMap<(Instant, u64), Run>,
     parked_count: u64,
     /// Targets that an item is at work on, with those that wait for the same one.
-    targets: HashMap<TargetId, VecDeque<Run>>,
+    targets: BTreeMap<TargetId, VecDeque<Run>>,
     gate: Gate,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
@@ -93,7 +93,7 @@ impl Lane {
             retry_next: false,
             parked: BTreeMap::new(),
             parked_count: 0,
-            targets: HashMap::new(),
+            targets: BTreeMap::new(),
             gate,
             last_fault: String::new(),
             expiry_due: Instant::now() + EXPIRY_INTERVAL,

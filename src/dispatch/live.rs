@@ -1,7 +1,7 @@
 //! What is open right now, and which streams want to hear of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -115,7 +115,7 @@ impl Live {
         feed: &Arc<Feed>,
         read: impl Fn(BatchId) -> Result<Option<Batch>, Unavailable>,
     ) -> Result<(), Unavailable> {
-        let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
+        let mut by_batch: BTreeMap<BatchId, Vec<(ItemId, u32)>> = BTreeMap::new();
         for (id, place) in items {
             by_batch.entry(id.batch).or_default().push((*id, *place));
         }
@@ -167,7 +167,7 @@ impl Live {
 
     /// Tells everybody who watches what has been recorded.
     pub(super) fn settled(&self, settlements: &[Settlement]) {
-        let mut by_batch: HashMap<BatchId, Vec<&Settlement>> = HashMap::new();
+        let mut by_batch: BTreeMap<BatchId, Vec<&Settlement>> = BTreeMap::new();
         for settlement in settlements {
             by_batch
                 .entry(settlement.id.batch)

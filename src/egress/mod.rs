@@ -117,6 +117,26 @@ impl Egress {
         }
     }
 
+    /// The stack over a simulated network in place of HTTP.
+    #[cfg(test)]
+    pub(crate) fn simulated<S>(account: &Account, timeout: Duration, network: S) -> Self
+    where
+        S: tower::Service<Request, Response = Response, Error = Unanswered>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let stack = ServiceBuilder::new()
+            .layer(observe::ObserveLayer::new(account))
+            .layer(http::DeadlineLayer::new(timeout))
+            .service(network);
+        Self {
+            stack: BoxCloneSyncService::new(stack),
+        }
+    }
+
     /// Sends one request once.
     pub async fn call(&self, request: Request) -> Reply {
         let mut stack = self.stack.clone();

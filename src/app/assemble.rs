@@ -10,7 +10,7 @@ use crate::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
     journal::{
-        Journal,
+        FreeSpace, Journal,
         durable::{self, SledJournal},
         home::OpenError,
     },
@@ -33,6 +33,28 @@ pub enum AssembleError {
 /// # Errors
 /// See [`AssembleError`].
 pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
+    assemble_over(config, journal(config))
+}
+
+/// The journal that a configuration asks for.
+#[must_use]
+pub fn journal(config: &Config) -> durable::Options {
+    durable::Options {
+        dir: config.journal.dir.clone(),
+        cache_bytes: config.journal.cache_bytes,
+        free_bytes_min: config.journal.free_bytes_min,
+        free_space: FreeSpace::system(),
+    }
+}
+
+/// As [`assemble`], with a journal that differs from what the configuration asks for.
+///
+/// # Errors
+/// See [`AssembleError`].
+pub fn assemble_over(
+    config: &Config,
+    journal: durable::Options,
+) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
     let backoff = Backoff {
         base: config.engine.backoff_base,
         max: config.engine.backoff_max,
@@ -60,10 +82,7 @@ pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), Assemble
         retention: config.journal.retention,
         callers: Callers::new(tokens),
     };
-    let journal = SledJournal::open(&durable::Options {
-        dir: config.journal.dir.clone(),
-        cache_bytes: config.journal.cache_bytes,
-    })?;
+    let journal = SledJournal::open(&journal)?;
     Ok((Arc::new(journal), options))
 }
 

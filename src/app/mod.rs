@@ -4,7 +4,7 @@
 mod assemble;
 pub mod telemetry;
 
-pub use self::assemble::{AssembleError, assemble};
+pub use self::assemble::{AssembleError, assemble, assemble_over, journal};
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

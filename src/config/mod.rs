@@ -103,6 +103,8 @@ pub struct Journal {
     pub dir: PathBuf,
     /// Its page cache.
     pub cache_bytes: u64,
+    /// Bytes of its disk that admissions leave free.
+    pub free_bytes_min: u64,
     /// Time that settled batches are kept.
     pub retention: Duration,
 }
@@ -225,6 +227,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
     Journal {
         dir: reader.get(&table::JOURNAL_DIR),
         cache_bytes: reader.get(&table::CACHE_BYTES),
+        free_bytes_min: reader.get(&table::FREE_BYTES_MIN),
         retention: Duration::from_hours(24) * reader.get(&table::RETENTION_DAYS),
     }
 }

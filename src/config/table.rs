@@ -67,6 +67,10 @@ settings! {
     /// Memory for the journal's page cache.
     CACHE_BYTES: u64 = "journal.cache_bytes",
         default 64 * 1024 * 1024, within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+    /// Bytes of the journal's disk that are kept for settling what is admitted already: while
+    /// fewer are free, new requests are refused, until there is room again.
+    FREE_BYTES_MIN: u64 = "journal.free_bytes_min",
+        default 256 * 1024 * 1024, within 0..=1024 * 1024 * 1024 * 1024;
     /// Time that a batch is kept after its last item settled, and with it the memory of its
     /// keys: a key that is sent again later is a new one.
     RETENTION_DAYS: u32 = "journal.retention_days", default 30, within 1..=3_650;

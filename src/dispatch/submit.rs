@@ -23,7 +23,7 @@ use crate::{
         ids::{AccountName, BatchId, ItemId, Key, Scope},
     },
     egress::gate::Pass,
-    journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot, Unavailable},
+    journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, NoRoom, Slot, Unavailable},
     limits,
     providers::{EffectId, Mode},
 };
@@ -73,6 +73,9 @@ pub enum SubmitError {
     /// Too much is open.
     #[error("the service is full: {0}")]
     Full(String),
+    /// The journal's disk is full.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The service is about to stop.
     #[error("the service is draining; send the same request again in a moment")]
     Draining,
@@ -222,6 +225,7 @@ impl Dispatch {
                 self.journal_refused();
                 Err(unavailable.into())
             }
+            Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
         }
     }
 

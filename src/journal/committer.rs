@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Admitted, Conflict, Unavailable,
+    Admitted, Unavailable,
     fault::Fault,
     gate::Gate,
     high_water::HighWater,
-    ledger::Ledger,
+    ledger::{Ledger, Refusal},
     prepared::{Prepared, PreparedSettlement},
     queue::Queue,
+    room::Room,
     table::Table,
 };
 use crate::{domain::ids::BatchId, limits};
@@ -40,7 +41,7 @@ pub(super) enum Work {
 /// What became of it.
 #[derive(Debug)]
 pub(super) enum Done {
-    Admitted(Result<Admitted, Vec<Conflict>>),
+    Admitted(Result<Admitted, Refusal>),
     Written,
     Purged(usize),
 }
@@ -56,6 +57,7 @@ pub(super) struct Entry {
 pub(super) struct Committer<T> {
     pub(super) ledger: Ledger<T>,
     pub(super) disk: Box<dyn Disk>,
+    pub(super) room: Room,
     pub(super) high_water: HighWater,
     pub(super) queue: Arc<Queue<Entry>>,
     pub(super) gate: Arc<Gate>,
@@ -115,10 +117,18 @@ impl<T: Table> Committer<T> {
                 Work::Settle(settlements) => settlements.as_slice(),
                 Work::Admit(_) | Work::Stop(..) | Work::Purge { .. } => &[],
             }))?;
+        let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
+        let room = if group.iter().any(admits) {
+            self.room.check()
+        } else {
+            Ok(())
+        };
         let mut done = Vec::with_capacity(group.len());
         for entry in group {
             done.push(match &entry.work {
-                Work::Admit(prepared) => Done::Admitted(self.ledger.admit(prepared)?),
+                Work::Admit(prepared) => {
+                    Done::Admitted(self.ledger.admit(prepared, room.as_ref().copied())?)
+                }
                 Work::Settle(_) => Done::Written,
                 Work::Stop(batch, at) => {
                     self.ledger.stop(*batch, *at)?;

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
-    Settlement, Unavailable,
+    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Journal, OpenItem, Page, Pending,
+    Record, Settlement, Unavailable,
     committer::{Committer, Disk, Done, Entry, Work},
     fault::Fault,
     gate::Gate,
@@ -18,6 +18,7 @@ use super::{
     query,
     queue::Queue,
     reader::Reader,
+    room::Room,
     standing,
     store::Store,
 };
@@ -27,20 +28,26 @@ use crate::{
 };
 
 /// Where a journal is and how it works.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Its directory, which it has to itself.
     pub dir: PathBuf,
     /// Bytes of the store's cache. The store takes up to three times as much.
     pub cache_bytes: u64,
+    /// Bytes of its disk that admissions leave free, so that what was admitted can be settled.
+    pub free_bytes_min: u64,
+    /// How many are free.
+    pub free_space: FreeSpace,
 }
 
 impl Options {
-    /// A journal in this directory, with a cache of 64 MiB.
+    /// A journal in this directory, with a cache of 64 MiB, that may fill its disk.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             cache_bytes: 64 * 1024 * 1024,
+            free_bytes_min: 0,
+            free_space: FreeSpace::system(),
         }
     }
 }
@@ -109,6 +116,11 @@ impl SledJournal {
         let committer = Committer {
             ledger,
             disk,
+            room: Room::new(
+                &options.dir,
+                options.free_bytes_min,
+                options.free_space.clone(),
+            ),
             high_water,
             queue: Arc::clone(&queue),
             gate: Arc::clone(&gate),
@@ -209,7 +221,7 @@ impl Shared {
         };
         match self.write(Work::Admit(prepared)).await? {
             Done::Admitted(Ok(admitted)) => Ok(admitted),
-            Done::Admitted(Err(conflicts)) => Err(AdmitError::Conflict(conflicts)),
+            Done::Admitted(Err(refusal)) => Err(refusal.into()),
             other @ (Done::Written | Done::Purged(_)) => Err(mistaken(&other).into()),
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Admitted, AdmittedItem, Conflict,
+    AdmitError, Admitted, AdmittedItem, Conflict,
     bits::Bits,
     fault::Fault,
     history::{History, size},
@@ -21,6 +21,7 @@ use super::{
     prepared::{Prepared, PreparedSettlement},
     reader::Reader,
     record::{self, Header, Item, Step},
+    room::NoRoom,
     slots::{count, merge, put_group, put_indexes, rewrite},
     staged::Staged,
     standing::{Standing, Standings},
@@ -40,6 +41,22 @@ pub(super) struct Ledger<T> {
     next: BatchId,
     commits: u64,
     has_written: bool,
+}
+
+/// Why a request was not admitted.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Conflicts(Vec<Conflict>),
+    NoRoom(NoRoom),
+}
+
+impl From<Refusal> for AdmitError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
+            Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
+        }
+    }
 }
 
 impl<T: Table> Ledger<T> {
@@ -184,16 +201,17 @@ impl<T: Table> Ledger<T> {
         Ok(())
     }
 
-    /// Admits a request, or finds out what its keys already mean.
+    /// Admits a request if there is room, or finds out what its keys already mean.
     pub(super) fn admit(
         &mut self,
         prepared: &Prepared,
-    ) -> Result<Result<Admitted, Vec<Conflict>>, Fault> {
+        room: Result<(), &NoRoom>,
+    ) -> Result<Result<Admitted, Refusal>, Fault> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
         let plan = match plan(reader, prepared, self.next)? {
             Ok(plan) => plan,
-            Err(conflicts) => return Ok(Err(conflicts)),
+            Err(conflicts) => return Ok(Err(Refusal::Conflicts(conflicts))),
         };
         let ids = plan.slots.iter().filter_map(|slot| match slot {
             SlotPlan::Recorded(id) | SlotPlan::Referred(id) => Some(*id),
@@ -202,18 +220,23 @@ impl<T: Table> Ledger<T> {
         let standings = Standings::read(reader, ids, prepared.admission.with_answers)?;
         let (items, opened) = self.answer(&plan, &standings)?;
 
+        let is_changed = plan
+            .slots
+            .iter()
+            .any(|slot| matches!(slot, SlotPlan::New | SlotPlan::Referred(_)));
+        let is_replay = plan.header.is_some() && !is_changed && opened.is_empty();
+        if let Err(no_room) = room
+            && !is_replay
+        {
+            return Ok(Err(Refusal::NoRoom(no_room.clone())));
+        }
         let mut writes = Writes::default();
         match &plan.header {
             None => self.write_new(prepared, &plan, &mut writes)?,
-            Some(header) => {
-                let is_changed = plan
-                    .slots
-                    .iter()
-                    .any(|slot| matches!(slot, SlotPlan::New | SlotPlan::Referred(_)));
-                if is_changed {
-                    rewrite(reader, prepared, &plan, header, &mut writes)?;
-                }
+            Some(header) if is_changed => {
+                rewrite(reader, prepared, &plan, header, &mut writes)?;
             }
+            Some(_) => {}
         }
         for (batch, indexes) in opened {
             let read = standings.batch(batch);

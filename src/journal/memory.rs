@@ -145,8 +145,8 @@ impl Table for MemoryTable {
 
 impl Journal for MemoryJournal {
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
-        let admitted = self.write(move |ledger| ledger.admit(&Prepared::new(admission)?));
-        Box::pin(async move { admitted.await?.map_err(AdmitError::Conflict) })
+        let admitted = self.write(move |ledger| ledger.admit(&Prepared::new(admission)?, Ok(())));
+        Box::pin(async move { Ok(admitted.await??) })
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {

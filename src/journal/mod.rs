@@ -23,6 +23,7 @@ mod query;
 mod queue;
 mod reader;
 mod record;
+mod room;
 mod slots;
 mod staged;
 mod standing;
@@ -31,6 +32,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+
+pub use self::room::{FreeSpace, NoRoom};
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -51,7 +54,7 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// Slots of keys that are known are not written again. A known item whose outcome is not
     /// final is opened again by the same write. If any slot conflicts, nothing is written, and
-    /// if nothing is new, there is no write.
+    /// if nothing is new, there is no write, so that needs no room on the disk.
     ///
     /// An item that is told as [`AdmittedItem::Running`] may have settled by the time the answer
     /// is read, and one that is [`AdmittedItem::Opened`] for one caller may be `Running` for
@@ -173,6 +176,9 @@ pub enum AdmitError {
     /// Keys were used before with other content.
     #[error("{} of the request's keys were used before with other content", .0.len())]
     Conflict(Vec<Conflict>),
+    /// The disk is full, and the request needs a write. What is known already is still answered.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The store cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     dispatch::SubmitError,
-    journal::{Conflict, Unavailable},
+    journal::{Conflict, NoRoom, Unavailable},
 };
 
 /// Bytes of details, and of the message. The message travels twice: in a header of its own, where
@@ -130,9 +130,21 @@ pub(super) fn of_submit(error: SubmitError) -> Status {
             let message = format!("the service is full: {why}; nothing was admitted");
             Status::with_error_details(Code::ResourceExhausted, message, details)
         }
+        SubmitError::NoRoom(no_room) => of_no_room(&no_room),
         SubmitError::Draining => draining(),
         SubmitError::Unavailable(unavailable) => of_unavailable(&unavailable),
     }
+}
+
+/// UNAVAILABLE: the journal's disk is full.
+fn of_no_room(no_room: &NoRoom) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(30)));
+    details.set_error_info("JOURNAL_DISK_FULL", DOMAIN, []);
+    let mut message = format!(
+        "nothing was admitted and nothing is sent: {no_room}; then send the same request again"
+    );
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// UNAVAILABLE: this replica stops serving.

@@ -24,6 +24,7 @@ mod conflicts;
 mod damage;
 mod deadlines;
 mod discovery;
+mod disk;
 mod dry_runs;
 mod keys;
 mod kill;

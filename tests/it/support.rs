@@ -13,6 +13,7 @@ use cancelot::{
     app::{self, App},
     config::{self, Env},
     dispatch::Clock,
+    journal::FreeSpace,
     rpc::proto::{
         self, CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentResult, Outcome,
         Progress, SubscriptionCancellation, SubscriptionResult, When,
@@ -36,8 +37,10 @@ pub(crate) type Client = CancellationServiceClient<Channel>;
 pub(crate) struct Builder {
     text: String,
     engine: String,
+    journal: String,
     accounts: [String; 5],
     options: cancelot::sandbox::Options,
+    free_space: Option<FreeSpace>,
 }
 
 /// A gateway to set up.
@@ -51,6 +54,13 @@ impl Builder {
     pub(crate) fn config(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self.text.push('\n');
+        self
+    }
+
+    /// Adds settings of the journal.
+    pub(crate) fn journal(mut self, lines: &str) -> Self {
+        self.journal.push_str(lines);
+        self.journal.push('\n');
         self
     }
 
@@ -75,14 +85,21 @@ impl Builder {
         self
     }
 
+    /// Says how much room the journal's disk has.
+    pub(crate) fn free_space(mut self, free_space: FreeSpace) -> Self {
+        self.free_space = Some(free_space);
+        self
+    }
+
     /// Starts sandbox and gateway.
     pub(crate) async fn start(self) -> Gateway {
         let sandbox = Sandbox::start(self.options).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut text = format!(
-            "{}\n[journal]\ndir = {:?}\n[engine]\nbackoff_base_ms = 5\nbackoff_max_ms = 50\n{}\n",
+            "{}\n[journal]\ndir = {:?}\n{}[engine]\nbackoff_base_ms = 5\nbackoff_max_ms = 50\n{}\n",
             self.text,
             dir.path().join("journal").display().to_string(),
+            self.journal,
             self.engine,
         );
         for provider in Provider::ALL {
@@ -99,7 +116,7 @@ impl Builder {
         }
         let control = sandbox.control();
         let ahead = Arc::default();
-        let (app, client) = serve(&text, &ahead).await;
+        let (app, client) = serve(&text, &ahead, self.free_space.as_ref()).await;
         Gateway {
             client,
             control,
@@ -108,6 +125,7 @@ impl Builder {
             text,
             dir,
             ahead,
+            free_space: self.free_space,
         }
     }
 }
@@ -150,10 +168,18 @@ fn configured(text: &str) -> config::Config {
 }
 
 /// Serves with a clock that is so many seconds ahead of the system's.
-async fn serve(text: &str, ahead: &Arc<AtomicI64>) -> (App, Client) {
+async fn serve(
+    text: &str,
+    ahead: &Arc<AtomicI64>,
+    free_space: Option<&FreeSpace>,
+) -> (App, Client) {
     let config = configured(text);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (journal, mut options) = app::assemble(&config).unwrap();
+    let mut journal = app::journal(&config);
+    if let Some(free_space) = free_space {
+        journal.free_space = free_space.clone();
+    }
+    let (journal, mut options) = app::assemble_over(&config, journal).unwrap();
     let ahead = Arc::clone(ahead);
     options.dispatch.clock = Clock::from_fn(move || {
         Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
@@ -184,6 +210,7 @@ pub(crate) struct Gateway {
     text: String,
     dir: TempDir,
     ahead: Arc<AtomicI64>,
+    free_space: Option<FreeSpace>,
 }
 
 impl Gateway {
@@ -233,7 +260,7 @@ impl Gateway {
 
     /// Starts it again after it was stopped.
     pub(crate) async fn start_again(&mut self) {
-        let (app, client) = serve(&self.text, &self.ahead).await;
+        let (app, client) = serve(&self.text, &self.ahead, self.free_space.as_ref()).await;
         self.app = Some(app);
         self.client = client;
     }

@@ -58,6 +58,15 @@ pub const RECORD_ITEMS: usize = 16;
 /// Writes that are made durable together.
 pub const COMMIT_GROUP_MAX: usize = 512;
 
+/// Bytes of the store's file below which it is not worth the work to make it smaller.
+pub const STORE_FILE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Entries of the store that are counted in one go, while writers wait.
+pub const STORE_COUNT_ENTRIES: usize = 2_000;
+/// Entries that are copied to a fresh store in one go, while writers wait.
+pub const STORE_COPY_ENTRIES: usize = 256;
+/// Bytes of them, but for the last one.
+pub const STORE_COPY_BYTES: usize = 256 * 1024;
+
 /// Bytes of one request message: 10,000 items with full comments fit.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Results in one response message.

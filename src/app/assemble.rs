@@ -40,10 +40,10 @@ pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), Assemble
 #[must_use]
 pub fn journal(config: &Config) -> durable::Options {
     durable::Options {
-        dir: config.journal.dir.clone(),
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
         free_space: FreeSpace::system(),
+        ..durable::Options::new(&config.journal.dir)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     keys::{self, Span, StoreKey},
     reader::{Items, Reader},
     record::{self, Header, Item},
-    store::Store,
+    stores::Stores,
     table::Table,
     verify::Report,
 };
@@ -22,7 +22,7 @@ use crate::{
 
 /// A verification under way.
 pub(super) struct Check<'a> {
-    pub(super) reader: Reader<'a, Store>,
+    pub(super) reader: Reader<'a, Stores>,
     pub(super) report: Report,
     pub(super) problems: Vec<String>,
 }

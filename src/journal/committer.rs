@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Admitted, Unavailable,
+    compact::Compactor,
     fault::Fault,
     gate::Gate,
     high_water::HighWater,
@@ -16,7 +17,7 @@ use super::{
     prepared::{Prepared, PreparedSettlement},
     queue::Queue,
     room::Room,
-    table::Table,
+    stores::Stores,
 };
 use crate::{domain::ids::BatchId, limits};
 
@@ -54,20 +55,24 @@ pub(super) struct Entry {
 }
 
 /// The state of the thread that writes.
-pub(super) struct Committer<T> {
-    pub(super) ledger: Ledger<T>,
+pub(super) struct Committer {
+    pub(super) ledger: Ledger<Stores>,
     pub(super) disk: Box<dyn Disk>,
     pub(super) room: Room,
+    pub(super) compactor: Compactor,
     pub(super) high_water: HighWater,
     pub(super) queue: Arc<Queue<Entry>>,
     pub(super) gate: Arc<Gate>,
 }
 
-impl<T: Table> Committer<T> {
+impl Committer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let _end = End(Arc::clone(&self.gate), Arc::clone(&self.queue));
+        self.compactor.look();
         loop {
+            // What waits goes first, and one piece of this after each group.
+            while self.queue.is_idle() && self.compact() {}
             // The queue holds no more entries than a group may have.
             let group = self.queue.take(limits::BATCH_ITEMS_MAX, Entry::weight);
             if group.is_empty() {
@@ -79,6 +84,9 @@ impl<T: Table> Committer<T> {
             };
             match done {
                 Ok(done) => {
+                    if done.iter().any(|done| matches!(done, Done::Purged(_))) {
+                        self.compactor.look();
+                    }
                     for (entry, done) in group.into_iter().zip(done) {
                         entry.answer.send(Ok(done)).ok();
                     }
@@ -89,7 +97,24 @@ impl<T: Table> Committer<T> {
                     }
                 }
             }
+            self.compact();
         }
+    }
+
+    /// Goes on with giving disk space back; whether it did anything.
+    fn compact(&mut self) -> bool {
+        if !self.compactor.is_busy() || self.gate.failure().is_some() {
+            return false;
+        }
+        if let Err(fault) = self.compactor.step() {
+            self.fail(&fault.into());
+        }
+        true
+    }
+
+    fn fail(&self, why: &Unavailable) {
+        tracing::error!(reason = %why, "journal failed");
+        self.gate.fail(why.clone());
     }
 
     fn commit(&mut self, group: &[Entry]) -> Result<Vec<Done>, Unavailable> {
@@ -101,8 +126,7 @@ impl<T: Table> Committer<T> {
             }
             Err(fault) => {
                 let why = Unavailable::from(fault);
-                tracing::error!(reason = %why, "journal failed");
-                self.gate.fail(why.clone());
+                self.fail(&why);
                 Err(why)
             }
         }

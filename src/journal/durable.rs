@@ -10,6 +10,7 @@ use super::{
     Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Journal, OpenItem, Page, Pending,
     Record, Settlement, Unavailable,
     committer::{Committer, Disk, Done, Entry, Work},
+    compact::{Compactor, Rules},
     fault::Fault,
     gate::Gate,
     home::{Home, Lock, OpenError, Purpose, damaged},
@@ -20,7 +21,7 @@ use super::{
     reader::Reader,
     room::Room,
     standing,
-    store::Store,
+    stores::Stores,
 };
 use crate::{
     domain::ids::{BatchId, ItemId, Key, Scope},
@@ -38,6 +39,8 @@ pub struct Options {
     pub free_bytes_min: u64,
     /// How many are free.
     pub free_space: FreeSpace,
+    /// Bytes of the store's file above which it is replaced when most of it is empty.
+    pub compact_bytes_min: u64,
 }
 
 impl Options {
@@ -48,6 +51,7 @@ impl Options {
             cache_bytes: 64 * 1024 * 1024,
             free_bytes_min: 0,
             free_space: FreeSpace::system(),
+            compact_bytes_min: limits::STORE_FILE_BYTES_MIN,
         }
     }
 }
@@ -62,7 +66,7 @@ pub struct SledJournal {
 }
 
 struct Shared {
-    store: Arc<Store>,
+    store: Arc<Stores>,
     queue: Arc<Queue<Entry>>,
     gate: Arc<Gate>,
     lookups: Semaphore,
@@ -82,11 +86,7 @@ impl SledJournal {
     /// Says what is wrong and what to do about it. Never begins anew where a journal was.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
-        let disk = home.store.disk().map_err(|source| OpenError::Io {
-            doing: "opening the database in",
-            path: options.dir.clone(),
-            source,
-        })?;
+        let disk = home.store.disk();
         Self::start(options, home, Box::new(disk))
     }
 
@@ -99,6 +99,7 @@ impl SledJournal {
         let Home {
             store,
             meta,
+            marker,
             high_water,
             acknowledged,
             lock,
@@ -113,6 +114,15 @@ impl SledJournal {
         }
         let queue = Arc::new(Queue::new(limits::COMMIT_GROUP_MAX));
         let gate = Arc::new(Gate::default());
+        let rules = Rules {
+            dir: options.dir.clone(),
+            cache_bytes: options.cache_bytes,
+            file_bytes_min: options.compact_bytes_min,
+            free_bytes_min: options.free_bytes_min,
+            free_space: options.free_space.clone(),
+            entries_max: limits::STORE_COPY_ENTRIES,
+        };
+        let compactor = Compactor::new(rules, marker, Arc::clone(&store));
         let committer = Committer {
             ledger,
             disk,
@@ -121,6 +131,7 @@ impl SledJournal {
                 options.free_bytes_min,
                 options.free_space.clone(),
             ),
+            compactor,
             high_water,
             queue: Arc::clone(&queue),
             gate: Arc::clone(&gate),
@@ -153,6 +164,12 @@ impl SledJournal {
         &self.name
     }
 
+    /// Whether it is looking for disk space to give back, or giving it back. It serves meanwhile.
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        self.shared.store.is_compacting()
+    }
+
     /// Entries in the queue.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
@@ -174,7 +191,7 @@ impl Shared {
     /// Reads, and tells it once it is durable.
     fn read<R>(
         &self,
-        read: impl Fn(Reader<'_, Store>) -> Result<R, Fault>,
+        read: impl Fn(Reader<'_, Stores>) -> Result<R, Fault>,
     ) -> Result<R, Unavailable> {
         let mut reads = 1;
         loop {

@@ -11,13 +11,14 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    committer::Disk,
     fault::Fault,
     high_water::{HIGH_WATER, HighWater},
     keys::{Span, StoreKey},
-    record::{self, FORMAT, FORMATS_READ, Meta},
+    marker::{MARKER, Marker, StoreName},
+    record::{self, FORMATS_READ, Meta},
     store::{OpenFailed, Store},
-    table::{Table, Writes},
+    stores::Stores,
+    table::Writes,
 };
 
 /// Why a journal did not open. Nothing was changed in what it holds.
@@ -127,8 +128,9 @@ pub(super) enum Purpose {
 
 /// An open journal's directory. Other processes are kept out until it is dropped.
 pub(super) struct Home {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<Stores>,
     pub(super) meta: Meta,
+    pub(super) marker: Marker,
     pub(super) high_water: HighWater,
     /// Commits that were acknowledged, as far as is known.
     pub(super) acknowledged: u64,
@@ -149,9 +151,6 @@ impl Drop for Lock {
 }
 
 const LOCK: &str = "lock";
-const MARKER: &str = "CANCELOT";
-/// In the marker while a journal is being made: nothing was ever acknowledged by it.
-const BEING_MADE: &str = "new";
 
 impl Home {
     /// Opens the journal in a directory.
@@ -159,7 +158,7 @@ impl Home {
         match purpose {
             Purpose::Serve => make_dir(dir)?,
             Purpose::Look => match Marker::read(dir)? {
-                Some(Marker { store }) if store != BEING_MADE => {}
+                Some(marker) if !marker.is_being_made() => {}
                 Some(_) | None => {
                     let source = io::ErrorKind::NotFound.into();
                     return Err(io_error("finding a journal in", dir)(source));
@@ -167,30 +166,64 @@ impl Home {
             },
         }
         let lock = lock(&dir.join(LOCK))?;
-        let (store, meta) = match Marker::read(dir)? {
-            Some(Marker { store }) if store != BEING_MADE => reopen(dir, cache_bytes, store)?,
-            Some(_) => {
-                // A crash cut its making short, so it never held anything.
-                Store::remove(dir).map_err(io_error("clearing", dir))?;
-                make(dir, cache_bytes)?
+        let (store, meta, marker) = match Marker::read(dir)? {
+            Some(marker) if !marker.is_being_made() => {
+                let (store, meta) = reopen(dir, cache_bytes, &marker)?;
+                (store, meta, marker)
             }
-            None if Store::exists(dir) => {
+            Some(marker) => {
+                // A crash cut its making short, so it never held anything.
+                remove_stores(dir, None)?;
+                make(dir, cache_bytes, marker)?
+            }
+            None if Store::exists(dir) || !stores_in(dir)?.is_empty() => {
                 return Err(OpenError::Foreign {
                     dir: dir.to_owned(),
                 });
             }
-            None => make(dir, cache_bytes)?,
+            None => make(dir, cache_bytes, Marker::being_made())?,
         };
+        if purpose == Purpose::Serve {
+            // What a compaction left behind: what the marker does not name is not the journal.
+            remove_stores(dir, Some(&marker.store))?;
+        }
         let (high_water, acknowledged) =
             HighWater::open(dir).map_err(io_error("reading the number of commits in", dir))?;
         Ok(Self {
-            store: Arc::new(store),
+            store: Arc::new(Stores::new(store)),
             meta,
+            marker,
             high_water,
             acknowledged,
             lock,
         })
     }
+}
+
+/// The directories in a journal's that have a database, or had or were to have one.
+fn stores_in(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let listed = fs::read_dir(dir).and_then(|entries| {
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if StoreName::parse(&entry.file_name().to_string_lossy()).is_some() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    });
+    listed.map_err(io_error("listing", dir))
+}
+
+/// Removes all databases but one.
+fn remove_stores(dir: &Path, kept: Option<&StoreName>) -> Result<(), OpenError> {
+    let kept = kept.map(|kept| kept.within(dir));
+    for store in stores_in(dir)? {
+        if Some(&store) != kept.as_ref() {
+            fs::remove_dir_all(&store).map_err(io_error("removing", &store))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directory, with its name on the disk.
@@ -203,10 +236,16 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn make(dir: &Path, cache_bytes: u64) -> Result<(Store, Meta), OpenError> {
-    Marker::write(dir, BEING_MADE)?;
+fn make(
+    dir: &Path,
+    cache_bytes: u64,
+    mut marker: Marker,
+) -> Result<(Store, Meta, Marker), OpenError> {
+    marker.write(dir)?;
     HighWater::remove(dir).map_err(io_error("clearing", dir))?;
-    let store = open_store(dir, cache_bytes)?;
+    let store = marker.store.within(dir);
+    fs::create_dir(&store).map_err(io_error("making", &store))?;
+    let store = open_store(&store, cache_bytes)?;
     let meta = Meta {
         store: format!("{:016x}", fastrand::u64(..)),
         created: Timestamp::now(),
@@ -214,33 +253,35 @@ fn make(dir: &Path, cache_bytes: u64) -> Result<(Store, Meta), OpenError> {
     let mut writes = Writes::default();
     let value = record::whole(&meta).map_err(damaged(dir))?;
     writes.put(StoreKey::Meta.encode(), value);
-    store.write(writes).map_err(damaged(dir))?;
-    let synced = store.disk().and_then(|mut disk| disk.sync());
-    synced.map_err(io_error("syncing", dir))?;
+    store.write(&writes).map_err(damaged(dir))?;
     // The new files' names have to be on the disk before anything is promised.
-    sync_dir(&dir.join("blobs"))?;
+    let synced = store.sync().and_then(|()| store.sync_names());
+    synced.map_err(io_error("syncing", store.dir()))?;
     sync_dir(dir)?;
-    Marker::write(dir, &meta.store)?;
-    Ok((store, meta))
+    marker.journal.clone_from(&meta.store);
+    marker.write(dir)?;
+    Ok((store, meta, marker))
 }
 
-fn reopen(dir: &Path, cache_bytes: u64, expected: String) -> Result<(Store, Meta), OpenError> {
-    let emptied = |store: String| OpenError::Emptied {
+fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta), OpenError> {
+    let expected = &marker.journal;
+    let emptied = || OpenError::Emptied {
         dir: dir.to_owned(),
-        store,
+        store: expected.clone(),
     };
     let makes_no_sense = |why: String| OpenError::Damaged {
         dir: dir.to_owned(),
         why,
     };
-    if !Store::exists(dir) {
-        return Err(emptied(expected));
+    let store = marker.store.within(dir);
+    if !Store::exists(&store) {
+        return Err(emptied());
     }
-    let store = open_store(dir, cache_bytes)?;
+    let store = open_store(&store, cache_bytes)?;
     let value = store.get(&StoreKey::Meta.encode()).map_err(damaged(dir))?;
     let Some(value) = value else {
         return Err(match store.scan(Span::all()).next() {
-            None => emptied(expected),
+            None => emptied(),
             Some(_) => makes_no_sense("it does not say what it is".to_owned()),
         });
     };
@@ -253,7 +294,7 @@ fn reopen(dir: &Path, cache_bytes: u64, expected: String) -> Result<(Store, Meta
         });
     }
     let meta: Meta = record::read_whole(&value, "what the journal is").map_err(damaged(dir))?;
-    if meta.store == expected {
+    if meta.store == *expected {
         Ok((store, meta))
     } else {
         let name = &meta.store;
@@ -299,74 +340,12 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     Ok(Lock(file))
 }
 
-/// The file that says that a directory is a journal's, and which one's.
-struct Marker {
-    store: String,
-}
-
-impl Marker {
-    fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
-        let path = dir.join(MARKER);
-        // Bytes that are no text belong to no format of ours, which is what is said of them.
-        let text = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io_error("reading", &path)(source)),
-        };
-        let mut format = None;
-        let mut store = None;
-        for line in text.lines() {
-            match line.split_once(' ') {
-                Some(("format", value)) => format = Some(value),
-                Some(("journal", value)) => store = Some(value),
-                Some(_) | None => {}
-            }
-        }
-        let found = format.unwrap_or("unknown");
-        if !FORMATS_READ
-            .iter()
-            .any(|format| format.to_string() == found)
-        {
-            return Err(OpenError::Format {
-                dir: dir.to_owned(),
-                found: found.to_owned(),
-            });
-        }
-        match store {
-            Some(store) => Ok(Some(Self {
-                store: store.to_owned(),
-            })),
-            None => Err(OpenError::Damaged {
-                dir: dir.to_owned(),
-                why: format!("{MARKER} does not say which journal this is"),
-            }),
-        }
-    }
-
-    /// Replaces the file as a whole.
-    fn write(dir: &Path, store: &str) -> Result<(), OpenError> {
-        let path = dir.join(MARKER);
-        let fresh = dir.join("CANCELOT.fresh");
-        let text = format!(
-            "This directory is the journal of a Cancelot service. Keep all of it or nothing.\n\
-             format {FORMAT}\njournal {store}\n"
-        );
-        let written = File::create(&fresh).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        });
-        written.map_err(io_error("writing", &path))?;
-        sync_dir(dir)
-    }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), OpenError> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(io_error("syncing", dir))
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io {
         doing,

@@ -222,6 +222,18 @@ impl Span {
         }
     }
 
+    /// Everything after a key.
+    pub(super) fn after(key: &[u8]) -> Self {
+        let mut from = key.to_vec();
+        if !from.is_empty() {
+            from.push(0);
+        }
+        Self {
+            from,
+            ..Self::all()
+        }
+    }
+
     /// All batches.
     pub(super) fn headers() -> Self {
         Self::of(vec![HEADER])

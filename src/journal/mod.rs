@@ -6,6 +6,7 @@
 mod bits;
 mod check;
 mod committer;
+mod compact;
 pub mod durable;
 mod fault;
 mod gate;
@@ -14,6 +15,7 @@ mod history;
 pub mod home;
 mod keys;
 mod ledger;
+mod marker;
 #[cfg(test)]
 pub(crate) mod memory;
 mod open_batch;
@@ -28,6 +30,7 @@ mod slots;
 mod staged;
 mod standing;
 mod store;
+mod stores;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -67,6 +67,12 @@ impl<T> Queue<T> {
         taken
     }
 
+    /// Whether nothing waits, and something may come.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.entries.is_empty() && !state.is_closed
+    }
+
     /// Takes no more entries; those that wait are still given out.
     pub(super) fn close(&self) {
         self.state().is_closed = true;

@@ -3,7 +3,7 @@
 //! Its `flush` does not reach the disk, so the file is synced through a handle of our own. A kill
 //! while it opens leaves a torn snapshot that it trips over, so that goes first, under a lock of
 //! our own. Values above some 8 KiB go to files that are never synced, so none is that large.
-//! Deletes make room inside its file, which never shrinks.
+//! Deletes make room inside its file, which never shrinks: see `compact`.
 
 use std::{
     fs::{self, File},
@@ -14,19 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    committer::Disk,
-    fault::Fault,
-    keys::Span,
-    table::{Table, Writes},
-};
+use super::{fault::Fault, keys::Span, table::Writes};
 use crate::limits;
 
 /// An open database.
 pub(super) struct Store {
     db: sled::Db,
+    file: File,
     dir: PathBuf,
 }
+
+/// Bytes as it holds them.
+pub(super) type Bytes = sled::IVec;
+/// A key and its value.
+pub(super) type Entry = (Bytes, Bytes);
 
 impl Store {
     /// Opens the database in a directory, or makes one there. The caller holds the directory's
@@ -50,38 +51,70 @@ impl Store {
                 | sled::Error::Unsupported(_)
                 | sled::Error::ReportableBug(_) => OpenFailed::Damaged(error.to_string()),
             })?;
+        let file = File::options().write(true).open(dir.join(FILE))?;
         let dir = dir.to_owned();
-        Ok(Self { db, dir })
+        Ok(Self { db, file, dir })
     }
 
     /// Whether a directory has a database in it.
     pub(super) fn exists(dir: &Path) -> bool {
-        fs::metadata(dir.join("db")).is_ok_and(|file| file.len() > 0)
+        fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0)
     }
 
-    /// Removes a database that was never used.
-    pub(super) fn remove(dir: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name == "db" || name == "conf" || name.starts_with("snap.") {
-                fs::remove_file(entry.path())?;
-            } else if name == "blobs" {
-                fs::remove_dir_all(entry.path())?;
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The size of its file.
+    pub(super) fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.db.get(key).map_err(failed)
+    }
+
+    /// Keys and values in order.
+    pub(super) fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, Fault>> + use<> {
+        let entries = self.db.range(span.from..span.to);
+        entries.map(|entry| entry.map_err(failed))
+    }
+
+    /// Applies all of it or nothing, now and after a crash.
+    pub(super) fn write(&self, writes: &Writes) -> Result<(), Fault> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in &writes.0 {
+            match value {
+                Some(value) if value.len() > limits::STORE_VALUE_BYTES_MAX => {
+                    return Err(Fault::Misused(format!("a value has {} bytes", value.len())));
+                }
+                Some(value) => batch.insert(key.as_slice(), &**value),
+                None => batch.remove(key.as_slice()),
             }
         }
-        Ok(())
+        self.db.apply_batch(batch).map_err(failed)
     }
 
-    /// What makes its writes durable.
-    pub(super) fn disk(&self) -> io::Result<StoreDisk> {
-        Ok(StoreDisk {
-            db: self.db.clone(),
-            file: File::options().write(true).open(self.dir.join("db"))?,
-        })
+    /// Makes all that was written durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.db.flush()?;
+        self.file.sync_data()
+    }
+
+    /// Makes the names of its files durable: none of them is promised before.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        File::open(self.dir.join("blobs"))?.sync_all()?;
+        File::open(&self.dir)?.sync_all()
     }
 }
+
+/// The name of its file in its directory.
+const FILE: &str = "db";
 
 /// Why a database did not open.
 #[derive(Debug)]
@@ -129,49 +162,6 @@ fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Table for Store {
-    type Bytes = sled::IVec;
-
-    fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, Fault> {
-        self.db.get(key).map_err(failed)
-    }
-
-    fn scan(
-        &self,
-        span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(sled::IVec, sled::IVec), Fault>> {
-        let entries = self.db.range(span.from..span.to);
-        entries.map(|entry| entry.map_err(failed))
-    }
-
-    fn write(&self, writes: Writes) -> Result<(), Fault> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in writes.0 {
-            match value {
-                Some(value) if value.len() > limits::STORE_VALUE_BYTES_MAX => {
-                    return Err(Fault::Misused(format!("a value has {} bytes", value.len())));
-                }
-                Some(value) => batch.insert(key, &*value),
-                None => batch.remove(key),
-            }
-        }
-        self.db.apply_batch(batch).map_err(failed)
-    }
-}
-
-/// Makes what a [`Store`] wrote durable.
-pub(super) struct StoreDisk {
-    db: sled::Db,
-    file: File,
-}
-
-impl Disk for StoreDisk {
-    fn sync(&mut self) -> io::Result<()> {
-        self.db.flush()?;
-        self.file.sync_data()
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]

@@ -16,7 +16,7 @@ use super::{
     keys::{Span, StoreKey},
     reader::{Reader, compose},
     record::{self, Header, Item},
-    store::Store,
+    stores::Stores,
     table::Table,
 };
 use crate::domain::{
@@ -237,7 +237,7 @@ impl StepLine {
 }
 
 fn write_batch(
-    reader: Reader<'_, Store>,
+    reader: Reader<'_, Stores>,
     id: BatchId,
     header: &Header,
     out: &mut impl Write,
@@ -259,7 +259,7 @@ fn write_batch(
 }
 
 fn write_items(
-    reader: Reader<'_, Store>,
+    reader: Reader<'_, Stores>,
     id: BatchId,
     header: &Header,
     out: &mut impl Write,

@@ -20,6 +20,9 @@ use crate::{
 
 /// Cancellations in the journal before it is damaged: several pages of the store.
 const ITEMS: usize = 300;
+/// Where its database is.
+const STORE: &str = "store-1";
+const DB: &str = "store-1/db";
 
 /// How the process ended that wrote the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +145,14 @@ async fn check_damages(end: End) {
     let spare = tempfile::tempdir().unwrap();
     let good = spare.path().join("good");
     copy(&journal, &good);
-    let len = fs::metadata(good.join("db")).unwrap().len();
+    let len = fs::metadata(good.join(DB)).unwrap().len();
     let seed = 20_261_121;
     println!("seed {seed}, {len} bytes");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut damages: Vec<(String, Box<dyn Fn(&Path)>)> = Vec::new();
     for cut in [0, 1, 100, len / 4, len / 2, len - 1] {
         let damage = move |dir: &Path| {
-            let db = File::options().write(true).open(dir.join("db")).unwrap();
+            let db = File::options().write(true).open(dir.join(DB)).unwrap();
             db.set_len(cut).unwrap();
         };
         damages.push((format!("db cut to {cut}"), Box::new(damage)));
@@ -158,12 +161,12 @@ async fn check_damages(end: End) {
         let (at, size) = (rng.u64(..len.min(500_000)), rng.usize(1..5_000));
         let at = if i == 0 { 0 } else { at };
         let bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(size).collect();
-        let damage = move |dir: &Path| overwrite(&dir.join("db"), at, &bytes);
+        let damage = move |dir: &Path| overwrite(&dir.join(DB), at, &bytes);
         damages.push((format!("{size} bytes of db at {at}"), Box::new(damage)));
     }
     for name in ["conf", "snap"] {
         let damage = move |dir: &Path| {
-            for entry in fs::read_dir(dir).unwrap() {
+            for entry in fs::read_dir(dir.join(STORE)).unwrap() {
                 let entry = entry.unwrap();
                 if entry.file_name().to_string_lossy().starts_with(name) {
                     fs::write(entry.path(), b"garbage").unwrap();
@@ -194,7 +197,7 @@ async fn said_of(change: impl FnOnce(&Path)) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_without_its_database_is_not_begun_anew() {
-    let said = said_of(|dir| fs::remove_file(dir.join("db")).unwrap()).await;
+    let said = said_of(|dir| fs::remove_file(dir.join(DB)).unwrap()).await;
     assert!(said.contains("is not in it any more"), "{said}");
 }
 
@@ -216,7 +219,7 @@ async fn a_snapshot_that_was_cut_short_harms_nothing() {
     let place = used(&sandbox, End::Killed).await;
     for (name, content) in [("a", &b""[..]), ("b", b"half a snapshot")] {
         let torn = format!("snap.00000000000{name}.generating");
-        fs::write(place.journal().join(torn), content).unwrap();
+        fs::write(place.journal().join(STORE).join(torn), content).unwrap();
     }
     let became = start("torn snapshots", &place, ITEMS).await;
     assert_eq!(became, Start::Whole);

@@ -1,4 +1,5 @@
 //! kill -9 at random moments: whatever was acknowledged is there after it, and nothing is half.
+//! Meanwhile what is old is purged, and the database is replaced whenever that is worth it.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,7 @@ use std::{
 use futures_util::future::join_all;
 
 use super::*;
-use crate::journal::{home::OpenError, verify::Offline};
+use crate::journal::{home::OpenError, marker::Marker, verify::Offline};
 
 const DIR: &str = "CANCELOT_TEST_CRASH_DIR";
 const RUN: &str = "CANCELOT_TEST_CRASH_RUN";
@@ -34,6 +35,9 @@ fn whatever_was_acknowledged_survives_kill_9() {
     }
     check(dir.path(), &all, seed);
     assert!(all.len() > 100, "{} acknowledged, seed {seed}", all.len());
+    let marker = Marker::read(dir.path()).unwrap().unwrap();
+    let first = Marker::being_made().store;
+    assert_ne!(marker.store, first, "it was replaced, seed {seed}");
 }
 
 #[expect(
@@ -46,10 +50,18 @@ fn variable(name: &str) -> Option<String> {
 
 /// The child: eight callers admit and settle as fast as they can, and say what was acknowledged.
 fn work(dir: &Path, run: &str) -> ! {
-    let journal = &open(dir);
+    let options = Options {
+        compact_bytes_min: 256 << 10,
+        ..Options::new(dir)
+    };
+    let journal = &SledJournal::open(&options).unwrap();
     let say = |line: String| writeln!(std::io::stdout().lock(), "{line}").unwrap();
     wait(join_all((0..8_u32).map(|caller| async move {
         for n in 0_u32.. {
+            if caller == 0 {
+                come_and_go(journal, &format!("old-{run}-{n}")).await;
+                continue;
+            }
             let request = format!("{run}-{caller}-{n}");
             let items = n % 40 + 1;
             let batch = journal.admit(many(&request, items)).await.unwrap().batch;
@@ -78,6 +90,17 @@ fn work(dir: &Path, run: &str) -> ! {
         }
     })));
     panic!("it is killed before it counts that far")
+}
+
+/// Admits and settles what is old already, and purges it: nobody is told of it.
+async fn come_and_go(journal: &SledJournal, request: &str) {
+    let batch = journal.admit(many(request, 100)).await.unwrap().batch;
+    let settle = (0..100).map(|index| Settlement {
+        id: id(batch, index),
+        settled: settled_at(Outcome::Canceled, -1_000),
+    });
+    journal.settle(settle.collect()).await.unwrap();
+    journal.purge(at(-500), 100).await.unwrap();
 }
 
 /// Runs the child until it acknowledged so many writes, and some more or less time.

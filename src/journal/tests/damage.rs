@@ -1,6 +1,6 @@
 //! What is not a journal, or not a whole one, is never taken for an empty one.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::journal::{
@@ -42,7 +42,12 @@ fn tamper(dir: &Path, writes: impl FnOnce(&mut Writes)) {
     let mut changes = Writes::default();
     writes(&mut changes);
     home.store.write(changes).unwrap();
-    home.store.disk().unwrap().sync().unwrap();
+    home.store.disk().sync().unwrap();
+}
+
+/// Where a journal that was never compacted has its database.
+fn store(dir: &Path) -> PathBuf {
+    dir.join("store-1")
 }
 
 /// A record with a wrong byte.
@@ -90,7 +95,11 @@ fn a_second_process_is_told_who_has_the_journal() {
 fn a_torn_snapshot_does_not_keep_it_from_opening() {
     let dir = used();
     for lsn in ["0000000000000001", "ffffffffffffffff"] {
-        fs::write(dir.path().join(format!("snap.{lsn}.generating")), "torn").unwrap();
+        fs::write(
+            store(dir.path()).join(format!("snap.{lsn}.generating")),
+            "torn",
+        )
+        .unwrap();
     }
     let journal = open(dir.path());
     assert_eq!(journal.open_items().unwrap().len(), 2);
@@ -99,15 +108,15 @@ fn a_torn_snapshot_does_not_keep_it_from_opening() {
 #[test]
 fn a_journal_without_its_database_is_not_an_empty_one() {
     let dir = used();
-    fs::remove_file(dir.path().join("db")).unwrap();
+    fs::remove_file(store(dir.path()).join("db")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Emptied { .. }));
-    fs::write(dir.path().join("db"), "").unwrap();
+    fs::write(store(dir.path()).join("db"), "").unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Emptied { .. }));
     // Not even if the store is a good one that has nothing in it.
     for name in ["db", "conf"] {
-        fs::remove_file(dir.path().join(name)).unwrap();
+        fs::remove_file(store(dir.path()).join(name)).unwrap();
     }
-    for entry in fs::read_dir(dir.path()).unwrap() {
+    for entry in fs::read_dir(store(dir.path())).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().contains("snap.") {
             fs::remove_file(path).unwrap();
@@ -116,7 +125,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
     let empty = TempDir::new().unwrap();
     drop(crate::journal::store::Store::open(empty.path(), 16 << 20).unwrap());
     for name in ["db", "conf"] {
-        fs::copy(empty.path().join(name), dir.path().join(name)).unwrap();
+        fs::copy(empty.path().join(name), store(dir.path()).join(name)).unwrap();
     }
     assert!(matches!(refused(dir.path()), OpenError::Emptied { .. }));
 }
@@ -128,6 +137,36 @@ fn a_database_of_others_is_left_alone() {
     let before = fs::read(dir.path().join("db")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Foreign { .. }));
     assert_eq!(fs::read(dir.path().join("db")).unwrap(), before);
+}
+
+#[test]
+fn a_mark_that_does_not_say_where_the_database_is_is_refused() {
+    let dir = used();
+    let marker = dir.path().join("CANCELOT");
+    let text = fs::read_to_string(&marker).unwrap();
+    for wrong in [
+        "",
+        "database db\n",
+        "database ../store-1\n",
+        "database store-\n",
+    ] {
+        fs::write(&marker, text.replace("database store-1\n", wrong)).unwrap();
+        let error = refused(dir.path());
+        assert!(
+            matches!(&error, OpenError::Damaged { why, .. } if why.contains("where its database is")),
+            "{wrong:?}: {error}"
+        );
+    }
+    fs::write(&marker, text).unwrap();
+    assert_eq!(open(dir.path()).open_items().unwrap().len(), 2);
+}
+
+#[test]
+fn a_database_in_a_directory_of_its_own_is_left_alone_without_a_mark() {
+    let dir = used();
+    fs::remove_file(dir.path().join("CANCELOT")).unwrap();
+    assert!(matches!(refused(dir.path()), OpenError::Foreign { .. }));
+    assert!(store(dir.path()).join("db").exists());
 }
 
 #[test]
@@ -144,9 +183,11 @@ fn a_database_of_another_journal_is_refused() {
 #[test]
 fn a_making_that_was_cut_short_begins_anew() {
     let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("CANCELOT"), "format 1\njournal new\n").unwrap();
-    fs::write(dir.path().join("db"), [7; 100_000]).unwrap();
-    fs::write(dir.path().join("conf"), "x").unwrap();
+    let marker = "format 1\njournal new\ndatabase store-1\n";
+    fs::write(dir.path().join("CANCELOT"), marker).unwrap();
+    fs::create_dir(store(dir.path())).unwrap();
+    fs::write(store(dir.path()).join("db"), [7; 100_000]).unwrap();
+    fs::write(store(dir.path()).join("conf"), "x").unwrap();
     let journal = open(dir.path());
     assert!(journal.open_items().unwrap().is_empty());
     let name = journal.name().to_owned();
@@ -184,7 +225,7 @@ fn an_unknown_format_is_refused_by_its_version() {
 fn bytes_that_are_no_database_are_refused() {
     for (from, length) in [(0, 100), (0, usize::MAX), (500, 2_000)] {
         let dir = used();
-        let path = dir.path().join("db");
+        let path = store(dir.path()).join("db");
         let mut bytes = fs::read(&path).unwrap();
         let to = bytes.len().min(from + length.min(bytes.len()));
         bytes[from..to].fill(0xa5);
@@ -205,7 +246,8 @@ fn a_database_that_lost_its_end_is_refused_until_an_operator_says_otherwise() {
     let dir = used();
     let before = fs::read(dir.path().join(HIGH_WATER)).unwrap();
     let backup = TempDir::new().unwrap();
-    for name in ["CANCELOT", "conf", "db"] {
+    fs::create_dir(store(backup.path())).unwrap();
+    for name in ["CANCELOT", "store-1/conf", "store-1/db"] {
         fs::copy(dir.path().join(name), backup.path().join(name)).unwrap();
     }
     let journal = open(dir.path());
@@ -451,5 +493,5 @@ fn looking_off_line_makes_no_journal() {
     assert!(Offline::open(&Options::new(&missing)).is_err());
     assert!(!missing.exists());
     assert!(Offline::open(&Options::new(dir.path())).is_err());
-    assert!(!dir.path().join("db").exists());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

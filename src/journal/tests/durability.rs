@@ -41,7 +41,7 @@ fn watched(
     let home = Home::open(dir, options.cache_bytes, Purpose::Serve).unwrap();
     let syncs = Arc::new(AtomicUsize::new(0));
     let disk = Watched {
-        real: Box::new(home.store.disk().unwrap()),
+        real: Box::new(home.store.disk()),
         syncs: Arc::clone(&syncs),
         before,
     };

@@ -1,6 +1,7 @@
 //! The journal's promises, through its public trait; what holds for both tables is claimed of
 //! both.
 
+mod compaction;
 mod crash;
 mod damage;
 mod durability;

@@ -1,0 +1,319 @@
+//! A file that is mostly empty is replaced by a fresh one, and a crash at any moment of it leaves
+//! one whole journal.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::*;
+use crate::journal::{
+    compact::{Compactor, Rules},
+    home::{Home, Purpose},
+    keys::{Span, StoreKey},
+    marker::Marker,
+    room::FreeSpace,
+    table::{Table, Writes},
+    verify::Offline,
+};
+
+/// Small enough for a test's journal.
+const FILE_BYTES_MIN: u64 = 1 << 20;
+
+fn options(dir: &Path) -> Options {
+    Options {
+        compact_bytes_min: FILE_BYTES_MIN,
+        ..Options::new(dir)
+    }
+}
+
+/// Bytes of all files below a directory.
+pub(super) fn disk_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// The databases in a journal's directory.
+fn stores(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut stores: Vec<_> = names.filter(|name| name.starts_with("store-")).collect();
+    stores.sort();
+    stores
+}
+
+/// What a process that is killed at this moment leaves.
+fn as_it_is(dir: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let image = TempDir::new().unwrap();
+    copy(dir, image.path());
+    image
+}
+
+/// A text that does not compress.
+fn noise(random: &mut fastrand::Rng) -> String {
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(150)
+        .collect()
+}
+
+/// Settles a batch of so many items with names that fill the disk.
+fn settle_batch(journal: &SledJournal, name: &str, items: u32, seconds: i64) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let slots = (0..items).map(|n| item(&format!("{n}-{}", noise(&mut random))));
+    let batch = wait(journal.admit(admission(name, slots))).unwrap().batch;
+    let settlements = (0..items).map(|index| Settlement {
+        id: id(batch, index),
+        settled: settled_at(Outcome::Canceled, seconds),
+    });
+    wait(journal.settle(settlements.collect())).unwrap();
+}
+
+/// A journal most of whose file is empty: what is there is `kept-0` to `kept-9`, of 100 items
+/// each, and `open`, of which nothing has settled.
+fn mostly_empty(dir: &Path) {
+    let journal = open(dir);
+    for n in 0..10 {
+        settle_batch(&journal, &format!("kept-{n}"), 100, 1_000 + n);
+    }
+    for n in 0..20 {
+        settle_batch(&journal, &format!("peak-{n}"), 2_000, n);
+    }
+    wait(journal.admit(many("open", 50))).unwrap();
+    assert_eq!(wait(journal.purge(at(900), 1_000)), Ok(20));
+    drop(journal);
+    assert!(disk_bytes(dir) > 3 * FILE_BYTES_MIN, "{}", disk_bytes(dir));
+}
+
+/// Everything that [`mostly_empty`] promised is there.
+#[track_caller]
+fn check(dir: &Path, when: &str) {
+    let mut out = Vec::new();
+    let offline = Offline::open(&Options::new(dir)).unwrap();
+    let report = offline.verify(&mut out).unwrap();
+    let out = String::from_utf8_lossy(&out).into_owned();
+    assert_eq!(report.problems, 0, "{when}: {out}");
+    drop(offline);
+    let journal = open(dir);
+    for n in 0..10 {
+        let record = journal.find(&scope(), &key(&format!("kept-{n}/99")));
+        let record = record.unwrap().unwrap();
+        assert_eq!(outcome(&record), Some(Outcome::Canceled), "{when}");
+    }
+    assert_eq!(journal.open_items().unwrap().len(), 50, "{when}");
+    let purged = journal.find(&scope(), &key("peak-0/0")).unwrap();
+    assert!(purged.is_none(), "{when}");
+    drop(journal);
+    assert_eq!(stores(dir).len(), 1, "{when}: what is left over is removed");
+}
+
+/// A compactor and what it works on, without the thread that writes.
+struct Stage {
+    home: Home,
+    compactor: Compactor,
+    dir: PathBuf,
+}
+
+impl Stage {
+    fn open(dir: &Path, free_space: FreeSpace, free_bytes_min: u64) -> Self {
+        let home = Home::open(dir, 16 << 20, Purpose::Serve).unwrap();
+        let rules = Rules {
+            dir: dir.to_owned(),
+            cache_bytes: 16 << 20,
+            file_bytes_min: FILE_BYTES_MIN,
+            free_bytes_min,
+            free_space,
+            entries_max: 8,
+        };
+        let compactor = Compactor::new(rules, home.marker.clone(), Arc::clone(&home.store));
+        let dir = dir.to_owned();
+        Self {
+            home,
+            compactor,
+            dir,
+        }
+    }
+
+    fn content(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let entries = self.home.store.scan(Span::all()).map(|entry| {
+            let (key, value) = entry.unwrap();
+            (key.to_vec(), value.to_vec())
+        });
+        entries.collect()
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_leaves_one_whole_journal() {
+    let dir = TempDir::new().unwrap();
+    mostly_empty(dir.path());
+    let mut stage = Stage::open(dir.path(), FreeSpace::system(), 0);
+    stage.compactor.look();
+    let mut images = vec![("before".to_owned(), as_it_is(&stage.dir))];
+    let mut steps = 0;
+    while stage.compactor.is_busy() {
+        // The last steps are between a staged mark, the switch and the deletion of what was.
+        stage.compactor.step().unwrap();
+        steps += 1;
+        images.push((format!("step {steps}"), as_it_is(&stage.dir)));
+    }
+    let staged = as_it_is(images[images.len() - 2].1.path());
+    fs::write(staged.path().join("CANCELOT.fresh"), "format 1\njour").unwrap();
+    images.push(("a mark half written".to_owned(), staged));
+    stage.compactor.wait_closed();
+    images.push(("closed".to_owned(), as_it_is(&stage.dir)));
+    assert!(steps > 10, "{steps}");
+    let switched = images.iter().filter(|(_, image)| {
+        let marker = Marker::read(image.path()).unwrap().unwrap();
+        marker.store.to_string() == "store-2"
+    });
+    assert_eq!(switched.count(), 2, "the last step switches");
+    for (when, image) in &images {
+        check(image.path(), when);
+    }
+}
+
+#[test]
+fn what_is_written_meanwhile_is_in_the_copy() {
+    let dir = TempDir::new().unwrap();
+    mostly_empty(dir.path());
+    let mut stage = Stage::open(dir.path(), FreeSpace::system(), 0);
+    stage.compactor.look();
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut expected = stage.content();
+    let mut changes = 0;
+    while stage.compactor.is_busy() {
+        stage.compactor.step().unwrap();
+        let mut writes = Writes::default();
+        for _ in 0..random.usize(1..20) {
+            let (place, kind) = (random.usize(2..expected.len()), random.u8(..3));
+            match kind {
+                0 => writes.remove(expected.remove(place).0),
+                1 => {
+                    expected[place].1.push(random.u8(..));
+                    let (key, value) = expected[place].clone();
+                    writes.put(key, value);
+                }
+                _ => {
+                    let batch = BatchId(random.u64(..1_000));
+                    let key = StoreKey::Open(batch).encode();
+                    let value = vec![random.u8(..)];
+                    writes.put(key.clone(), value.clone());
+                    match expected.binary_search_by(|(other, _)| other.cmp(&key)) {
+                        Ok(at) => expected[at].1 = value,
+                        Err(at) => expected.insert(at, (key, value)),
+                    }
+                }
+            }
+            changes += 1;
+        }
+        stage.home.store.write(writes).unwrap();
+    }
+    assert!(changes > 20, "seed {seed}");
+    assert_eq!(stores(&stage.dir).last().unwrap(), "store-2");
+    let is_same = stage.content() == expected;
+    assert!(is_same, "seed {seed}");
+}
+
+/// A disk whose free bytes a test sets.
+fn disk_with(free_bytes: u64) -> (Arc<AtomicU64>, FreeSpace) {
+    let free = Arc::new(AtomicU64::new(free_bytes));
+    let asked = Arc::clone(&free);
+    let free_space = FreeSpace::from_fn(move |_| Ok(asked.load(Ordering::SeqCst)));
+    (free, free_space)
+}
+
+#[test]
+fn a_copy_is_given_up_when_the_disk_fills_and_made_when_there_is_room() {
+    let dir = TempDir::new().unwrap();
+    mostly_empty(dir.path());
+    let (free, free_space) = disk_with(1_000);
+    let mut stage = Stage::open(dir.path(), free_space, 1_000);
+    let run = |stage: &mut Stage, until_copying: bool| {
+        stage.compactor.look();
+        while stage.compactor.is_busy() {
+            if until_copying && stores(&stage.dir).len() == 2 {
+                return;
+            }
+            stage.compactor.step().unwrap();
+        }
+        stage.compactor.wait_closed();
+    };
+    run(&mut stage, false);
+    assert_eq!(stores(&stage.dir), ["store-1"], "not even begun");
+    free.store(1 << 40, Ordering::SeqCst);
+    run(&mut stage, true);
+    assert_eq!(stores(&stage.dir), ["store-1", "store-2"]);
+    free.store(499, Ordering::SeqCst);
+    run(&mut stage, false);
+    assert_eq!(stores(&stage.dir), ["store-1"], "given up");
+    free.store(1 << 40, Ordering::SeqCst);
+    run(&mut stage, false);
+    assert_eq!(stores(&stage.dir), ["store-3"]);
+    drop(stage);
+    check(dir.path(), "afterwards");
+}
+
+#[test]
+fn a_file_is_left_alone_while_most_of_it_is_used() {
+    let dir = TempDir::new().unwrap();
+    let journal = SledJournal::open(&options(dir.path())).unwrap();
+    for n in 0..10 {
+        settle_batch(&journal, &format!("r{n}"), 2_000, n);
+    }
+    assert_eq!(wait(journal.purge(at(2), 100)), Ok(2));
+    assert!(disk_bytes(dir.path()) > FILE_BYTES_MIN);
+    drop(journal);
+    drop(SledJournal::open(&options(dir.path())).unwrap());
+    assert_eq!(stores(dir.path()), ["store-1"]);
+}
+
+#[test]
+fn a_month_takes_no_more_disk_than_it_needs_and_a_peak_is_given_back() {
+    let dir = TempDir::new().unwrap();
+    let journal = SledJournal::open(&options(dir.path())).unwrap();
+    let day = 24 * 60 * 60;
+    let mut sizes = Vec::new();
+    for today in 0..40_i64 {
+        let batches = if today == 5 { 40 } else { 1 };
+        for n in 0..batches {
+            settle_batch(&journal, &format!("d{today}-{n}"), 500, today * day);
+        }
+        let expired = at((today - 10) * day);
+        while wait(journal.purge(expired, 10)).unwrap() > 0 {}
+        settle_down(&journal, dir.path());
+        sizes.push(disk_bytes(dir.path()));
+    }
+    let peak = sizes.iter().max().unwrap();
+    let last = sizes.iter().skip(20).max().unwrap();
+    assert!(*peak > 2 * last, "it shrinks after the peak: {sizes:?}");
+    // Ten days of 500 items, at well below 400 bytes each.
+    assert!(*last < 3 * 10 * 500 * 400, "it stays small: {sizes:?}");
+    assert!(stores(dir.path()) > vec!["store-1".to_owned()]);
+}
+
+/// Waits until the journal has done what it does between writes.
+pub(super) fn settle_down(journal: &SledJournal, dir: &Path) {
+    while journal.is_compacting() || stores(dir).len() > 1 {
+        wait(journal.stop(BatchId(u64::MAX), at(0))).unwrap();
+    }
+}

@@ -170,6 +170,15 @@ impl SledJournal {
         self.shared.store.is_compacting()
     }
 
+    /// Bytes of what is in the store.
+    #[cfg(test)]
+    pub(super) fn live_bytes(&self) -> u64 {
+        use super::{keys::Span, table::Table as _};
+        let entries = self.shared.store.scan(Span::all());
+        let bytes = entries.map(|entry| entry.map_or(0, |(key, value)| key.len() + value.len()));
+        bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)).sum()
+    }
+
     /// Entries in the queue.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

@@ -41,7 +41,7 @@ pub(super) fn disk_bytes(dir: &Path) -> u64 {
 }
 
 /// The databases in a journal's directory.
-fn stores(dir: &Path) -> Vec<String> {
+pub(super) fn stores(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut stores: Vec<_> = names.filter(|name| name.starts_with("store-")).collect();
@@ -69,7 +69,7 @@ fn as_it_is(dir: &Path) -> TempDir {
 }
 
 /// A text that does not compress.
-fn noise(random: &mut fastrand::Rng) -> String {
+pub(super) fn noise(random: &mut fastrand::Rng) -> String {
     std::iter::repeat_with(|| random.alphanumeric())
         .take(150)
         .collect()
@@ -285,30 +285,6 @@ fn a_file_is_left_alone_while_most_of_it_is_used() {
     drop(journal);
     drop(SledJournal::open(&options(dir.path())).unwrap());
     assert_eq!(stores(dir.path()), ["store-1"]);
-}
-
-#[test]
-fn a_month_takes_no_more_disk_than_it_needs_and_a_peak_is_given_back() {
-    let dir = TempDir::new().unwrap();
-    let journal = SledJournal::open(&options(dir.path())).unwrap();
-    let day = 24 * 60 * 60;
-    let mut sizes = Vec::new();
-    for today in 0..40_i64 {
-        let batches = if today == 5 { 40 } else { 1 };
-        for n in 0..batches {
-            settle_batch(&journal, &format!("d{today}-{n}"), 500, today * day);
-        }
-        let expired = at((today - 10) * day);
-        while wait(journal.purge(expired, 10)).unwrap() > 0 {}
-        settle_down(&journal, dir.path());
-        sizes.push(disk_bytes(dir.path()));
-    }
-    let peak = sizes.iter().max().unwrap();
-    let last = sizes.iter().skip(20).max().unwrap();
-    assert!(*peak > 2 * last, "it shrinks after the peak: {sizes:?}");
-    // Ten days of 500 items, at well below 400 bytes each.
-    assert!(*last < 3 * 10 * 500 * 400, "it stays small: {sizes:?}");
-    assert!(stores(dir.path()) > vec!["store-1".to_owned()]);
 }
 
 /// Waits until the journal has done what it does between writes.

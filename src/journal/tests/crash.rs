@@ -40,14 +40,6 @@ fn whatever_was_acknowledged_survives_kill_9() {
     assert_ne!(marker.store, first, "it was replaced, seed {seed}");
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how a test tells its child what it is"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// The child: eight callers admit and settle as fast as they can, and say what was acknowledged.
 fn work(dir: &Path, run: &str) -> ! {
     let options = Options {

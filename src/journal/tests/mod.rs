@@ -7,6 +7,7 @@ mod damage;
 mod durability;
 mod listing;
 mod model;
+mod month;
 mod promises;
 mod sizes;
 
@@ -132,6 +133,17 @@ impl Bench {
     fn open_items(&self) -> Vec<OpenItem> {
         self.journal().open_items().unwrap()
     }
+}
+
+/// A variable that the one who runs a test has set, or the test itself for its child.
+#[expect(clippy::disallowed_methods, reason = "tests are not configured")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A number that whoever runs a test may set.
+fn number(name: &str, otherwise: u64) -> u64 {
+    variable(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 #[track_caller]

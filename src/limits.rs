@@ -46,6 +46,8 @@ pub const THROTTLE_MS_MAX: u64 = 15 * 60 * 1_000;
 pub const SETTLE_QUEUE_MAX: usize = 1_024;
 /// Results that open streams may hold for their readers, all streams together.
 pub const RESULTS_HELD_MAX: usize = 500_000;
+/// Bytes of the items that those results are of, about, all streams together.
+pub const RESULTS_BYTES_HELD_MAX: usize = 512 * 1024 * 1024;
 
 /// Bytes of one value in the store. Above some 8 KiB sled moves values to files that it never
 /// syncs, so a record that is longer goes into several values.
@@ -69,6 +71,10 @@ pub const STORE_COPY_BYTES: usize = 256 * 1024;
 
 /// Bytes of one request message: 10,000 items with full comments fit.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of any other request message: it asks for a key or a page.
+pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Time in which a request message has to arrive.
+pub const RECEIVE_MS_MAX: u64 = 60_000;
 /// Results in one response message.
 pub const RESPONSE_RESULTS_MAX: usize = 500;
 /// Bytes of one response message, below the 4 MiB that gRPC clients take by default.

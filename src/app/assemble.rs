@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Options;
+use super::{Edge, Options};
 use crate::{
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
@@ -73,11 +73,23 @@ pub fn assemble_over(
         dispatch: dispatch::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
+            open_bytes_max: config.engine.open_bytes_max,
             retry_window: config.engine.retry_window,
             clock: Clock::system(),
             seed: fastrand::u64(..),
         },
-        streams_max: config.server.streams_max,
+        edge: Edge {
+            streams_max: config.server.streams_max,
+            connections_max: config.server.connections_max,
+            handshake_timeout: config.server.handshake_timeout,
+            // One process's connections are spread by when they were opened, and processes that
+            // were started together by this.
+            connection_age: config
+                .server
+                .connection_age
+                .mul_f64(0.9 + 0.2 * fastrand::f64()),
+            request_bytes_max: config.server.request_bytes_max,
+        },
         drain: config.server.drain,
         retention: config.journal.retention,
         callers: Callers::new(tokens),

@@ -1,10 +1,15 @@
 //! The assembled service: journal, engine, gRPC server, health, and an orderly end. Tests and
 //! the demo start this very thing.
 
+mod accept;
 mod assemble;
+mod edge;
 pub mod telemetry;
 
-pub use self::assemble::{AssembleError, assemble, assemble_over, journal};
+pub use self::{
+    assemble::{AssembleError, assemble, assemble_over, journal},
+    edge::Edge,
+};
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,26 +20,14 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{
-        Server,
-        server::{Router, TcpIncoming},
-    },
-};
-use tonic_health::{
-    pb::health_server::{Health, HealthServer},
-    server::HealthReporter,
-};
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
 
+use self::accept::Door;
 use crate::{
     dispatch::{self, Dispatch},
     journal::{Journal, Unavailable},
-    limits,
-    rpc::{
-        Callers, Service,
-        proto::{self, cancellation_service_server::CancellationServiceServer},
-    },
+    rpc::{Callers, Service, proto::cancellation_service_server::CancellationServiceServer},
 };
 
 /// How the service is put together.
@@ -42,8 +35,8 @@ use crate::{
 pub struct Options {
     /// The engine's.
     pub dispatch: dispatch::Options,
-    /// HTTP/2 streams that one connection may have open.
-    pub streams_max: u32,
+    /// The bounds of connections and requests.
+    pub edge: Edge,
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
@@ -102,15 +95,12 @@ impl App {
         health
             .set_serving::<CancellationServiceServer<Service>>()
             .await;
-        let router = router(
-            &dispatch,
-            health_service,
-            options.callers,
-            options.streams_max,
-        )?;
-        let incoming = TcpIncoming::from(listener)
+        let router = edge::router(&dispatch, health_service, options.callers, &options.edge)?;
+        let tcp = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
+        let door = Door::new(options.edge.connections_max, options.edge.handshake_timeout);
+        let incoming = door.let_in(tcp);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
             // A dropped sender ends the server as a sent word does.
@@ -177,37 +167,6 @@ impl App {
         }
         tracing::info!("stopped");
     }
-}
-
-/// The gRPC services, with every limit of the connection spelled out.
-fn router<H: Health>(
-    dispatch: &Arc<Dispatch>,
-    health: HealthServer<H>,
-    callers: Callers,
-    streams_max: u32,
-) -> Result<Router, StartError> {
-    let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
-        .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
-        .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    Ok(Server::builder()
-        // tonic passes "no limit" on unless told otherwise.
-        .max_concurrent_streams(streams_max)
-        .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .http2_max_header_list_size(16 * 1024)
-        .http2_max_pending_accept_reset_streams(Some(20))
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(InterceptedService::new(service, callers))
-        .add_service(health)
-        // grpcurl and others still ask for the older version.
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.

@@ -94,6 +94,14 @@ pub struct Server {
     pub drain: Duration,
     /// Calls that one connection may have open.
     pub streams_max: u32,
+    /// Connections that may be open.
+    pub connections_max: usize,
+    /// Time that a connection gets for its first frames.
+    pub handshake_timeout: Duration,
+    /// Age at which a connection is asked to end.
+    pub connection_age: Duration,
+    /// Memory for requests that are being received.
+    pub request_bytes_max: usize,
 }
 
 /// How the journal is kept.
@@ -114,6 +122,8 @@ pub struct Journal {
 pub struct Engine {
     /// Open items that are held at a time.
     pub open_items_max: usize,
+    /// Bytes that open items may take, about.
+    pub open_bytes_max: usize,
     /// Time to keep trying a provider that is away, within the bounds of [`crate::limits`].
     pub retry_window: Duration,
     /// Wait before the first retry.
@@ -220,6 +230,10 @@ fn server(reader: &mut Reader<'_>) -> Server {
         insecure: reader.get(&table::INSECURE),
         drain: Duration::from_millis(reader.get(&table::DRAIN_MS)),
         streams_max: reader.get(&table::STREAMS_MAX),
+        connections_max: reader.get(&table::CONNECTIONS_MAX),
+        handshake_timeout: Duration::from_millis(reader.get(&table::HANDSHAKE_TIMEOUT_MS)),
+        connection_age: Duration::from_millis(reader.get(&table::CONNECTION_AGE_MS)),
+        request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
     }
 }
 
@@ -234,6 +248,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
 
 fn engine(reader: &mut Reader<'_>) -> Engine {
     let open_items_max = reader.get(&table::OPEN_ITEMS_MAX);
+    let open_bytes_max = reader.get(&table::OPEN_BYTES_MAX);
     let retry_window_ms = reader.get(&table::RETRY_WINDOW_MS);
     let base_ms = reader.get(&table::BACKOFF_BASE_MS);
     let max_ms = reader.get(&table::BACKOFF_MAX_MS);
@@ -250,6 +265,7 @@ fn engine(reader: &mut Reader<'_>) -> Engine {
     }
     Engine {
         open_items_max,
+        open_bytes_max,
         retry_window: Duration::from_millis(retry_window_ms),
         backoff_base: Duration::from_millis(base_ms),
         backoff_max: Duration::from_millis(max_ms),

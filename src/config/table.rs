@@ -61,6 +61,20 @@ settings! {
     DRAIN_MS: u64 = "server.drain_ms", default 30_000, within 0..=600_000;
     /// Calls that one connection may have open at a time.
     STREAMS_MAX: u32 = "server.streams_max", default 200, within 1..=100_000;
+    /// Connections that may be open at a time. One more closes the one that has been without a
+    /// call the longest, or is closed itself if all have calls open.
+    CONNECTIONS_MAX: usize = "server.connections_max", default 1_000, within 1..=1_000_000;
+    /// Time that a new connection gets for its HTTP/2 preface and first settings.
+    HANDSHAKE_TIMEOUT_MS: u64 = "server.handshake_timeout_ms", default 10_000,
+        within 10..=600_000;
+    /// Age at which a connection is asked to end once its calls have, so that callers behind a
+    /// load balancer spread anew; up to a tenth more or less, as chosen by each process.
+    CONNECTION_AGE_MS: u64 = "server.connection_age_ms", default 30 * 60 * 1_000,
+        within 100..=24 * 60 * 60 * 1_000;
+    /// Memory for requests that are being received and read, all connections together; what
+    /// does not fit is refused.
+    REQUEST_BYTES_MAX: usize = "server.request_bytes_max", default 256 * 1024 * 1024,
+        within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
 
     /// Directory of the journal, created if missing and used by one process at a time.
     JOURNAL_DIR: PathBuf = "journal.dir", default PathBuf::from("cancelot-data");
@@ -78,6 +92,9 @@ settings! {
     /// Open items that are held at a time, beyond which requests are refused until some settle.
     OPEN_ITEMS_MAX: usize = "engine.open_items_max", default 100_000,
         within limits::BATCH_ITEMS_MAX..=10_000_000;
+    /// Memory for open items, about, beyond which requests are refused until some settle.
+    OPEN_BYTES_MAX: usize = "engine.open_bytes_max", default 256 * 1024 * 1024,
+        within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
     /// Time to keep trying a provider that is away, for requests that do not say.
     RETRY_WINDOW_MS: u64 = "engine.retry_window_ms", default 60 * 60 * 1_000,
         within limits::RETRY_WINDOW_MS_MIN..=limits::RETRY_WINDOW_MS_MAX;

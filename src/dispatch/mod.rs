@@ -1,6 +1,7 @@
 //! The engine: admits requests, owns every task, and sees each item to its outcome. Handlers
 //! only submit and read: a caller that goes away takes nothing with it.
 
+pub mod budget;
 mod conversation;
 pub mod feed;
 mod lane;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    budget::{Budget, Share},
     feed::Ended,
     lane::Lane,
     live::Live,
@@ -84,6 +86,8 @@ pub struct Options {
     pub lanes: Vec<LaneOptions>,
     /// Items that may be open at a time; more are refused.
     pub open_items_max: usize,
+    /// Bytes that open items may take, about; what goes beyond is refused.
+    pub open_bytes_max: usize,
     /// How long to keep trying if the caller does not say.
     pub retry_window: Duration,
     /// The time of day.
@@ -123,7 +127,9 @@ pub struct Dispatch {
     lanes: BTreeMap<AccountName, Arc<Lane>>,
     shared: Arc<Shared>,
     open_items_max: usize,
-    results_held: Arc<AtomicUsize>,
+    open_bytes: Budget,
+    results_held: Budget,
+    results_bytes_held: Budget,
     retry_window: Duration,
     draining: AtomicBool,
     failed: watch::Sender<Option<Unavailable>>,
@@ -189,7 +195,9 @@ impl Dispatch {
             lanes,
             shared,
             open_items_max: options.open_items_max,
-            results_held: Arc::new(AtomicUsize::new(0)),
+            open_bytes: Budget::new(options.open_bytes_max),
+            results_held: Budget::new(limits::RESULTS_HELD_MAX),
+            results_bytes_held: Budget::new(limits::RESULTS_BYTES_HELD_MAX),
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
             failed,
@@ -216,7 +224,8 @@ impl Dispatch {
             } else {
                 stop
             };
-            let run = recovered(item, stop);
+            let bytes = self.open_bytes.force(run::weight(&item.command));
+            let run = recovered(item, stop, bytes);
             let account = run.command.account().clone();
             runs.entry((account, run.batch)).or_default().push(run);
         }
@@ -362,7 +371,7 @@ impl Dispatch {
 }
 
 /// A run for an item that was open when the service started: perhaps something was sent.
-fn recovered(item: OpenItem, stop: Arc<AtomicBool>) -> Run {
+fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
     Run {
         origin: Origin::Recorded(item.id),
         batch: item.id.batch,
@@ -381,6 +390,7 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>) -> Run {
         retries: false,
         pass: Pass::default(),
         paid: false,
+        _bytes: bytes,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak, atomic::AtomicBool};
 
 use jiff::Timestamp;
 
-use super::feed::Feed;
+use super::{budget::Share, feed::Feed};
 use crate::{
     domain::{
         command::Command,
@@ -54,6 +54,13 @@ pub(super) struct Run {
     pub(super) pass: Pass,
     /// Its next request has been let through.
     pub(super) paid: bool,
+    /// Its share of the bytes that open items may take.
+    pub(super) _bytes: Share,
+}
+
+/// About how many bytes an open item with this command takes.
+pub(super) fn weight(command: &Command) -> usize {
+    size_of::<Run>() + command.bytes()
 }
 
 impl Run {

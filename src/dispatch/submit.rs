@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -13,9 +13,10 @@ use jiff::Timestamp;
 
 use super::{
     Dispatch,
+    budget::Share,
     feed::{Feed, Update},
     history_after,
-    run::{Origin, Run},
+    run::{self, Origin, Run},
 };
 use crate::{
     domain::{
@@ -24,7 +25,6 @@ use crate::{
     },
     egress::gate::Pass,
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, NoRoom, Slot, Unavailable},
-    limits,
     providers::{EffectId, Mode},
 };
 
@@ -76,6 +76,9 @@ pub enum SubmitError {
     /// The journal's disk is full.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// It would take more bytes than all that is open may take.
+    #[error("the request would take {0} bytes of memory, more than the service may hold")]
+    Oversized(usize),
     /// The service is about to stop.
     #[error("the service is draining; send the same request again in a moment")]
     Draining,
@@ -91,29 +94,14 @@ pub struct Ticket {
     pub batch: Option<BatchId>,
     /// The news of its items.
     pub feed: Arc<Feed>,
-    _held: Held,
+    /// Its share of what streams may hold.
+    _held: [Share; 2],
 }
 
-/// A share of what streams may hold, given back when the stream is gone.
-#[derive(Debug)]
-struct Held {
-    counter: Arc<AtomicUsize>,
-    count: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(self.count, Ordering::AcqRel);
-    }
-}
-
-/// Takes a share of a bounded whole, or nothing.
-fn take_share(counter: &AtomicUsize, count: usize, max: usize) -> bool {
-    counter
-        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-            taken.checked_add(count).filter(|sum| *sum <= max)
-        })
-        .is_ok()
+/// What is open of the whole service, as a request's share.
+struct Room {
+    items: usize,
+    bytes: Share,
 }
 
 impl Dispatch {
@@ -134,31 +122,39 @@ impl Dispatch {
             return Err(SubmitError::Draining);
         }
         let count = submission.items.len();
-        if !take_share(&self.results_held, count, limits::RESULTS_HELD_MAX) {
+        let weights = submission.items.iter().map(|i| run::weight(&i.command));
+        let bytes: usize = weights.sum();
+        if bytes > self.open_bytes.max().min(self.results_bytes_held.max()) {
+            return Err(SubmitError::Oversized(bytes));
+        }
+        let shares = (
+            self.results_held.take(count),
+            self.results_bytes_held.take(bytes),
+        );
+        let (Some(held), Some(bytes_held)) = shares else {
             return Err(SubmitError::Full(
                 "too many results wait for their readers".to_owned(),
             ));
-        }
-        let held = Held {
-            counter: Arc::clone(&self.results_held),
-            count,
         };
-        if !take_share(&self.shared.open_items, count, self.open_items_max) {
-            if !self.is_known(&submission).await? {
-                return Err(SubmitError::Full(format!(
-                    "{} items are open and {} is the most",
-                    self.shared.open_items.load(Ordering::Acquire),
-                    self.open_items_max
-                )));
+        let room = match self.room(count, bytes) {
+            Ok(room) => room,
+            Err(full) => {
+                if !self.is_known(&submission).await? {
+                    return Err(full);
+                }
+                // Its items are open already or settled: whoever resumes is not turned away for
+                // being part of what fills the service.
+                self.shared.open_items.fetch_add(count, Ordering::AcqRel);
+                Room {
+                    items: count,
+                    bytes: self.open_bytes.force(bytes),
+                }
             }
-            // Its items are open already or settled: whoever resumes is not turned away for
-            // being part of what fills the service.
-            self.shared.open_items.fetch_add(count, Ordering::AcqRel);
-        }
+        };
         let admitted = match self.admit(&submission).await {
             Ok(admitted) => admitted,
             Err(error) => {
-                self.give_back(count);
+                self.give_back(room.items);
                 return Err(error);
             }
         };
@@ -169,12 +165,37 @@ impl Dispatch {
         }
         let feed = self.shared.live.feed(count);
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
-        self.start_items(&submission, admitted, &feed)?;
+        self.start_items(&submission, admitted, &feed, room.bytes)?;
         Ok(Ticket {
             batch,
             feed,
-            _held: held,
+            _held: [held, bytes_held],
         })
+    }
+
+    /// Room for so many items with so many bytes, or why there is none.
+    fn room(&self, items: usize, bytes: usize) -> Result<Room, SubmitError> {
+        let Some(bytes) = self.open_bytes.take(bytes) else {
+            return Err(SubmitError::Full(format!(
+                "open items take {} bytes and {} is the most",
+                self.open_bytes.taken(),
+                self.open_bytes.max()
+            )));
+        };
+        let taken =
+            self.shared
+                .open_items
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                    open.checked_add(items)
+                        .filter(|sum| *sum <= self.open_items_max)
+                });
+        match taken {
+            Ok(_) => Ok(Room { items, bytes }),
+            Err(open) => Err(SubmitError::Full(format!(
+                "{open} items are open and {} is the most",
+                self.open_items_max
+            ))),
+        }
     }
 
     /// Whether the request was taken on before.
@@ -239,6 +260,7 @@ impl Dispatch {
         submission: &Submission,
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
+        mut bytes: Share,
     ) -> Result<(), SubmitError> {
         let window = self.retry_until(self.shared.clock.now(), submission.retry_window);
         let batch = admitted
@@ -276,25 +298,21 @@ impl Dispatch {
                 .or_default()
                 .push(run);
         };
+        let mut new_run = |item: &Item, place, origin, batch| {
+            let key = item.key_at(&submission.key, place);
+            let bytes = bytes.split(run::weight(&item.command));
+            new_run(submission, item, &key, origin, batch, window, bytes)
+        };
         for (place, item) in start.planned {
             let origin = Origin::Planned(Arc::downgrade(feed), place);
-            let key = item.key_at(&submission.key, place);
-            line_up(item, new_run(submission, item, &key, origin, batch, window));
+            line_up(item, new_run(item, place, origin, batch));
         }
         for (place, id, previous) in start.opened {
             let at = usize::try_from(place)
                 .ok()
                 .and_then(|place| submission.items.get(place));
             let Some(item) = at else { continue };
-            let key = item.key_at(&submission.key, place);
-            let mut run = new_run(
-                submission,
-                item,
-                &key,
-                Origin::Recorded(id),
-                id.batch,
-                window,
-            );
+            let mut run = new_run(item, place, Origin::Recorded(id), id.batch);
             run.history = history_after(previous.as_ref().map(|p| p.conclusion.outcome));
             run.previous = previous;
             run.stop = stops.get(&id.batch).map(Arc::clone).unwrap_or_default();
@@ -374,6 +392,7 @@ fn new_run(
     origin: Origin,
     batch: BatchId,
     retry_until: Timestamp,
+    bytes: Share,
 ) -> Run {
     Run {
         origin,
@@ -393,6 +412,7 @@ fn new_run(
         retries: false,
         pass: Pass::default(),
         paid: false,
+        _bytes: bytes,
     }
 }
 
@@ -414,6 +434,7 @@ mod tests {
         let options = Options {
             lanes: Vec::new(),
             open_items_max: 10,
+            open_bytes_max: 1_000_000,
             retry_window: Duration::from_secs(1),
             clock: Clock::system(),
             seed: 1,

@@ -264,6 +264,37 @@ impl Command {
         std::iter::once(self.resource()).chain(subscribers)
     }
 
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let ids = |ids: &[TargetId]| -> usize {
+            let bytes = ids
+                .iter()
+                .map(|id| size_of::<TargetId>() + id.as_str().len());
+            bytes.sum()
+        };
+        let more = match self {
+            Self::Subscription(command) => {
+                let line_items = command.line_items.iter();
+                text(&command.comment)
+                    + line_items
+                        .map(|item| size_of::<LineItem>() + text(&item.description))
+                        .sum::<usize>()
+            }
+            Self::Enrollments(command) => {
+                text(&command.reason)
+                    + match &command.target {
+                        EnrollmentsTarget::Subscriber(id) => id.as_str().len(),
+                        EnrollmentsTarget::Subscribers(list) => ids(list),
+                        EnrollmentsTarget::Field { values, .. } => ids(values),
+                        EnrollmentsTarget::All => 0,
+                    }
+            }
+        };
+        size_of::<Self>() + self.account().as_str().len() + self.resource().as_str().len() + more
+    }
+
     /// The published names of the fields in which two commands differ; empty if they mean the
     /// same.
     #[must_use]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -24,16 +25,31 @@ impl Arrived {
 /// # Errors
 /// INVALID_ARGUMENT if the `grpc-timeout` header does not have the form the protocol gives it.
 pub(super) fn of<T>(request: &Request<T>) -> Result<Option<Instant>, Status> {
-    let Some(value) = request.metadata().get("grpc-timeout") else {
+    let value = request.metadata().get("grpc-timeout");
+    let arrived = request.extensions().get::<Arrived>();
+    at(value.map(|value| value.to_str().ok()), arrived)
+}
+
+/// The same, of a request whose message has not been read.
+pub(super) fn of_head(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Option<Instant>, Status> {
+    let value = headers.get("grpc-timeout");
+    let arrived = extensions.get::<Arrived>();
+    at(value.map(|value| value.to_str().ok()), arrived)
+}
+
+fn at(value: Option<Option<&str>>, arrived: Option<&Arrived>) -> Result<Option<Instant>, Status> {
+    let Some(value) = value else {
         return Ok(None);
     };
-    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
+    let timeout = value.and_then(parse).ok_or_else(|| {
         Status::invalid_argument(
             "grpc-timeout is not a whole number of at most 8 digits with a unit of H, M, S, m, u \
              or n",
         )
     })?;
-    let arrived = request.extensions().get::<Arrived>();
     let Arrived(arrived) = arrived.copied().unwrap_or_else(Arrived::now);
     Ok(arrived.checked_add(timeout.saturating_sub(MARGIN)))
 }
@@ -59,6 +75,13 @@ fn parse(text: &str) -> Option<Duration> {
 pub(super) fn exceeded() -> Status {
     Status::deadline_exceeded(
         "the deadline passed; the work goes on: send the same request again for its results",
+    )
+}
+
+/// The status of a request that did not arrive in time.
+pub(super) fn not_received() -> Status {
+    Status::deadline_exceeded(
+        "the request was not received in time; nothing was admitted; send it again",
     )
 }
 

@@ -3,14 +3,16 @@
 
 mod auth;
 mod deadline;
+mod intake;
 mod parse;
 mod records;
 pub(crate) mod render;
 mod service;
 mod status;
 mod stream;
+mod weigh;
 
-pub use self::{auth::Callers, service::Service};
+pub use self::{auth::Callers, intake::Intake, service::Service};
 
 /// The published API as generated code.
 #[allow(

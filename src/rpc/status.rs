@@ -124,13 +124,9 @@ fn clip(text: &mut String, bytes_max: usize) {
 pub(super) fn of_submit(error: SubmitError) -> Status {
     match error {
         SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
-        SubmitError::Full(why) => {
-            let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-            details.set_error_info("SERVICE_FULL", DOMAIN, []);
-            let message = format!("the service is full: {why}; nothing was admitted");
-            Status::with_error_details(Code::ResourceExhausted, message, details)
-        }
+        SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
+        SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
         SubmitError::Unavailable(unavailable) => of_unavailable(&unavailable),
     }
@@ -145,6 +141,21 @@ fn of_no_room(no_room: &NoRoom) -> Status {
     );
     clip(&mut message, MESSAGE_BYTES_MAX);
     Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// RESOURCE_EXHAUSTED: there is no room at the moment.
+pub(super) fn full(why: &str) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    details.set_error_info("SERVICE_FULL", DOMAIN, []);
+    let message = format!("the service is full: {why}; nothing was admitted");
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// OUT_OF_RANGE: there will never be room for such a request.
+pub(super) fn oversized(why: &str) -> Status {
+    Status::out_of_range(format!(
+        "{why}; nothing was admitted; send it in several requests"
+    ))
 }
 
 /// UNAVAILABLE: this replica stops serving.

@@ -7,37 +7,23 @@ use cancelot::{
     rpc::proto::CancelSubscriptionResponse,
     sandbox::{Provider, Sandbox},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 use tonic::{Streaming, transport::Endpoint};
 
 use crate::{
+    frames::{PREFACE, SETTINGS, Wire, frame},
     process::{Place, try_connect},
     support::{Client, in_time, now, request, subscription},
 };
 
 /// More than the drain and what is left for connections to end.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// An empty SETTINGS frame.
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-
-/// A connection that has sent this, and sends nothing more.
-async fn silent(url: &str, sent: &[u8]) -> TcpStream {
-    let addr = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(sent).await.unwrap();
-    stream
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_say_nothing_do_not_hold_the_end_up() {
     let sandbox = Sandbox::start(Default::default()).unwrap();
     let place = Place::new(&sandbox, "[server]\ndrain_ms = 500");
     let (process, url) = place.serve().await;
-    let whole = [PREFACE, SETTINGS].concat();
+    let whole = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let mut held = Vec::new();
     for sent in [
         &b""[..],
@@ -47,11 +33,11 @@ async fn connections_that_say_nothing_do_not_hold_the_end_up() {
         b"GET / HTTP/1.1\r\n",
         b"\x16\x03\x01",
     ] {
-        held.push(silent(&url, sent).await);
+        held.push(Wire::silent(&url, sent).await);
     }
     // Answered, so it is certain that the server has taken all of them on.
-    let mut last = silent(&url, &whole).await;
-    in_time(last.read_u8()).await.unwrap();
+    let mut last = Wire::connect(&url, &[]).await;
+    assert!(in_time(last.answers()).await);
 
     let begun = Instant::now();
     process.terminate();

@@ -1,0 +1,334 @@
+//! Who is let in: so many connections, each with a first frame within its time. Nothing in
+//! hyper bounds the one or the other, so sockets that say nothing would be held for ever.
+//!
+//! When all places are taken, the connection that has been without a call the longest makes room
+//! for the new one; only if all have calls open, the new one is closed at once. So idle
+//! connections, however many and however polite, keep nobody out.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt as _};
+use http::{Extensions, Request, Response};
+use http_body_util::BodyExt as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, transport::server::Connected};
+use tower::{Layer, Service};
+
+/// The client's preface, and the head of the SETTINGS frame that has to follow it.
+const HANDSHAKE_BYTES: usize = 24 + 9;
+/// Rest after an accept failed, such as for want of file descriptors: trying again at once
+/// would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The places that there are, and who has them.
+#[derive(Debug)]
+pub(super) struct Door {
+    places: usize,
+    handshake_timeout: Duration,
+    guests: Mutex<BTreeMap<u64, Arc<Guest>>>,
+    next: AtomicU64,
+    /// So that a siege is a line in the log and not one for each connection.
+    full: AtomicBool,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Guest {
+    calls: Mutex<Calls>,
+    greeted: AtomicBool,
+    leave: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Calls {
+    open: usize,
+    none_since: Instant,
+}
+
+impl Guest {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when it has had no call open; `None` if it has one.
+    fn idle_since(&self) -> Option<Instant> {
+        let calls = self.calls();
+        (calls.open == 0).then_some(calls.none_since)
+    }
+
+    /// Resolves when the connection has to end.
+    async fn end(self: Arc<Self>, handshake_timeout: Duration) -> &'static str {
+        let early = timeout(handshake_timeout, self.leave.cancelled()).await;
+        if early.is_err() {
+            if !self.greeted.load(Ordering::Acquire) {
+                return "no HTTP/2 handshake in time";
+            }
+            self.leave.cancelled().await;
+        }
+        "idle, and its place was needed"
+    }
+}
+
+impl Door {
+    pub(super) fn new(places: usize, handshake_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            places,
+            handshake_timeout,
+            guests: Mutex::default(),
+            next: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+        })
+    }
+
+    fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Guest>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connections that are let in. It ends with what it accepts from, and never with an
+    /// error.
+    pub(super) fn let_in<IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static>(
+        self: Arc<Self>,
+        incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
+    ) -> impl Stream<Item = io::Result<Connection<IO>>> + Send {
+        incoming.filter_map(move |accepted| {
+            let door = Arc::clone(&self);
+            async move {
+                match accepted {
+                    Ok(io) => door.place(io).map(Ok),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection cannot be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                        None
+                    }
+                }
+            }
+        })
+    }
+
+    /// Gives a connection a place, or closes it.
+    fn place<IO>(self: &Arc<Self>, io: IO) -> Option<Connection<IO>> {
+        let guest = Arc::new(Guest {
+            calls: Mutex::new(Calls {
+                open: 0,
+                none_since: Instant::now(),
+            }),
+            greeted: AtomicBool::new(false),
+            leave: CancellationToken::new(),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut guests = self.guests();
+        let is_full = guests.len() >= self.places;
+        if is_full != self.full.swap(is_full, Ordering::AcqRel) && is_full {
+            tracing::warn!(connections = guests.len(), "all places are taken");
+        }
+        if is_full {
+            let idle = guests.iter().filter_map(|(id, guest)| {
+                let since = guest.idle_since()?;
+                Some((since, *id))
+            });
+            let (_, longest) = idle.min()?;
+            // It is gone from here at once, and from the network when its task has been woken.
+            if let Some(guest) = guests.remove(&longest) {
+                guest.leave.cancel();
+            }
+        }
+        guests.insert(id, Arc::clone(&guest));
+        drop(guests);
+        Some(Connection {
+            io,
+            received: 0,
+            end: Box::pin(Arc::clone(&guest).end(self.handshake_timeout)),
+            place: Place {
+                door: Arc::clone(self),
+                id,
+                guest,
+            },
+        })
+    }
+}
+
+/// A connection's place, free again when the connection is gone.
+#[derive(Debug)]
+struct Place {
+    door: Arc<Door>,
+    id: u64,
+    guest: Arc<Guest>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.door.guests().remove(&self.id);
+    }
+}
+
+/// A connection that has a place. It ends, reading or writing, when it has to leave.
+pub(super) struct Connection<IO> {
+    io: IO,
+    received: usize,
+    end: Pin<Box<dyn Future<Output = &'static str> + Send>>,
+    place: Place,
+}
+
+impl<IO> Connection<IO> {
+    fn stays(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.end.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(why) => {
+                tracing::debug!(why, "connection closed");
+                // Asked again, it stays closed.
+                self.end = Box::pin(std::future::ready(why));
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
+            }
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.stays(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if this.received < HANDSHAKE_BYTES {
+            this.received += buf.filled().len().saturating_sub(before);
+            let greeted = this.received >= HANDSHAKE_BYTES;
+            this.place.guest.greeted.store(greeted, Ordering::Release);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stays(cx)?;
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stays(cx)?;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// What a call is told of its connection: what the connection itself would tell, and whose call
+/// it is.
+#[derive(Debug, Clone)]
+pub(super) struct CameBy {
+    told: Extensions,
+    guest: Arc<Guest>,
+}
+
+impl<IO: Connected> Connected for Connection<IO> {
+    type ConnectInfo = CameBy;
+
+    fn connect_info(&self) -> CameBy {
+        let mut told = Extensions::new();
+        told.insert(self.io.connect_info());
+        let guest = Arc::clone(&self.place.guest);
+        CameBy { told, guest }
+    }
+}
+
+/// An open call, until its response has been handed over or is not wanted any more.
+struct OpenCall(Arc<Guest>);
+
+impl OpenCall {
+    fn new(guest: Arc<Guest>) -> Self {
+        guest.calls().open += 1;
+        Self(guest)
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        let mut calls = self.0.calls();
+        calls.open = calls.open.saturating_sub(1);
+        calls.none_since = Instant::now();
+    }
+}
+
+/// Counts the open calls of each connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallsLayer;
+
+impl<S> Layer<S> for CallsLayer {
+    type Service = CountsCalls<S>;
+
+    fn layer(&self, inner: S) -> CountsCalls<S> {
+        CountsCalls(inner)
+    }
+}
+
+/// See [`CallsLayer`].
+#[derive(Debug, Clone)]
+pub(super) struct CountsCalls<S>(S);
+
+impl<S> Service<Request<Body>> for CountsCalls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(from) = request.extensions_mut().remove::<CameBy>() else {
+            return Box::pin(self.0.call(request));
+        };
+        request.extensions_mut().extend(from.told);
+        let call = OpenCall::new(from.guest);
+        let response = self.0.call(request);
+        Box::pin(async move {
+            let response = response.await?;
+            Ok(response.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _open = &call;
+                    frame
+                }))
+            }))
+        })
+    }
+}

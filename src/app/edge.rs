@@ -1,0 +1,84 @@
+//! The gRPC server with every bound of a connection spelled out, whatever its default is today.
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Server, server::Router},
+};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tower::layer::util::{Identity, Stack};
+
+use super::{StartError, accept::CallsLayer};
+use crate::{
+    dispatch::{Dispatch, budget::Budget},
+    limits,
+    rpc::{
+        Callers, Intake, Service,
+        proto::{self, cancellation_service_server::CancellationServiceServer},
+    },
+};
+
+/// The bounds of connections and requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge {
+    /// HTTP/2 streams that one connection may have open.
+    pub streams_max: u32,
+    /// Connections that may be open at a time.
+    pub connections_max: usize,
+    /// Time that a connection gets for its preface and first settings.
+    pub handshake_timeout: Duration,
+    /// Age at which a connection is asked to end once its calls have.
+    pub connection_age: Duration,
+    /// Memory for requests that are being received.
+    pub request_bytes_max: usize,
+}
+
+/// Bytes of a message to the services that everybody brings along: they are sent names.
+const SMALL_BYTES_MAX: usize = 16 * 1024;
+
+/// The gRPC services behind their bounds.
+pub(super) fn router<H: Health>(
+    dispatch: &Arc<Dispatch>,
+    health: HealthServer<H>,
+    callers: Callers,
+    edge: &Edge,
+) -> Result<Router<Stack<CallsLayer, Identity>>, StartError> {
+    let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
+        .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
+        .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
+    let service = Intake::new(service, Budget::new(edge.request_bytes_max));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection().build_v1()?;
+    let v1alpha = reflection().build_v1alpha()?;
+    Ok(Server::builder()
+        .layer(CallsLayer)
+        // tonic passes "no limit" on unless told otherwise.
+        .max_concurrent_streams(edge.streams_max)
+        // Who does not answer a ping, or reads so slowly that the ping waits behind the results,
+        // loses the connection; the work goes on.
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        // Alone: with a grace tonic says nothing at the age and cuts streams off after it.
+        .max_connection_age(edge.connection_age)
+        // Of all headers of a call. A CONTINUATION flood ends the connection at four times this.
+        .http2_max_header_list_size(16 * 1024)
+        // One frame: what a reader may make us hold at least.
+        .max_frame_size(16 * 1024)
+        // Rapid reset: streams that were reset before anybody looked at them.
+        .http2_max_pending_accept_reset_streams(Some(20))
+        // Streams that we reset because of the peer's mistakes.
+        .http2_max_local_error_reset_streams(Some(1024))
+        // What may arrive unread, of a call and of a connection.
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        .add_service(InterceptedService::new(service, callers))
+        .add_service(health.max_decoding_message_size(SMALL_BYTES_MAX))
+        // grpcurl and others still ask for the older version.
+        .add_service(v1.max_decoding_message_size(SMALL_BYTES_MAX))
+        .add_service(v1alpha.max_decoding_message_size(SMALL_BYTES_MAX)))
+}

@@ -1,0 +1,193 @@
+//! How much memory a message takes once it is read, seen from its bytes alone. Two bytes on the
+//! wire can be an empty item of several hundred bytes in memory, so 32 MiB could be five
+//! gigabytes before anybody has counted the items.
+
+use super::proto::{
+    CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation, LineItem,
+    SubscriptionCancellation,
+};
+
+/// A message, as far as its fields are lists or have lists in them.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// What it takes by itself.
+    bytes: usize,
+    /// Fields that hold something of a shape of its own, by number.
+    nested: &'static [(u64, &'static Shape)],
+}
+
+const STRING: Shape = Shape {
+    bytes: size_of::<String>(),
+    nested: &[],
+};
+const LINE_ITEM: Shape = Shape {
+    bytes: size_of::<LineItem>(),
+    nested: &[],
+};
+const SUBSCRIPTION: Shape = Shape {
+    bytes: size_of::<SubscriptionCancellation>(),
+    nested: &[(9, &LINE_ITEM)],
+};
+const SUBSCRIBER_IDS: Shape = Shape {
+    bytes: 0,
+    nested: &[(1, &STRING)],
+};
+const FIELD_MATCH: Shape = Shape {
+    bytes: 0,
+    nested: &[(2, &STRING)],
+};
+const ENROLLMENT: Shape = Shape {
+    bytes: size_of::<EnrollmentCancellation>(),
+    nested: &[(5, &SUBSCRIBER_IDS), (6, &FIELD_MATCH)],
+};
+/// CancelSubscriptionRequest.
+pub(super) const SUBSCRIPTIONS: Shape = Shape {
+    bytes: size_of::<CancelSubscriptionRequest>(),
+    nested: &[(2, &SUBSCRIPTION)],
+};
+/// CancelEnrollmentsRequest.
+pub(super) const ENROLLMENTS: Shape = Shape {
+    bytes: size_of::<CancelEnrollmentsRequest>(),
+    nested: &[(2, &ENROLLMENT)],
+};
+/// Any message without lists.
+pub(super) const PLAIN: Shape = Shape {
+    bytes: 0,
+    nested: &[],
+};
+
+/// About how many bytes a message takes when it has been read. It counts as far as the bytes are
+/// well formed: reading ends there too.
+pub(super) fn weigh(shape: &Shape, message: &[u8]) -> usize {
+    let mut bytes = shape.bytes.saturating_add(message.len());
+    let mut rest = message;
+    while let Some((field, content, after)) = next_field(rest) {
+        if let Some(content) = content
+            && let Some((_, nested)) = shape.nested.iter().find(|(number, _)| *number == field)
+        {
+            // Its bytes are counted already, in ours.
+            let more = weigh(nested, content).saturating_sub(content.len());
+            bytes = bytes.saturating_add(more);
+        }
+        rest = after;
+    }
+    bytes
+}
+
+/// A field's number, its content if it has a length, and what comes after it.
+fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+    let (key, rest) = varint(bytes)?;
+    let (field, wire) = (key >> 3, key & 7);
+    match wire {
+        0 => varint(rest).map(|(_, rest)| (field, None, rest)),
+        1 => rest.get(8..).map(|rest| (field, None, rest)),
+        2 => {
+            let (length, rest) = varint(rest)?;
+            let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Some((field, Some(content), rest))
+        }
+        // Groups: skipped as the fields in them, none of which is ours.
+        3 | 4 => Some((0, None, rest)),
+        5 => rest.get(4..).map(|rest| (field, None, rest)),
+        _ => None,
+    }
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (at, byte) in bytes.iter().take(10).enumerate() {
+        let shift = u32::try_from(at).ok()?.checked_mul(7)?;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return bytes.get(at + 1..).map(|rest| (value, rest));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::{
+        super::proto::{FieldMatch, SubscriberIds, enrollment_cancellation::Target},
+        *,
+    };
+
+    /// Two bytes of the wire each, and what they are in memory.
+    #[track_caller]
+    fn check(shape: &Shape, message: &[u8], count: usize, each: usize) {
+        let weight = weigh(shape, message);
+        let expected = shape.bytes + message.len() + count * each;
+        assert!(
+            (expected..expected + 1_000).contains(&weight),
+            "{weight} for {expected}"
+        );
+    }
+
+    #[test]
+    fn lists_of_nothing_weigh_what_they_take() {
+        let many = CancelSubscriptionRequest {
+            cancellations: vec![SubscriptionCancellation::default(); 5_000],
+            ..Default::default()
+        };
+        let each = size_of::<SubscriptionCancellation>();
+        check(&SUBSCRIPTIONS, &many.encode_to_vec(), 5_000, each);
+
+        let deep = CancelSubscriptionRequest {
+            cancellations: vec![SubscriptionCancellation {
+                line_items: vec![LineItem::default(); 5_000],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let each = size_of::<LineItem>();
+        check(&SUBSCRIPTIONS, &deep.encode_to_vec(), 5_000, each);
+
+        let ids = || vec![String::new(); 5_000];
+        for target in [
+            Target::SubscriberIds(SubscriberIds { ids: ids() }),
+            Target::Field(FieldMatch {
+                path: "p".to_owned(),
+                values: ids(),
+            }),
+        ] {
+            let ids = CancelEnrollmentsRequest {
+                cancellations: vec![EnrollmentCancellation {
+                    target: Some(target),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let each = size_of::<String>();
+            check(&ENROLLMENTS, &ids.encode_to_vec(), 5_000, each);
+        }
+    }
+
+    #[test]
+    fn texts_weigh_their_bytes() {
+        let one = CancelSubscriptionRequest {
+            idempotency_key: "k".repeat(2_000),
+            ..Default::default()
+        };
+        check(&SUBSCRIPTIONS, &one.encode_to_vec(), 0, 0);
+    }
+
+    #[test]
+    fn what_is_no_message_is_weighed_as_far_as_it_is_one() {
+        let each = size_of::<SubscriptionCancellation>();
+        for end in [
+            &[0xff; 11][..],
+            &[
+                0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+            ],
+            &[0x0f],
+            &[0x12, 5],
+            &[0x0d, 1],
+            &[0x09, 1],
+        ] {
+            let bytes = [&[0x12, 0, 0x12, 0][..], end].concat();
+            check(&SUBSCRIPTIONS, &bytes, 2, each);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A full service refuses at once and says when to come back; what it has taken on it finishes.
+
+use std::time::Duration;
+
+use cancelot::{
+    limits,
+    rpc::proto::{
+        CancelSubscriptionRequest, EnrollmentCancellation, LineItem, LineItemType, Outcome,
+        SubscriptionCancellation,
+    },
+    sandbox::{Fault, Provider},
+};
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tonic::{Code, Status, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    asking::{Reader, always, enrollments, outcomes, says_when, subscribers},
+    frames::{CANCEL, grpc},
+    support::{Gateway, gateway, in_time, now, request, subscription},
+};
+
+/// A subscription with some 200 KB of line items.
+fn heavy(id: impl ToString) -> SubscriptionCancellation {
+    let line_item = LineItem {
+        r#type: LineItemType::Credit.into(),
+        description: "\u{1f980}".repeat(1_000),
+        unit_price_amount: "1".to_owned(),
+        unit_price_currency: "EUR".to_owned(),
+        quantity: 1,
+        ..Default::default()
+    };
+    SubscriptionCancellation {
+        line_items: vec![line_item; 50],
+        ..subscription(Provider::Rebilly, id, now())
+    }
+}
+
+async fn check_serving(gateway: &Gateway) {
+    let endpoint = Endpoint::from_shared(gateway.url()).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let service = "cancelot.v1.CancellationService".to_owned();
+    let answer = health.check(HealthCheckRequest { service }).await.unwrap();
+    assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+}
+
+#[track_caller]
+fn check_refused(status: &Status) {
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert!(says_when(status), "{status:?}");
+}
+
+/// Sends a request until it is taken on, as its refusal asks for.
+async fn insist(gateway: &Gateway, request: CancelSubscriptionRequest) -> Reader {
+    let attempts = async {
+        loop {
+            let mut client = gateway.client.clone();
+            let sent = client.cancel_subscription(request.clone());
+            match sent.await {
+                Ok(stream) => return Reader::new(stream.into_inner()),
+                Err(status) => check_refused(&status),
+            }
+        }
+    };
+    in_time(attempts).await
+}
+
+#[tokio::test]
+async fn what_open_items_may_take_is_bounded_in_bytes() {
+    let mut gateway = gateway().engine("open_bytes_max = 1048576").start().await;
+    gateway
+        .control
+        .script(Provider::Rebilly, always(Fault::HoldBefore));
+
+    let mut open = Vec::new();
+    let refused = loop {
+        let i = open.len();
+        let batch = request(&format!("K{i}"), [heavy(i)]);
+        match gateway.client.cancel_subscription(batch.clone()).await {
+            Ok(stream) => open.push(Reader::new(stream.into_inner())),
+            Err(status) => {
+                check_refused(&status);
+                break batch;
+            }
+        }
+    };
+
+    assert!((4..6).contains(&open.len()), "{} are open", open.len());
+    check_serving(&gateway).await;
+    // Who asks again for what is open is no further burden.
+    let again = gateway.open(request("K0", [heavy(0)])).await;
+    gateway.recover(Provider::Rebilly);
+    for mut reader in open.into_iter().chain([again]) {
+        let results = in_time(reader.rest()).await.unwrap();
+        assert_eq!(outcomes(&results), [Outcome::Canceled]);
+    }
+    let results = insist(&gateway, refused).await.rest().await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled]);
+}
+
+#[tokio::test]
+async fn what_is_open_after_a_restart_counts_too() {
+    let mut gateway = gateway()
+        .config("[server]\ndrain_ms = 0")
+        .engine("open_bytes_max = 1048576")
+        .start()
+        .await;
+    gateway
+        .control
+        .script(Provider::Rebilly, always(Fault::HoldBefore));
+    let batch = request("K", (0..4).map(heavy));
+    drop(gateway.open(batch.clone()).await);
+    gateway.restart().await;
+
+    check_refused(
+        &gateway
+            .refused(request("L", [heavy("a"), heavy("b")]))
+            .await,
+    );
+
+    gateway.recover(Provider::Rebilly);
+    let results = in_time(gateway.cancel(batch)).await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled; 4]);
+    let late = request("L", [heavy("a"), heavy("b")]);
+    let results = insist(&gateway, late).await.rest().await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled; 2]);
+}
+
+#[tokio::test]
+async fn a_request_that_never_fits_is_not_asked_to_come_back() {
+    let gateway = gateway().engine("open_bytes_max = 1048576").start().await;
+
+    let status = gateway.refused(request("K", (0..10).map(heavy))).await;
+
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert!(!says_when(&status) && status.message().contains("several requests"));
+    assert_eq!(gateway.requests(Provider::Rebilly), 0);
+}
+
+/// A call whose body comes piece by piece.
+struct Slow {
+    body: h2::SendStream<bytes::Bytes>,
+    response: h2::client::ResponseFuture,
+    _connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Slow {
+    async fn open(gateway: &Gateway, timeout: Option<&str>) -> Self {
+        let url = gateway.url();
+        let tcp = TcpStream::connect(url.strip_prefix("http://").unwrap());
+        let (send, connection) = h2::client::handshake(tcp.await.unwrap()).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut head = http::Request::post(format!("{url}{CANCEL}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(timeout) = timeout {
+            head = head.header("grpc-timeout", timeout);
+        }
+        let mut send = send.ready().await.unwrap();
+        let (response, body) = send.send_request(head.body(()).unwrap(), false).unwrap();
+        Self {
+            body,
+            response,
+            _connection: connection,
+        }
+    }
+
+    /// The response's status, which came without any message.
+    async fn status(self) -> Status {
+        let response = in_time(self.response).await.unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_being_received_is_bounded_in_bytes_over_all_connections() {
+    let gateway = gateway()
+        .config("[server]\nrequest_bytes_max = 2097152")
+        .start()
+        .await;
+    let body = grpc(&request("slow", (0..5).map(heavy)));
+    assert!(body.len() > 1_000_000);
+    let mut slow = Slow::open(&gateway, None).await;
+    slow.body
+        .send_data(body[..body.len() - 1].to_vec().into(), false)
+        .unwrap();
+
+    // At some moment most of it has arrived, and another one does not fit beside it.
+    let refusal = async {
+        let mut i = 0;
+        loop {
+            let batch = request(&format!("K{i}"), (0..5).map(|n| heavy(format!("{i}-{n}"))));
+            match gateway.client.clone().cancel_subscription(batch).await {
+                Ok(stream) => drop(Reader::new(stream.into_inner()).rest().await.unwrap()),
+                Err(status) => break status,
+            }
+            i += 1;
+        }
+    };
+    check_refused(&in_time(refusal).await);
+    check_serving(&gateway).await;
+    let single = request("S", [subscription(Provider::Solidgate, "s", now())]);
+    gateway.open(single).await.rest().await.unwrap();
+
+    slow.body
+        .send_data(body[body.len() - 1..].to_vec().into(), true)
+        .unwrap();
+    let status = slow.status().await;
+    // With the whole of it there, what it will be in memory does not fit either.
+    check_refused(&status);
+    let smaller = request("late", (0..2).map(heavy));
+    let results = insist(&gateway, smaller).await.rest().await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled; 2]);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_by_its_deadline_is_refused() {
+    let gateway = gateway().start().await;
+    let mut slow = Slow::open(&gateway, Some("200m")).await;
+    let body = grpc(&request("K", [heavy("a")]));
+    slow.body
+        .send_data(body[..body.len() - 1].to_vec().into(), false)
+        .unwrap();
+
+    let status = slow.status().await;
+
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(gateway.get("K").await.is_err(), "nothing was admitted");
+}
+
+/// Requests of few bytes that would be gigabytes once they were read.
+#[tokio::test]
+async fn a_message_that_would_grow_in_memory_is_refused_before_it_is_read() {
+    let gateway = gateway().start().await;
+    let items = vec![SubscriptionCancellation::default(); 5_000_000];
+    let line_items = SubscriptionCancellation {
+        line_items: vec![LineItem::default(); 2_000_000],
+        ..subscription(Provider::Rebilly, "a", now())
+    };
+    let mut client = gateway.client.clone();
+    for bomb in [request("K", items), request("K", [line_items])] {
+        assert!(bomb.encoded_len() < limits::REQUEST_BYTES_MAX);
+        let status = client.cancel_subscription(bomb).await.unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    }
+    let ids = vec![""; 15_000_000];
+    let bomb = EnrollmentCancellation {
+        target: Some(subscribers(ids)),
+        ..Default::default()
+    };
+    let status = gateway.refused_enrollments(enrollments("K", [bomb])).await;
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_question_is_short() {
+    let gateway = gateway().start().await;
+    let long = "k".repeat(limits::QUESTION_BYTES_MAX + 1);
+    let status = gateway.get(&long).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_full_service_says_when_to_come_back_within_a_minute() {
+    let gateway = gateway().engine("open_items_max = 10000").start().await;
+    gateway
+        .control
+        .script(Provider::Rebilly, always(Fault::HoldBefore));
+    let items =
+        |from: u32| (from..from + 10_000).map(|i| subscription(Provider::Rebilly, i, now()));
+    let open = gateway.open(request("K", items(0))).await;
+
+    let status = gateway.refused(request("L", items(10_000))).await;
+
+    check_refused(&status);
+    use tonic_types::StatusExt as _;
+    let delay = status
+        .get_details_retry_info()
+        .unwrap()
+        .retry_delay
+        .unwrap();
+    assert!((Duration::from_millis(1)..Duration::from_secs(60)).contains(&delay));
+    check_serving(&gateway).await;
+    drop(open);
+}

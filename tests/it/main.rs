@@ -27,6 +27,7 @@ mod deadlines;
 mod discovery;
 mod disk;
 mod dry_runs;
+mod floods;
 mod frames;
 mod keys;
 mod kill;

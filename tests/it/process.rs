@@ -137,6 +137,20 @@ impl Process {
         self.child.id()
     }
 
+    /// The memory that it has in use (Linux).
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib * 1024
+    }
+
     /// SIGKILL, and gone.
     pub(crate) fn kill(&mut self) {
         // It may have ended by itself.

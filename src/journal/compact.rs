@@ -52,6 +52,11 @@ pub(super) struct Compactor {
     closing: Option<JoinHandle<()>>,
 }
 
+/// A file that is as many times as large as what is alive in it is replaced. A fresh one is some
+/// two times as large, and in use levels off at two and a half.
+const FILE_FACTOR: u64 = 3;
+const FRESH_FACTOR: u64 = 2;
+
 /// What it is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -171,12 +176,15 @@ impl Compactor {
     fn decide(&mut self, count: &Count) -> Result<(), GivenUp> {
         self.counted = count.entries;
         let file_bytes = self.stores.current().file_bytes()?;
-        let worth = count.bytes.saturating_mul(5) / 2;
-        if file_bytes <= worth.max(self.rules.file_bytes_min) {
+        if file_bytes
+            <= count
+                .bytes
+                .saturating_mul(FILE_FACTOR)
+                .max(self.rules.file_bytes_min)
+        {
             return Ok(());
         }
-        let expected = count.bytes.saturating_mul(3) / 2;
-        self.check_room(expected)?;
+        self.check_room(count.bytes.saturating_mul(FRESH_FACTOR))?;
         self.last = self.last.next();
         let dir = self.last.within(&self.rules.dir);
         fs::create_dir(&dir)?;
@@ -231,7 +239,7 @@ impl Compactor {
                     return Err(Fault::Store("it is not a copy".to_owned()));
                 }
             }
-            let named = copy.sync_names().and_then(|()| {
+            let named = copy.sync_made().and_then(|()| {
                 let dir = fs::File::open(&self.rules.dir)?;
                 dir.sync_all()
             });

@@ -245,7 +245,7 @@ fn make(
     HighWater::remove(dir).map_err(io_error("clearing", dir))?;
     let store = marker.store.within(dir);
     fs::create_dir(&store).map_err(io_error("making", &store))?;
-    let store = open_store(&store, cache_bytes)?;
+    let store = open_store(dir, &store, cache_bytes)?;
     let meta = Meta {
         store: format!("{:016x}", fastrand::u64(..)),
         created: Timestamp::now(),
@@ -254,8 +254,7 @@ fn make(
     let value = record::whole(&meta).map_err(damaged(dir))?;
     writes.put(StoreKey::Meta.encode(), value);
     store.write(&writes).map_err(damaged(dir))?;
-    // The new files' names have to be on the disk before anything is promised.
-    let synced = store.sync().and_then(|()| store.sync_names());
+    let synced = store.sync_made();
     synced.map_err(io_error("syncing", store.dir()))?;
     sync_dir(dir)?;
     marker.journal.clone_from(&meta.store);
@@ -277,7 +276,7 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta)
     if !Store::exists(&store) {
         return Err(emptied());
     }
-    let store = open_store(&store, cache_bytes)?;
+    let store = open_store(dir, &store, cache_bytes)?;
     let value = store.get(&StoreKey::Meta.encode()).map_err(damaged(dir))?;
     let Some(value) = value else {
         return Err(match store.scan(Span::all()).next() {
@@ -304,8 +303,8 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta)
     }
 }
 
-fn open_store(dir: &Path, cache_bytes: u64) -> Result<Store, OpenError> {
-    Store::open(dir, cache_bytes).map_err(|failed| match failed {
+fn open_store(dir: &Path, store: &Path, cache_bytes: u64) -> Result<Store, OpenError> {
+    Store::open(store, cache_bytes).map_err(|failed| match failed {
         OpenFailed::Io(source) => io_error("opening the database in", dir)(source),
         OpenFailed::Damaged(why) => OpenError::Damaged {
             dir: dir.to_owned(),

@@ -106,8 +106,11 @@ impl Store {
         self.file.sync_data()
     }
 
-    /// Makes the names of its files durable: none of them is promised before.
-    pub(super) fn sync_names(&self) -> io::Result<()> {
+    /// Makes durable that it was made: its settings, which sled never syncs, and the names of its
+    /// files. None of them is promised before.
+    pub(super) fn sync_made(&self) -> io::Result<()> {
+        self.sync()?;
+        File::open(self.dir.join("conf"))?.sync_all()?;
         File::open(self.dir.join("blobs"))?.sync_all()?;
         File::open(&self.dir)?.sync_all()
     }

@@ -12,6 +12,9 @@ use futures_util::future::join_all;
 use super::*;
 use crate::journal::{home::OpenError, marker::Marker, verify::Offline};
 
+/// What was acknowledged, by request: its items, how many of them settled, and how.
+pub(super) type Acknowledged = BTreeMap<String, (u32, usize, String)>;
+
 const DIR: &str = "CANCELOT_TEST_CRASH_DIR";
 const RUN: &str = "CANCELOT_TEST_CRASH_RUN";
 const NAME: &str = "journal::tests::crash::whatever_was_acknowledged_survives_kill_9";
@@ -41,7 +44,7 @@ fn whatever_was_acknowledged_survives_kill_9() {
 }
 
 /// The child: eight callers admit and settle as fast as they can, and say what was acknowledged.
-fn work(dir: &Path, run: &str) -> ! {
+pub(super) fn work(dir: &Path, run: &str) -> ! {
     let options = Options {
         compact_bytes_min: 256 << 10,
         ..Options::new(dir)
@@ -84,6 +87,23 @@ fn work(dir: &Path, run: &str) -> ! {
     panic!("it is killed before it counts that far")
 }
 
+/// Takes in a line of the child's; whether it acknowledged anything.
+pub(super) fn hear(line: &str, acknowledged: &mut Acknowledged) -> bool {
+    let Some((_, ack)) = line.split_once("ack ") else {
+        return false;
+    };
+    let [request, items, settled, outcome] = ack.split(' ').collect::<Vec<_>>()[..] else {
+        return false;
+    };
+    let state = (
+        items.parse().unwrap(),
+        settled.parse().unwrap(),
+        outcome.to_owned(),
+    );
+    acknowledged.insert(request.to_owned(), state);
+    true
+}
+
 /// Admits and settles what is old already, and purges it: nobody is told of it.
 async fn come_and_go(journal: &SledJournal, request: &str) {
     let batch = journal.admit(many(request, 100)).await.unwrap().batch;
@@ -96,12 +116,7 @@ async fn come_and_go(journal: &SledJournal, request: &str) {
 }
 
 /// Runs the child until it acknowledged so many writes, and some more or less time.
-fn kill(
-    dir: &Path,
-    run: u64,
-    random: &mut fastrand::Rng,
-    acknowledged: &mut BTreeMap<String, (u32, usize, String)>,
-) {
+fn kill(dir: &Path, run: u64, random: &mut fastrand::Rng, acknowledged: &mut Acknowledged) {
     let mut child = Process::new(std::env::current_exe().unwrap())
         .args(["--exact", NAME, "--nocapture"])
         .env(DIR, dir)
@@ -116,21 +131,7 @@ fn kill(
         std::hint::spin_loop();
     }
     let mut seen = 0;
-    let mut take = |line: &str| {
-        let Some(ack) = line.split_once("ack ").map(|(_, ack)| ack) else {
-            return 0;
-        };
-        let [request, items, settled, outcome] = ack.split(' ').collect::<Vec<_>>()[..] else {
-            return 0;
-        };
-        let state = (
-            items.parse().unwrap(),
-            settled.parse().unwrap(),
-            outcome.to_owned(),
-        );
-        acknowledged.insert(request.to_owned(), state);
-        1
-    };
+    let mut take = |line: &str| u32::from(hear(line, acknowledged));
     while seen < acknowledgements {
         seen += take(&lines.next().expect("the child lives").unwrap());
     }
@@ -148,8 +149,9 @@ fn kill(
     }
 }
 
+/// Everything that was acknowledged is there, and nothing is half.
 #[track_caller]
-fn check(dir: &Path, acknowledged: &BTreeMap<String, (u32, usize, String)>, seed: u64) {
+pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, seed: u64) {
     let mut out = Vec::new();
     let offline = Offline::open(&Options::new(dir)).map(|offline| offline.verify(&mut out));
     match offline {

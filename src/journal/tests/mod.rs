@@ -8,6 +8,8 @@ mod durability;
 mod listing;
 mod model;
 mod month;
+#[cfg(target_os = "linux")]
+mod power;
 mod promises;
 mod sizes;
 

@@ -3,7 +3,7 @@
 //!
 //! `DAYS=75 RETENTION=30 ITEMS=20000 MIB=64 cargo test --release --lib journal::tests::month -- --nocapture`
 //!
-//! `ITEMS` is how many come each day; on the sixth, 25 times as many. `MIB` is the size of the file
+//! `ITEMS` is how many come each day; on the sixth, 50 times as many. `MIB` is the size of the file
 //! below which it is left alone.
 
 use futures_util::{StreamExt, stream};
@@ -15,7 +15,7 @@ use super::{
 
 const DAY: i64 = 24 * 60 * 60;
 const PEAK_DAY: i64 = 5;
-const PEAK: u32 = 25;
+const PEAK: u32 = 50;
 /// Requests at a time.
 const CALLERS: usize = 64;
 

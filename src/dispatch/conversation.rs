@@ -51,6 +51,10 @@ impl Lane {
                 run.finished(operation, Reply::NotSent(Fault::window_ended(&obstacle)));
                 continue;
             }
+            if run.pass.is_silent() {
+                // A doubt is left to settle, and a look waits for its turn like any request.
+                return self.line_up_again(run);
+            }
             if !std::mem::take(&mut run.paid) {
                 match self.follow(Instant::now()) {
                     Ok(at) => sleep_until(at).await,

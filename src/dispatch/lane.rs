@@ -134,6 +134,16 @@ impl Lane {
         None
     }
 
+    /// Lines up an item that went ahead of the gate and has something to send after all.
+    pub(super) fn line_up_again(&self, mut run: Run) {
+        let mut state = self.state();
+        state.gate.leave(std::mem::take(&mut run.pass));
+        run.retries = false;
+        state.line_up(run);
+        drop(state);
+        self.wake.notify_one();
+    }
+
     /// Starts nothing before a time: the provider asked for it.
     pub(super) fn pause(&self, until: Instant) {
         self.state().gate.pause(until);
@@ -305,7 +315,7 @@ impl Lane {
         Action::Wait(opens.into_iter().chain(parked_due).min())
     }
 
-    /// Items that go ahead of the gate, since they will send nothing: stopped ones that are back
+    /// Items that go ahead of the gate, since most will send nothing: stopped ones that are back
     /// from a wait, and those whose window ended. One that is in doubt gets its last look through
     /// the gate, unless the provider is away.
     fn silent(&self, state: &mut State, now: Instant) -> Vec<Run> {

@@ -66,6 +66,15 @@ pub enum Closed {
 pub struct Pass {
     probe: bool,
     retry: bool,
+    silent: bool,
+}
+
+impl Pass {
+    /// Nobody has checked that it may send anything.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
 }
 
 /// What a request came to.
@@ -157,13 +166,20 @@ impl Gate {
         }
         self.places += 1;
         self.bucket.try_take(now);
-        Pass { probe, retry }
+        Pass {
+            probe,
+            retry,
+            silent: false,
+        }
     }
 
     /// A conversation begins that has nothing to send, as far as one can know.
     pub fn enter_silent(&mut self) -> Pass {
         self.places += 1;
-        Pass::default()
+        Pass {
+            silent: true,
+            ..Pass::default()
+        }
     }
 
     /// A further request of a conversation: the time that it may go at, with its token taken.
@@ -187,7 +203,7 @@ impl Gate {
 
     /// What a request came to. Says if the provider has gone or come back by that.
     pub fn heard(&mut self, now: Instant, pass: &mut Pass, heard: Heard) -> Option<Change> {
-        let Pass { probe, retry } = std::mem::take(pass);
+        let Pass { probe, retry, .. } = std::mem::take(pass);
         match heard {
             Heard::Answered(_) | Heard::Throttled => {
                 let back = self.breaker.succeeded(now);

@@ -2,7 +2,7 @@
 //! one whole journal.
 
 use std::{
-    fs,
+    fs, io,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -49,17 +49,25 @@ pub(super) fn stores(dir: &Path) -> Vec<String> {
     stores
 }
 
-/// What a process that is killed at this moment leaves.
+/// What a process that is killed at this moment leaves. What is replaced is deleted meanwhile, so
+/// files may vanish.
 fn as_it_is(dir: &Path) -> TempDir {
+    fn there<T>(read: io::Result<T>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
+        for entry in there(fs::read_dir(from)).into_iter().flatten() {
             let entry = entry.unwrap();
             let target = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &target);
-            } else {
-                fs::copy(entry.path(), target).unwrap();
+            match there(entry.file_type()) {
+                Some(kind) if kind.is_dir() => copy(&entry.path(), &target),
+                Some(_) => drop(there(fs::copy(entry.path(), target))),
+                None => {}
             }
         }
     }

@@ -60,6 +60,8 @@ pub const RECORD_ITEMS: usize = 16;
 /// Writes that are made durable together.
 pub const COMMIT_GROUP_MAX: usize = 512;
 
+/// Bytes of the ballast, a file that a journal gives up to open on a full disk.
+pub const BALLAST_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes of the store's file below which it is not worth the work to make it smaller.
 pub const STORE_FILE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Entries of the store that are counted in one go, while writers wait.

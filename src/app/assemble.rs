@@ -10,10 +10,11 @@ use crate::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
     journal::{
-        FreeSpace, Journal,
+        Journal,
         durable::{self, SledJournal},
         home::OpenError,
     },
+    limits,
     rpc::Callers,
 };
 
@@ -42,7 +43,7 @@ pub fn journal(config: &Config) -> durable::Options {
     durable::Options {
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
-        free_space: FreeSpace::system(),
+        ballast_bytes: limits::BALLAST_BYTES,
         ..durable::Options::new(&config.journal.dir)
     }
 }

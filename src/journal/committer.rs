@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Admitted, Unavailable,
+    ballast::Ballast,
     compact::Compactor,
     fault::Fault,
     gate::Gate,
@@ -60,6 +61,7 @@ pub(super) struct Committer {
     pub(super) disk: Box<dyn Disk>,
     pub(super) room: Room,
     pub(super) compactor: Compactor,
+    pub(super) ballast: Ballast,
     pub(super) high_water: HighWater,
     pub(super) queue: Arc<Queue<Entry>>,
     pub(super) gate: Arc<Gate>,
@@ -86,6 +88,7 @@ impl Committer {
                 Ok(done) => {
                     if done.iter().any(|done| matches!(done, Done::Purged(_))) {
                         self.compactor.look();
+                        self.ballast.keep();
                     }
                     for (entry, done) in group.into_iter().zip(done) {
                         entry.answer.send(Ok(done)).ok();

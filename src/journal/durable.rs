@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Journal, OpenItem, Page, Pending,
     Record, Settlement, Unavailable,
+    ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
     fault::Fault,
@@ -39,20 +40,37 @@ pub struct Options {
     pub free_bytes_min: u64,
     /// How many are free.
     pub free_space: FreeSpace,
+    /// Bytes of a file that is given up when it does not open because its disk is full; 0 for
+    /// none.
+    pub ballast_bytes: u64,
     /// Bytes of the store's file above which it is replaced when most of it is empty.
     pub compact_bytes_min: u64,
 }
 
 impl Options {
-    /// A journal in this directory, with a cache of 64 MiB, that may fill its disk.
+    /// A journal in this directory, with a cache of 64 MiB, that may fill its disk and has no
+    /// ballast.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             cache_bytes: 64 * 1024 * 1024,
             free_bytes_min: 0,
             free_space: FreeSpace::system(),
+            ballast_bytes: 0,
             compact_bytes_min: limits::STORE_FILE_BYTES_MIN,
         }
+    }
+}
+
+impl Options {
+    fn ballast(&self) -> Ballast {
+        let free_space = self.free_space.clone();
+        Ballast::new(
+            &self.dir,
+            self.ballast_bytes,
+            self.free_bytes_min,
+            free_space,
+        )
     }
 }
 
@@ -85,7 +103,9 @@ impl SledJournal {
     /// # Errors
     /// Says what is wrong and what to do about it. Never begins anew where a journal was.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
-        let home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
+        let home = options
+            .ballast()
+            .open(|| Home::open(&options.dir, options.cache_bytes, Purpose::Serve))?;
         let disk = home.store.disk();
         Self::start(options, home, Box::new(disk))
     }
@@ -123,8 +143,11 @@ impl SledJournal {
             entries_max: limits::STORE_COPY_ENTRIES,
         };
         let compactor = Compactor::new(rules, marker, Arc::clone(&store));
+        let ballast = options.ballast();
+        ballast.keep();
         let committer = Committer {
             ledger,
+            ballast,
             disk,
             room: Room::new(
                 &options.dir,

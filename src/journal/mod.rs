@@ -3,6 +3,7 @@
 //! A trait, so that dispatch and rpc know promises and not stores. Whatever resolves without an
 //! error here is on disk: it survives the process, the machine and its power supply.
 
+mod ballast;
 mod bits;
 mod check;
 mod committer;

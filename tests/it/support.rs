@@ -176,6 +176,7 @@ async fn serve(
     let config = configured(text);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut journal = app::journal(&config);
+    journal.ballast_bytes = 0;
     if let Some(free_space) = free_space {
         journal.free_space = free_space.clone();
     }

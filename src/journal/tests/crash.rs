@@ -17,6 +17,8 @@ pub(super) type Acknowledged = BTreeMap<String, (u32, usize, String)>;
 
 const DIR: &str = "CANCELOT_TEST_CRASH_DIR";
 const RUN: &str = "CANCELOT_TEST_CRASH_RUN";
+const SAID: &str = "CANCELOT_TEST_CRASH_SAID";
+const RESERVE: &str = "CANCELOT_TEST_CRASH_RESERVE";
 const NAME: &str = "journal::tests::crash::whatever_was_acknowledged_survives_kill_9";
 const KILLS: u64 = 20;
 
@@ -25,6 +27,20 @@ const KILLS: u64 = 20;
 fn whatever_was_acknowledged_survives_kill_9() {
     if let (Some(dir), Some(run)) = (variable(DIR), variable(RUN)) {
         work(Path::new(&dir), &run);
+    }
+    // How the scripts in tests/power look at what they did to a journal.
+    if let (Some(dir), Some(said)) = (variable(DIR), variable(SAID)) {
+        let mut acknowledged = Acknowledged::new();
+        let said = std::fs::read_to_string(said).unwrap();
+        for line in said
+            .split_inclusive('\n')
+            .filter_map(|l| l.strip_suffix('\n'))
+        {
+            hear(line, &mut acknowledged);
+        }
+        check(Path::new(&dir), &acknowledged, 0);
+        say(format!("looked for {}", acknowledged.len()));
+        return;
     }
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
@@ -47,19 +63,33 @@ fn whatever_was_acknowledged_survives_kill_9() {
 pub(super) fn work(dir: &Path, run: &str) -> ! {
     let options = Options {
         compact_bytes_min: 256 << 10,
+        free_bytes_min: number(RESERVE, 0),
+        ballast_bytes: number(RESERVE, 0),
         ..Options::new(dir)
     };
     let journal = &SledJournal::open(&options).unwrap();
-    let say = |line: String| writeln!(std::io::stdout().lock(), "{line}").unwrap();
+    let admit = |admission: Admission| async move {
+        loop {
+            match journal.admit(admission.clone()).await {
+                Ok(admitted) => return admitted,
+                Err(AdmitError::NoRoom(_)) => {
+                    say("full".to_owned());
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
     wait(join_all((0..8_u32).map(|caller| async move {
         for n in 0_u32.. {
             if caller == 0 {
-                come_and_go(journal, &format!("old-{run}-{n}")).await;
+                let batch = admit(many(&format!("old-{run}-{n}"), 100)).await.batch;
+                come_and_go(journal, batch).await;
                 continue;
             }
             let request = format!("{run}-{caller}-{n}");
             let items = n % 40 + 1;
-            let batch = journal.admit(many(&request, items)).await.unwrap().batch;
+            let batch = admit(many(&request, items)).await.batch;
             say(format!("ack {request} {items} 0 none"));
             let outcome = if n % 3 == 0 {
                 Outcome::Unavailable
@@ -77,7 +107,7 @@ pub(super) fn work(dir: &Path, run: &str) -> ! {
             journal.settle(settle).await.unwrap();
             say(format!("ack {request} {items} {settled} {outcome:?}"));
             if n % 7 == 0 {
-                journal.admit(many(&request, items)).await.unwrap();
+                admit(many(&request, items)).await;
                 if outcome == Outcome::Unavailable {
                     say(format!("ack {request} {items} 0 again"));
                 }
@@ -104,9 +134,12 @@ pub(super) fn hear(line: &str, acknowledged: &mut Acknowledged) -> bool {
     true
 }
 
-/// Admits and settles what is old already, and purges it: nobody is told of it.
-async fn come_and_go(journal: &SledJournal, request: &str) {
-    let batch = journal.admit(many(request, 100)).await.unwrap().batch;
+fn say(line: String) {
+    writeln!(std::io::stdout().lock(), "{line}").unwrap();
+}
+
+/// Settles what is old already, and purges it: nobody is told of it.
+async fn come_and_go(journal: &SledJournal, batch: BatchId) {
     let settle = (0..100).map(|index| Settlement {
         id: id(batch, index),
         settled: settled_at(Outcome::Canceled, -1_000),

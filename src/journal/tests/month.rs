@@ -6,6 +6,11 @@
 //! `ITEMS` is how many come each day; on the sixth, 50 times as many. `MIB` is the size of the file
 //! below which it is left alone.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "figures and seeds are what it is run for"
+)]
+
 use futures_util::{StreamExt, stream};
 
 use super::{

@@ -7,6 +7,11 @@
 //! and the C compiler that the build needs too. What is drawn follows from the seed; what the
 //! process did meanwhile also depends on the machine.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "figures and seeds are what it is run for"
+)]
+
 mod disk;
 mod record;
 
@@ -29,6 +34,8 @@ const RUN: &str = "RECORD_RUN";
 const NAME: &str = "journal::tests::power::whatever_was_acknowledged_survives_a_power_cut";
 /// Cuts of one recorded run.
 const CUTS_PER_RUN: u64 = 12;
+/// Runs on one journal, each going on with what the last cut left.
+const RUNS_PER_JOURNAL: u64 = 3;
 
 /// This test starts itself as the process that is recorded.
 #[test]
@@ -45,6 +52,10 @@ fn whatever_was_acknowledged_survives_a_power_cut() {
     let mut acknowledged = Acknowledged::new();
     let mut sum = Sum::default();
     for run in 0..cuts.div_ceil(CUTS_PER_RUN) {
+        if run % RUNS_PER_JOURNAL == 0 {
+            base = TempDir::new().unwrap();
+            acknowledged.clear();
+        }
         let ops = recorded(&recorder, base.path(), run, &mut random);
         let places = places(&ops, &mut random);
         let mut after = acknowledged.clone();
@@ -66,7 +77,6 @@ fn whatever_was_acknowledged_survives_a_power_cut() {
             println!("run {run}, cut at {place} of {}", ops.list.len());
             crash::check(base.path(), &after, seed);
         }
-        // The next run goes on with what the last cut left.
         acknowledged = after;
     }
     println!("{sum:?}");

@@ -12,8 +12,10 @@ use cancelot::{
 use tonic::{Code, Request};
 
 use crate::{
-    asking::Reader,
-    support::{gateway, now, request, subscription},
+    asking::{Reader, outcomes},
+    frames::grpc,
+    slow::Slow,
+    support::{gateway, in_time, now, request, subscription},
 };
 
 #[tokio::test]
@@ -86,4 +88,65 @@ async fn a_timeout_that_the_protocol_does_not_know_is_refused() {
     }
 
     assert_eq!(gateway.requests(Provider::Rebilly), 0);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_wait_for_a_turn_and_the_item_still_gets_it() {
+    let mut gateway = gateway()
+        .account(Provider::Rebilly, "concurrency_max = 1")
+        .start()
+        .await;
+    gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
+    let first = request("first", [subscription(Provider::Rebilly, "a", now())]);
+    let mut first = gateway.open(first).await;
+    gateway.control.held_reached(Provider::Rebilly, 1).await;
+    let item = subscription(Provider::Rebilly, "b", now());
+    let mut hurried = Request::new(request("K", [item.clone()]));
+    hurried.set_timeout(Duration::from_millis(300));
+
+    let sent = gateway.client.cancel_subscription(hurried).await.unwrap();
+    let status = Reader::new(sent.into_inner()).rest().await.unwrap_err();
+    assert_eq!(gateway.requests(Provider::Rebilly), 1, "it had no turn");
+    gateway.control.release(Provider::Rebilly);
+
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    let result = in_time(gateway.cancel_one("K", item)).await.unwrap();
+    assert_eq!(result.outcome(), Outcome::Canceled);
+    assert_eq!(outcomes(&first.rest().await.unwrap()), [Outcome::Canceled]);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_wait_for_a_provider_that_is_away() {
+    let mut gateway = gateway().start().await;
+    let port = gateway.stop_sandbox().await;
+    let item = subscription(Provider::Rebilly, "a", now());
+    let mut hurried = Request::new(request("K", [item.clone()]));
+    hurried.set_timeout(Duration::from_millis(300));
+
+    let sent = gateway.client.cancel_subscription(hurried).await.unwrap();
+    let status = Reader::new(sent.into_inner()).rest().await.unwrap_err();
+    gateway.start_sandbox(port);
+
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    let result = in_time(gateway.cancel_one("K", item)).await.unwrap();
+    assert_eq!(result.outcome(), Outcome::Canceled);
+    assert_eq!(gateway.control.effects(Provider::Rebilly)["a"], 1);
+}
+
+/// Clients have timers of their own and would not tell; by hand it is seen what the service says.
+#[tokio::test]
+async fn a_deadline_that_has_passed_on_arrival_is_exceeded_and_not_cancelled() {
+    let gateway = gateway().start().await;
+    for timeout in ["0n", "1n", "0S", "1m", "4m"] {
+        let batch = request(timeout, [subscription(Provider::Rebilly, timeout, now())]);
+        let mut call = Slow::open(&gateway, Some(timeout)).await;
+        // It may have been answered by now, which closes it.
+        let _ = call.body.send_data(grpc(&batch).into(), true);
+        let status = call.status().await;
+        assert_eq!(
+            status.code(),
+            Code::DeadlineExceeded,
+            "{timeout}: {status:?}"
+        );
+    }
 }

@@ -39,6 +39,7 @@ mod restarts;
 mod results;
 mod robustness;
 mod shape;
+mod slow;
 mod smoke;
 mod stops;
 mod streams;

@@ -5,21 +5,19 @@ use std::time::Duration;
 use cancelot::{
     limits,
     rpc::proto::{
-        CancelSubscriptionRequest, EnrollmentCancellation, LineItem, LineItemType, Outcome,
-        SubscriptionCancellation,
+        CancelSubscriptionRequest, LineItem, LineItemType, Outcome, SubscriptionCancellation,
     },
     sandbox::{Fault, Provider},
 };
-use prost::Message as _;
-use tokio::net::TcpStream;
 use tonic::{Code, Status, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
 use crate::{
-    asking::{Reader, always, enrollments, outcomes, says_when, subscribers},
+    asking::{Reader, always, outcomes, says_when},
     frames::{CANCEL, grpc},
+    slow::Slow,
     support::{Gateway, gateway, in_time, now, request, subscription},
 };
 
@@ -140,41 +138,6 @@ async fn a_request_that_never_fits_is_not_asked_to_come_back() {
     assert_eq!(gateway.requests(Provider::Rebilly), 0);
 }
 
-/// A call whose body comes piece by piece.
-struct Slow {
-    body: h2::SendStream<bytes::Bytes>,
-    response: h2::client::ResponseFuture,
-    _connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
-}
-
-impl Slow {
-    async fn open(gateway: &Gateway, timeout: Option<&str>) -> Self {
-        let url = gateway.url();
-        let tcp = TcpStream::connect(url.strip_prefix("http://").unwrap());
-        let (send, connection) = h2::client::handshake(tcp.await.unwrap()).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let mut head = http::Request::post(format!("{url}{CANCEL}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
-        if let Some(timeout) = timeout {
-            head = head.header("grpc-timeout", timeout);
-        }
-        let mut send = send.ready().await.unwrap();
-        let (response, body) = send.send_request(head.body(()).unwrap(), false).unwrap();
-        Self {
-            body,
-            response,
-            _connection: connection,
-        }
-    }
-
-    /// The response's status, which came without any message.
-    async fn status(self) -> Status {
-        let response = in_time(self.response).await.unwrap();
-        Status::from_header_map(response.headers()).unwrap()
-    }
-}
-
 #[tokio::test]
 async fn what_is_being_received_is_bounded_in_bytes_over_all_connections() {
     let gateway = gateway()
@@ -231,28 +194,36 @@ async fn a_request_that_does_not_arrive_by_its_deadline_is_refused() {
     assert!(gateway.get("K").await.is_err(), "nothing was admitted");
 }
 
-/// Requests of few bytes that would be gigabytes once they were read.
+/// Two bytes on the wire, hundreds in memory.
 #[tokio::test]
 async fn a_message_that_would_grow_in_memory_is_refused_before_it_is_read() {
-    let gateway = gateway().start().await;
-    let items = vec![SubscriptionCancellation::default(); 5_000_000];
-    let line_items = SubscriptionCancellation {
-        line_items: vec![LineItem::default(); 2_000_000],
-        ..subscription(Provider::Rebilly, "a", now())
-    };
-    let mut client = gateway.client.clone();
-    for bomb in [request("K", items), request("K", [line_items])] {
-        assert!(bomb.encoded_len() < limits::REQUEST_BYTES_MAX);
-        let status = client.cancel_subscription(bomb).await.unwrap_err();
-        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    /// A field of the kind that has a length.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encode_length_delimiter(content.len(), &mut bytes).unwrap();
+        [bytes, content.to_vec()].concat()
     }
-    let ids = vec![""; 15_000_000];
-    let bomb = EnrollmentCancellation {
-        target: Some(subscribers(ids)),
-        ..Default::default()
-    };
-    let status = gateway.refused_enrollments(enrollments("K", [bomb])).await;
-    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    const ENROLLMENTS: &str = "/cancelot.v1.CancellationService/CancelEnrollments";
+    let gateway = gateway().start().await;
+    let items = field(2, &[]).repeat(6_000_000);
+    let line_items = field(2, &field(9, &[]).repeat(6_000_000));
+    let ids = field(2, &field(5, &field(1, &[]).repeat(6_000_000)));
+    let values = field(2, &field(6, &field(2, &[]).repeat(6_000_000)));
+    for (path, message) in [
+        (CANCEL, items),
+        (CANCEL, line_items),
+        (ENROLLMENTS, ids),
+        (ENROLLMENTS, values),
+    ] {
+        assert!(message.len() < limits::REQUEST_BYTES_MAX);
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let mut call = Slow::open_at(&gateway, path, None).await;
+        let body = [&[0], &length[..], &message].concat();
+        call.body.send_data(body.into(), true).unwrap();
+        let status = call.status().await;
+        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        assert!(status.message().contains("memory"), "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -125,6 +125,9 @@ const RETRY_SECONDS_SAVED: f64 = 2.0;
 const RETRY_SHARE_MIN: f64 = 0.1;
 /// Waits for a probe, as multiples of the first wait for a retry.
 const PROBE_PAUSE: u32 = 5;
+/// The longest of them: one request now and then is no load, and a provider that is back is found
+/// that soon.
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 fn gate(limits: &AccountLimits, backoff: Backoff) -> gate::Options {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -142,8 +145,11 @@ fn gate(limits: &AccountLimits, backoff: Backoff) -> gate::Options {
             saved_max: saved.clamp(10.0, 100.0),
         },
         pauses: Pauses {
-            base: backoff.base.saturating_mul(PROBE_PAUSE).min(backoff.max),
-            max: backoff.max,
+            base: backoff
+                .base
+                .saturating_mul(PROBE_PAUSE)
+                .min(PROBE_PAUSE_MAX),
+            max: backoff.max.min(PROBE_PAUSE_MAX),
         },
     }
 }

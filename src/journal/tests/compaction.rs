@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::*;
@@ -240,6 +240,60 @@ fn what_is_written_meanwhile_is_in_the_copy() {
     assert_eq!(stores(&stage.dir).last().unwrap(), "store-2");
     let is_same = stage.content() == expected;
     assert!(is_same, "seed {seed}");
+}
+
+/// How many times a database was replaced.
+fn replaced(dir: &Path) -> u64 {
+    let marker = Marker::read(dir).unwrap().unwrap();
+    let number = marker.store.to_string();
+    number.trim_start_matches("store-").parse::<u64>().unwrap() - 1
+}
+
+#[test]
+fn readers_and_writers_see_one_journal_while_it_is_replaced() {
+    const REPLACED: u64 = 5;
+    let dir = TempDir::new().unwrap();
+    let journal = open_restless(dir.path());
+    for n in 0..5 {
+        settle_batch(&journal, &format!("kept-{n}"), 100, 1_000);
+    }
+    let open_batch = wait(journal.admit(many("open", 50))).unwrap().batch;
+    let is_over = AtomicBool::new(false);
+    let reads = std::thread::scope(|threads| {
+        let (journal, is_over) = (&journal, &is_over);
+        let readers = [0, 1].map(|_| {
+            threads.spawn(move || {
+                let mut reads = 0_u64;
+                while !is_over.load(Ordering::Relaxed) {
+                    let found = journal.find(&scope(), &key(&format!("kept-{}/99", reads % 5)));
+                    assert_eq!(outcome(&found.unwrap().unwrap()), Some(Outcome::Canceled));
+                    let items = journal.open_items().unwrap();
+                    let items = items.iter().filter(|item| item.id.batch == open_batch);
+                    assert_eq!(items.count(), 50);
+                    let batch = journal.batch(open_batch).unwrap().unwrap();
+                    assert_eq!(batch.items.len(), 50);
+                    let replay = wait(journal.admit(many("open", 50))).unwrap();
+                    assert_eq!(replay.batch, open_batch);
+                    reads += 1;
+                }
+                reads
+            })
+        });
+        let mut rounds = 0;
+        while replaced(dir.path()) < REPLACED {
+            settle_batch(journal, &format!("old-{rounds}"), 300, 0);
+            assert_eq!(wait(journal.purge(at(900), 100)), Ok(1));
+            rounds += 1;
+            assert!(rounds < 500, "it is never replaced");
+        }
+        is_over.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap())
+    });
+    assert!(reads.iter().all(|reads| *reads > 0), "{reads:?}");
+    drop(journal);
+    let mut out = Vec::new();
+    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    assert_eq!(offline.verify(&mut out).unwrap().problems, 0);
 }
 
 /// A disk whose free bytes a test sets.

@@ -73,7 +73,7 @@ impl Bench {
     fn on_disk() -> Self {
         let dir = TempDir::new().unwrap();
         Self {
-            journal: Some(Box::new(open(dir.path()))),
+            journal: Some(Box::new(open_restless(dir.path()))),
             home: Place::Disk(dir),
         }
     }
@@ -82,7 +82,7 @@ impl Bench {
     fn restart(&mut self) {
         self.journal = None;
         self.journal = Some(match &mut self.home {
-            Place::Disk(dir) => Box::new(open(dir.path())),
+            Place::Disk(dir) => Box::new(open_restless(dir.path())),
             Place::Memory(memory) => {
                 *memory = memory.restarted();
                 Box::new(memory.clone())
@@ -146,6 +146,16 @@ fn variable(name: &str) -> Option<String> {
 /// A number that whoever runs a test may set.
 fn number(name: &str, otherwise: u64) -> u64 {
     variable(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// One that replaces its database after every purge and start, as small as it is.
+#[track_caller]
+fn open_restless(dir: &Path) -> SledJournal {
+    let options = Options {
+        compact_bytes_min: 0,
+        ..Options::new(dir)
+    };
+    SledJournal::open(&options).unwrap()
 }
 
 #[track_caller]

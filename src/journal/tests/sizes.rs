@@ -24,7 +24,7 @@ fn measure(dir: &Path) -> (usize, bool) {
         .scan(Span::all())
         .map(|entry| entry.unwrap().1.len());
     let largest = sizes.max().unwrap();
-    let has_blobs = std::fs::read_dir(dir.join("store-1/blobs"))
+    let has_blobs = std::fs::read_dir(home.marker.store.within(dir).join("blobs"))
         .unwrap()
         .next()
         .is_some();

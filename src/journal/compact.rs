@@ -176,12 +176,12 @@ impl Compactor {
     fn decide(&mut self, count: &Count) -> Result<(), GivenUp> {
         self.counted = count.entries;
         let file_bytes = self.stores.current().file_bytes()?;
-        if file_bytes
-            <= count
-                .bytes
-                .saturating_mul(FILE_FACTOR)
-                .max(self.rules.file_bytes_min)
-        {
+        let worth = count.bytes.saturating_mul(FILE_FACTOR);
+        if file_bytes <= worth.max(self.rules.file_bytes_min) {
+            // What was removed while it counted may be what makes the difference.
+            if self.stores.removed() > self.counted / 4 {
+                self.look();
+            }
             return Ok(());
         }
         self.check_room(count.bytes.saturating_mul(FRESH_FACTOR))?;

@@ -3,6 +3,7 @@
 //! Its `flush` does not reach the disk, so the file is synced through a handle of our own. A kill
 //! while it opens leaves a torn snapshot that it trips over, so that goes first, under a lock of
 //! our own. Values above some 8 KiB go to files that are never synced, so none is that large.
+//! Its settings file is written once and never synced, so that is done here too.
 //! Deletes make room inside its file, which never shrinks: see `compact`.
 
 use std::{

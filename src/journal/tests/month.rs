@@ -1,7 +1,7 @@
 //! Weeks of traffic with a retention, and one peak: the disk stays within bounds, and gives back
 //! what the peak took. The clock is a number, so a month takes minutes:
 //!
-//! `DAYS=75 RETENTION=30 ITEMS=20000 MIB=64 cargo test --release --lib journal::tests::month -- --nocapture`
+//! `DAYS=60 RETENTION=30 ITEMS=2500 MIB=16 cargo test --lib journal::tests::month -- --nocapture`
 //!
 //! `ITEMS` is how many come each day; on the sixth, 50 times as many. `MIB` is the size of the file
 //! below which it is left alone.

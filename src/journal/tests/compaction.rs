@@ -102,11 +102,11 @@ fn mostly_empty(dir: &Path) {
     for n in 0..10 {
         settle_batch(&journal, &format!("kept-{n}"), 100, 1_000 + n);
     }
-    for n in 0..20 {
+    for n in 0..8 {
         settle_batch(&journal, &format!("peak-{n}"), 2_000, n);
     }
     wait(journal.admit(many("open", 50))).unwrap();
-    assert_eq!(wait(journal.purge(at(900), 1_000)), Ok(20));
+    assert_eq!(wait(journal.purge(at(900), 1_000)), Ok(8));
     drop(journal);
     assert!(disk_bytes(dir) > 3 * FILE_BYTES_MIN, "{}", disk_bytes(dir));
 }
@@ -340,7 +340,7 @@ fn a_file_is_left_alone_while_most_of_it_is_used() {
     let dir = TempDir::new().unwrap();
     let journal = SledJournal::open(&options(dir.path())).unwrap();
     for n in 0..10 {
-        settle_batch(&journal, &format!("r{n}"), 2_000, n);
+        settle_batch(&journal, &format!("r{n}"), 800, n);
     }
     assert_eq!(wait(journal.purge(at(2), 100)), Ok(2));
     assert!(disk_bytes(dir.path()) > FILE_BYTES_MIN);

@@ -13,7 +13,7 @@ pub(super) struct Shape {
     /// What it takes by itself.
     bytes: usize,
     /// Fields that hold something of a shape of its own, by number.
-    nested: &'static [(u64, &'static Shape)],
+    nested: &'static [(u64, &'static Self)],
 }
 
 const STRING: Shape = Shape {
@@ -61,9 +61,10 @@ pub(super) const PLAIN: Shape = Shape {
 pub(super) fn weigh(shape: &Shape, message: &[u8]) -> usize {
     let mut bytes = shape.bytes.saturating_add(message.len());
     let mut rest = message;
-    while let Some((field, content, after)) = next_field(rest) {
-        if let Some(content) = content
-            && let Some((_, nested)) = shape.nested.iter().find(|(number, _)| *number == field)
+    while let Some((field, after)) = next_field(rest) {
+        let mut nested = shape.nested.iter();
+        if let Some(content) = field.content
+            && let Some((_, nested)) = nested.find(|(number, _)| *number == field.number)
         {
             // Its bytes are counted already, in ours.
             let more = weigh(nested, content).saturating_sub(content.len());
@@ -74,21 +75,31 @@ pub(super) fn weigh(shape: &Shape, message: &[u8]) -> usize {
     bytes
 }
 
-/// A field's number, its content if it has a length, and what comes after it.
-fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+/// A field of a message.
+struct Field<'a> {
+    number: u64,
+    /// What is in it, if it has a length.
+    content: Option<&'a [u8]>,
+}
+
+/// A field, and what comes after it.
+fn next_field(bytes: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let (key, rest) = varint(bytes)?;
-    let (field, wire) = (key >> 3, key & 7);
-    match wire {
-        0 => varint(rest).map(|(_, rest)| (field, None, rest)),
-        1 => rest.get(8..).map(|rest| (field, None, rest)),
+    let field = |content| Field {
+        number: key >> 3,
+        content,
+    };
+    match key & 7 {
+        0 => varint(rest).map(|(_, rest)| (field(None), rest)),
+        1 => rest.get(8..).map(|rest| (field(None), rest)),
         2 => {
             let (length, rest) = varint(rest)?;
             let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            Some((field, Some(content), rest))
+            Some((field(Some(content)), rest))
         }
-        // Groups: skipped as the fields in them, none of which is ours.
-        3 | 4 => Some((0, None, rest)),
-        5 => rest.get(4..).map(|rest| (field, None, rest)),
+        // A group's begin and end: what is between is read as if it were ours.
+        3 | 4 => Some((field(None), rest)),
+        5 => rest.get(4..).map(|rest| (field(None), rest)),
         _ => None,
     }
 }

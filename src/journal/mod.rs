@@ -10,6 +10,9 @@ mod committer;
 mod compact;
 pub mod durable;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod high_water;
 mod history;

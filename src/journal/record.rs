@@ -275,6 +275,16 @@ impl Joiner {
     }
 }
 
+/// A value with a right prelude around any bytes.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sealed(share: &[u8]) -> Vec<u8> {
+    let mut value = vec![FORMAT];
+    value.extend(1_u16.to_be_bytes());
+    value.extend(checksum(share).to_be_bytes());
+    value.extend(share);
+    value
+}
+
 fn prelude(value: &[u8]) -> Result<(u16, u64, &[u8]), String> {
     let (format, rest) = value.split_first().ok_or("it is empty")?;
     check_format(*format)?;

@@ -3,6 +3,9 @@
 
 mod auth;
 mod deadline;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 mod parse;
 mod records;

@@ -1,0 +1,37 @@
+//! A way in for the fuzzer: whatever a store may hold, reading it gives a record or an error.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::record::{self, Header, Item, Joiner, Meta, Step};
+use crate::domain::outcome::Settled;
+
+/// Reads any bytes as each kind of value.
+pub fn records(bytes: &[u8]) {
+    let _ = record::read_whole::<Meta>(bytes, "fuzz");
+    let _ = record::read_whole::<Header>(bytes, "fuzz");
+    let _ = record::has_hash(bytes, 1);
+    let _ = record::check_marker(bytes);
+    let _ = record::number_in(bytes);
+    let _ = record::item_id_in(bytes);
+    bodies(bytes);
+    // A fuzzer does not guess checksums, so these bytes also come as what is inside one.
+    if let Ok(parts) = record::split(bytes) {
+        let mut joiner = Joiner::default();
+        for (part, value) in parts {
+            let _ = joiner.add(part, &value);
+        }
+    }
+    let mut joiner = Joiner::default();
+    if let Ok(Some(body)) = joiner.add(0, &record::sealed(bytes)) {
+        bodies(&body);
+    }
+}
+
+fn bodies(body: &[u8]) {
+    let _ = record::parse::<Header>(body, "fuzz");
+    let _ = record::parse::<Vec<Option<Item>>>(body, "fuzz");
+    let _ = record::parse::<Step<Arc<Settled>>>(body, "fuzz");
+    let _ = record::parse::<Step<&RawValue>>(body, "fuzz");
+}

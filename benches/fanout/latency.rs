@@ -43,7 +43,7 @@ impl Times {
         self.0.get(at).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, time: Duration) {
+    pub(crate) fn add(&mut self, time: Duration) {
         let at = self.0.partition_point(|other| *other <= time);
         self.0.insert(at, time);
     }

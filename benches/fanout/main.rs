@@ -3,7 +3,8 @@
 //!
 //! `cargo bench` runs everything and `cargo bench -- --quick` less of everything; the words
 //! `instant`, `slow` and `latency` choose parts, for profiles. The binary starts itself again for
-//! each role, so that CPU time and memory are those of one role.
+//! each role, so that CPU time and memory are those of one role. `cargo bench --bench fanout --
+//! overload --seconds 60` is an experiment of its own.
 
 #![allow(
     clippy::indexing_slicing,
@@ -17,6 +18,7 @@ mod gateway;
 mod latency;
 mod load;
 mod machine;
+mod overload;
 mod process;
 mod report;
 mod settings;
@@ -68,6 +70,9 @@ fn measure(words: &[&str]) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    if words.contains(&"overload") {
+        return runtime.block_on(overload::measure(words));
+    }
     runtime.block_on(report::measure(&plan, parts))
 }
 

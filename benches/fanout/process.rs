@@ -62,6 +62,12 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// The memory it has resident now.
+    pub(crate) fn memory_bytes(&self) -> Result<u64, Failure> {
+        let kib = field(&self.read("status")?, "VmRSS:")?;
+        Ok(kib * 1024)
+    }
+
     /// Bytes it caused to be written to disks.
     pub(crate) fn written_bytes(&self) -> Result<u64, Failure> {
         field(&self.read("io")?, "write_bytes:")

@@ -22,7 +22,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -132,6 +132,9 @@ pub struct Dispatch {
     results_bytes_held: Budget,
     retry_window: Duration,
     draining: AtomicBool,
+    /// Held to read from an admission to the start of its items, so that who holds it to write
+    /// knows that everything admitted before is where it can be stopped.
+    entering: RwLock<()>,
     failed: watch::Sender<Option<Unavailable>>,
 }
 
@@ -200,6 +203,7 @@ impl Dispatch {
             results_bytes_held: Budget::new(limits::RESULTS_BYTES_HELD_MAX),
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
+            entering: RwLock::new(()),
             failed,
         });
         dispatch.recover().await?;
@@ -287,6 +291,7 @@ impl Dispatch {
         detached(async move {
             let recorded = dispatch.journal.stop(batch, dispatch.shared.clock.now());
             recorded.await.inspect_err(|_| dispatch.journal_refused())?;
+            drop(dispatch.entering.write().await);
             dispatch.shared.live.stop(batch);
             let mut stopped = 0;
             for lane in dispatch.lanes.values() {

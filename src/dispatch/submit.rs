@@ -151,6 +151,7 @@ impl Dispatch {
                 }
             }
         };
+        let _entering = self.entering.read().await;
         let admitted = match self.admit(&submission).await {
             Ok(admitted) => admitted,
             Err(error) => {

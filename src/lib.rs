@@ -14,3 +14,5 @@ pub mod limits;
 pub mod providers;
 pub mod rpc;
 pub mod sandbox;
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,129 @@
+//! Concurrency, rate, pauses and the retry budget of an account, as the network counts them.
+
+use std::time::Duration;
+
+use super::{
+    model::Recorded,
+    plan::{AccountPlan, Plan},
+    watch::Sighting,
+    world::State,
+};
+use crate::domain::{exchange::Response, ids::ItemId};
+
+impl State {
+    /// A request leaves: holds it against concurrency, rate and pauses.
+    pub(super) fn check_limits(&mut self, of: &AccountPlan, account: usize, now: Duration) {
+        let seen = self.watch.accounts.entry(account).or_default();
+        seen.in_flight += 1;
+        seen.starts.push_back(now);
+        seen.firsts += 1;
+        let second = Duration::from_secs(1);
+        while seen.starts.front().is_some_and(|at| *at + second <= now) {
+            seen.starts.pop_front();
+        }
+        let (at_once, in_second) = (seen.in_flight, seen.starts.len());
+        let is_paused = seen.paused_until.is_some_and(|until| now < until);
+        seen.in_pause += usize::from(is_paused);
+        let in_pause = seen.in_pause;
+        if at_once > of.concurrency_max {
+            let how = format!("{at_once} at once at {}", of.account.name);
+            self.broken("concurrency is never exceeded", how);
+        }
+        // The burst at once, and one for each interval that follows within the second.
+        if in_second > usize::try_from(of.rate + of.burst - 1).unwrap() {
+            let how = format!("{in_second} in a second at {}", of.account.name);
+            self.broken("the rate is never exceeded", how);
+        }
+        // What was on its way to the wire when the provider asked for a pause is let go.
+        if is_paused && in_pause >= of.concurrency_max {
+            let how = format!("{in_pause} requests in a pause of {}", of.account.name);
+            self.broken("a throttling provider is left alone", how);
+        }
+    }
+
+    /// Whether a request follows on a failed one of the same item, as far as the network can
+    /// tell: an item that has its target to itself.
+    pub(super) fn is_retry(&self, plan: &Plan, seen: &Sighting) -> bool {
+        let Some(target) = seen.target else {
+            return false;
+        };
+        let Some(failed_at) = self.watch.failed.get(&target) else {
+            return false;
+        };
+        let mut items = self.model.items.iter();
+        let item = items.find(|(_, item)| item.open && item.target == target);
+        let in_time = |id: &ItemId, item: &Recorded| {
+            // Afterwards comes a last look, which is no retry; nor are those of what was stopped.
+            self.wall() <= item.retry_until
+                && item.opened_at < *failed_at
+                && !self.model.stop_asked.contains(&id.batch)
+        };
+        plan.jumps.is_empty()
+            && plan.aimed_at(target) == (1, false)
+            && item.is_some_and(|(id, item)| in_time(id, item))
+    }
+
+    /// A request came to its end: holds failed retries against the budget.
+    pub(super) fn came_to(&mut self, plan: &Plan, seen: &Sighting, is_retry: bool, failed: bool) {
+        let now = self.now();
+        let Some(target) = seen.target else { return };
+        if failed {
+            self.watch.failed.insert(target, now);
+        } else {
+            self.watch.failed.remove(&target);
+        }
+        let life = self.life();
+        let of = &plan.accounts[seen.account];
+        let seen = self.watch.accounts.entry(seen.account).or_default();
+        // One that is answered was no waste, and counts like a first request.
+        if !is_retry || !failed {
+            return;
+        }
+        seen.firsts -= 1;
+        seen.failed_retries += 1;
+        let share = of.retries;
+        let most = share.saved_max
+            + share.per_request * f64::from(seen.firsts)
+            + share.per_second * life.as_secs_f64();
+        let count = seen.failed_retries;
+        if f64::from(count) > most + 0.01 {
+            let how = format!("{count} failed at {}, {most} at most", of.account.name);
+            self.broken("the retry budget is never exceeded", how);
+        }
+    }
+
+    /// A provider that throttles said when to come back.
+    pub(super) fn told_to_wait(
+        &mut self,
+        plan: &Plan,
+        account: usize,
+        response: &Response,
+        seconds: u64,
+    ) {
+        let relative = response.header("retry-after").is_some();
+        let absolute = response.header("x-ratelimit-retry-after").is_some()
+            || response.text.contains("next_try_at");
+        let wait = if relative {
+            Duration::from_secs(seconds)
+        } else if absolute && !plan.jumps.is_empty() {
+            // By another clock.
+            Duration::ZERO
+        } else if absolute {
+            // Given in whole seconds, and before its way back.
+            Duration::from_secs(seconds).saturating_sub(Duration::from_secs(3))
+        } else {
+            // The first of our own waits.
+            super::service::BACKOFF_BASE
+        };
+        self.paused(account, wait);
+    }
+
+    /// The provider asked for a pause.
+    fn paused(&mut self, account: usize, wait: Duration) {
+        let until = self.now() + wait;
+        let seen = self.watch.accounts.entry(account).or_default();
+        if seen.paused_until.is_none_or(|before| before <= until) {
+            (seen.paused_until, seen.in_pause) = (Some(until), 0);
+        }
+    }
+}

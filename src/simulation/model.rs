@@ -1,0 +1,90 @@
+//! What the journal was told and has on its disk, as the wrapper around it saw it: the record
+//! that results are held against.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::plan::Plan;
+use crate::domain::{
+    command::Command,
+    ids::{BatchId, ItemId, Key, Scope},
+    outcome::Settled,
+};
+
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) items: BTreeMap<ItemId, Recorded>,
+    pub(super) by_key: BTreeMap<(Scope, Key), ItemId>,
+    /// Requests that were sent, by their place in the plan.
+    pub(super) submitted: BTreeSet<usize>,
+    /// How often each key was sent.
+    pub(super) sent: BTreeMap<(Scope, Key), u32>,
+    /// Batches by the place of their request.
+    pub(super) batches: BTreeMap<usize, BatchId>,
+    /// What each client does next.
+    pub(super) next_act: Vec<usize>,
+    pub(super) jumps_done: usize,
+    /// Batches that anybody ever asked to stop.
+    pub(super) stop_asked: BTreeSet<BatchId>,
+}
+
+/// One admitted item.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) scope: Scope,
+    pub(super) key: Key,
+    pub(super) command: Arc<Command>,
+    pub(super) target: usize,
+    pub(super) open: bool,
+    pub(super) opened_at: Duration,
+    pub(super) retry_until: Timestamp,
+    /// Since when a request of it may have been lost, if one may.
+    pub(super) doubt_since: Option<Duration>,
+    /// Its batch was stopped, and told so, before anything of it was sent.
+    pub(super) must_not_start: bool,
+    /// A client was told that it is taken on, or the service found it at its start: whoever
+    /// stops its batch from now on stops it.
+    pub(super) known: bool,
+    /// When its batch was stopped, and told so, while it was open.
+    pub(super) stopped_at: Option<Duration>,
+    /// What it ended as, and when that was on the disk.
+    pub(super) settled: Vec<(Arc<Settled>, Duration)>,
+}
+
+impl Model {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            items: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            submitted: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            next_act: vec![0; plan.clients.len()],
+            jumps_done: 0,
+            stop_asked: BTreeSet::new(),
+        }
+    }
+
+    /// The service was started again: whatever is open may have been sent.
+    pub(super) fn restarted(&mut self, now: Duration) {
+        for item in self.items.values_mut().filter(|item| item.open) {
+            item.doubt_since = Some(now);
+        }
+    }
+
+    /// The service has started, and knows what is open.
+    pub(super) fn all_known(&mut self) {
+        self.items.values_mut().for_each(|item| item.known = true);
+    }
+
+    pub(super) fn of_key(&self, scope: &Scope, key: &Key) -> Option<&Recorded> {
+        let id = self.by_key.get(&(scope.clone(), key.clone()))?;
+        self.items.get(id)
+    }
+}

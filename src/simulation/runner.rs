@@ -1,0 +1,210 @@
+//! One run: lives of the service one after the other, until a last one in which nothing goes
+//! wrong any more and every key has to come to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Builder,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    clients::{self, Sent},
+    plan::End,
+    service::options,
+    storage::Storage,
+    truth,
+    world::World,
+};
+use crate::{dispatch::Dispatch, domain::outcome::Outcome, journal::memory::MemoryJournal};
+
+/// Far more than any run takes, in simulated time.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often every request is sent once more when nothing goes wrong any more.
+const ROUNDS: usize = 3;
+
+/// Runs a seed and gives all that was seen.
+pub(super) fn run(seed: u64) -> Arc<World> {
+    let world = World::new(seed);
+    let mut disk = MemoryJournal::new();
+    let mut ends = world.plan.ends.clone().into_iter();
+    // A store may fail in any life; each life has its chance.
+    for _ in 0..20 {
+        let end = ends.next();
+        let dies_at = match end {
+            Some(End::Step(step)) => Some(step),
+            _ => None,
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let how = runtime.block_on(async {
+            world.begin_life(dies_at);
+            let how = live(&world, disk.clone(), end).await;
+            world.die();
+            how
+        });
+        {
+            // The time is that of the runtime, which is about to go.
+            let _inside = runtime.enter();
+            world.end_life();
+        }
+        drop(runtime);
+        disk = disk.restarted();
+        let mut state = world.state();
+        state.trace(format_args!("life ends: {how}"));
+        state.met(how);
+        if how == "the end" || !state.violations.is_empty() {
+            break;
+        }
+    }
+    check_end(&world);
+    world
+}
+
+/// One life of the service; says how it ended.
+async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'static str {
+    let journal = Storage::new(disk, Arc::clone(world));
+    let service = async {
+        let options = options(world);
+        let Ok(dispatch) = Dispatch::start(Arc::new(journal), options).await else {
+            return "a start fails";
+        };
+        world.state().model.all_known();
+        tokio::select! {
+            biased;
+            _ = dispatch.failed() => "the store failed",
+            how = end_by_plan(&dispatch, end) => how,
+            how = work(world, &dispatch) => how,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = world.death.notified() => "a crash at a step",
+        how = service => how,
+        () = sleep(PATIENCE) => {
+            world.state().broken("every item settles", "a life did not come to its end");
+            "the end"
+        }
+    }
+}
+
+async fn end_by_plan(dispatch: &Arc<Dispatch>, end: Option<End>) -> &'static str {
+    match end {
+        Some(End::Crash(after)) => {
+            sleep(after).await;
+            "a crash at a time"
+        }
+        Some(End::Drain(after, patience)) => {
+            sleep(after).await;
+            dispatch.drain(patience).await;
+            "a drain"
+        }
+        Some(End::Step(_)) | None => std::future::pending().await,
+    }
+}
+
+async fn work(world: &Arc<World>, dispatch: &Arc<Dispatch>) -> &'static str {
+    let mut running = JoinSet::new();
+    for client in 0..world.plan.clients.len() {
+        running.spawn(clients::act(
+            Arc::clone(world),
+            Arc::clone(dispatch),
+            client,
+        ));
+    }
+    let jumps = tokio::spawn(jump(Arc::clone(world)));
+    while let Some(lives) = running.join_next().await {
+        if !lives.unwrap() {
+            // Whatever ends the service is on its way.
+            std::future::pending::<()>().await;
+        }
+    }
+    jumps.abort();
+    calm(world, dispatch).await;
+    "the end"
+}
+
+/// Lets the wall clock jump when it is time.
+async fn jump(world: Arc<World>) {
+    loop {
+        let (wait, by) = {
+            let state = world.state();
+            let Some((at, by)) = world.plan.jumps.get(state.model.jumps_done) else {
+                return;
+            };
+            (at.saturating_sub(state.now()), *by)
+        };
+        sleep(wait).await;
+        let mut state = world.state();
+        state.model.jumps_done += 1;
+        state.jump += jiff::SignedDuration::from_secs(by);
+        state.met(if by < 0 {
+            "the clock jumps back"
+        } else {
+            "the clock jumps ahead"
+        });
+        state.trace(format_args!("jump by {by} s"));
+    }
+}
+
+/// Nothing goes wrong any more: every request is sent until its keys have come to their ends.
+async fn calm(world: &Arc<World>, dispatch: &Arc<Dispatch>) {
+    // What is on its way arrives.
+    sleep(Duration::from_secs(60)).await;
+    world.deliver_stragglers();
+    world.state().calm = true;
+    for _ in 0..ROUNDS {
+        for request in 0..world.plan.requests.len() {
+            let sending = async {
+                while clients::send(world, dispatch, request).await == Sent::Full {
+                    sleep(Duration::from_secs(2)).await;
+                }
+            };
+            if timeout(Duration::from_secs(4 * 60 * 60), sending)
+                .await
+                .is_err()
+            {
+                world
+                    .state()
+                    .broken("every item settles", format_args!("request {request}"));
+                return;
+            }
+        }
+    }
+}
+
+/// After all: nothing is open, and every key has come to an end.
+fn check_end(world: &World) {
+    let mut state = world.state();
+    if !state.violations.is_empty() {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (id, item) in &state.model.items {
+        let outcome = item
+            .settled
+            .last()
+            .map(|(settled, _)| settled.conclusion.outcome);
+        let of = &world.plan.targets[item.target];
+        let unknowable =
+            truth::is_unknowable(world, item) || state.watch.was_odd.contains_key(&item.target);
+        let ended = match outcome {
+            None => false,
+            Some(Outcome::InDoubt) => unknowable,
+            Some(outcome) => outcome.is_final(),
+        };
+        if item.open || !ended {
+            wrong.push(format!(
+                "{id} {} {} is {outcome:?}, open: {}",
+                item.key, of.id, item.open
+            ));
+        }
+    }
+    for how in wrong {
+        state.broken("in the end every key has an end", how);
+    }
+}

@@ -1,0 +1,162 @@
+//! What may be sent at all: for whom, when, under which id, and one at a time on a target; and
+//! which answers leave a doubt or settle one.
+
+use std::time::Duration;
+
+use super::{
+    plan::{AccountPlan, Plan},
+    watch::Sighting,
+    world::State,
+};
+use crate::{
+    domain::exchange::{Request, Safety},
+    sandbox::Provider,
+};
+
+impl State {
+    /// A request leaves.
+    pub(super) fn request_starts(&mut self, plan: &Plan, seen: &Sighting, request: &Request) {
+        let now = self.now();
+        let of = &plan.accounts[seen.account];
+        self.check_limits(of, seen.account, now);
+        if let Some(target) = seen.target {
+            self.watch.sent_at.insert(target, now);
+        }
+        if !seen.is_effect {
+            return;
+        }
+        self.check_effect_id(of, seen, request);
+        let Some(target) = seen.target else { return };
+        let count = self.watch.at_work.entry(target).or_default();
+        *count += 1;
+        if *count > 1 && of.provider != Provider::Sequenzy {
+            self.broken("one command on a target at a time", request.path.as_str());
+        }
+        self.check_permission(plan, seen, target, request);
+    }
+
+    /// One key, one id of its effect, however often it is sent; and no id for two keys.
+    fn check_effect_id(&mut self, of: &AccountPlan, seen: &Sighting, request: &Request) {
+        let id = match of.provider {
+            Provider::Rebilly => request.path.as_str().rsplit('/').next(),
+            Provider::Solidgate => request
+                .headers
+                .iter()
+                .find_map(|(name, value)| (*name == "idempotency-key").then_some(value.as_str())),
+            Provider::FunnelFox | Provider::Revolv3 | Provider::Sequenzy => return,
+        };
+        let (Some(id), Some(tag)) = (id, &seen.tag) else {
+            self.broken("an effect has an id", request.path.as_str());
+            return;
+        };
+        let mut bind = |a: String, b: &str| {
+            let bound = self
+                .watch
+                .effect_ids
+                .entry(a)
+                .or_insert_with(|| b.to_owned());
+            *bound == b
+        };
+        let ids_tag = bind(format!("{} {id}", of.account.name), tag);
+        let tags_id = bind(format!("{} {tag}", of.account.name), id);
+        if !ids_tag || !tags_id {
+            self.broken("one key, one effect id", format_args!("{tag} as {id}"));
+        }
+    }
+
+    /// A request with an effect is for an item that is open on the disk, within its window, and
+    /// was not stopped before it was begun.
+    fn check_permission(&mut self, plan: &Plan, seen: &Sighting, target: usize, request: &Request) {
+        let wall = self.wall();
+        let items = self.model.items.values();
+        let mut open = items.filter(|item| {
+            item.open
+                && item.target == target
+                && seen
+                    .tag
+                    .as_ref()
+                    .is_none_or(|tag| plan.tag_of(item) == *tag)
+        });
+        let (Some(item), more) = (open.next(), open.next()) else {
+            self.broken(
+                "nothing is sent before its admission or after its end",
+                request.path.as_str(),
+            );
+            return;
+        };
+        if more.is_some() {
+            // Which one it is for cannot be told where no comment is carried.
+            return;
+        }
+        let (must_not_start, retry_until) = (item.must_not_start, item.retry_until);
+        // What may be repeated is, until an answer tells what came of it; and a request may wait
+        // for its token after it was found to be wanted.
+        let stopped = item.stopped_at.filter(|_| request.safety == Safety::Once);
+        if stopped.is_some_and(|at| at + Duration::from_secs(3) < self.now()) {
+            let path = request.path.as_str();
+            self.broken("what is stopped has no further effect", path);
+        }
+        // A run's own window begins when its admission is acknowledged, and a request may wait
+        // for its token after it was found to be in time.
+        let slack = jiff::SignedDuration::from_secs(12);
+        if must_not_start {
+            self.broken(
+                "what was stopped before it was sent is not sent",
+                request.path.as_str(),
+            );
+        }
+        if plan.jumps.is_empty() && wall > retry_until + slack {
+            let how = format!("{} at {wall}, {retry_until}", request.path.as_str());
+            self.broken("nothing is sent after the window", how);
+        }
+    }
+
+    /// A request is over for the service, answered or not.
+    pub(super) fn request_ends(&mut self, seen: &Sighting) {
+        if let Some(account) = self.watch.accounts.get_mut(&seen.account) {
+            account.in_flight = account.in_flight.saturating_sub(1);
+        }
+        if let (true, Some(target)) = (seen.is_effect, seen.target)
+            && let Some(count) = self.watch.at_work.get_mut(&target)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// A clear answer came: what it tells settles every doubt from before.
+    pub(super) fn clear(&mut self, plan: &Plan, seen: &Sighting, path: &str, now: Duration) {
+        let of = &plan.accounts[seen.account];
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let target = match of.provider {
+            // Its subscription does not tell whose work it is. The cancellation does.
+            Provider::Rebilly if !seen.is_effect => {
+                let id = format!("{} {last}", of.account.name);
+                let tag = self.watch.effect_ids.get(&id);
+                let mut items = plan.requests.iter().flat_map(|asked| &asked.items);
+                tag.and_then(|tag| items.find(|item| item.tag == *tag))
+                    .map(|item| item.target)
+            }
+            _ => seen.target,
+        };
+        if let Some(target) = target {
+            self.watch.clear_at.insert(target, now);
+        }
+    }
+
+    /// An answer to a request with an effect was lost, or says nothing.
+    pub(super) fn doubted(&mut self, plan: &Plan, seen: &Sighting) {
+        let now = self.now();
+        let Some(target) = seen.target.filter(|_| seen.is_effect) else {
+            return;
+        };
+        for item in self.model.items.values_mut() {
+            let same = seen
+                .tag
+                .as_ref()
+                .is_none_or(|tag| plan.tag_of(item) == *tag);
+            if item.target == target && item.open && same {
+                item.doubt_since = Some(now);
+            }
+        }
+    }
+}

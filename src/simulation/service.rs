@@ -1,0 +1,56 @@
+//! The service under test: all that is real, over what is simulated.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    network::Network,
+    plan::{AccountPlan, TIMEOUT, provider_id},
+    world::World,
+};
+use crate::{
+    dispatch::{Clock, LaneOptions, Options},
+    egress::{Egress, backoff::Backoff, breaker::Pauses, concurrency::Bounds, gate},
+};
+
+/// The first wait before a retry.
+pub(super) const BACKOFF_BASE: Duration = Duration::from_millis(100);
+
+/// How the service runs: the only place that says so.
+pub(super) fn options(world: &Arc<World>) -> Options {
+    let clock = Arc::clone(world);
+    let lane = |(place, of): (usize, &AccountPlan)| {
+        debug_assert_eq!(of.account.provider(), provider_id(of.provider));
+        let network = Network {
+            world: Arc::clone(world),
+            account: place,
+        };
+        LaneOptions {
+            account: Arc::clone(&of.account),
+            egress: Egress::simulated(&of.account, TIMEOUT, network),
+            gate: gate::Options {
+                concurrency: Bounds {
+                    floor: 1,
+                    ceiling: of.concurrency_max,
+                },
+                rate_per_second: f64::from(of.rate),
+                rate_burst: of.burst,
+                retries: of.retries,
+                pauses: Pauses {
+                    base: Duration::from_millis(500),
+                    max: Duration::from_secs(20),
+                },
+            },
+            backoff: Backoff {
+                base: BACKOFF_BASE,
+                max: Duration::from_secs(5),
+            },
+        }
+    };
+    Options {
+        lanes: world.plan.accounts.iter().enumerate().map(lane).collect(),
+        open_items_max: world.plan.open_items_max,
+        retry_window: Duration::from_secs(60),
+        clock: Clock::from_fn(move || clock.wall()),
+        seed: world.state().rng.u64(..),
+    }
+}

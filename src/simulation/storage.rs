@@ -1,0 +1,192 @@
+//! The journal with a process around it that can die: a write takes time, reaches the disk at one
+//! moment, and is acknowledged at a later one. Death before the first loses it, death between the
+//! two keeps it without anyone having been told. A store that fails does either.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{sync::Mutex, time::sleep};
+
+use super::{
+    world::{State, World},
+    written::{admitted_now, settled_now},
+};
+use crate::{
+    domain::ids::{BatchId, ItemId, Key, Scope},
+    journal::{
+        Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
+        Settlement, Unavailable, memory::MemoryJournal,
+    },
+};
+
+#[derive(Debug, Clone)]
+pub(super) struct Storage {
+    disk: MemoryJournal,
+    world: Arc<World>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Storage {
+    pub(super) fn new(disk: MemoryJournal, world: Arc<World>) -> Self {
+        let turn = Arc::default();
+        Self { disk, world, turn }
+    }
+
+    /// One write after the other, each in a task of its own, as the store's thread does it: who
+    /// stops waiting for one does not undo it.
+    fn write<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        write: impl FnOnce(&MemoryJournal) -> Pending<T> + Send + 'static,
+        written: impl FnOnce(&World, &T) + Send + 'static,
+        failed: fn(Unavailable) -> T,
+    ) -> Pending<T> {
+        let storage = self.clone();
+        let (done, answered) = tokio::sync::oneshot::channel();
+        let work = async move {
+            let world = &storage.world;
+            let turn = storage.turn.lock().await;
+            world.step().await;
+            let (before, after, fails) = world.state().draw_write(world.plan.store_fault_share);
+            sleep(before).await;
+            world.step().await;
+            if fails == Some(Fails::Unwritten) {
+                storage.disk.fail("the disk is full");
+            }
+            let had_failed = storage.disk.failure().is_some();
+            let result = write(&storage.disk).await;
+            if storage.disk.failure().is_none() {
+                world.state().trace(format_args!("disk {what}"));
+                written(world, &result);
+            } else if !had_failed {
+                let mut state = world.state();
+                state.broken("the journal takes what it is given", what);
+            }
+            if fails == Some(Fails::Written) {
+                storage.disk.fail("the disk is gone");
+            }
+            drop(turn);
+            world.step().await;
+            sleep(after).await;
+            let result = match fails {
+                Some(_) => failed(Unavailable("the disk failed".to_owned())),
+                None => result,
+            };
+            // Whoever asked may be gone.
+            let _ = done.send(result);
+        };
+        Box::pin(async move {
+            tokio::spawn(work);
+            answered
+                .await
+                .unwrap_or_else(|_| failed(Unavailable("the process ends".to_owned())))
+        })
+    }
+}
+
+/// How a write breaks the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    Unwritten,
+    Written,
+}
+
+impl State {
+    fn draw_write(&mut self, share: f64) -> (Duration, Duration, Option<Fails>) {
+        if self.calm {
+            return (Duration::ZERO, Duration::ZERO, None);
+        }
+        let wait = |state: &mut Self| match state.rng.u32(0..8) {
+            0..4 => Duration::ZERO,
+            7 => state.ms(100..=2_000),
+            _ => state.ms(1..=30),
+        };
+        let (before, after) = (wait(self), wait(self));
+        let fails = (self.rng.f64() < share).then(|| match self.rng.bool() {
+            true => Fails::Unwritten,
+            false => Fails::Written,
+        });
+        match fails {
+            Some(Fails::Unwritten) => self.met("the store fails, and has not written"),
+            Some(Fails::Written) => self.met("the store fails, and has written"),
+            None => {}
+        }
+        (before, after, fails)
+    }
+}
+
+impl Journal for Storage {
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        let asked = admission.clone();
+        self.write(
+            "admit",
+            move |disk| disk.admit(admission),
+            move |world, result| {
+                if let Ok(admitted) = result {
+                    admitted_now(world, &asked, admitted);
+                }
+            },
+            |why| Err(why.into()),
+        )
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+        let asked = settlements.clone();
+        self.write(
+            "settle",
+            move |disk| disk.settle(settlements),
+            move |world, _| {
+                for settlement in &asked {
+                    settled_now(world, settlement);
+                }
+            },
+            Err,
+        )
+    }
+
+    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+        let write = move |disk: &MemoryJournal| disk.stop(batch, at);
+        self.write("stop", write, |_, _| {}, Err)
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.disk.purge(before, batches_max)
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        let found = self.disk.open_items()?;
+        let mut state = self.world.state();
+        let open: Vec<_> = found.iter().map(|item| item.id).collect();
+        let items = state.model.items.iter();
+        let expected: Vec<_> = items
+            .filter(|(_, item)| item.open)
+            .map(|(id, _)| *id)
+            .collect();
+        if open != expected {
+            let how = format!("{open:?} are open after a restart, not {expected:?}");
+            state.broken("a restart finds what was open", how);
+        }
+        Ok(found)
+    }
+
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.disk.find(scope, key)
+    }
+
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+        self.disk.batch(batch)
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable> {
+        self.disk.list(filter, after, records_max)
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.disk.failure()
+    }
+}

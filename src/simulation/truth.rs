@@ -1,0 +1,222 @@
+//! Whether an outcome is true at the moment when it becomes durable, by the provider's own state
+//! and by the effects that the network saw.
+
+use super::{
+    enrollments,
+    model::Recorded,
+    watch::Sighting,
+    world::{State, World},
+};
+use crate::{
+    domain::{
+        command::Command,
+        ids::ItemId,
+        outcome::{Outcome, Settled},
+    },
+    sandbox::{
+        Provider, Standing,
+        variants::{Revolv3GetCancelled, SequenzyTargets},
+    },
+};
+
+/// Statements of which each has to hold, with what it means if one does not.
+pub(super) type Claims = Vec<(bool, &'static str)>;
+
+/// Holds an outcome against the truth.
+pub(super) fn check_settled(world: &World, state: &mut State, id: ItemId, settled: &Settled) {
+    world.set_providers_clock(state);
+    let item = &state.model.items[&id];
+    let outcome = settled.conclusion.outcome;
+    let plan = &world.plan;
+    let provider = plan.accounts[plan.targets[item.target].account].provider;
+    let mut claims = match provider {
+        Provider::Sequenzy => enrollments::claims(world, state, item, settled),
+        _ => subscription(world, state, item, provider, settled),
+    };
+    if outcome == Outcome::Stopped {
+        let asked = state.model.stop_asked.contains(&id.batch);
+        claims.push((asked, "nobody stopped it"));
+    }
+    if outcome == Outcome::InDoubt {
+        claims.push((!could_be_told(world, state, item), "a look could have told"));
+    }
+    let wrong = claims.iter().find(|(holds, _)| !holds);
+    let wrong = wrong.map(|(_, problem)| *problem);
+    let target = &plan.targets[item.target].id;
+    let line = format!(
+        "{id} [{} {}] {target} {outcome:?}",
+        item.scope.caller, item.key
+    );
+    state.trace(format_args!("settled {line}"));
+    state.met(name(outcome));
+    if let Some(problem) = wrong {
+        let said = settled.conclusion.failure.as_ref();
+        let said = said.map_or("", |failure| failure.message.as_str());
+        state.broken(
+            "what is told is true",
+            format_args!("{line}: {problem} ({said})"),
+        );
+    }
+}
+
+/// The claims that an outcome makes of a subscription.
+fn subscription(
+    world: &World,
+    state: &State,
+    item: &Recorded,
+    provider: Provider,
+    settled: &Settled,
+) -> Claims {
+    let target = &world.plan.targets[item.target];
+    let confirmed = settled.conclusion.confirmed_by_lookup;
+    let standing = world.providers.subscription(provider, &target.id);
+    // Nobody has touched it before it is asked for.
+    let standing = standing.map_or(target.born, |of| Some(of.standing));
+    let is_over = |standing| matches!(standing, Some(Standing::Canceled | Standing::Expired));
+    let (over, scheduled) = (is_over(standing), standing == Some(Standing::Scheduled));
+    let born_over = is_over(target.born);
+    let alone = world.plan.aimed_at(item.target).0 == 1;
+    // Without a comment, an effect on a target that several keys aim at is nobody's.
+    let mine = match provider {
+        Provider::Revolv3 if alone => Some(state.watch.effects_of(item.target, None)),
+        Provider::Revolv3 => None,
+        _ => {
+            let tag = world.plan.tag_of(item);
+            Some(state.watch.effects_of(item.target, Some(&[tag])))
+        }
+    };
+    // An effect that came after a look had missed it is one that no look can help with.
+    let straggled = state.watch.straggled(item.target);
+    let ours = mine.is_none_or(|mine| mine == 1 || (mine == 0 && confirmed));
+    let not_ours = mine.is_none_or(|mine| mine == 0) || straggled;
+    let untouched = !alone || standing == target.born || straggled;
+    // Rebilly may take another cancellation of what has ended.
+    let accepted_anew = provider == Provider::Rebilly && born_over;
+    let hidden = provider == Provider::Revolv3 && over;
+    match settled.conclusion.outcome {
+        Outcome::Canceled => vec![(over, "it has not ended"), (ours, "it was not us")],
+        Outcome::Scheduled => vec![
+            (
+                scheduled || accepted_anew || (over && !alone),
+                "it is not going to end",
+            ),
+            (ours, "it was not us"),
+        ],
+        Outcome::AlreadyCanceled => vec![
+            (over, "it has not ended"),
+            (born_over || !alone || straggled, "it had not ended before"),
+            (not_ours, "it was us"),
+        ],
+        Outcome::AlreadyScheduled => vec![
+            (scheduled || (over && !alone), "it is not going to end"),
+            (not_ours, "it was us"),
+        ],
+        Outcome::NotFound => vec![
+            (standing.is_none() || hidden, "it exists"),
+            (not_ours, "it was cancelled"),
+        ],
+        Outcome::Rejected | Outcome::Unavailable | Outcome::Stopped => {
+            vec![(untouched, "it changed"), (not_ours, "it was cancelled")]
+        }
+        Outcome::InDoubt => vec![(mine.is_none_or(|mine| mine <= 1), "an effect twice")],
+        Outcome::Previewed => vec![(false, "that is no end")],
+    }
+}
+
+/// Whether the service had an answer that settles the doubt about an item, after it arose.
+fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
+    let (keys, dry) = world.plan.aimed_at(item.target);
+    // Looks for other keys are not looks for this one.
+    let alone = keys == 1 && !dry;
+    let odd = state.watch.was_odd.contains_key(&item.target);
+    if !alone || odd || is_unknowable(world, item) {
+        return false;
+    }
+    let Some(doubt) = item.doubt_since else {
+        return true;
+    };
+    let clear = state.watch.clear_at.get(&item.target);
+    clear.is_some_and(|at| *at > doubt)
+}
+
+/// Revolv3 says of what has ended, and of what never was, the same; and has undocumented words.
+/// Of more enrollments than were allowed, nobody can say whether some were ended before.
+pub(super) fn is_unknowable(world: &World, item: &Recorded) -> bool {
+    if let Command::Enrollments(command) = &*item.command {
+        // A server that does not know of "all" refuses it at every call.
+        let refused = world.plan.variants.sequenzy.targets == SequenzyTargets::Two;
+        return command.matches_max.is_some() || refused;
+    }
+    let of = &world.plan.targets[item.target];
+    let provider = world.plan.accounts[of.account].provider;
+    let now = world.providers.subscription(provider, &of.id);
+    let canceled = now.is_some_and(|of| of.standing == Standing::Canceled);
+    let vanishes = world.plan.variants.revolv3.get_cancelled == Revolv3GetCancelled::NotFound;
+    provider == Provider::Revolv3
+        && (matches!(of.born, None | Some(Standing::Paused | Standing::Expired))
+            || (canceled && vanishes))
+}
+
+impl World {
+    /// Effects of a subscription or a sequence so far.
+    pub(super) fn effects_on(&self, target: usize) -> u64 {
+        let of = &self.plan.targets[target];
+        let provider = self.plan.accounts[of.account].provider;
+        match provider {
+            Provider::Sequenzy => {
+                let all = self.providers.sequence(&of.id).unwrap_or_default();
+                all.iter().map(|one| one.effects).sum()
+            }
+            _ => {
+                let found = self.providers.subscription(provider, &of.id);
+                found.map_or(0, |found| found.tally.effects)
+            }
+        }
+    }
+
+    /// An effect has just happened: never twice for one key, and never for a dry run.
+    pub(super) fn check_effects(&self, state: &mut State, target: usize, seen: &Sighting) {
+        let of = &self.plan.targets[target];
+        let provider = self.plan.accounts[of.account].provider;
+        let most = match (provider, &seen.tag) {
+            (Provider::Sequenzy, _) => {
+                let all = self.providers.sequence(&of.id).unwrap_or_default();
+                if all.iter().any(|one| one.effects > 1) {
+                    state.broken("never twice", &of.id);
+                }
+                return;
+            }
+            (_, Some(tag)) => {
+                state
+                    .watch
+                    .effects_of(target, Some(std::slice::from_ref(tag)))
+                    <= 1
+            }
+            (_, None) => {
+                let keys = u64::try_from(self.plan.aimed_at(target).0).unwrap();
+                state.watch.effects_of(target, None) <= keys
+            }
+        };
+        if !most {
+            state.broken("never twice", format_args!("{} {:?}", of.id, seen.tag));
+        }
+        if seen.tag.as_ref().is_some_and(|tag| tag.starts_with("[dry")) {
+            state.broken("a dry run changes nothing", &of.id);
+        }
+    }
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Canceled => "CANCELED",
+        Outcome::Scheduled => "SCHEDULED",
+        Outcome::AlreadyCanceled => "ALREADY_CANCELED",
+        Outcome::AlreadyScheduled => "ALREADY_SCHEDULED",
+        Outcome::Previewed => "PREVIEWED",
+        Outcome::NotFound => "NOT_FOUND",
+        Outcome::Rejected => "REJECTED",
+        Outcome::Unavailable => "UNAVAILABLE",
+        Outcome::InDoubt => "IN_DOUBT",
+        Outcome::Stopped => "STOPPED",
+    }
+}

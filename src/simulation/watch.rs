@@ -1,0 +1,114 @@
+//! What the network saw of requests and effects.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::plan::Plan;
+use crate::domain::exchange::{Request, Safety};
+
+/// See the module docs.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub(super) accounts: BTreeMap<usize, Seen>,
+    /// When the last request that is known to be of one item failed, by target.
+    pub(super) failed: BTreeMap<usize, Duration>,
+    /// Requests with an effect that are on their way, by target.
+    pub(super) at_work: BTreeMap<usize, usize>,
+    /// The last time that a request naming the target was sent, and the last clear answer.
+    pub(super) sent_at: BTreeMap<usize, Duration>,
+    pub(super) clear_at: BTreeMap<usize, Duration>,
+    /// A 2xx that was no answer was given to a request with an effect.
+    pub(super) was_odd: BTreeMap<usize, bool>,
+    /// Effects by target, and the tag that each came with.
+    pub(super) effects: Vec<Effect>,
+    /// Which tag an id of an effect came with, and the other way round.
+    pub(super) effect_ids: BTreeMap<String, String>,
+}
+
+/// One effect at a provider.
+#[derive(Debug)]
+pub(super) struct Effect {
+    pub(super) target: usize,
+    pub(super) tag: Option<String>,
+    pub(super) count: u64,
+    /// It came of a request that arrived late, or for a second time.
+    pub(super) straggler: bool,
+}
+
+/// What an account saw in this life of the service.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) in_flight: usize,
+    pub(super) starts: VecDeque<Duration>,
+    pub(super) paused_until: Option<Duration>,
+    pub(super) in_pause: usize,
+    /// First requests, and retries that failed.
+    pub(super) firsts: u32,
+    pub(super) failed_retries: u32,
+}
+
+/// A request as it was understood.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    pub(super) account: usize,
+    pub(super) target: Option<usize>,
+    pub(super) tag: Option<String>,
+    pub(super) is_effect: bool,
+}
+
+impl Sighting {
+    pub(super) fn of(plan: &Plan, account: usize, request: &Request) -> Self {
+        let body = request.body.as_ref().map_or("", |body| body.text.as_str());
+        let names = |id: &str| request.path.as_str().contains(id) || body.contains(id);
+        let target = plan
+            .targets
+            .iter()
+            .position(|target| target.account == account && names(&target.id));
+        let tag = plan
+            .requests
+            .iter()
+            .flat_map(|asked| &asked.items)
+            .map(|item| &item.tag)
+            // The longest, since "other" content has the tag of the first and more.
+            .filter(|tag| body.contains(tag.as_str()))
+            .max_by_key(|tag| tag.len());
+        let is_dry = tag.is_some_and(|tag| tag.starts_with("[dry"));
+        let dry_operation = ["draft", "discard", "count"].contains(&request.operation.0);
+        Self {
+            account,
+            target,
+            tag: tag.cloned(),
+            is_effect: request.safety != Safety::Look && !is_dry && !dry_operation,
+        }
+    }
+}
+
+impl Watch {
+    pub(super) fn begin_life(&mut self) {
+        self.accounts.clear();
+        self.at_work.clear();
+        self.failed.clear();
+    }
+
+    /// Whether a request that names the target was sent since then.
+    pub(super) fn was_sent_since(&self, target: usize, since: Duration) -> bool {
+        self.sent_at.get(&target).is_some_and(|at| *at >= since)
+    }
+
+    /// Whether a request that arrived late, or twice, had an effect on a target.
+    pub(super) fn straggled(&self, target: usize) -> bool {
+        let mut of = self.effects.iter();
+        of.any(|effect| effect.target == target && effect.straggler)
+    }
+
+    /// Effects on a target that came with one of these tags; all of them without tags.
+    pub(super) fn effects_of(&self, target: usize, tags: Option<&[String]>) -> u64 {
+        let of = self.effects.iter().filter(|effect| {
+            effect.target == target
+                && tags.is_none_or(|tags| effect.tag.as_ref().is_some_and(|t| tags.contains(t)))
+        });
+        of.map(|effect| effect.count).sum()
+    }
+}

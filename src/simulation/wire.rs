@@ -1,0 +1,52 @@
+//! Requests and answers between our types and those of HTTP, as egress does it over sockets.
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{
+        account::Account,
+        exchange::{Method, Request, Response},
+    },
+    providers,
+};
+
+/// A request as it is on the wire.
+pub(super) fn http_request(account: &Account, request: &Request) -> http::Request<Bytes> {
+    let method = match request.method {
+        Method::Get => http::Method::GET,
+        Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
+        Method::Delete => http::Method::DELETE,
+    };
+    assert!(request.query.is_empty(), "no provider sends a query");
+    let base = account.base_url.strip_prefix("https://simulated").unwrap();
+    let auth = providers::of(account.provider()).auth(account);
+    let mut out = http::Request::builder()
+        .method(method)
+        .uri(format!("{base}{}", request.path.as_str()))
+        .header(auth.header, format!("{}secret", auth.prefix));
+    for (name, value) in &request.headers {
+        out = out.header(*name, value);
+    }
+    let body = match &request.body {
+        Some(body) => {
+            out = out.header("content-type", body.content_type);
+            Bytes::copy_from_slice(body.text.as_bytes())
+        }
+        None => Bytes::new(),
+    };
+    out.body(body).unwrap()
+}
+
+/// An answer as it is read.
+pub(super) fn read(response: &http::Response<Bytes>) -> Response {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
+    };
+    Response::new(
+        response.status().as_u16(),
+        response.headers().iter().map(header).collect(),
+        String::from_utf8_lossy(response.body()).into_owned(),
+    )
+}

@@ -68,6 +68,9 @@ impl World {
                     state.broken("a service with room takes requests", why);
                 }
             }
+            SubmitError::NoRoom(_) | SubmitError::Oversized(_) => {
+                state.broken("a service with room takes requests", why);
+            }
             SubmitError::Draining => state.met("draining"),
             SubmitError::Unavailable(_) => state.met("unavailable"),
         }

@@ -46,6 +46,9 @@ pub const THROTTLE_MS_MAX: u64 = 15 * 60 * 1_000;
 pub const SETTLE_QUEUE_MAX: usize = 1_024;
 /// Results that open streams may hold for their readers, all streams together.
 pub const RESULTS_HELD_MAX: usize = 500_000;
+/// Time without taking a result after which a reader may lose its room, and its connection, to
+/// others. A full window of HTTP/2 takes far less over any line that is alive.
+pub const READER_ASLEEP_MS_MIN: u64 = 30_000;
 /// Bytes of the items that those results are of, about, all streams together.
 pub const RESULTS_BYTES_HELD_MAX: usize = 512 * 1024 * 1024;
 

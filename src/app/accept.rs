@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
+use crate::dispatch::Hangup;
+
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
 const HANDSHAKE_BYTES: usize = 24 + 9;
 /// Rest after an accept failed, such as for want of file descriptors: trying again at once
@@ -79,7 +81,7 @@ impl Guest {
             }
             self.leave.cancelled().await;
         }
-        "idle, and its place was needed"
+        "its place was needed"
     }
 }
 
@@ -319,6 +321,9 @@ where
             return Box::pin(self.0.call(request));
         };
         request.extensions_mut().extend(from.told);
+        request
+            .extensions_mut()
+            .insert::<Hangup>(from.guest.leave.clone());
         let call = OpenCall::new(from.guest);
         let response = self.0.call(request);
         Box::pin(async move {

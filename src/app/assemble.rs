@@ -75,6 +75,8 @@ pub fn assemble_over(
             lanes,
             open_items_max: config.engine.open_items_max,
             open_bytes_max: config.engine.open_bytes_max,
+            results_held_max: limits::RESULTS_HELD_MAX,
+            reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
             retry_window: config.engine.retry_window,
             clock: Clock::system(),
             seed: fastrand::u64(..),

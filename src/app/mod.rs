@@ -89,7 +89,6 @@ impl App {
         options: Options,
     ) -> Result<Self, StartError> {
         let addr = listener.local_addr()?;
-        let clock = options.dispatch.clock.clone();
         let dispatch = Dispatch::start(Arc::clone(&journal), options.dispatch).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health
@@ -106,7 +105,7 @@ impl App {
             // A dropped sender ends the server as a sent word does.
             let _ = stopped.await;
         }));
-        let sweeper = tokio::spawn(sweep(journal, clock, options.retention));
+        let sweeper = tokio::spawn(sweep(journal, Arc::clone(&dispatch), options.retention));
         Ok(Self {
             addr,
             dispatch,
@@ -170,18 +169,20 @@ impl App {
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.
-async fn sweep(journal: Arc<dyn Journal>, clock: dispatch::Clock, retention: Duration) {
+async fn sweep(journal: Arc<dyn Journal>, dispatch: Arc<Dispatch>, retention: Duration) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let before = clock.now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        let now = dispatch.clock().now();
+        let before = now.checked_sub(retention).unwrap_or(Timestamp::MIN);
         loop {
             match journal.purge(before, SWEEP_BATCHES).await {
                 Ok(0) => break,
                 Ok(batches) => tracing::info!(batches, "expired batches deleted"),
                 Err(unavailable) => {
                     tracing::warn!(error = %unavailable, "expired batches cannot be deleted");
+                    dispatch.journal_refused();
                     break;
                 }
             }

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::domain::outcome::{Detail, Settled};
 
@@ -51,6 +54,19 @@ struct State {
     /// once more, and is no news here.
     waits: Vec<bool>,
     outstanding: usize,
+    /// Since when the reader has been away with what it took; `None` while it waits here.
+    away_since: Option<Instant>,
+    /// Since when there has been news that a waiting reader did not take.
+    news_since: Option<Instant>,
+}
+
+/// A reader that waits for news. When it goes, with some or without, it is away.
+struct Waiting<'a>(&'a Feed);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().away_since = Some(Instant::now());
+    }
 }
 
 /// News for one stream.
@@ -68,6 +84,7 @@ impl Feed {
         let state = State {
             waits: vec![true; items],
             outstanding: items,
+            away_since: Some(Instant::now()),
             ..State::default()
         };
         Arc::new(Self {
@@ -79,6 +96,13 @@ impl Feed {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when its reader has been asleep: sending what it took, or waiting here and not asked
+    /// for what is there, since there is no room on the line for it.
+    pub(super) fn asleep_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.away_since.or(state.news_since)
     }
 
     pub(super) fn push(&self, updates: impl IntoIterator<Item = (u32, Update)>) {
@@ -104,6 +128,9 @@ impl Feed {
                 }
             }
         }
+        if !state.settled.is_empty() || !state.running.is_empty() {
+            state.news_since.get_or_insert_with(Instant::now);
+        }
         drop(guard);
         self.news.notify_one();
     }
@@ -115,6 +142,8 @@ impl Feed {
     /// If the feed ended early, after everything that was there has been taken.
     pub async fn take(&self, items_max: usize) -> Result<Option<Vec<(u32, Update)>>, Ended> {
         let mut ended = self.ended.clone();
+        self.state().away_since = None;
+        let _waiting = Waiting(self);
         loop {
             let news = self.news.notified();
             let why = *ended.borrow_and_update();
@@ -127,6 +156,7 @@ impl Feed {
                 {
                     updates.push(update);
                 }
+                state.news_since = None;
                 if !updates.is_empty() {
                     return Ok(Some(updates));
                 }

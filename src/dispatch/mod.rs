@@ -6,6 +6,7 @@ mod conversation;
 pub mod feed;
 mod lane;
 mod live;
+mod readers;
 mod run;
 mod settler;
 mod submit;
@@ -30,11 +31,13 @@ use self::{
     feed::Ended,
     lane::Lane,
     live::Live,
+    readers::Readers,
     run::{Origin, Run},
     settler::Handover,
 };
 pub use self::{
     lane::LaneOptions,
+    readers::Hangup,
     submit::{Item, Submission, SubmitError, Ticket},
 };
 use crate::{
@@ -88,6 +91,10 @@ pub struct Options {
     pub open_items_max: usize,
     /// Bytes that open items may take, about; what goes beyond is refused.
     pub open_bytes_max: usize,
+    /// Results that streams may hold for their readers, all streams together.
+    pub results_held_max: usize,
+    /// How long a reader may take nothing before others may have its room.
+    pub reader_patience: Duration,
     /// How long to keep trying if the caller does not say.
     pub retry_window: Duration,
     /// The time of day.
@@ -130,6 +137,7 @@ pub struct Dispatch {
     open_bytes: Budget,
     results_held: Budget,
     results_bytes_held: Budget,
+    readers: Readers,
     retry_window: Duration,
     draining: AtomicBool,
     /// Held to read from an admission to the start of its items, so that who holds it to write
@@ -199,8 +207,9 @@ impl Dispatch {
             shared,
             open_items_max: options.open_items_max,
             open_bytes: Budget::new(options.open_bytes_max),
-            results_held: Budget::new(limits::RESULTS_HELD_MAX),
+            results_held: Budget::new(options.results_held_max),
             results_bytes_held: Budget::new(limits::RESULTS_BYTES_HELD_MAX),
+            readers: Readers::new(options.reader_patience),
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
             entering: RwLock::new(()),
@@ -352,7 +361,7 @@ impl Dispatch {
 
     /// The journal could not do what was asked. If it failed for good, so does the engine, which
     /// may have nothing to settle and would not find out otherwise.
-    fn journal_refused(&self) {
+    pub fn journal_refused(&self) {
         if let Some(why) = self.journal.failure() {
             tracing::error!(error = %why, "the journal failed");
             self.failed.send_replace(Some(why));

@@ -16,6 +16,7 @@ use super::{
     budget::Share,
     feed::{Feed, Update},
     history_after,
+    readers::Hangup,
     run::{self, Origin, Run},
 };
 use crate::{
@@ -41,6 +42,8 @@ pub struct Submission {
     pub retry_window: Option<Duration>,
     /// Whether replayed outcomes have the providers' answers.
     pub with_answers: bool,
+    /// Ends the connection that its results are sent on, if there is one that can be ended.
+    pub hangup: Option<Hangup>,
 }
 
 /// One item of a request.
@@ -132,6 +135,7 @@ impl Dispatch {
             self.results_bytes_held.take(bytes),
         );
         let (Some(held), Some(bytes_held)) = shares else {
+            self.readers.make_room();
             return Err(SubmitError::Full(
                 "too many results wait for their readers".to_owned(),
             ));
@@ -152,7 +156,9 @@ impl Dispatch {
             }
         };
         let _entering = self.entering.read().await;
-        let admitted = match self.admit(&submission).await {
+        let at = self.shared.clock.now();
+        let retry_until = self.retry_until(at, submission.retry_window);
+        let admitted = match self.admit(&submission, at, retry_until).await {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.give_back(room.items);
@@ -165,8 +171,11 @@ impl Dispatch {
             self.flush().await;
         }
         let feed = self.shared.live.feed(count);
+        if let Some(hangup) = &submission.hangup {
+            self.readers.enter(&feed, hangup.clone());
+        }
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
-        self.start_items(&submission, admitted, &feed, room.bytes)?;
+        self.start_items(&submission, admitted, &feed, room.bytes, retry_until)?;
         Ok(Ticket {
             batch,
             feed,
@@ -216,7 +225,12 @@ impl Dispatch {
     }
 
     /// Admits what is not a dry run; `None` if everything is.
-    async fn admit(&self, submission: &Submission) -> Result<Option<Admitted>, SubmitError> {
+    async fn admit(
+        &self,
+        submission: &Submission,
+        at: Timestamp,
+        retry_until: Timestamp,
+    ) -> Result<Option<Admitted>, SubmitError> {
         let slots: Vec<Slot> = submission
             .items
             .iter()
@@ -231,13 +245,12 @@ impl Dispatch {
         if slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
             return Ok(None);
         }
-        let at = self.shared.clock.now();
         let admission = Admission {
             scope: submission.scope.clone(),
             key: submission.key.clone(),
             slots,
             at,
-            retry_until: self.retry_until(at, submission.retry_window),
+            retry_until,
             with_answers: submission.with_answers,
         };
         match self.journal.admit(admission).await {
@@ -262,8 +275,8 @@ impl Dispatch {
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
         mut bytes: Share,
+        retry_until: Timestamp,
     ) -> Result<(), SubmitError> {
-        let window = self.retry_until(self.shared.clock.now(), submission.retry_window);
         let batch = admitted
             .as_ref()
             .map_or(BatchId(0), |admitted| admitted.batch);
@@ -302,7 +315,7 @@ impl Dispatch {
         let mut new_run = |item: &Item, place, origin, batch| {
             let key = item.key_at(&submission.key, place);
             let bytes = bytes.split(run::weight(&item.command));
-            new_run(submission, item, &key, origin, batch, window, bytes)
+            new_run(submission, item, &key, origin, batch, retry_until, bytes)
         };
         for (place, item) in start.planned {
             let origin = Origin::Planned(Arc::downgrade(feed), place);
@@ -429,20 +442,23 @@ mod tests {
         journal::memory::MemoryJournal,
     };
 
-    #[tokio::test(start_paused = true)]
-    async fn a_journal_that_fails_while_nothing_is_open_ends_the_engine_too() {
-        let journal = MemoryJournal::new();
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
         let options = Options {
             lanes: Vec::new(),
             open_items_max: 10,
             open_bytes_max: 1_000_000,
+            results_held_max: 1,
+            reader_patience: PATIENCE,
             retry_window: Duration::from_secs(1),
             clock: Clock::system(),
             seed: 1,
         };
-        let dispatch = Dispatch::start(Arc::new(journal.clone()), options).await;
-        let dispatch = dispatch.unwrap();
-        journal.fail("the disk is full");
+        Dispatch::start(Arc::new(journal), options).await.unwrap()
+    }
+
+    fn submission(key: &str) -> Submission {
         let command = Command::Subscription(SubscriptionCommand {
             account: "a".try_into().unwrap(),
             subscription_id: "s".try_into().unwrap(),
@@ -454,12 +470,12 @@ mod tests {
             line_items: Vec::new(),
             options: None,
         });
-        let submission = Submission {
+        Submission {
             scope: Scope {
                 caller: "ann".try_into().unwrap(),
                 kind: Kind::Subscription,
             },
-            key: "k".try_into().unwrap(),
+            key: key.try_into().unwrap(),
             items: vec![Item {
                 key: None,
                 command: Arc::new(command),
@@ -467,11 +483,45 @@ mod tests {
             }],
             retry_window: None,
             with_answers: false,
-        };
+            hangup: Some(Hangup::new()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_fails_while_nothing_is_open_ends_the_engine_too() {
+        let journal = MemoryJournal::new();
+        let dispatch = dispatch(journal.clone()).await;
+        journal.fail("the disk is full");
         let why = Unavailable("the disk is full".to_owned());
-        let refused = dispatch.submit(submission).await.unwrap_err();
+        let refused = dispatch.submit(submission("k")).await.unwrap_err();
         assert_eq!(refused, SubmitError::Unavailable(why.clone()));
         let failed = tokio::time::timeout(Duration::from_secs(1), dispatch.failed());
         assert_eq!(failed.await, Ok(why));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_sleeps_makes_room_when_there_is_none_and_one_that_waits_does_not() {
+        let dispatch = dispatch(MemoryJournal::new()).await;
+        let first = submission("a");
+        let hangup = first.hangup.clone().unwrap();
+        let ticket = dispatch.submit(first).await.unwrap();
+        let full = |sent: Result<Ticket, SubmitError>| matches!(sent, Err(SubmitError::Full(_)));
+
+        let feed = Arc::clone(&ticket.feed);
+        let reading = tokio::spawn(async move { feed.take(10).await });
+        tokio::time::sleep(2 * PATIENCE).await;
+        assert!(full(dispatch.submit(submission("b")).await));
+        assert!(!hangup.is_cancelled(), "it waits for news");
+
+        reading.abort();
+        assert!(reading.await.is_err());
+        assert!(full(dispatch.submit(submission("b")).await));
+        assert!(!hangup.is_cancelled(), "it has only just gone");
+        tokio::time::sleep(PATIENCE).await;
+        assert!(full(dispatch.submit(submission("b")).await));
+        assert!(hangup.is_cancelled());
+
+        drop(ticket);
+        assert!(dispatch.submit(submission("b")).await.is_ok());
     }
 }

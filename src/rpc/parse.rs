@@ -252,6 +252,7 @@ impl Frame {
                 items: self.items,
                 retry_window,
                 with_answers,
+                hangup: None,
             }),
             _ => Err(v),
         }

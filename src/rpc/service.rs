@@ -18,7 +18,7 @@ use super::{
     stream::{self, Asked},
 };
 use crate::{
-    dispatch::{self, Dispatch, Ticket},
+    dispatch::{self, Dispatch, Hangup, Submission, Ticket},
     domain::ids::{BatchId, CallerId},
     journal::{Batch, Unavailable},
 };
@@ -44,9 +44,13 @@ impl Service {
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
+        hangup: Option<Hangup>,
     ) -> Result<Response<ResponseStream<R>>, Status> {
         let parsed = parsed.map_err(status::Violations::into_status)?;
-        let submission = parsed.submission;
+        let submission = Submission {
+            hangup,
+            ..parsed.submission
+        };
         let asked = Asked {
             key: submission.key.clone(),
             items: submission.items.clone(),
@@ -69,11 +73,7 @@ impl Service {
     }
 
     /// A time that has passed is right only in a request that was admitted before it had.
-    async fn refuse_late(
-        &self,
-        submission: &dispatch::Submission,
-        late: &[u32],
-    ) -> Result<(), Status> {
+    async fn refuse_late(&self, submission: &Submission, late: &[u32]) -> Result<(), Status> {
         let mut violations = status::Violations::default();
         for place in late {
             let at = usize::try_from(*place)
@@ -155,12 +155,13 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
         let caller = caller(&request);
+        let hangup = request.extensions().get::<Hangup>().cloned();
         let request = request.into_inner();
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         let parse = move || parse::subscriptions(request, caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(parsed, with_answer, deadline).await
+        self.submit(parsed, with_answer, deadline, hangup).await
     }
 
     async fn cancel_enrollments(
@@ -169,12 +170,13 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
         let caller = caller(&request);
+        let hangup = request.extensions().get::<Hangup>().cloned();
         let request = request.into_inner();
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         let parse = move || parse::enrollments(request, caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(parsed, with_answer, deadline).await
+        self.submit(parsed, with_answer, deadline, hangup).await
     }
 
     async fn get_cancellation(

@@ -66,7 +66,15 @@ impl State {
     /// A request came to its end: holds failed retries against the budget.
     pub(super) fn came_to(&mut self, plan: &Plan, seen: &Sighting, is_retry: bool, failed: bool) {
         let now = self.now();
-        let Some(target) = seen.target else { return };
+        let Some(target) = seen.target else {
+            if !failed {
+                // A look that names no target and is answered: what follows on it is no retry,
+                // whosever it was.
+                let others = |target: &usize| plan.targets[*target].account != seen.account;
+                self.watch.failed.retain(|target, _| others(target));
+            }
+            return;
+        };
         if failed {
             self.watch.failed.insert(target, now);
         } else {

@@ -50,6 +50,8 @@ pub(super) fn options(world: &Arc<World>) -> Options {
         lanes: world.plan.accounts.iter().enumerate().map(lane).collect(),
         open_items_max: world.plan.open_items_max,
         open_bytes_max: usize::MAX / 2,
+        results_held_max: crate::limits::RESULTS_HELD_MAX,
+        reader_patience: Duration::from_secs(30),
         retry_window: Duration::from_secs(60),
         clock: Clock::from_fn(move || clock.wall()),
         seed: world.state().rng.u64(..),

@@ -16,7 +16,7 @@ use tonic_health::pb::{
 
 use crate::{
     asking::{Reader, always, outcomes, says_when},
-    frames::{CANCEL, grpc},
+    frames::{CANCEL, DATA, INITIAL_WINDOW, Wire, grpc},
     slow::Slow,
     support::{Gateway, gateway, in_time, now, request, subscription},
 };
@@ -256,4 +256,28 @@ async fn a_full_service_says_when_to_come_back_within_a_minute() {
     assert!((Duration::from_millis(1)..Duration::from_secs(60)).contains(&delay));
     check_serving(&gateway).await;
     drop(open);
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_makes_room_for_others_when_there_is_none() {
+    // More than fits into what is written ahead of the reader.
+    const MANY: usize = 2_000;
+    let gateway = gateway().results_held_max(MANY).start().await;
+    let many = (0..MANY).map(|i| subscription(Provider::Solidgate, i, now()));
+    let many = request("many", many);
+    let mut asleep = Wire::connect(&gateway.url(), &[(INITIAL_WINDOW, 1)]).await;
+    assert!(asleep.call(1, CANCEL, &grpc(&many)).await);
+    in_time(asleep.until(DATA, 0)).await.unwrap();
+
+    let other = request("other", [subscription(Provider::Rebilly, "a", now())]);
+    let refused = gateway.refused(other.clone()).await;
+    let mut served = insist(&gateway, other).await;
+
+    check_refused(&refused);
+    assert_eq!(outcomes(&served.rest().await.unwrap()), [Outcome::Canceled]);
+    in_time(asleep.closed()).await;
+    // What it asked for was done all the same, and is there for whoever asks again.
+    let mut again = insist(&gateway, many).await;
+    let results = in_time(again.rest()).await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled; MANY]);
 }

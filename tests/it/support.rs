@@ -40,7 +40,14 @@ pub(crate) struct Builder {
     journal: String,
     accounts: [String; 5],
     options: cancelot::sandbox::Options,
+    inside: Inside,
+}
+
+/// What no configuration has.
+#[derive(Debug, Default, Clone)]
+struct Inside {
     free_space: Option<FreeSpace>,
+    results_held_max: Option<usize>,
 }
 
 /// A gateway to set up.
@@ -87,7 +94,13 @@ impl Builder {
 
     /// Says how much room the journal's disk has.
     pub(crate) fn free_space(mut self, free_space: FreeSpace) -> Self {
-        self.free_space = Some(free_space);
+        self.inside.free_space = Some(free_space);
+        self
+    }
+
+    /// Lets streams hold so many results, and takes no patience with readers that do not read.
+    pub(crate) fn results_held_max(mut self, results_held_max: usize) -> Self {
+        self.inside.results_held_max = Some(results_held_max);
         self
     }
 
@@ -116,7 +129,7 @@ impl Builder {
         }
         let control = sandbox.control();
         let ahead = Arc::default();
-        let (app, client) = serve(&text, &ahead, self.free_space.as_ref()).await;
+        let (app, client) = serve(&text, &ahead, &self.inside).await;
         Gateway {
             client,
             control,
@@ -125,7 +138,7 @@ impl Builder {
             text,
             dir,
             ahead,
-            free_space: self.free_space,
+            inside: self.inside,
         }
     }
 }
@@ -168,16 +181,12 @@ fn configured(text: &str) -> config::Config {
 }
 
 /// Serves with a clock that is so many seconds ahead of the system's.
-async fn serve(
-    text: &str,
-    ahead: &Arc<AtomicI64>,
-    free_space: Option<&FreeSpace>,
-) -> (App, Client) {
+async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Client) {
     let config = configured(text);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut journal = app::journal(&config);
     journal.ballast_bytes = 0;
-    if let Some(free_space) = free_space {
+    if let Some(free_space) = &inside.free_space {
         journal.free_space = free_space.clone();
     }
     let (journal, mut options) = app::assemble_over(&config, journal).unwrap();
@@ -185,6 +194,10 @@ async fn serve(
     options.dispatch.clock = Clock::from_fn(move || {
         Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
     });
+    if let Some(results_held_max) = inside.results_held_max {
+        options.dispatch.results_held_max = results_held_max;
+        options.dispatch.reader_patience = Duration::ZERO;
+    }
     let app = App::start(listener, journal, options).await.unwrap();
     let client = connect(&format!("http://{}", app.addr())).await;
     (app, client)
@@ -211,7 +224,7 @@ pub(crate) struct Gateway {
     text: String,
     dir: TempDir,
     ahead: Arc<AtomicI64>,
-    free_space: Option<FreeSpace>,
+    inside: Inside,
 }
 
 impl Gateway {
@@ -261,7 +274,7 @@ impl Gateway {
 
     /// Starts it again after it was stopped.
     pub(crate) async fn start_again(&mut self) {
-        let (app, client) = serve(&self.text, &self.ahead, self.free_space.as_ref()).await;
+        let (app, client) = serve(&self.text, &self.ahead, &self.inside).await;
         self.app = Some(app);
         self.client = client;
     }

@@ -18,8 +18,8 @@ done
 
 for version in 0.4.18 0.4.20; do
   cargo build --quiet --locked --manifest-path "$clients/h2-$version/Cargo.toml" \
-    --target-dir "$target/$version"
-  client=$target/$version/debug/small-frames
+    --target-dir "$target"
+  client=$target/debug/small-frames
   hazard=$("$client" hazard)
   printf 'h2 %s, a frame for each result: %s\n' "$version" "$hazard"
   case $version:$hazard in

@@ -102,6 +102,8 @@ fn phases(quick: bool) -> Vec<Phase> {
 struct Tally {
     settled: AtomicU64,
     canceled: AtomicU64,
+    /// Given up for now, with nothing done.
+    unavailable: AtomicU64,
     sent: AtomicU64,
 }
 
@@ -213,15 +215,15 @@ fn promises(tally: &Tally, control: &sandbox::Control) -> Result<(bool, String),
     let twice = effects.values().filter(|count| **count > 1).count();
     let sent = tally.sent.load(Ordering::Relaxed);
     let canceled = tally.canceled.load(Ordering::Relaxed);
-    let settled = tally.settled.load(Ordering::Relaxed);
+    let unavailable = tally.unavailable.load(Ordering::Relaxed);
     let requests = control.counts(Provider::Rebilly).requests;
     let each = to_f64(requests) / to_f64(sent);
     let done = effects.len();
     let text = format!(
-        "{requests} requests for {sent} cancellations: {each:.2} each\nadmitted {sent}, settled \
-         {settled}, canceled {canceled}, effects {done}, done twice {twice}\n"
+        "{requests} requests for {sent} cancellations: {each:.2} each\nadmitted {sent}, canceled \
+         {canceled}, unavailable {unavailable}, effects {done}, done twice {twice}\n"
     );
-    let kept = settled == sent && twice == 0 && done == usize::try_from(canceled)?;
+    let kept = canceled + unavailable == sent && twice == 0 && done == usize::try_from(canceled)?;
     Ok((kept, text))
 }
 
@@ -302,6 +304,10 @@ async fn feed(
         while let Some(message) = stream.message().await? {
             for result in &message.results {
                 let canceled = result.outcome() == Outcome::Canceled;
+                let unavailable = result.outcome() == Outcome::Unavailable;
+                tally
+                    .unavailable
+                    .fetch_add(u64::from(unavailable), Ordering::Relaxed);
                 tally.settled.fetch_add(1, Ordering::Relaxed);
                 tally
                     .canceled

@@ -30,8 +30,9 @@ pub const RETRY_WINDOW_MS_MIN: u64 = 1_000;
 
 /// Exchanges in one run of one item. A drain takes one for each 1,000 enrollments.
 pub const EXCHANGES_MAX: usize = 1_000;
-/// Times that a request with an effect is sent again after a look found nothing done.
-pub const RESENDS_MAX: usize = 8;
+/// Times that a provider may accept a request in one run of one item and a look still find nothing
+/// done. What it does not accept is sent again until the retry window ends.
+pub const ACCEPTED_MAX: usize = 8;
 
 /// Bytes of a provider's reply that are read. The largest documented one has some 15 KB.
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
@@ -98,5 +99,5 @@ const _: () = {
     assert!(4 * ANSWER_BYTES_MAX < RESPONSE_BYTES_MAX);
     assert!(RESPONSE_BYTES_MAX < 4 * 1024 * 1024);
     assert!(PAGE_RECORDS_MAX < PAGE_RECORDS_EXAMINED_MAX);
-    assert!(RESENDS_MAX < EXCHANGES_MAX);
+    assert!(ACCEPTED_MAX < EXCHANGES_MAX);
 };

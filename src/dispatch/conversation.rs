@@ -55,8 +55,15 @@ impl Lane {
                 // A doubt is left to settle, and a look waits for its turn like any request.
                 return self.line_up_again(run);
             }
+            if run.sends_again(&request) {
+                run.retries = true;
+                if !std::mem::replace(&mut run.rested, true) {
+                    let wait = self.backoff(run.sends);
+                    return self.set_aside(run, Instant::now() + wait).await;
+                }
+            }
             if !std::mem::take(&mut run.paid) {
-                match self.follow(Instant::now()) {
+                match self.follow(&mut run, Instant::now()) {
                     Ok(at) => sleep_until(at).await,
                     Err(until) => return self.set_aside(run, until).await,
                 }
@@ -68,15 +75,20 @@ impl Lane {
             let verdict = policy::judge(provider, safety, &reply);
             self.heard(&mut run, policy::heard(&verdict, begun.elapsed()), &reply);
             run.retries = verdict != Verdict::Finished;
+            if safety == Safety::Once && !matches!(verdict, Verdict::Again { .. }) {
+                run.sends = run.sends.saturating_add(1);
+                run.rested = false;
+            }
             match verdict {
                 Verdict::Finished => {
                     run.finished(operation, reply);
                     self.report_progress(&run);
                 }
                 Verdict::FinishedInDoubt => {
-                    let tries = run.tries + 1;
                     run.finished(operation, reply);
-                    let wait = self.backoff(tries);
+                    // Before the look, so that it finds what comes of the request with some delay.
+                    run.rested = true;
+                    let wait = self.backoff(run.sends);
                     return self.set_aside(run, Instant::now() + wait).await;
                 }
                 Verdict::Again { throttle, unseen } => {

@@ -168,8 +168,9 @@ impl Lane {
 
     /// When a further request of a conversation may go, which goes before new ones; or when to
     /// ask again.
-    pub(super) fn follow(&self, now: Instant) -> Result<Instant, Instant> {
-        self.state().gate.follow(now)
+    pub(super) fn follow(&self, run: &mut Run, now: Instant) -> Result<Instant, Instant> {
+        let entry = run.entry();
+        self.state().gate.follow(now, entry, &mut run.pass)
     }
 
     /// Tells the gate what a request came to.

@@ -4,6 +4,7 @@
 pub mod budget;
 mod conversation;
 pub mod feed;
+mod history;
 mod lane;
 mod live;
 mod readers;
@@ -398,6 +399,8 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
         stop,
         attempts: 0,
         tries: 0,
+        sends: 0,
+        rested: false,
         unseen: None,
         retry_at: None,
         holds_target: false,

@@ -4,11 +4,11 @@ use std::sync::{Arc, Weak, atomic::AtomicBool};
 
 use jiff::Timestamp;
 
-use super::{budget::Share, feed::Feed};
+use super::{budget::Share, feed::Feed, history};
 use crate::{
     domain::{
         command::Command,
-        exchange::{Exchange, Fault, Operation, Reply},
+        exchange::{Exchange, Fault, Operation, Reply, Request, Safety},
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
     },
@@ -40,8 +40,12 @@ pub(super) struct Run {
     pub(super) stop: Arc<AtomicBool>,
     /// HTTP requests of this run that may have reached the provider.
     pub(super) attempts: u32,
-    /// Tries of the current request, and of the waits after doubt.
+    /// Tries of the current request.
     pub(super) tries: u32,
+    /// Requests that must not be repeated blindly and that the provider may have taken on.
+    pub(super) sends: u32,
+    /// It has waited since the last of them.
+    pub(super) rested: bool,
     /// The last try of the current request that may have had an effect unseen.
     pub(super) unseen: Option<Fault>,
     /// When the provider asked us to come back, last.
@@ -97,6 +101,14 @@ impl Run {
         }
         self.history.push(Exchange { operation, reply });
         self.tries = 0;
+        history::forget_repetition(&mut self.history);
+    }
+
+    /// Whether a request is one that must not be repeated blindly, and that a look has shown to be
+    /// worth repeating.
+    pub(super) fn sends_again(&self, request: &Request) -> bool {
+        let is_same = |exchange: &Exchange| exchange.operation == Some(request.operation);
+        request.safety == Safety::Once && self.history.iter().any(is_same)
     }
 
     /// What is recorded of it.

@@ -420,6 +420,8 @@ fn new_run(
         stop: Arc::default(),
         attempts: 0,
         tries: 0,
+        sends: 0,
+        rested: false,
         unseen: None,
         retry_at: None,
         holds_target: false,

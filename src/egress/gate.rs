@@ -182,17 +182,32 @@ impl Gate {
         }
     }
 
-    /// A further request of a conversation: the time that it may go at, with its token taken.
+    /// A further request of a conversation that went through: the time that it may go at, with
+    /// its token taken.
     ///
     /// # Errors
-    /// When to ask again, if the account is paused or the provider away.
-    pub fn follow(&mut self, now: Instant) -> Result<Instant, Instant> {
+    /// When to ask again, if the account is paused, the provider away, or no retry may go.
+    pub fn follow(
+        &mut self,
+        now: Instant,
+        entry: Entry,
+        pass: &mut Pass,
+    ) -> Result<Instant, Instant> {
         if let Some(until) = self.paused_until(now) {
             return Err(until);
         }
         match self.breaker.admits(now) {
             Admits::All => {
-                self.budget.sent_first();
+                match entry {
+                    Entry::First => self.budget.sent_first(),
+                    Entry::Retry => {
+                        if let Some(at) = self.budget.retry_at(now) {
+                            return Err(at);
+                        }
+                        self.budget.sent_again(now);
+                        pass.retry = true;
+                    }
+                }
                 Ok(self.bucket.reserve(now))
             }
             Admits::NothingUntil(until) => Err(until),
@@ -311,7 +326,8 @@ mod tests {
         now = until(gate.check(now, Entry::Retry));
         let mut pass = gate.enter(now, Entry::Retry);
         assert_eq!(gate.check(now, Entry::First), Err(Closed::Occupied));
-        assert_eq!(gate.follow(now), Err(now + OPTIONS.pauses.base));
+        let follows = gate.follow(now, Entry::First, &mut Pass::default());
+        assert_eq!(follows, Err(now + OPTIONS.pauses.base));
         let back = gate.heard(now, &mut pass, Heard::Answered(Duration::from_millis(20)));
         gate.leave(pass);
         assert_eq!(back, Some(Change::Closed));
@@ -351,6 +367,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_sent_again_after_a_look_is_a_retry_like_any_other() {
+        let now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        let mut sent = 0;
+        let mut pass = gate.enter(now, Entry::First);
+        while gate.follow(now, Entry::Retry, &mut pass).is_ok() {
+            sent += 1;
+            gate.heard(now, &mut pass, Heard::Failed);
+        }
+        assert_eq!(sent, 4, "what was saved");
+        gate.leave(pass);
+        let mut gate = Gate::new(OPTIONS, 7);
+        let mut pass = gate.enter(now, Entry::First);
+        for _ in 0..100 {
+            gate.follow(now, Entry::Retry, &mut pass).unwrap();
+            gate.heard(now, &mut pass, Heard::Answered(Duration::from_millis(20)));
+        }
+        gate.leave(pass);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody_and_throttling_shows_that_the_provider_is_there() {
         let mut now = Instant::now();
         let mut gate = Gate::new(OPTIONS, 7);
@@ -362,7 +399,8 @@ mod tests {
         gate.pause(later);
         gate.pause(now);
         assert_eq!(gate.check(now, Entry::First), Err(Closed::Until(later)));
-        assert_eq!(gate.follow(now), Err(later));
+        let follows = gate.follow(now, Entry::First, &mut Pass::default());
+        assert_eq!(follows, Err(later));
         assert_eq!(gate.check(later, Entry::First), Ok(()));
     }
 

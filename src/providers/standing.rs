@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::{
     domain::{
         command::Command,
-        exchange::{Exchange, FaultKind, Operation, Reply, Request, Response, Throttle},
+        exchange::{Exchange, Fault, FaultKind, Operation, Reply, Request, Response, Throttle},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, ProviderError, Reached},
     },
     limits,
@@ -49,8 +49,8 @@ pub(super) struct Standing<'a> {
     pub(super) history: &'a [Exchange],
     /// A request of ours may have had an effect, and nothing since has settled whether it did.
     pub(super) doubt: bool,
-    /// Requests with an effect so far.
-    pub(super) sends: usize,
+    /// Requests with an effect that the provider accepted so far.
+    pub(super) accepted: usize,
     /// What is known of the target, for endings that learn nothing more. Blank at first.
     pub(super) detail: Detail,
     effects: &'a [Operation],
@@ -74,16 +74,15 @@ impl<'a> Standing<'a> {
                 Bearing::Settled => false,
                 Bearing::Neither => doubt,
             });
-        let is_send = |exchange: &&Exchange| {
-            exchange
-                .operation
-                .is_some_and(|operation| effects.contains(&operation))
+        let is_accepted = |exchange: &&Exchange| {
+            has_effect(exchange, effects)
+                && matches!(status::verdict(&exchange.reply), Verdict::Success(_))
         };
         Self {
             task,
             history,
             doubt,
-            sends: history.iter().filter(is_send).count(),
+            accepted: history.iter().filter(is_accepted).count(),
             detail: status::blank(task.command),
             effects,
             read_error,
@@ -201,6 +200,14 @@ impl<'a> Standing<'a> {
                 again,
                 Some(response),
             ),
+            Verdict::Unsent(fault) if let Some((why, response)) = self.sent_before(fault) => (
+                response.map_or(FailureReason::ProviderUnreachable, |_| {
+                    FailureReason::ProviderError
+                }),
+                why,
+                again,
+                response,
+            ),
             Verdict::Unsent(fault) => {
                 let (reason, why) = match fault.kind {
                     FaultKind::Throttled => (FailureReason::ProviderThrottled, "nothing was sent"),
@@ -245,27 +252,58 @@ impl<'a> Standing<'a> {
         self.gives_up(reason, &why, advice, response)
     }
 
-    /// Sends a request with an effect, unless that was done often enough.
+    /// Sends a request with an effect, unless the provider has accepted it often enough.
     pub(super) fn send_effect(&self, request: Request) -> Step {
-        if self.sends < limits::RESENDS_MAX {
+        if self.accepted < limits::ACCEPTED_MAX {
             return Step::Send(request);
         }
-        let last = self.history.iter().rev().find(|exchange| {
-            exchange
-                .operation
-                .is_some_and(|operation| self.effects.contains(&operation))
-        });
-        let response = last.and_then(|exchange| answered(&exchange.reply));
-        let reason = if response.is_some() {
-            FailureReason::ProviderError
-        } else {
-            FailureReason::ProviderUnreachable
-        };
+        let mut effects = self.effects();
+        let response = effects.find_map(|exchange| answered(&exchange.reply));
         let why = format!(
-            "the request was sent {} times, and each time a look found nothing done",
-            self.sends
+            "the provider accepted the request {} times, and each time a look found nothing done",
+            self.accepted
         );
+        let reason = FailureReason::NoProgress;
         self.gives_up(reason, &why, "send the key again later", response)
+    }
+
+    /// Requests with an effect, the last one first.
+    fn effects(&self) -> impl Iterator<Item = &'a Exchange> {
+        let effects = self.effects;
+        let backwards = self.history.iter().rev();
+        backwards.filter(move |exchange| has_effect(exchange, effects))
+    }
+
+    /// If the window ended before a request could be sent again: what came of it the last time, in
+    /// words and with the answer.
+    fn sent_before(&self, fault: &Fault) -> Option<(String, Option<&'a Response>)> {
+        if fault.kind != FaultKind::WindowEnded {
+            return None;
+        }
+        let mut verdicts = self
+            .effects()
+            .map(|exchange| status::verdict(&exchange.reply));
+        let (came, response) = verdicts.find_map(|verdict| match verdict {
+            Verdict::Doubtful(Some(response), _) => {
+                let came = format!("the provider answered {}", response.status);
+                Some((came, Some(response)))
+            }
+            Verdict::Doubtful(None, lost) => Some((format!("no answer came ({lost})"), None)),
+            Verdict::Success(_)
+            | Verdict::Refused(_)
+            | Verdict::Unauthenticated(_)
+            | Verdict::Forbidden(_)
+            | Verdict::Absent(_)
+            | Verdict::Throttled(_)
+            | Verdict::Unsent(_) => None,
+        })?;
+        let nothing_done = if self.doubt {
+            ""
+        } else {
+            ", and a look found nothing done"
+        };
+        let why = format!("{}; when it was, {came}{nothing_done}", fault.message);
+        Some((why, response))
     }
 
     /// The step, or an end where there is no room for another exchange.
@@ -341,6 +379,12 @@ impl<'a> Standing<'a> {
             .map(|(note, _)| Cow::Borrowed(*note))
             .collect()
     }
+}
+
+/// Whether it is one of these.
+fn has_effect(exchange: &Exchange, effects: &[Operation]) -> bool {
+    let operation = exchange.operation;
+    operation.is_some_and(|operation| effects.contains(&operation))
 }
 
 /// The response, if there is one.

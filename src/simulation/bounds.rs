@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     model::Recorded,
     plan::{AccountPlan, Plan},
-    watch::Sighting,
+    watch::{Failed, Sighting},
     world::State,
 };
 use crate::domain::{exchange::Response, ids::ItemId};
@@ -47,7 +47,7 @@ impl State {
         let Some(target) = seen.target else {
             return false;
         };
-        let Some(failed_at) = self.watch.failed.get(&target) else {
+        let Some(failed) = self.watch.failed.get(&target) else {
             return false;
         };
         let mut items = self.model.items.iter();
@@ -55,7 +55,7 @@ impl State {
         let in_time = |id: &ItemId, item: &Recorded| {
             // Afterwards comes a last look, which is no retry; nor are those of what was stopped.
             self.wall() <= item.retry_until
-                && item.opened_at < *failed_at
+                && item.opened_at < failed.at
                 && !self.model.stop_asked.contains(&id.batch)
         };
         plan.jumps.is_empty()
@@ -71,13 +71,18 @@ impl State {
                 // A look that names no target and is answered: what follows on it is no retry,
                 // whosever it was.
                 let others = |target: &usize| plan.targets[*target].account != seen.account;
-                self.watch.failed.retain(|target, _| others(target));
+                let failed = &mut self.watch.failed;
+                failed.retain(|target, failed| failed.is_effect || others(target));
             }
             return;
         };
+        let before = self.watch.failed.get(&target);
+        let had_effect = before.is_some_and(|failed| failed.is_effect);
         if failed {
-            self.watch.failed.insert(target, now);
-        } else {
+            let is_effect = seen.is_effect || had_effect;
+            let failed = Failed { at: now, is_effect };
+            self.watch.failed.insert(target, failed);
+        } else if seen.is_effect || !had_effect {
             self.watch.failed.remove(&target);
         }
         let life = self.life();

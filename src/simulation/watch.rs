@@ -12,8 +12,8 @@ use crate::domain::exchange::{Request, Safety};
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     pub(super) accounts: BTreeMap<usize, Seen>,
-    /// When the last request that is known to be of one item failed, by target.
-    pub(super) failed: BTreeMap<usize, Duration>,
+    /// The last request that failed and is known to be of one item, by target.
+    pub(super) failed: BTreeMap<usize, Failed>,
     /// Requests with an effect that are on their way, by target.
     pub(super) at_work: BTreeMap<usize, usize>,
     /// The last time that a request naming the target was sent, and the last clear answer.
@@ -25,6 +25,14 @@ pub(super) struct Watch {
     pub(super) effects: Vec<Effect>,
     /// Which tag an id of an effect came with, and the other way round.
     pub(super) effect_ids: BTreeMap<String, String>,
+}
+
+/// A request that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    pub(super) at: Duration,
+    /// It, or one before it, was to have an effect: the same is a retry after any number of looks.
+    pub(super) is_effect: bool,
 }
 
 /// One effect at a provider.

@@ -8,7 +8,7 @@ use cancelot::{
 
 use crate::{
     asking::{always, on, outcomes},
-    support::{Gateway, gateway, in_time, now, request, subscription},
+    support::{Gateway, gateway, in_time, now, period_end, request, subscription},
 };
 
 fn items(provider: Provider, count: usize) -> Vec<SubscriptionCancellation> {
@@ -29,7 +29,7 @@ fn within_a_minute(items: Vec<SubscriptionCancellation>) -> CancelSubscriptionRe
 /// Another account serves so many cancellations, one after the other.
 async fn others_are_served(gateway: &mut Gateway, count: usize) {
     for i in 0..count {
-        let other = subscription(Provider::FunnelFox, i, crate::support::period_end());
+        let other = subscription(Provider::FunnelFox, i, period_end());
         let key = format!("other-{i}");
         let result = in_time(gateway.cancel_one(&key, other)).await.unwrap();
         assert!(matches!(result.outcome(), Outcome::Scheduled), "{result:?}");
@@ -118,6 +118,57 @@ async fn when_the_window_ends_with_the_provider_away_all_of_a_batch_settles_as_i
     assert_eq!(outcomes(&again), [Outcome::Canceled; BATCH]);
     let effects = control.effects(Provider::Solidgate);
     assert!(effects.len() == BATCH && effects.values().all(|count| *count == 1));
+}
+
+#[tokio::test]
+async fn what_fails_over_and_over_is_sent_again_until_the_provider_takes_it() {
+    const FAILURES: u32 = 20;
+    for (provider, when, method, outcome) in [
+        (Provider::Rebilly, now(), "PUT", Outcome::Canceled),
+        (
+            Provider::FunnelFox,
+            period_end(),
+            "POST",
+            Outcome::Scheduled,
+        ),
+    ] {
+        let mut gateway = gateway().start().await;
+        let control = gateway.control.clone();
+        let fails = Fault::ErrorBefore { status: 503 };
+        control.script(provider, on(method, fails, FAILURES));
+
+        let item = subscription(provider, 1, when);
+        let result = in_time(gateway.cancel_one("K", item)).await.unwrap();
+
+        assert_eq!(result.outcome(), outcome, "{result:?}");
+        let requests = control.requests(provider);
+        let sent = requests.iter().filter(|request| request.method == method);
+        assert_eq!(sent.count(), FAILURES as usize + 1);
+        // A look after each failure.
+        assert_eq!(requests.len(), 2 * FAILURES as usize + 1);
+        assert!(control.effects(provider).values().all(|count| *count == 1));
+    }
+}
+
+#[tokio::test]
+async fn what_fails_until_its_window_ends_says_what_the_provider_said_last() {
+    let gateway = gateway().start().await;
+    let control = gateway.control.clone();
+    let fails = Fault::ErrorBefore { status: 503 };
+    control.script(Provider::Rebilly, on("PUT", fails, u32::MAX));
+
+    let item = subscription(Provider::Rebilly, 1, now());
+    let mut batch = gateway.open(within_a_minute(vec![item])).await;
+    in_time(control.requests_reached(Provider::Rebilly, 30)).await;
+    gateway.advance(120);
+    let results = in_time(batch.rest()).await.unwrap();
+
+    assert_eq!(outcomes(&results), [Outcome::Unavailable]);
+    let failure = results[0].failure.as_ref().unwrap();
+    assert_eq!(failure.provider_http_status, 503, "{failure:?}");
+    let said = "the provider answered 503, and a look found nothing done";
+    assert!(failure.message.contains(said), "{failure:?}");
+    assert!(failure.same_key_retryable);
 }
 
 #[tokio::test]

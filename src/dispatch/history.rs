@@ -1,0 +1,93 @@
+//! Keeps an item's history short, however long its provider is in trouble.
+
+use crate::domain::exchange::{Exchange, Reply};
+
+/// A request without a clear answer, and what was learned after it, once more: the first of the
+/// two times says nothing that the second does not, and goes.
+pub(super) fn forget_repetition(history: &mut Vec<Exchange>) {
+    let Some(at) = history.len().checked_sub(4) else {
+        return;
+    };
+    let Some([sent, learned, sent_again, learned_again]) = history.get(at..) else {
+        return;
+    };
+    let is_repetition = sent.operation.is_some()
+        && sent.operation == sent_again.operation
+        && learned.operation == learned_again.operation
+        && is_unclear(sent)
+        && is_unclear(sent_again)
+        && !is_unclear(learned)
+        && !is_unclear(learned_again);
+    if is_repetition {
+        history.drain(at..at + 2);
+    }
+}
+
+fn is_unclear(exchange: &Exchange) -> bool {
+    match &exchange.reply {
+        Reply::InDoubt(_) => true,
+        Reply::Answered(response) => response.status >= 500,
+        Reply::NotSent(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::exchange::{Fault, FaultKind, Operation, Response};
+
+    fn exchange(operation: &'static str, status: u16) -> Exchange {
+        let fault = || Fault {
+            kind: FaultKind::Timeout,
+            message: "no answer".to_owned(),
+        };
+        let reply = match status {
+            0 => Reply::InDoubt(fault()),
+            _ => Reply::Answered(Arc::new(Response::new(status, Vec::new(), String::new()))),
+        };
+        Exchange {
+            operation: Some(Operation(operation)),
+            reply,
+        }
+    }
+
+    /// What is left of exchanges that come one after the other.
+    #[track_caller]
+    fn check(came: &[(&'static str, u16)], left: &[(&'static str, u16)]) {
+        let exchanges = |of: &[(&'static str, u16)]| -> Vec<Exchange> {
+            of.iter().map(|(o, status)| exchange(o, *status)).collect()
+        };
+        let mut history = Vec::new();
+        for exchange in exchanges(came) {
+            history.push(exchange);
+            forget_repetition(&mut history);
+        }
+        assert_eq!(history, exchanges(left));
+    }
+
+    #[test]
+    fn a_lost_cancel_that_a_look_found_undone_is_kept_once() {
+        let lost = [("cancel", 0), ("look", 200)];
+        let failed = [("cancel", 503), ("look", 200)];
+        check(&lost.repeat(1_000), &lost);
+        check(&[failed.repeat(3), lost.repeat(3)].concat(), &lost);
+        check(
+            &[lost, lost].concat()[..3],
+            &[lost.as_slice(), &lost[..1]].concat(),
+        );
+    }
+
+    #[test]
+    fn what_says_something_of_its_own_stays() {
+        let accepted = [("cancel", 200), ("look", 200)];
+        check(&accepted.repeat(3), &accepted.repeat(3));
+        let mixed = [("cancel", 200), ("look", 200), ("cancel", 0), ("look", 200)];
+        check(&mixed, &mixed);
+        let drain = [("cancel", 200); 5];
+        check(&drain, &drain);
+        let blind = [("cancel", 0), ("look", 503), ("cancel", 0), ("look", 503)];
+        check(&blind, &blind);
+    }
+}

@@ -17,6 +17,7 @@ pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const ACK: u8 = 1;
@@ -147,6 +148,11 @@ impl Wire {
     /// Reads until the other end has closed.
     pub(crate) async fn closed(mut self) {
         while self.next().await.is_some() {}
+    }
+
+    /// The port at this end.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
     }
 
     /// Whether the other end is there, and has read everything up to now.

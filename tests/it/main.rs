@@ -17,6 +17,7 @@
 )]
 
 mod abuse;
+mod alive;
 mod asking;
 mod bounds;
 mod callers;

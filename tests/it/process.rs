@@ -66,7 +66,27 @@ impl Place {
 
     /// Starts a process.
     pub(crate) fn start(&self) -> Process {
-        Process::start(&self.config(), &self.log(), &[])
+        Process::start(Command::new(BINARY), &self.config(), &self.log())
+    }
+
+    /// Starts a process that may have so many files open at a time, sockets included.
+    pub(crate) fn start_with_files(&self, files_max: usize) -> Process {
+        let mut limited = Command::new("sh");
+        let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        limited.args(["-c", &script, BINARY]);
+        Process::start(limited, &self.config(), &self.log())
+    }
+
+    /// Waits until a process has written this to standard error.
+    pub(crate) async fn says(&self, text: &str) {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        let said = async {
+            while !self.stderr().contains(text) {
+                looks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), said).await;
+        waited.unwrap_or_else(|_| panic!("no {text:?} in\n{}", self.stderr()));
     }
 
     /// Starts a process and waits until it serves.
@@ -89,6 +109,8 @@ impl Place {
     }
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_cancelot");
+
 /// A process of the service. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
@@ -96,12 +118,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(config: &Path, log: &Path, more: &[&str]) -> Self {
+    fn start(mut binary: Command, config: &Path, log: &Path) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cancelot"))
+        let mut child = binary
             .args(["serve", "--set", "server.listen=127.0.0.1:0", "--config"])
             .arg(config)
-            .args(more)
             .env("CREDENTIAL", "good-credential")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

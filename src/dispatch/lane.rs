@@ -57,6 +57,8 @@ struct State {
     parked_count: u64,
     /// Targets that an item is at work on, with those that wait for the same one.
     targets: BTreeMap<TargetId, VecDeque<Run>>,
+    /// How many wait for a target.
+    behind: usize,
     gate: Gate,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
@@ -94,6 +96,7 @@ impl Lane {
             parked: BTreeMap::new(),
             parked_count: 0,
             targets: BTreeMap::new(),
+            behind: 0,
             gate,
             last_fault: String::new(),
             expiry_due: Instant::now() + EXPIRY_INTERVAL,
@@ -205,6 +208,7 @@ impl Lane {
             let next = state.targets.get_mut(target).and_then(VecDeque::pop_front);
             match next {
                 Some(mut next) => {
+                    state.behind -= 1;
                     next.holds_target = true;
                     state.line_up(next);
                 }
@@ -311,7 +315,7 @@ impl Lane {
         }
         // A closed gate is looked at again when it opens, when something is due, and now and
         // then for the sake of windows that end.
-        let waits = !state.firsts.is_empty() || !state.retries.is_empty();
+        let waits = !state.firsts.is_empty() || !state.retries.is_empty() || state.behind > 0;
         opens.extend(waits.then_some(state.expiry_due));
         Action::Wait(opens.into_iter().chain(parked_due).min())
     }
@@ -382,6 +386,7 @@ impl State {
         for waiting in self.targets.values_mut() {
             let (out, stay): (VecDeque<_>, _) = waiting.drain(..).partition(&condition);
             *waiting = stay;
+            self.behind -= out.len();
             taken.extend(out);
         }
         taken
@@ -400,6 +405,7 @@ impl State {
             };
             if let Some(waiting) = self.targets.get_mut(target) {
                 waiting.push_back(run);
+                self.behind += 1;
                 continue;
             }
             self.targets.insert(target.clone(), VecDeque::new());

@@ -172,6 +172,29 @@ async fn what_fails_until_its_window_ends_says_what_the_provider_said_last() {
 }
 
 #[tokio::test]
+async fn a_window_ends_behind_another_cancellation_of_the_same_target_too() {
+    let patient = "timeout_ms = 600000\n";
+    let mut gateway = gateway().account(Provider::Rebilly, patient).start().await;
+    let control = gateway.control.clone();
+    control.script(Provider::Rebilly, Fault::HoldBefore);
+    let item = || subscription(Provider::Rebilly, 1, now());
+    let mut first = gateway.open(request("first", [item()])).await;
+    in_time(control.held_reached(Provider::Rebilly, 1)).await;
+
+    let mut second = within_a_minute(vec![item()]);
+    second.idempotency_key = "second".to_owned();
+    let mut second = gateway.open(second).await;
+    gateway.advance(120);
+    let results = in_time(second.rest()).await.unwrap();
+
+    assert_eq!(outcomes(&results), [Outcome::Unavailable]);
+    assert_eq!(results[0].attempts, 0);
+    control.release(Provider::Rebilly);
+    let results = in_time(first.rest()).await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Canceled]);
+}
+
+#[tokio::test]
 async fn stopping_a_batch_of_an_absent_provider_ends_it_at_once() {
     const BATCH: usize = 100;
     let mut gateway = gateway().start().await;

@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 out=$(mktemp)
 "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 >"$out" 2>"$out.log" &
 pid=$!
-trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -f "$out" "$out.log"' EXIT
+trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -f "$out" "$out.log" "$out.protoset"' EXIT
 for _ in $(seq 100); do
   addr=$(sed -n 's/^listening on //p' "$out")
   [ -n "$addr" ] && break
@@ -43,6 +43,15 @@ request='{"idempotency_key":"ci-1","cancellations":[
 "$grpcurl" -plaintext -import-path "$here/proto" -proto cancelot/v1/cancelot.proto \
   -d '{"kind":"CANCELLATION_KIND_SUBSCRIPTION","idempotency_key":"ci-1/2"}' \
   "$addr" $service/GetCancellation | expect 'a record, without reflection' OUTCOME_NOT_FOUND
+"$cancelot" proto --descriptor-set >"$out.protoset"
+"$grpcurl" -plaintext -protoset "$out.protoset" \
+  -d '{"kind":"CANCELLATION_KIND_SUBSCRIPTION","idempotency_key":"ci-1/0"}' \
+  "$addr" $service/GetCancellation | expect 'a record, by the descriptor set of the binary' OUTCOME_CANCELED
+"$grpcurl" -plaintext -protoset "$out.protoset" "$addr" grpc.health.v1.Health/Check \
+  | expect 'which has the health service too' SERVING
+"$cancelot" proto | cmp - "$here/proto/cancelot/v1/cancelot.proto"
+"$cancelot" proto --service-config | cmp - "$here/proto/cancelot/v1/service-config.json"
+printf 'ok: the binary has the proto and the service config\n'
 ("$grpcurl" -plaintext -d '{"idempotency_key":"ci-2","cancellations":[{"account":"nobody"}]}' \
   "$addr" $service/CancelSubscription 2>&1 || true) \
   | expect 'a clear refusal' 'cancellations[0].when'

@@ -131,6 +131,9 @@ serve --config /etc/cancelot/cancelot.toml
 health '' | check 'the overall service is healthy, which is the liveness probe' '"SERVING"'
 health cancelot.v1.CancellationService | check 'the named one is ready' '"SERVING"'
 "${inside[@]}" accounts --endpoint "http://$addr" | check 'its client works in the image' rebilly-eu
+"${inside[@]}" proto --descriptor-set >"$work/protoset"
+"$grpcurl" -plaintext -protoset "$work/protoset" "$addr" cancelot.v1.CancellationService/ListAccounts \
+  | check 'the image has the descriptor set for clients without reflection' rebilly-eu
 stopped 'it ends in order on the stop signal'
 
 serve --sandbox --set server.listen=127.0.0.1:0 --set journal.free_bytes_min=1048576

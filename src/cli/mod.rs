@@ -9,6 +9,7 @@ mod demo;
 pub mod input;
 mod journal;
 mod output;
+mod proto;
 mod sandbox;
 mod serve;
 mod summary;
@@ -47,6 +48,8 @@ enum Command {
     Journal(journal::Arguments),
     /// Check or print the configuration.
     Config(config::Arguments),
+    /// Print the published API: the proto, its descriptor set, or a service config for clients.
+    Proto(proto::Arguments),
 }
 
 /// How a command ended. The codes are published in README.md.
@@ -111,6 +114,7 @@ pub fn run() -> ExitCode {
         Command::Accounts(arguments) => runtime.block_on(accounts::run(arguments)),
         Command::Journal(arguments) => journal::run(arguments),
         Command::Config(arguments) => config::run(arguments),
+        Command::Proto(arguments) => proto::run(&arguments),
     };
     exit.into()
 }

@@ -35,4 +35,10 @@ pub mod proto {
     /// The descriptors that the code was generated from, for reflection and for clients without
     /// it.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cancelot.protoset"));
+
+    /// The proto itself.
+    pub const TEXT: &str = include_str!("../../proto/cancelot/v1/cancelot.proto");
+
+    /// A gRPC service config for clients, as they are given it: JSON.
+    pub const SERVICE_CONFIG: &str = include_str!("../../proto/cancelot/v1/service-config.json");
 }

@@ -54,4 +54,4 @@ request='{"idempotency_key":"ci-1","cancellations":[
 printf 'ok: the binary has the proto and the service config\n'
 ("$grpcurl" -plaintext -d '{"idempotency_key":"ci-2","cancellations":[{"account":"nobody"}]}' \
   "$addr" $service/CancelSubscription 2>&1 || true) \
-  | expect 'a clear refusal' 'cancellations[0].when'
+  | expect 'a clear refusal' '"field": "cancellations[0].when"'

@@ -3,14 +3,16 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
+use prost::{DecodeError, Message as _};
+use prost_types::FileDescriptorSet;
 
 use super::{Exit, terminal::say};
 use crate::rpc::proto;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Write the compiled descriptors instead, for `grpcurl -protoset` and code generators. They
-    /// have the health service and all imports with them.
+    /// Write the compiled descriptors instead, for `grpcurl -protoset` and code generators. The
+    /// health service, error details and all imports are with them.
     #[arg(long, conflicts_with = "service_config")]
     descriptor_set: bool,
     /// Write a gRPC service config (JSON) instead: what a client may send again by itself, how it
@@ -21,23 +23,21 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let mut stdout = io::stdout().lock();
-    let written = if arguments.descriptor_set {
+    let data = if arguments.descriptor_set {
         if stdout.is_terminal() {
             say(
-                "cancelot: a descriptor set is binary: send it to a file, such as > cancelot.protoset",
+                "cancelot: a descriptor set is binary: give it a file, such as > cancelot.protoset",
             );
             return Exit::Usage;
         }
-        // Messages that follow each other are one message, with the lists of both.
-        stdout
-            .write_all(proto::DESCRIPTORS)
-            .and_then(|()| stdout.write_all(tonic_health::pb::FILE_DESCRIPTOR_SET))
+        descriptor_set().map_err(io::Error::other)
     } else if arguments.service_config {
-        stdout.write_all(proto::SERVICE_CONFIG.as_bytes())
+        Ok(proto::SERVICE_CONFIG.as_bytes().to_vec())
     } else {
-        stdout.write_all(proto::TEXT.as_bytes())
+        Ok(proto::TEXT.as_bytes().to_vec())
     };
-    match written.and_then(|()| stdout.flush()) {
+    let written = data.and_then(|data| stdout.write_all(&data).and_then(|()| stdout.flush()));
+    match written {
         Ok(()) => Exit::Success,
         // `cancelot proto | head` ends before we do.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
@@ -46,4 +46,22 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             Exit::Failure
         }
     }
+}
+
+/// All that reflection serves, as one set. The sets have imports in common, and readers such as buf
+/// take no file twice.
+fn descriptor_set() -> Result<Vec<u8>, DecodeError> {
+    let mut all = FileDescriptorSet::default();
+    for set in [
+        proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
+    ] {
+        for file in FileDescriptorSet::decode(set)?.file {
+            if all.file.iter().all(|known| known.name != file.name) {
+                all.file.push(file);
+            }
+        }
+    }
+    Ok(all.encode_to_vec())
 }

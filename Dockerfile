@@ -16,7 +16,10 @@ WORKDIR /src
 ARG TARGETARCH
 ENV CARGO_INCREMENTAL=0
 COPY . .
+# Paths of generated code and of crates get into the binary: remapped, the directory does not change
+# a byte of it.
 RUN case "${TARGETARCH:-$(uname -m)}" in arm64 | aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac; \
+    export RUSTFLAGS="--remap-path-prefix=$PWD=/src --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"; \
     cargo build --locked --profile dist --bin cancelot
 # A volume takes over the owner of the directory it covers, and the last stage cannot make one.
 RUN mkdir -p target/image/data

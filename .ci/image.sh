@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Checks what the Dockerfile promises, without a container engine: a binary runs in a root that has
-# only what the image has, read-only but for the volume, as the image's user and without
-# capabilities or a way to gain them.
-# Usage: image.sh BINARY [GRPCURL]   checks a binary that is there
-#        image.sh --build [GRPCURL]  first runs the commands of the build stage on its context
+# Checks what the Dockerfile promises, without a container engine.
+# Usage: image.sh --build           runs the commands of the build stage on what it is given; the
+#                                   binary is target/image/context/target/dist/cancelot then
+#        image.sh BINARY [GRPCURL]  runs a binary in a root that has only what the image has,
+#                                   read-only but for the volume, as the image's user and without
+#                                   capabilities or a way to gain them; as root
 set -euo pipefail
-[ "$(id -u)" = 0 ] || { echo 'image.sh mounts and changes roots: run it as root' >&2; exit 1; }
 what=$1 grpcurl=${2:-target/ci-tools/grpcurl}
 cd "$(dirname "$0")/.."
 repo=$PWD
-grpcurl=$(realpath "$grpcurl")
 
 # The values of an instruction, lines that are continued joined.
 instruction() { sed -e ':a;/\\$/{N;s/\\\n *//;ba}' Dockerfile | sed -n "s/^$1 //p"; }
@@ -23,10 +22,12 @@ if [ "$what" = --build ]; then
     printf 'RUN %s\n' "$command"
     (cd "$context" && env -u CARGO_TARGET_DIR CARGO_INCREMENTAL=0 sh -euc "$command" </dev/null)
   done
-  binary=$context/target/dist/cancelot
-else
-  binary=$(realpath "$what")
+  ls -l "$context/target/dist/cancelot"
+  exit
 fi
+
+[ "$(id -u)" = 0 ] || { echo 'image.sh mounts and changes roots: run it as root' >&2; exit 1; }
+binary=$(realpath "$what") grpcurl=$(realpath "$grpcurl")
 
 if [ -z "${CANCELOT_IMAGE_NAMESPACE:-}" ]; then
   # Again, where mounts are ours and go away with us.

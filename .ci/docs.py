@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""What the documentation says has to be so: links lead somewhere, TOML blocks are configurations,
+commands that are marked run as they stand, and the calls of each provider are those that are made.
+
+Usage: docs.py CANCELOT GRPCURL
+
+Marks are comments in front of a block of sh, or on their own:
+  <!-- checked -->            it runs and succeeds
+  <!-- checked: TEXT -->      and what it writes contains TEXT
+  <!-- checked, serves -->    it is left running once it says that it listens
+  <!-- run: COMMANDS -->      what the check alone has to do, such as to end what was left running
+Blocks of a page run in order in one shell, in a directory and a network of their own; /etc/cancelot
+and /var/lib/cancelot are below that directory.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import re
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FENCE = re.compile(r"^(?:<!-- (?P<mark>(?:checked|run)[^\n]*?) -->\n)?(?:^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$)?", re.M | re.S)
+failures = []
+
+
+def ok(what):
+    print(f"ok: {what}", flush=True)
+
+
+def pages():
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )
+    return [ROOT / name for name in listed.stdout.split()]
+
+
+def blocks(text):
+    """Marks and fenced blocks in their order: (mark, kind, text)."""
+    for found in FENCE.finditer(text):
+        if found["mark"] or found["kind"] is not None:
+            yield found["mark"], found["kind"], found["text"]
+
+
+def slug(heading):
+    """The anchor of a heading, as GitHub makes it."""
+    heading = re.sub(r"[`*]|\[|\]\([^)]*\)", "", heading.strip().lower())
+    return re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
+
+
+def links(found):
+    anchors, count = {}, 0
+    prose = {page: re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S) for page in found}
+    for page, text in prose.items():
+        anchors[page] = {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+    for page, text in prose.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            count += 1
+            path, _, anchor = target.partition("#")
+            to = (page.parent / path).resolve() if path else page
+            if not to.exists():
+                failures.append(f"{page.relative_to(ROOT)}: {target} is not there")
+            elif anchor and anchor not in anchors.get(to, ()):
+                failures.append(f"{page.relative_to(ROOT)}: {target} is no heading there")
+    assert count > 10, "links are found"
+    ok(f"{count} links lead somewhere")
+
+
+def placed(text, work):
+    """A text with the paths of a machine below a directory."""
+    return re.sub(r"(?<![\w.])/(etc|var/lib)/cancelot", rf"{work}/\1/cancelot", text)
+
+
+def configurations(found, cancelot):
+    count = 0
+    for page in found:
+        for _, kind, text in blocks(page.read_text()):
+            if kind != "toml":
+                continue
+            count += 1
+            with tempfile.TemporaryDirectory() as work:
+                text = placed(text, work)
+                for secret in re.findall(r'_file = "([^"]+)"', text):
+                    path = pathlib.Path(secret)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(f"{path.name}-of-32-characters-of-a-checked-page\n")
+                config = pathlib.Path(work) / "cancelot.toml"
+                config.write_text(text)
+                checked = subprocess.run(
+                    [cancelot, "config", "check", "--config", config], capture_output=True, text=True
+                )
+                if checked.returncode:
+                    failures.append(f"{page.relative_to(ROOT)}:\n{text}\n{checked.stderr}")
+    assert count > 5, "configurations are found"
+    ok(f"{count} configurations are right")
+
+
+def commands(page, cancelot, grpcurl):
+    """Runs what is marked in a page."""
+    steps, count = [], 0
+    for mark, kind, text in blocks(page.read_text()):
+        if mark and mark.startswith("run: "):
+            steps.append((mark.removeprefix("run: "), "run"))
+        if mark and mark.startswith("checked"):
+            assert kind == "sh", f"{page}: {mark} stands before no block of sh"
+            count += 1
+        if mark and kind == "sh" and mark.startswith("checked"):
+            steps.append((text, mark))
+    if not count:
+        return
+    with tempfile.TemporaryDirectory() as work:
+        bin_dir = pathlib.Path(work) / "bin"
+        bin_dir.mkdir()
+        (bin_dir / "cancelot").symlink_to(cancelot)
+        (bin_dir / "grpcurl").symlink_to(grpcurl)
+        lines = [
+            "set -euo pipefail",
+            "trap 'running=$(jobs -p); [ -z \"$running\" ] || kill $running; wait' EXIT",
+            f"export PATH={bin_dir}:$PATH",
+            f"mkdir -p {work}/etc/cancelot {work}/var/lib/cancelot {work}/home; cd {work}/home",
+            f"ln -s {ROOT}/proto {ROOT}/docs {ROOT}/tests .",
+        ]
+        for number, (text, mark) in enumerate(steps):
+            # What a reader builds first is what is given here.
+            text = placed(text.replace("cargo run --release -- ", "cancelot "), work)
+            out = f"{work}/out.{number}"
+            if mark.endswith("serves"):
+                lines += [f"{{ exec {text.strip()}; }} >{out} 2>&1 &", "served=$!",
+                          f"until grep -q '^listening on' {out}; do kill -0 $served; sleep 0.1; done"]
+            else:
+                lines += [f": >{out}; exec 3>&1 >>{out} 2>&1", text.strip(), "exec >&3 2>&3"]
+            if ": " in mark:
+                wanted = mark.split(": ", 1)[1].replace("'", "'\\''")
+                lines.append(f"grep -qF -- '{wanted}' {out} || {{ echo 'no {wanted}'; exit 1; }}")
+        ran = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+        if ran.returncode:
+            outs = sorted(pathlib.Path(work).glob("out.*"), key=lambda path: int(path.suffix[1:]))
+            last = outs[-1].read_text() if outs else ""
+            failures.append(f"{page.relative_to(ROOT)}: block {len(outs)}: {steps[len(outs) - 1][0]}\n{last}{ran.stdout}{ran.stderr}")
+            return
+    ok(f"{page.relative_to(ROOT)}: {count} blocks of commands run as they stand")
+
+
+def calls(cancelot, grpcurl):
+    """The calls that docs/providers.md lists are those that a simulator receives: all, and no others."""
+    listed = {}
+    for _, kind, text in blocks((ROOT / "docs/providers.md").read_text()):
+        if kind and kind.startswith("calls "):
+            listed[kind.removeprefix("calls ")] = set(text.split("\n")) - {""}
+    assert len(listed) == 5, listed
+    served = subprocess.Popen(
+        [cancelot, "serve", "--sandbox"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        control = served.stdout.readline().split()[-1]
+        served.stdout.readline()
+        whens = ({"now": {}}, {"period_end": {}}, {"provider_default": {}}, {"at": "2099-01-01T00:00:00Z"})
+        for dry_run in (True, False):
+            for account in ("rebilly", "solidgate", "funnelfox", "revolv3"):
+                for number, when in enumerate(whens):
+                    for name in ("40", "canceled-4", "missing-4"):
+                        one = {"account": account, "subscription_id": f"{name}{number}", "when": when}
+                        request(grpcurl, "CancelSubscription", one, dry_run)
+            one = {"account": "sequenzy", "sequence_id": "seq_9", "subscriber_id": "sub_1"}
+            request(grpcurl, "CancelEnrollments", one, dry_run)
+        # An answer that is lost makes a look.
+        for account in ("rebilly", "solidgate", "funnelfox", "revolv3"):
+            fault = json.dumps({"fault": {"kind": "reset_after"}}).encode()
+            asked = urllib.request.Request(f"{control}/{account}/faults", fault, method="POST")
+            urllib.request.urlopen(asked).close()
+            when = {"provider_default": {}} if account == "funnelfox" else {"now": {}}
+            request(grpcurl, "CancelSubscription", {"account": account, "subscription_id": "77", "when": when}, False)
+        for provider, lines in listed.items():
+            patterns = {
+                line: re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(line)) + "$") for line in lines
+            }
+            met = set()
+            base = {"funnelfox": "/funnelfox/public/v1", "sequenzy": "/sequenzy/api/v1"}
+            with urllib.request.urlopen(f"{control}/{provider}/requests") as answer:
+                for seen in json.load(answer):
+                    path = seen["path"].removeprefix(base.get(provider, f"/{provider}"))
+                    call = f"{seen['method']} {path}"
+                    matching = [line for line, pattern in patterns.items() if pattern.match(call)]
+                    if not matching:
+                        failures.append(f"docs/providers.md: {provider} is called with {call}")
+                    met.update(matching)
+            for line in lines - met:
+                failures.append(f"docs/providers.md: {provider} is not called with {line}")
+    finally:
+        served.terminate()
+        served.wait()
+    ok("providers are called as it is written")
+
+
+def request(grpcurl, rpc, one, dry_run):
+    request.sent += 1
+    body = {"idempotency_key": f"docs-{request.sent}", "cancellations": [one], "dry_run": dry_run}
+    subprocess.run(
+        [grpcurl, "-plaintext", "-d", json.dumps(body), "127.0.0.1:50051",
+         f"cancelot.v1.CancellationService/{rpc}"], capture_output=True, check=False,
+    )
+
+
+request.sent = 0
+
+
+def alone():
+    """A network of our own, so that the ports of the documentation are free."""
+    if os.environ.get("DOCS_ALONE"):
+        name = struct.pack("16sh", b"lo", 0x1)  # IFF_UP
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, 0x8914, name.ljust(40, b"\0"))  # SIOCSIFFLAGS
+        return
+    os.environ["DOCS_ALONE"] = "1"
+    mapped = [] if os.getuid() == 0 else ["--map-root-user"]
+    os.execvp("unshare", ["unshare", *mapped, "--net", sys.executable, *sys.argv])
+
+
+def main():
+    cancelot, grpcurl = (os.path.realpath(path) for path in sys.argv[1:3])
+    alone()
+    found = pages()
+    links(found)
+    readers = [page for page in found if page.parent in (ROOT, ROOT / "docs")]
+    configurations(readers, cancelot)
+    calls(cancelot, grpcurl)
+    for page in readers:
+        commands(page, cancelot, grpcurl)
+    for failure in failures:
+        print(f"FAILED: {failure}", file=sys.stderr)
+    sys.exit(bool(failures))
+
+
+main()

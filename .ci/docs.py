@@ -141,7 +141,9 @@ def commands(page, cancelot, grpcurl):
             if ": " in mark:
                 wanted = mark.split(": ", 1)[1].replace("'", "'\\''")
                 lines.append(f"grep -qF -- '{wanted}' {out} || {{ echo 'no {wanted}'; exit 1; }}")
-        ran = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+        ran = subprocess.run(
+            ["timeout", "120", "bash", "-c", "\n".join(lines)], capture_output=True, text=True
+        )
         if ran.returncode:
             outs = sorted(pathlib.Path(work).glob("out.*"), key=lambda path: int(path.suffix[1:]))
             last = outs[-1].read_text() if outs else ""

@@ -31,7 +31,13 @@ failures = []
 
 
 def ok(what):
-    print(f"ok: {what}", flush=True)
+    """Says what held, if nothing failed since it was last called."""
+    if len(failures) == ok.failures:
+        print(f"ok: {what}", flush=True)
+    ok.failures = len(failures)
+
+
+ok.failures = 0
 
 
 def pages():
@@ -203,6 +209,17 @@ def calls(cancelot, grpcurl):
     ok("providers are called as it is written")
 
 
+def verified(unit, cancelot):
+    """systemd knows every line of the unit."""
+    with tempfile.TemporaryDirectory() as work:
+        here = pathlib.Path(work) / unit.name
+        here.write_text(unit.read_text().replace("/usr/local/bin/cancelot", cancelot))
+        said = subprocess.run(["systemd-analyze", "verify", here], capture_output=True, text=True)
+        if said.returncode or unit.name in said.stderr:
+            failures.append(f"{unit.relative_to(ROOT)}: {said.stderr}")
+    ok("systemd takes the unit")
+
+
 def request(grpcurl, rpc, one, dry_run):
     request.sent += 1
     body = {"idempotency_key": f"docs-{request.sent}", "cancellations": [one], "dry_run": dry_run}
@@ -232,6 +249,9 @@ def main():
     alone()
     found = pages()
     links(found)
+    unit = ROOT / "docs/cancelot.service"
+    if subprocess.run(["which", "systemd-analyze"], capture_output=True).returncode == 0:
+        verified(unit, cancelot)
     readers = [page for page in found if page.parent in (ROOT, ROOT / "docs")]
     configurations(readers, cancelot)
     calls(cancelot, grpcurl)

@@ -13,6 +13,9 @@ mkdir -p "$tools" "$out/proto/cancelot/v1" "$out/python"
 # What a caller has: the binary's own word for its API.
 "$binary" proto >"$out/proto/cancelot/v1/cancelot.proto"
 "$binary" proto --service-config >"$out/service-config.json"
+# A strict reader of descriptor sets.
+"$binary" proto --descriptor-set >"$out/cancelot.binpb"
+"$buf" build "$out/cancelot.binpb" -o /dev/null
 
 printf '\nPython\n'
 venv=$tools/python

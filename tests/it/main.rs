@@ -35,6 +35,7 @@ mod kill;
 mod outages;
 mod overload;
 mod process;
+mod published;
 mod records;
 mod restarts;
 mod results;

@@ -35,6 +35,8 @@ cp -r tests/clients/go "$out/go"
 cd "$out/go"
 GOBIN=$tools GOFLAGS=-mod=readonly go install tool
 PATH=$tools:$PATH "$buf" generate "$out/proto"
+unformatted=$(gofmt -l client ./*.go)
+[ -z "$unformatted" ] || { echo "FAILED: gofmt: $unformatted"; exit 1; }
 go vet -mod=readonly ./...
 go build -mod=readonly -o "$out/go-client" .
 "$out/go-client" "$binary" "$out/service-config.json"

@@ -115,6 +115,7 @@ fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
         at,
         retry_until: at + SignedDuration::from_mins(10),
         with_answers: true,
+        quota: None,
     }
 }
 

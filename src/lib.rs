@@ -9,6 +9,7 @@ pub mod config;
 pub mod dispatch;
 pub mod domain;
 pub mod egress;
+pub mod identity;
 pub mod journal;
 pub mod limits;
 pub mod providers;

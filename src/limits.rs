@@ -92,6 +92,26 @@ pub const PAGE_RECORDS_DEFAULT: usize = 100;
 /// Records that one call of ListCancellations looks at.
 pub const PAGE_RECORDS_EXAMINED_MAX: usize = 50_000;
 
+/// Bytes of a token that is shown: JWTs with many claims have some 4,000. Below what all headers
+/// of a call may have.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// By how much clocks may differ when a JWT's times are checked.
+pub const JWT_LEEWAY_SECONDS: u64 = 30;
+/// Bytes of an issuer's keys that are read.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+/// Keys that an issuer may have.
+pub const JWKS_KEYS_MAX: usize = 100;
+/// Time in which an issuer has to send its keys.
+pub const JWKS_FETCH_MS_MAX: u64 = 5_000;
+/// Least time between two requests for an issuer's keys, however many tokens name unknown ones.
+pub const JWKS_PAUSE_MS_MIN: u64 = 10_000;
+/// Bytes of a certificate's URI that can be a caller's: what SPIFFE allows.
+pub const SAN_BYTES_MAX: usize = 2_048;
+/// Bytes of a file of certificates or keys that are read.
+pub const PEM_BYTES_MAX: usize = 1024 * 1024;
+/// Time that a connection's certificate is good for before it is checked again.
+pub const CERTIFICATE_CHECK_MS: u64 = 60_000;
+
 const _: () = {
     assert!(DERIVED_KEY_CHARS_MAX > KEY_CHARS_MAX);
     assert!(ANSWER_BYTES_MAX < REPLY_BYTES_MAX);

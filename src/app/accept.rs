@@ -25,9 +25,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, transport::server::Connected};
+use tonic::{Status, body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
+use super::tls::{Now, Shown};
 use crate::dispatch::Hangup;
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
@@ -102,7 +103,9 @@ impl Door {
 
     /// The connections that are let in. It ends with what it accepts from, and never with an
     /// error.
-    pub(super) fn let_in<IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static>(
+    pub(super) fn let_in<
+        IO: AsyncRead + AsyncWrite + Connected<ConnectInfo = Extensions> + Unpin + Send + 'static,
+    >(
         self: Arc<Self>,
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
     ) -> impl Stream<Item = io::Result<Connection<IO>>> + Send {
@@ -258,12 +261,11 @@ pub(super) struct CameBy {
     guest: Arc<Guest>,
 }
 
-impl<IO: Connected> Connected for Connection<IO> {
+impl<IO: Connected<ConnectInfo = Extensions>> Connected for Connection<IO> {
     type ConnectInfo = CameBy;
 
     fn connect_info(&self) -> CameBy {
-        let mut told = Extensions::new();
-        told.insert(self.io.connect_info());
+        let told = self.io.connect_info();
         let guest = Arc::clone(&self.place.guest);
         CameBy { told, guest }
     }
@@ -321,6 +323,23 @@ where
             return Box::pin(self.0.call(request));
         };
         request.extensions_mut().extend(from.told);
+        if let Some(shown) = request.extensions_mut().remove::<Shown>() {
+            match shown.now() {
+                Now::None => {}
+                Now::Good(certificate) => {
+                    request.extensions_mut().insert(certificate);
+                }
+                Now::Stale => {
+                    // The connection is what is worth nothing any more: on another one, with
+                    // the certificate that the client has by now, the call may be fine.
+                    from.guest.leave.cancel();
+                    let status = Status::unavailable(
+                        "the certificate of this connection is good no more; connect again",
+                    );
+                    return Box::pin(async move { Ok(status.into_http()) });
+                }
+            }
+        }
         request
             .extensions_mut()
             .insert::<Hangup>(from.guest.leave.clone());

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Edge, Options};
+use super::{Edge, Following, Options};
 use crate::{
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
@@ -15,7 +15,6 @@ use crate::{
         home::OpenError,
     },
     limits,
-    rpc::Callers,
 };
 
 /// A configuration that reads well and cannot be carried out.
@@ -27,6 +26,9 @@ pub enum AssembleError {
     /// An account's HTTP client cannot be built.
     #[error(transparent)]
     Account(#[from] egress::BuildError),
+    /// The listener's certificates cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 /// Opens the journal and builds the way to every account.
@@ -66,10 +68,10 @@ pub fn assemble_over(
         .map(|account| lane(account, backoff))
         .collect();
     let lanes = lanes?;
-    let tokens = config
-        .callers
-        .iter()
-        .flat_map(|caller| caller.tokens.iter().map(move |token| (&caller.id, token)));
+    let (access, fetchers) = super::access::access(config);
+    let tls = config.server.tls.as_ref().map(super::access::tls);
+    let tls = tls.transpose().map_err(AssembleError::Tls)?;
+    let watches = super::access::watches(config, &access.callers, tls.as_ref(), &lanes);
     let options = Options {
         dispatch: dispatch::Options {
             lanes,
@@ -95,7 +97,13 @@ pub fn assemble_over(
         },
         drain: config.server.drain,
         retention: config.journal.retention,
-        callers: Callers::new(tokens),
+        access,
+        tls,
+        following: Following {
+            watches,
+            fetchers,
+            every: config.server.reload,
+        },
     };
     let journal = SledJournal::open(&journal)?;
     Ok((Arc::new(journal), options))

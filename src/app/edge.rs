@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::{
-    service::interceptor::InterceptedService,
-    transport::{Server, server::Router},
-};
+use tonic::transport::{Server, server::Router};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
 
@@ -14,7 +11,7 @@ use crate::{
     dispatch::{Dispatch, budget::Budget},
     limits,
     rpc::{
-        Callers, Intake, Service,
+        Access, Guard, Intake, Service,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
@@ -41,7 +38,7 @@ const SMALL_BYTES_MAX: usize = 16 * 1024;
 pub(super) fn router<H: Health>(
     dispatch: &Arc<Dispatch>,
     health: HealthServer<H>,
-    callers: Callers,
+    access: Access,
     edge: &Edge,
 ) -> Result<Router<Stack<CallsLayer, Identity>>, StartError> {
     let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
@@ -78,7 +75,7 @@ pub(super) fn router<H: Health>(
         // What may arrive unread, of a call and of a connection.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(InterceptedService::new(service, callers))
+        .add_service(Guard::new(service, access))
         .add_service(health.max_decoding_message_size(SMALL_BYTES_MAX))
         // grpcurl and others still ask for the older version.
         .add_service(v1.max_decoding_message_size(SMALL_BYTES_MAX))

@@ -2,32 +2,41 @@
 //! the demo start this very thing.
 
 mod accept;
+mod access;
 mod assemble;
 mod edge;
+mod keys;
+mod reload;
 pub mod telemetry;
+mod tls;
 
 pub use self::{
     assemble::{AssembleError, assemble, assemble_over, journal},
     edge::Edge,
+    reload::{Reload, Reloaded, Watch},
+    tls::Tls,
 };
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     sync::oneshot,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
-use self::accept::Door;
+use self::{accept::Door, keys::Fetchers, tls::Secured};
 use crate::{
     dispatch::{self, Dispatch},
+    domain::quota,
+    identity::Callers,
     journal::{Journal, Unavailable},
-    rpc::{Callers, Service, proto::cancellation_service_server::CancellationServiceServer},
+    rpc::{Access, Service, proto::cancellation_service_server::CancellationServiceServer},
 };
 
 /// How the service is put together.
@@ -42,7 +51,19 @@ pub struct Options {
     /// How long settled cancellations are kept.
     pub retention: Duration,
     /// Who may call.
-    pub callers: Callers,
+    pub access: Access,
+    /// TLS of the listener; `None` for none.
+    pub tls: Option<Tls>,
+    /// What changes while the service runs.
+    pub following: Following,
+}
+
+/// What changes while the service runs, and how often that is looked at.
+#[derive(Debug)]
+pub struct Following {
+    watches: Vec<Watch>,
+    fetchers: Arc<Fetchers>,
+    every: Duration,
 }
 
 /// The service could not start.
@@ -69,6 +90,9 @@ pub struct App {
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     sweeper: JoinHandle<()>,
+    reload: Reload,
+    /// Those that look for changes.
+    followers: JoinSet<()>,
 }
 
 /// What is left of a connection that does not end in time after the last stream has ended.
@@ -94,11 +118,23 @@ impl App {
         health
             .set_serving::<CancellationServiceServer<Service>>()
             .await;
-        let router = edge::router(&dispatch, health_service, options.callers, &options.edge)?;
+        count_admitted(&journal, &options.access.callers, dispatch.clock().now()).await?;
+        let router = edge::router(&dispatch, health_service, options.access, &options.edge)?;
+        let Following {
+            watches,
+            fetchers,
+            every,
+        } = options.following;
+        let reload = Reload::new(watches, Arc::clone(&fetchers));
+        let mut followers = JoinSet::new();
+        followers.spawn(reload.clone().watch(every));
+        followers.spawn(fetchers.watch());
         let tcp = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
         let door = Door::new(options.edge.connections_max, options.edge.handshake_timeout);
+        let tls = options.tls;
+        let tcp = tcp.map(move |accepted| accepted.map(|io| Secured::new(io, tls.as_ref())));
         let incoming = door.let_in(tcp);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
@@ -114,6 +150,8 @@ impl App {
             stop,
             server,
             sweeper,
+            reload,
+            followers,
         })
     }
 
@@ -121,6 +159,12 @@ impl App {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Looks at files that may have changed when it is told to.
+    #[must_use]
+    pub fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// The engine.
@@ -144,7 +188,8 @@ impl App {
     }
 
     /// Stops in order: not ready, nothing new, what is in hand, streams, connections.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.followers.shutdown().await;
         tracing::info!(drain_ms = %self.drain.as_millis(), "stopping");
         self.health
             .set_not_serving::<CancellationServiceServer<Service>>()
@@ -166,6 +211,30 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What callers with an hourly limit brought before the start counts on.
+async fn count_admitted(
+    journal: &Arc<dyn Journal>,
+    callers: &Callers,
+    now: Timestamp,
+) -> Result<(), Unavailable> {
+    let limited: BTreeMap<_, _> = callers
+        .all()
+        .filter_map(|caller| Some((&caller.id, caller.quota.as_ref()?)))
+        .collect();
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let journal = Arc::clone(journal);
+    let from = now.checked_sub(quota::WINDOW).unwrap_or(Timestamp::MIN);
+    let brought = dispatch::blocking(move || journal.admitted_since(from)).await?;
+    for intake in brought {
+        if let Some(quota) = limited.get(&intake.caller) {
+            quota.count(intake.items, intake.at);
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use prost::Message;
 use tonic::{
-    Code, Request, Status, Streaming,
-    metadata::AsciiMetadataValue,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    Code, Request, Status, Streaming, service::interceptor::InterceptedService, transport::Channel,
 };
+use tonic_types::StatusExt as _;
 
+use super::connection::Credentials;
+pub(super) use super::connection::Service;
 use crate::rpc::proto::{
     self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
     CancelSubscriptionResponse, EnrollmentResult, Progress, SubscriptionResult,
@@ -20,63 +20,20 @@ use crate::rpc::proto::{
 /// A connection to a service.
 pub(super) type Client = CancellationServiceClient<InterceptedService<Channel, Credentials>>;
 
-/// Where the service is, and what to show it.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Service {
-    /// Where the service is.
-    #[arg(
-        long,
-        env = "CANCELOT_ENDPOINT",
-        default_value = "http://127.0.0.1:50051"
-    )]
-    pub(super) endpoint: String,
-    /// The caller's token. Better given in the environment: arguments are seen by everyone.
-    #[arg(long, env = "CANCELOT_TOKEN", hide_env_values = true)]
-    pub(super) token: Option<String>,
-}
-
-/// Shows a token with every call.
-#[derive(Clone)]
-pub(super) struct Credentials(Option<AsciiMetadataValue>);
-
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request
-                .metadata_mut()
-                .insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
 /// How often a request is resumed without any news in between before the client gives up.
 const RESUMES_MAX: u32 = 20;
+/// A service that says to come back later than this is not waited for.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest wait before resuming.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A client that connects when it is first used.
 ///
 /// # Errors
-/// If the endpoint is no URL such as `http://127.0.0.1:50051`, or the token no header value.
+/// If the endpoint is no URL such as `http://127.0.0.1:50051`, or what is to be shown cannot be.
 pub(super) fn connect(service: &Service) -> Result<Client, String> {
-    let endpoint = &service.endpoint;
-    let channel = Endpoint::from_shared(endpoint.clone())
-        .map_err(|error| format!("endpoint {endpoint:?} is no URL: {error}"))?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .keep_alive_while_idle(false)
-        .tcp_nodelay(true)
-        .connect_lazy();
-    let token = service.token.as_ref().map(|token| {
-        let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| "the token holds characters that no header can carry")?;
-        value.set_sensitive(true);
-        Ok::<_, String>(value)
-    });
-    let credentials = Credentials(token.transpose()?);
-    let client = CancellationServiceClient::with_interceptor(channel, credentials);
+    let channel = service.channel()?;
+    let client = CancellationServiceClient::with_interceptor(channel, service.credentials()?);
     Ok(client.max_decoding_message_size(2 * crate::limits::RESPONSE_BYTES_MAX))
 }
 
@@ -217,7 +174,11 @@ pub(super) async fn follow<R: Cancelling>(
             status.code(),
             Code::Unavailable | Code::ResourceExhausted | Code::Unknown
         );
-        if !transient || tries_without_news > RESUMES_MAX {
+        let is_later = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay)
+            .is_some_and(|delay| delay > RETRY_DELAY_MAX);
+        if !transient || is_later || tries_without_news > RESUMES_MAX {
             return Err(status);
         }
         tracing::debug!(%status, "resuming");

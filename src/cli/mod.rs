@@ -5,6 +5,7 @@ mod accounts;
 mod cancel;
 mod client;
 mod config;
+mod connection;
 mod demo;
 pub mod input;
 mod journal;

@@ -16,7 +16,7 @@ use super::{
     terminal::{out, say},
 };
 use crate::{
-    app::{self, App, telemetry},
+    app::{self, App, Reload, Reloaded, telemetry},
     config::{self, Config, Env, Sources},
     sandbox::{self, Provider, Sandbox},
 };
@@ -32,6 +32,10 @@ pub(super) struct Arguments {
     /// Serves accounts at a simulator of the five providers, with a journal that is thrown away.
     #[arg(long)]
     sandbox: bool,
+    /// Lets everybody who reaches the port cancel, wherever it listens, if no caller is
+    /// configured: the same as `--set server.insecure=true`.
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// A setting on the command line.
@@ -41,7 +45,11 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "give KEY=VALUE, such as server.listen=127.0.0.1:7000".to_owned())
 }
 
-pub(super) async fn run(arguments: Arguments) -> Exit {
+pub(super) async fn run(mut arguments: Arguments) -> Exit {
+    if arguments.insecure {
+        let insecure = ("server.insecure".to_owned(), "true".to_owned());
+        arguments.overrides.push(insecure);
+    }
     if arguments.sandbox {
         return run_sandboxed(&arguments.overrides).await;
     }
@@ -91,6 +99,7 @@ async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
 
 async fn serve(config: &Config) -> Exit {
     let stop = stop_signal();
+    let hangup = signal(SignalKind::hangup());
     if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
         say(format!("cancelot: log.filter: {error}"));
         return Exit::Usage;
@@ -122,12 +131,46 @@ async fn serve(config: &Config) -> Exit {
         journal = %config.journal.dir.display(),
         "serving"
     );
-    match app.run(stop).await {
+    tell_what_is_open(config);
+    let reload = app.reload().clone();
+    let reloads = tokio::spawn(reload_at(hangup, reload));
+    let ended = app.run(stop).await;
+    reloads.abort();
+    match ended {
         Ok(()) => Exit::Success,
         Err(unavailable) => {
             say(format!("cancelot: the journal failed: {unavailable}"));
             Exit::Failure
         }
+    }
+}
+
+/// Says what lets people in, as an error so that no log filter hides it.
+fn tell_what_is_open(config: &Config) {
+    let server = &config.server;
+    let is_local = server.listen.ip().is_loopback();
+    if config.callers.is_empty() && !is_local {
+        tracing::error!(
+            listen = %server.listen,
+            "INSECURE: no caller is configured, and server.insecure is set: everybody who reaches \
+             this address can cancel everything at every account"
+        );
+    } else if server.tls.is_none() && !is_local {
+        tracing::warn!(
+            listen = %server.listen,
+            "tokens travel in the clear: set server.tls_cert_file, unless something in front of \
+             the service speaks TLS"
+        );
+    }
+}
+
+/// Looks at files that may have changed at each SIGHUP.
+async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
+    // Without a handler the system ends the process by itself.
+    let Ok(mut hangup) = hangup else { return };
+    while hangup.recv().await.is_some() {
+        let Reloaded { changed, failed } = reload.now().await;
+        tracing::info!(changed, failed, "looked at all files and keys again");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Accounts at providers: settings, credentials and limits, with what each provider brings along.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -38,6 +38,8 @@ pub struct AccountConfig {
     pub account: Account,
     /// What it shows the provider: a legal header value, not empty.
     pub credential: SecretString,
+    /// The file that it came from, if it came from one.
+    pub credential_file: Option<PathBuf>,
     /// The HTTP proxy on the way there.
     pub proxy_url: Option<String>,
     /// What keeps the provider from being flooded.
@@ -176,7 +178,8 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountCo
             base_url: base_url?,
             settings: settings?,
         },
-        credential: credential?,
+        credential_file: credential.as_ref().and_then(|(_, file)| file.clone()),
+        credential: credential?.0,
         proxy_url,
         limits,
     })
@@ -255,10 +258,14 @@ fn base_url(
     Some(url.text)
 }
 
-fn credential(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<SecretString> {
+fn credential(
+    reader: &mut Reader<'_>,
+    name: &str,
+    named: &Source,
+) -> Option<(SecretString, Option<PathBuf>)> {
     let found = secret::find(reader, &WAYS, name, named)?;
     match secret::parse(&found.text) {
-        Ok(credential) => Some(credential),
+        Ok(credential) => Some((credential, found.file)),
         Err(problem) => {
             reader.refuse(&found.key, problem);
             None

@@ -1,17 +1,20 @@
-//! Who may call: names and the tokens that prove them.
+//! Who may call: names, what proves them, and what each may do.
 
-use std::collections::BTreeMap;
-
-use secrecy::{ExposeSecret as _, SecretString};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     mistake::{Problem, Source},
+    nearest::did_you_mean,
     reader::Reader,
     secret::{self, Ways},
-    table::{TOKEN, TOKEN_ENV, TOKEN_FILE},
+    setting::{Described as _, keyed, variable},
+    table::{self, TOKEN, TOKEN_ENV, TOKEN_FILE},
     words::Group,
 };
-use crate::domain::ids::CallerId;
+use crate::{
+    domain::ids::CallerId,
+    identity::{CallerSettings, Policy, Subject, TokenDigest},
+};
 
 /// Shorter tokens could be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
@@ -25,10 +28,10 @@ const WAYS: Ways = Ways {
 /// A client that may call.
 #[derive(Debug, Clone)]
 pub struct CallerConfig {
-    /// Its name, which scopes its keys.
-    pub id: CallerId,
-    /// The tokens it may show, one or more; no other caller has any of them.
-    pub tokens: Vec<SecretString>,
+    /// Its name, what proves it, and what it may do. No other caller has any proof of its.
+    pub settings: CallerSettings,
+    /// The file that its tokens came from, if they came from one.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Reads all callers.
@@ -37,49 +40,224 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
     for (name, named) in reader.layers.names(Group::Callers) {
         callers.extend(read(reader, &name, &named));
     }
-    refuse_shared_tokens(reader, &callers);
+    refuse_shared_proofs(reader, &callers);
     callers
 }
 
 fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerConfig> {
-    let found = secret::find(reader, &WAYS, name, named)?;
-    let mut tokens = Vec::new();
-    let mut lines: Vec<_> = found.text.split_whitespace().collect();
-    if lines.is_empty() {
-        // For the mistake that an empty secret is.
-        lines.push("");
+    let (subjects, claims) = jwt(reader, name);
+    let sans = reader.get_of(&table::TLS_SANS, name).unwrap_or_default();
+    refuse_names_nobody_vouches_for(reader, name);
+    let policy = policy(reader, name);
+    let (tokens, token_file) = match secret::is_given(reader, &WAYS, name) {
+        true => tokens_of(reader, name, named),
+        false => (Vec::new(), None),
+    };
+    let proofs = [
+        table::JWT_SUBJECTS.key,
+        table::TLS_SANS.key,
+        TOKEN.key,
+        TOKEN_FILE.key,
+        TOKEN_ENV.key,
+    ];
+    // One that was given is there, and the mistake in it is noted.
+    if proofs
+        .iter()
+        .all(|key| reader.source(&keyed(key, name)).is_none())
+    {
+        let inline = keyed(TOKEN.key, name);
+        let problem = Problem::new(
+            "has nothing that proves it",
+            format!(
+                "set {}, {}, the variable {}, {} with {}, or {}",
+                TOKEN_FILE.word(),
+                TOKEN_ENV.word(),
+                variable(&inline),
+                table::JWT_ISSUER.word(),
+                table::JWT_SUBJECTS.word(),
+                table::TLS_SANS.word(),
+            ),
+        );
+        let table = keyed(TOKEN.section(), name);
+        reader.mistakes.push(Some(named.clone()), table, problem);
     }
-    for line in lines {
-        let long_enough = line.is_empty() || line.len() >= TOKEN_CHARS_MIN;
-        match secret::parse(line) {
-            Ok(token) if long_enough => tokens.push(token),
-            Ok(_) => {
-                let problem = Problem::new(
-                    format!("leads to a token of fewer than {TOKEN_CHARS_MIN} characters"),
-                    "make one that cannot be guessed, such as by `openssl rand -hex 32`",
-                );
-                reader.refuse(&found.key, problem);
-            }
+    Some(CallerConfig {
+        settings: CallerSettings {
+            // The name has the form of an account's, which is narrower than a caller's.
+            id: CallerId::try_from(name).ok()?,
+            tokens,
+            sans,
+            subjects,
+            claims,
+            policy,
+        },
+        token_file,
+    })
+}
+
+fn tokens_of(
+    reader: &mut Reader<'_>,
+    name: &str,
+    named: &Source,
+) -> (Vec<TokenDigest>, Option<PathBuf>) {
+    let Some(found) = secret::find(reader, &WAYS, name, named) else {
+        return (Vec::new(), None);
+    };
+    let mut digests = Vec::new();
+    for token in parse_tokens(&found.text) {
+        match token {
+            Ok(digest) => digests.push(digest),
             Err(problem) => reader.refuse(&found.key, problem),
         }
     }
-    // The name has the form of an account's, which is narrower than a caller's.
-    let id = CallerId::try_from(name).ok()?;
-    Some(CallerConfig { id, tokens })
+    (digests, found.file)
 }
 
-/// A token that two callers have proves neither.
-fn refuse_shared_tokens(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
-    let mut owners: BTreeMap<&str, &CallerId> = BTreeMap::new();
-    for caller in callers {
-        for token in &caller.tokens {
-            let owner = owners.entry(token.expose_secret()).or_insert(&caller.id);
-            if *owner != &caller.id {
+/// The digests of the tokens in a text, as a file holds them: each on a line of its own, as it is
+/// or as `sha256:` and its digest.
+///
+/// # Errors
+/// The first mistake, without the token.
+pub fn tokens(text: &str) -> Result<Vec<TokenDigest>, String> {
+    let tokens: Result<Vec<_>, _> = parse_tokens(text).collect();
+    tokens.map_err(|problem| format!("{}; {}", problem.problem, problem.remedy))
+}
+
+fn parse_tokens(text: &str) -> impl Iterator<Item = Result<TokenDigest, Problem>> {
+    let mut words = text.split_whitespace().peekable();
+    // For the mistake that an empty secret is.
+    let nothing = words.peek().is_none().then_some("");
+    words.chain(nothing).map(parse_token)
+}
+
+fn parse_token(word: &str) -> Result<TokenDigest, Problem> {
+    if let Some(written) = TokenDigest::written(word) {
+        return written.map_err(|_| {
+            Problem::new(
+                "leads to a sha256: that 64 hexadecimal digits do not follow",
+                "make it by `printf %s \"$TOKEN\" | sha256sum`",
+            )
+        });
+    }
+    secret::parse(word)?;
+    if word.len() < TOKEN_CHARS_MIN {
+        return Err(Problem::new(
+            format!("leads to a token of fewer than {TOKEN_CHARS_MIN} characters"),
+            "make one that cannot be guessed, such as by `openssl rand -hex 32`",
+        ));
+    }
+    Ok(TokenDigest::of(word))
+}
+
+/// The subjects of a caller's JWTs, and the claims that they need.
+fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, String)>) {
+    let issuer = reader.get_of(&table::JWT_ISSUER, name);
+    let subjects = reader.get_of(&table::JWT_SUBJECTS, name);
+    let claims = reader.get_of(&table::JWT_CLAIMS, name).unwrap_or_default();
+    let key = |setting: &str| keyed(setting, name);
+    let issuers = reader.layers.names(Group::Issuers);
+    let is_known = |issuer: &str| issuers.iter().any(|(known, _)| known == issuer);
+    if let Some(issuer) = &issuer
+        && !is_known(&issuer.0)
+    {
+        let known = issuers.iter().map(|(known, _)| known.as_str());
+        let remedy = match issuers.as_slice() {
+            [] => "add an [issuers.some-name]".to_owned(),
+            _ => did_you_mean(&issuer.0, known),
+        };
+        let problem = Problem::new("names no [issuers] that there is", remedy);
+        reader.refuse(&key(table::JWT_ISSUER.key), problem);
+    }
+    let is_given = |setting: &str| reader.source(&key(setting)).is_some();
+    let (has_issuer, has_subjects) = (
+        is_given(table::JWT_ISSUER.key),
+        is_given(table::JWT_SUBJECTS.key),
+    );
+    let has_claims = is_given(table::JWT_CLAIMS.key);
+    if has_issuer && !has_subjects {
+        let problem = Problem::new(
+            "would let everybody in to whom it issues tokens",
+            "set jwt_subjects to those of this caller",
+        );
+        reader.refuse(&key(table::JWT_ISSUER.key), problem);
+    }
+    for (is_given, setting) in [
+        (has_subjects, table::JWT_SUBJECTS.key),
+        (has_claims, table::JWT_CLAIMS.key),
+    ] {
+        if is_given && !has_issuer {
+            let problem = Problem::new("means nothing without an issuer", "set jwt_issuer");
+            reader.refuse(&key(setting), problem);
+        }
+    }
+    let claims = claims
+        .into_iter()
+        .filter_map(|claim| {
+            let (name, value) = claim.0.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        })
+        .collect();
+    let subjects = subjects.unwrap_or_default().into_iter();
+    let subjects = issuer.map(|issuer| {
+        subjects
+            .map(|subject| Subject {
+                issuer: issuer.0.clone(),
+                subject: subject.0,
+            })
+            .collect()
+    });
+    (subjects.unwrap_or_default(), claims)
+}
+
+fn refuse_names_nobody_vouches_for(reader: &mut Reader<'_>, name: &str) {
+    let key = keyed(table::TLS_SANS.key, name);
+    if reader.source(&key).is_some() && reader.source(table::TLS_CLIENT_CA_FILE.key).is_none() {
+        let problem = Problem::new(
+            "names certificates that nobody vouches for",
+            "set server.tls_client_ca_file",
+        );
+        reader.refuse(&key, problem);
+    }
+}
+
+fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
+    Policy {
+        methods: reader.get_of(&table::METHODS, name).into_iter().collect(),
+        accounts: reader.get_of(&table::ACCOUNTS, name),
+        batch_items_max: reader.get_of(&table::BATCH_ITEMS_MAX, name),
+        hourly_items_max: reader.get_of(&table::HOURLY_ITEMS_MAX, name),
+        many_matching: reader.get_of(&table::MANY_MATCHING, name),
+        auditor: reader.get_of(&table::AUDITOR, name),
+    }
+}
+
+/// What proves two callers proves neither.
+fn refuse_shared_proofs(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Proof<'a> {
+        Token(TokenDigest),
+        San(&'a crate::identity::San),
+        Subject(&'a Subject),
+    }
+    let mut owners: BTreeMap<Proof<'_>, &CallerId> = BTreeMap::new();
+    for CallerConfig { settings, .. } in callers {
+        let tokens = settings.tokens.iter().map(|token| Proof::Token(*token));
+        let sans = settings.sans.iter().map(Proof::San);
+        let subjects = settings.subjects.iter().map(Proof::Subject);
+        for proof in tokens.chain(sans).chain(subjects) {
+            let noun = match &proof {
+                Proof::Token(_) => "a token",
+                Proof::San(_) => "a certificate's name",
+                Proof::Subject(_) => "a JWT's subject",
+            };
+            let owner = *owners.entry(proof).or_insert(&settings.id);
+            if owner != &settings.id {
+                let kind = noun.rsplit(' ').next().unwrap_or(noun);
                 let problem = Problem::new(
-                    format!("has a token that callers.{owner} has too"),
-                    "give each caller a token of its own",
+                    format!("has {noun} that callers.{owner} has too"),
+                    format!("give each caller a {kind} of its own"),
                 );
-                let key = format!("callers.{}", caller.id);
+                let key = format!("callers.{}", settings.id);
                 reader.mistakes.push(None, key, problem);
             }
         }

@@ -7,12 +7,17 @@ use std::{collections::BTreeMap, ffi::OsString, fmt};
 pub(super) const PREFIX: &str = "CANCELOT_";
 
 /// Variables of ours that are no settings: the command line reads them as its options.
-pub(super) const OPTIONS: [&str; 3] = [
+pub(super) const OPTIONS: [&str; 8] = [
     // The configuration file.
     "CANCELOT_CONFIG",
-    // For clients: where the service is, and the token to show it.
+    // For clients: where the service is, and what to show it.
     "CANCELOT_ENDPOINT",
     "CANCELOT_TOKEN",
+    "CANCELOT_TOKEN_FILE",
+    "CANCELOT_TLS_CA_FILE",
+    "CANCELOT_TLS_CERT_FILE",
+    "CANCELOT_TLS_KEY_FILE",
+    "CANCELOT_TLS_SERVER_NAME",
 ];
 
 /// Environment variables.

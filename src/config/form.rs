@@ -54,6 +54,33 @@ pub(super) const HEADER: Form = Form {
     },
 };
 
+/// A JWT's claim, or part of one.
+pub(super) const CLAIM: Form = Form {
+    shape: "1-1,000 characters",
+    parse: |text| {
+        if text.len() <= 1_000 && !text.chars().any(char::is_control) {
+            Ok(text.to_owned())
+        } else {
+            Err(Problem::new(
+                "is no claim's value",
+                "give 1-1,000 characters, none of them a control character",
+            ))
+        }
+    },
+};
+
+/// A JWT's claim with its value.
+pub(super) const NAMED_CLAIM: Form = Form {
+    shape: "`name=value`",
+    parse: |text| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => (CLAIM.parse)(text),
+        _ => Err(Problem::new(
+            "is no claim with its value",
+            "give one such as azp=billing",
+        )),
+    },
+};
+
 /// The name of an environment variable.
 pub(super) const VARIABLE: Form = Form {
     shape: "name of a variable",

@@ -251,9 +251,8 @@ fn raw(value: &DeValue<'_>) -> Raw {
         }
         DeValue::Float(number) => Raw::Decimal(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(truth) => Raw::Bool(*truth),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            Raw::Other(value.type_str())
-        }
+        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
+        DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other(value.type_str()),
     }
 }
 

@@ -9,9 +9,13 @@
 mod account;
 mod caller;
 mod env;
+mod file;
 mod form;
+mod identity;
+mod issuer;
 mod kind;
 mod layers;
+mod list;
 mod log;
 mod mistake;
 pub(crate) mod nearest;
@@ -22,6 +26,7 @@ mod setting;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod words;
 
 use std::{
@@ -34,11 +39,15 @@ use std::{
 
 pub use self::{
     account::{AccountConfig, AccountLimits},
-    caller::CallerConfig,
+    caller::{CallerConfig, tokens},
     env::{Env, NotUtf8},
+    file::{read_file, read_text},
+    issuer::{IssuerConfig, KeysFrom, read_keys},
     log::{Format, Log},
     mistake::{Mistake, Mistakes, Source},
     print::{print, reference_markdown},
+    secret::{FILE_BYTES_MAX as SECRET_FILE_BYTES_MAX, credential},
+    tls::{ClientCertificates, Tls},
 };
 use self::{
     layers::Layers,
@@ -75,6 +84,8 @@ pub struct Config {
     pub engine: Engine,
     /// What is logged.
     pub log: Log,
+    /// Who issues the JWTs that callers show, by name.
+    pub issuers: Vec<IssuerConfig>,
     /// Who may call, by name; if empty, everybody who reaches the port.
     pub callers: Vec<CallerConfig>,
     /// The accounts, by name. May be empty.
@@ -102,6 +113,10 @@ pub struct Server {
     pub connection_age: Duration,
     /// Memory for requests that are being received.
     pub request_bytes_max: usize,
+    /// Its TLS; `None` for none.
+    pub tls: Option<Tls>,
+    /// How often files are looked at that may have changed.
+    pub reload: Duration,
 }
 
 /// How the journal is kept.
@@ -153,7 +168,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
     let Some(file) = file else {
         return parse("", "", sources.env, sources.overrides);
     };
-    match read_file(&file) {
+    match read_config(&file) {
         Ok(text) => {
             let shown = file.display().to_string();
             parse(&shown, &text, sources.env, sources.overrides)
@@ -168,7 +183,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
     }
 }
 
-fn read_file(file: &Path) -> io::Result<String> {
+fn read_config(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     let opened = File::open(file)?;
     // A byte more than allowed, so that nothing is cut off in silence.
@@ -207,6 +222,7 @@ pub fn parse(
     let journal = journal(&mut reader);
     let engine = engine(&mut reader);
     let log = log::read(&mut reader);
+    let issuers = issuer::read_all(&mut reader);
     let callers = caller::read_all(&mut reader);
     let accounts = account::read_all(&mut reader);
     if reader.layers.names(Group::Callers).is_empty() {
@@ -218,6 +234,7 @@ pub fn parse(
         journal,
         engine,
         log,
+        issuers,
         callers,
         accounts,
         entries: reader.entries,
@@ -234,6 +251,8 @@ fn server(reader: &mut Reader<'_>) -> Server {
         handshake_timeout: Duration::from_millis(reader.get(&table::HANDSHAKE_TIMEOUT_MS)),
         connection_age: Duration::from_millis(reader.get(&table::CONNECTION_AGE_MS)),
         request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
+        tls: tls::read(reader),
+        reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
     }
 }
 
@@ -280,7 +299,7 @@ fn refuse_open_door(reader: &mut Reader<'_>, server: &Server) {
     let problem = Problem::new(
         "would let everybody who reaches it cancel, as no caller is configured",
         "add a [callers.some-name] with a token, listen on 127.0.0.1, or set server.insecure = \
-         true if something in front of it decides who may call",
+         true (or --insecure) if something in front of it decides who may call",
     );
     reader.refuse(table::LISTEN.key, problem);
 }

@@ -1,11 +1,12 @@
 //! Secrets: where they are kept, and what they may look like. They are read once, are never
 //! written down in the configuration, and no error or `Debug` shows one.
 
-use std::{fs::File, io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
 use secrecy::SecretString;
 
 use super::{
+    file::read_text,
     form::SECRET_CHARS_MAX,
     kind::Text,
     mistake::{Problem, Source},
@@ -14,7 +15,7 @@ use super::{
 };
 
 /// Bytes of a secret's file that are read.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The settings that say where a secret is; exactly one of them has to be given.
 pub(super) struct Ways {
@@ -31,6 +32,15 @@ pub(super) struct Found {
     pub(super) text: String,
     /// The setting that led to it.
     pub(super) key: String,
+    /// The file that it is in, if it is in one.
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Whether a secret's place is given at all.
+pub(super) fn is_given(reader: &Reader<'_>, ways: &Ways, name: &str) -> bool {
+    [ways.inline.key, ways.file.key, ways.env.key]
+        .iter()
+        .any(|key| reader.source(&keyed(key, name)).is_some())
 }
 
 /// Finds the secret of an account or caller that was first named at `named`.
@@ -86,32 +96,34 @@ fn find_inline(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found
     // Said as what it amounts to, so that what is printed can be read again.
     let toml = quoted(&variable(&key));
     reader.remember(keyed(ways.env.key, name), Some(toml), Some(source));
-    Some(Found { text: text?.0, key })
+    Some(Found {
+        text: text?.0,
+        key,
+        file: None,
+    })
 }
 
 fn find_in_file(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found> {
     let (path, source) = reader.given(ways.file, name)?;
     let key = keyed(ways.file.key, name);
     let path = path?;
-    let mut text = String::new();
-    let read =
-        File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    // Not the path: somebody may have written the secret itself there.
-    let why_not = match read {
-        Err(error) => Some(error.kind().to_string()),
-        Ok(read) if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) => None,
-        Ok(_) => Some(format!("it has more than {FILE_BYTES_MAX} bytes")),
+    let text = match read_text(&path, FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(why) => {
+            let problem = Problem::new(
+                format!("names a file that cannot be read ({why})"),
+                "give the path of a readable text file",
+            );
+            reader.refuse(&key, problem);
+            return None;
+        }
     };
-    if let Some(why_not) = why_not {
-        let problem = Problem::new(
-            format!("names a file that cannot be read ({why_not})"),
-            "give the path of a readable text file",
-        );
-        reader.refuse(&key, problem);
-        return None;
-    }
     reader.remember(key.clone(), path.toml(), Some(source));
-    Some(Found { text, key })
+    Some(Found {
+        text,
+        key,
+        file: Some(path),
+    })
 }
 
 fn find_in_env(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found> {
@@ -122,7 +134,11 @@ fn find_in_env(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found
         Ok(Some(text)) => {
             let text = text.to_owned();
             reader.remember(key.clone(), variable.toml(), Some(source));
-            return Some(Found { text, key });
+            return Some(Found {
+                text,
+                key,
+                file: None,
+            });
         }
         Ok(None) => Problem::new(
             "names a variable that is not set",
@@ -135,6 +151,14 @@ fn find_in_env(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found
     };
     reader.refuse(&key, problem);
     None
+}
+
+/// A provider's credential in a text, as a file holds it.
+///
+/// # Errors
+/// What is wrong with it, without the text.
+pub fn credential(text: &str) -> Result<SecretString, String> {
+    parse(text).map_err(|problem| format!("{}; {}", problem.problem, problem.remedy))
 }
 
 /// Checks that a text can be sent as a secret in a header, and trims it.

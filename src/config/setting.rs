@@ -33,6 +33,7 @@ pub(super) enum Raw {
     Whole(i128),
     Decimal(f64),
     Bool(bool),
+    List(Vec<Self>),
     /// Something in the file that no setting is: the name of its type.
     Other(&'static str),
 }
@@ -42,7 +43,9 @@ impl Raw {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Plain(text) | Self::Text(text) => Some(text),
-            Self::Whole(_) | Self::Decimal(_) | Self::Bool(_) | Self::Other(_) => None,
+            Self::Whole(_) | Self::Decimal(_) | Self::Bool(_) | Self::List(_) | Self::Other(_) => {
+                None
+            }
         }
     }
 
@@ -55,6 +58,7 @@ impl Raw {
             Self::Whole(number) => format!("= {number} "),
             Self::Decimal(number) => format!("= {number} "),
             Self::Bool(truth) => format!("= {truth} "),
+            Self::List(_) => "= (array) ".to_owned(),
             Self::Other(kind) => format!("= ({kind}) "),
         }
     }

@@ -6,12 +6,15 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     account::{AuthWord, Environment},
     form,
+    identity::ClientAuth,
+    issuer,
     kind::Text,
     log::Format,
     setting::{Described, Setting},
 };
 use crate::{
     domain::account::{FunnelFoxEnd, ProviderId},
+    identity::{AccountPattern, Algorithm, Method, Policy, San},
     limits,
 };
 
@@ -76,6 +79,20 @@ settings! {
     REQUEST_BYTES_MAX: usize = "server.request_bytes_max", default 256 * 1024 * 1024,
         within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
 
+    /// Path of the PEM file with the listener's certificate, followed by those between it and its
+    /// authority; with it, only TLS is spoken.
+    TLS_CERT_FILE: Option<PathBuf> = "server.tls_cert_file";
+    /// Path of the PEM file with the private key of that certificate.
+    TLS_KEY_FILE: Option<PathBuf> = "server.tls_key_file";
+    /// Path of the PEM file with the authorities that vouch for clients' certificates.
+    TLS_CLIENT_CA_FILE: Option<PathBuf> = "server.tls_client_ca_file";
+    /// Whether clients have to show a certificate.
+    TLS_CLIENT_AUTH: Option<ClientAuth> = "server.tls_client_auth",
+        otherwise "`optional` with `tls_client_ca_file`, else `none`";
+    /// How often files with certificates, keys, tokens and credentials are looked at for changes;
+    /// a SIGHUP does it at once.
+    RELOAD_MS: u64 = "server.reload_ms", default 10_000, within 100..=3_600_000;
+
     /// Directory of the journal, created if missing and used by one process at a time.
     JOURNAL_DIR: PathBuf = "journal.dir", default PathBuf::from("cancelot-data");
     /// Memory for the journal's page cache.
@@ -108,13 +125,58 @@ settings! {
     /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
     LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within form::LOG_FILTER;
 
+    /// What the issuer's tokens have as `iss`, exactly.
+    ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within form::CLAIM;
+    /// What tokens may have as `aud` to be meant for this service; one of them suffices.
+    AUDIENCES: Option<Vec<Text>> = "issuers.<name>.audiences", otherwise "required",
+        within form::CLAIM;
+    /// What tokens may be signed with.
+    ALGORITHMS: Vec<Algorithm> = "issuers.<name>.algorithms", default issuer::algorithms();
+    /// Path of a file with the issuer's public keys (JWKS).
+    JWKS_FILE: Option<PathBuf> = "issuers.<name>.jwks_file";
+    /// Where the issuer's public keys (JWKS) are fetched from: at the start, in intervals, and
+    /// when a token names a key that is not known.
+    JWKS_URL: Option<Text> = "issuers.<name>.jwks_url", within form::BASE_URL;
+    /// Path of the PEM file with the authorities that vouch for the host of `jwks_url`.
+    JWKS_CA_FILE: Option<PathBuf> = "issuers.<name>.jwks_ca_file", otherwise "the system's";
+    /// Path of a file with the token to show to `jwks_url`, as Kubernetes wants it.
+    JWKS_TOKEN_FILE: Option<PathBuf> = "issuers.<name>.jwks_token_file";
+    /// How often the keys of `jwks_url` are fetched anew.
+    JWKS_REFRESH_MS: u64 = "issuers.<name>.jwks_refresh_ms", default 5 * 60 * 1_000,
+        within 1_000..=24 * 60 * 60 * 1_000;
+
     /// Path of a file with the caller's token, or with several on lines of their own while
-    /// they are rotated.
+    /// they are rotated; each as it is, or as `sha256:` and its digest in hexadecimal.
     TOKEN_FILE: Option<PathBuf> = "callers.<name>.token_file";
     /// Name of the environment variable that holds the token.
     TOKEN_ENV: Option<Text> = "callers.<name>.token_env", within form::VARIABLE;
     /// The token itself, in the environment only.
     TOKEN: Option<Text> = "callers.<name>.token", within form::SECRET;
+    /// The name of the `[issuers]` whose JWTs prove the caller.
+    JWT_ISSUER: Option<Text> = "callers.<name>.jwt_issuer", within form::CLAIM;
+    /// What the caller's JWTs have as `sub`, exactly, such as
+    /// `system:serviceaccount:billing:worker`; one of them suffices.
+    JWT_SUBJECTS: Option<Vec<Text>> = "callers.<name>.jwt_subjects", within form::CLAIM;
+    /// Claims that the caller's JWTs have to have, all of them, as `name=value`.
+    JWT_CLAIMS: Option<Vec<Text>> = "callers.<name>.jwt_claims", within form::NAMED_CLAIM;
+    /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
+    /// `dns:billing.internal`; one of them suffices.
+    TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
+    /// The RPCs that the caller may call.
+    METHODS: Vec<Method> = "callers.<name>.methods", default Method::ALL.to_vec();
+    /// The accounts that the caller may name.
+    ACCOUNTS: Vec<AccountPattern> = "callers.<name>.accounts",
+        default Policy::default().accounts;
+    /// Items that one request of the caller's may have.
+    BATCH_ITEMS_MAX: usize = "callers.<name>.batch_items_max", default limits::BATCH_ITEMS_MAX,
+        within 1..=limits::BATCH_ITEMS_MAX;
+    /// New items that the caller may bring in any hour.
+    HOURLY_ITEMS_MAX: Option<u64> = "callers.<name>.hourly_items_max", otherwise "no limit",
+        within 1..=1_000_000_000;
+    /// Whether the caller may name enrollment targets that can match many, dry runs included.
+    MANY_MATCHING: bool = "callers.<name>.many_matching", default true;
+    /// Whether the caller may read the records of all callers.
+    AUDITOR: bool = "callers.<name>.auditor", default false;
 
     /// The company whose API it is.
     PROVIDER: Option<ProviderId> = "accounts.<name>.provider", otherwise "required";

@@ -14,15 +14,17 @@ use crate::domain::ids::AccountName;
 pub(super) enum Group {
     Accounts,
     Callers,
+    Issuers,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 2] = [Self::Accounts, Self::Callers];
+    pub(super) const ALL: [Self; 3] = [Self::Accounts, Self::Callers, Self::Issuers];
 
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
             Self::Callers => "callers",
+            Self::Issuers => "issuers",
         }
     }
 
@@ -51,7 +53,7 @@ pub(super) fn unknown_section(word: &str) -> Problem {
     });
     let remedy = match meant {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "known are accounts, callers, server, journal, engine and log".to_owned(),
+        None => "known are accounts, callers, issuers, server, journal, engine and log".to_owned(),
     };
     Problem::new("is no setting", remedy)
 }

@@ -23,6 +23,7 @@ use crate::{
     domain::{
         command::Command,
         ids::{AccountName, BatchId, ItemId, Key, Scope},
+        quota::{Exhausted, Hourly},
     },
     egress::gate::Pass,
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, NoRoom, Slot, Unavailable},
@@ -42,6 +43,8 @@ pub struct Submission {
     pub retry_window: Option<Duration>,
     /// Whether replayed outcomes have the providers' answers.
     pub with_answers: bool,
+    /// What its new items are counted against; `None` for no limit.
+    pub quota: Option<Arc<Hourly>>,
     /// Ends the connection that its results are sent on, if there is one that can be ended.
     pub hangup: Option<Hangup>,
 }
@@ -76,6 +79,9 @@ pub enum SubmitError {
     /// Too much is open.
     #[error("the service is full: {0}")]
     Full(String),
+    /// The caller has no room for so many new items in this hour.
+    #[error(transparent)]
+    OverQuota(#[from] Exhausted),
     /// The journal's disk is full.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
@@ -252,6 +258,7 @@ impl Dispatch {
             at,
             retry_until,
             with_answers: submission.with_answers,
+            quota: submission.quota.clone(),
         };
         match self.journal.admit(admission).await {
             Ok(admitted) => Ok(Some(admitted)),
@@ -261,6 +268,7 @@ impl Dispatch {
                 Err(unavailable.into())
             }
             Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
+            Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
         }
     }
 
@@ -485,6 +493,7 @@ mod tests {
             }],
             retry_window: None,
             with_answers: false,
+            quota: None,
             hangup: Some(Hangup::new()),
         }
     }

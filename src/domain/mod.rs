@@ -11,3 +11,4 @@ pub mod exchange;
 pub mod ids;
 pub mod money;
 pub mod outcome;
+pub mod quota;

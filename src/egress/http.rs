@@ -13,15 +13,11 @@ use reqwest::{
     Client, Url,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
-use secrecy::ExposeSecret as _;
 use tower::{Layer, Service};
 
-use super::{Options, Unanswered};
+use super::{Options, Unanswered, credential::Credential};
 use crate::{
-    domain::{
-        account::Auth,
-        exchange::{Fault, FaultKind, Method, Request, Response},
-    },
+    domain::exchange::{Fault, FaultKind, Method, Request, Response},
     limits,
 };
 
@@ -32,15 +28,11 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response, Unanswered>> + Send>>
 pub(super) struct Http {
     client: Client,
     base_url: String,
-    credential: (HeaderName, HeaderValue),
+    credential: Credential,
 }
 
 impl Http {
-    pub(super) fn build(options: &Options, auth: Auth) -> Result<Self, String> {
-        let secret = format!("{}{}", auth.prefix, options.credential.expose_secret());
-        let mut value = HeaderValue::from_str(&secret)
-            .map_err(|_| "the credential holds characters that no HTTP header can carry")?;
-        value.set_sensitive(true);
+    pub(super) fn build(options: &Options, credential: Credential) -> Result<Self, String> {
         let mut client = Client::builder()
             .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))
             // A client that resends by itself would break the promise about doubt.
@@ -69,7 +61,7 @@ impl Http {
         Ok(Self {
             client,
             base_url: options.account.base_url.clone(),
-            credential: (HeaderName::from_static(auth.header), value),
+            credential,
         })
     }
 
@@ -94,8 +86,8 @@ impl Http {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(HeaderName::from_static(name), value);
         }
-        let (name, value) = &self.credential;
-        headers.insert(name, value.clone());
+        let (name, value) = self.credential.header();
+        headers.insert(name, value);
         match request.body {
             Some(body) => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));

@@ -10,8 +10,10 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod concurrency;
+mod credential;
 pub mod gate;
 mod http;
+pub mod jwks;
 mod observe;
 pub mod policy;
 pub mod rate;
@@ -21,6 +23,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use secrecy::SecretString;
 use tower::{Service as _, ServiceBuilder, ServiceExt as _, util::BoxCloneSyncService};
 
+use self::credential::Credential;
 use crate::{
     domain::{
         account::Account,
@@ -69,6 +72,7 @@ type Stack = BoxCloneSyncService<Request, Response, Unanswered>;
 #[derive(Clone)]
 pub struct Egress {
     stack: Stack,
+    credential: Option<Credential>,
 }
 
 impl fmt::Debug for Egress {
@@ -88,7 +92,8 @@ impl Egress {
             problem,
         };
         let auth = providers::of(options.account.provider()).auth(&options.account);
-        let http = http::Http::build(options, auth).map_err(build_error)?;
+        let credential = Credential::new(auth, &options.credential).map_err(build_error)?;
+        let http = http::Http::build(options, credential.clone()).map_err(build_error)?;
         let stack = ServiceBuilder::new()
             // Sees every try with its final verdict, so it stands outside of what can end one.
             .layer(observe::ObserveLayer::new(&options.account))
@@ -99,7 +104,19 @@ impl Egress {
             .service(http);
         Ok(Self {
             stack: BoxCloneSyncService::new(stack),
+            credential: Some(credential),
         })
+    }
+
+    /// Shows another credential from the next request on.
+    ///
+    /// # Errors
+    /// If it is no legal header value; then the old one stays.
+    pub fn replace_credential(&self, secret: &SecretString) -> Result<(), String> {
+        match &self.credential {
+            Some(credential) => credential.replace(secret),
+            None => Ok(()),
+        }
     }
 
     /// A stack over any service, for tests and simulations.
@@ -114,6 +131,7 @@ impl Egress {
     {
         Self {
             stack: BoxCloneSyncService::new(service),
+            credential: None,
         }
     }
 
@@ -134,6 +152,7 @@ impl Egress {
             .service(network);
         Self {
             stack: BoxCloneSyncService::new(stack),
+            credential: None,
         }
     }
 

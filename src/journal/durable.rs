@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Journal, OpenItem, Page, Pending,
-    Record, Settlement, Unavailable,
+    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Intake, Journal, OpenItem, Page,
+    Pending, Record, Settlement, Unavailable,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -359,6 +359,11 @@ impl Journal for SledJournal {
     ) -> Result<Page, Unavailable> {
         self.shared
             .read(|reader| query::list(reader, filter, after, records_max))
+    }
+
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+        self.shared
+            .read(|reader| query::admitted_since(reader, from))
     }
 
     fn failure(&self) -> Option<Unavailable> {

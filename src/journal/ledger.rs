@@ -28,7 +28,10 @@ use super::{
     table::{Table, Writes},
 };
 use crate::{
-    domain::ids::{BatchId, ItemId},
+    domain::{
+        ids::{BatchId, ItemId},
+        quota::Exhausted,
+    },
     limits,
 };
 
@@ -48,6 +51,7 @@ pub(super) struct Ledger<T> {
 pub(super) enum Refusal {
     Conflicts(Vec<Conflict>),
     NoRoom(NoRoom),
+    OverQuota(Exhausted),
 }
 
 impl From<Refusal> for AdmitError {
@@ -55,6 +59,7 @@ impl From<Refusal> for AdmitError {
         match refusal {
             Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
+            Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
         }
     }
 }
@@ -229,6 +234,14 @@ impl<T: Table> Ledger<T> {
             && !is_replay
         {
             return Ok(Err(Refusal::NoRoom(no_room.clone())));
+        }
+        // Last, so that nothing is counted that is not admitted.
+        if let Some(quota) = &prepared.admission.quota {
+            let new = plan.slots.iter().filter(|slot| **slot == SlotPlan::New);
+            let new = u64::try_from(new.count()).unwrap_or(u64::MAX);
+            if let Err(exhausted) = quota.take(new, prepared.admission.at) {
+                return Ok(Err(Refusal::OverQuota(exhausted)));
+            }
         }
         let mut writes = Writes::default();
         match &plan.header {

@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
-    Settlement, Unavailable,
+    Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
+    Record, Settlement, Unavailable,
     fault::Fault,
     keys::Span,
     ledger::Ledger,
@@ -183,6 +183,10 @@ impl Journal for MemoryJournal {
         records_max: usize,
     ) -> Result<Page, Unavailable> {
         self.read(|reader| query::list(reader, filter, after, records_max))
+    }
+
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+        self.read(|reader| query::admitted_since(reader, from))
     }
 
     fn failure(&self) -> Option<Unavailable> {

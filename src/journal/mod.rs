@@ -48,8 +48,9 @@ use jiff::Timestamp;
 
 use crate::domain::{
     command::Command,
-    ids::{BatchId, ItemId, Key, Kind, Scope},
+    ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
     outcome::{Outcome, Settled},
+    quota::{Exhausted, Hourly},
 };
 
 /// A future that can be held without naming it.
@@ -105,6 +106,10 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         records_max: usize,
     ) -> Result<Page, Unavailable>;
 
+    /// How many items the requests that were first admitted at this time or later brought, newest
+    /// first. An item that a request brought when it was sent again counts with the first time.
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable>;
+
     /// Why the store failed, if it did. It stays so until the service is started again: what is
     /// asked of it is answered with this.
     fn failure(&self) -> Option<Unavailable>;
@@ -126,6 +131,9 @@ pub struct Admission {
     /// Whether the outcomes that come back have the providers' answers: they are the most of
     /// them.
     pub with_answers: bool,
+    /// What new items are counted against; `None` for no limit. Items that are known, and those
+    /// that are opened again, are not new.
+    pub quota: Option<Arc<Hourly>>,
 }
 
 /// One item of a request to admit.
@@ -186,9 +194,23 @@ pub enum AdmitError {
     /// The disk is full, and the request needs a write. What is known already is still answered.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// The caller has no room for so many new items in this hour.
+    #[error(transparent)]
+    OverQuota(#[from] Exhausted),
     /// The store cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// What a request brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intake {
+    /// Whose it was.
+    pub caller: CallerId,
+    /// When it was admitted first.
+    pub at: Timestamp,
+    /// Its new items.
+    pub items: u64,
 }
 
 /// A key that was used before with other content.
@@ -276,7 +298,7 @@ pub struct Batch {
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only this caller's; `None` for all, which only an operator's tool may ask for.
-    pub caller: Option<crate::domain::ids::CallerId>,
+    pub caller: Option<CallerId>,
     /// Only this RPC's.
     pub kind: Option<Kind>,
     /// Only this account's.

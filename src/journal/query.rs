@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{
-    Batch, Filter, OpenItem, Page, Record,
+    Batch, Filter, Intake, OpenItem, Page, Record,
     bits::Bits,
     fault::Fault,
     history::Wanted,
@@ -121,6 +123,33 @@ pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>
         open.extend(found.unwrap_or_default());
     }
     Ok(open)
+}
+
+/// What requests brought that were admitted then or later, newest first. Ids grow with time, so
+/// it ends at the first that is older.
+pub(super) fn admitted_since(
+    reader: Reader<'_, impl Table>,
+    from: Timestamp,
+) -> Result<Vec<Intake>, Fault> {
+    let mut found = Vec::new();
+    for entry in reader.0.scan(Span::headers()).rev() {
+        let (key, _) = entry?;
+        let Some(StoreKey::Header(id)) = StoreKey::decode(key.as_ref()) else {
+            return Err(Fault::damaged("a batch", "its key does not decode"));
+        };
+        let Some(header) = reader.header(id)? else {
+            continue;
+        };
+        if header.admitted_at < from {
+            break;
+        }
+        found.push(Intake {
+            caller: header.caller,
+            at: header.admitted_at,
+            items: header.own.into(),
+        });
+    }
+    Ok(found)
 }
 
 /// Records that match, newest first.

@@ -1,97 +1,148 @@
-//! Who calls: a bearer token names a caller, unless none is configured.
+//! Who calls, and may they? Asked before anything of the request is received.
 
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
-use tonic::{Request, Status, service::Interceptor};
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use crate::domain::ids::CallerId;
+use http::{Request, Response, header::AUTHORIZATION, request::Parts};
+use tonic::{Status, body::Body, server::NamedService};
+use tower::Service;
 
-/// The configured callers. Tokens are kept as digests, so comparing them tells nothing of them.
-#[derive(Clone, Default)]
-pub struct Callers {
-    tokens: std::sync::Arc<[([u8; 32], CallerId)]>,
+use super::{
+    deadline,
+    refusal::{Known, Refusal, Refusals, peer},
+    status,
+};
+use crate::identity::{Caller, Callers, Certificate, JwtFault, Method, Proofs, Unproven};
+
+/// Fetches an issuer's keys anew when a token names one that is not known.
+pub trait KeySource: fmt::Debug + Send + Sync {
+    /// Resolves when that has been tried, or is not to be tried again yet.
+    fn refresh(&self, issuer: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-impl std::fmt::Debug for Callers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.tokens.iter().map(|(_, caller)| caller))
-            .finish()
-    }
+/// Who may call, and who hears of those who may not.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The callers.
+    pub callers: Arc<Callers>,
+    /// Where unknown keys may come from.
+    pub keys: Option<Arc<dyn KeySource>>,
+    /// Who hears of refusals.
+    pub refusals: Refusals,
 }
 
-impl Callers {
-    /// Callers with their tokens.
-    #[must_use]
-    pub fn new<'a>(tokens: impl IntoIterator<Item = (&'a CallerId, &'a SecretString)>) -> Self {
-        let digest = |(caller, token): (&CallerId, &SecretString)| {
-            (
-                Sha256::digest(token.expose_secret().as_bytes()).into(),
-                caller.clone(),
-            )
+impl Access {
+    /// Whose a call is, after another look for the key that it names if it is not known.
+    async fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Unproven> {
+        let header = head.headers.get(AUTHORIZATION);
+        let proofs = Proofs {
+            authorization: header.map(|value| value.to_str().map_err(|_| ())),
+            certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        Self {
-            tokens: tokens.into_iter().map(digest).collect(),
+        // A second token would be one that somebody else put there.
+        if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Err(Unproven::NoBearer);
+        }
+        match (self.callers.identify(proofs), &self.keys) {
+            (
+                Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
+                Some(keys),
+            ) => {
+                keys.refresh(&issuer).await;
+                self.callers.identify(proofs)
+            }
+            (identified, _) => identified,
         }
     }
 
-    fn caller(&self, authorization: Option<&str>) -> Result<CallerId, Status> {
-        if self.tokens.is_empty() {
-            return Ok(CallerId::anonymous());
+    /// Lets a call in whose caller may make it, with what the rest needs to know of it.
+    async fn let_in(&self, head: &mut Parts) -> Result<(), Status> {
+        let path = head.uri.path().to_owned();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let peer = peer(&head.extensions);
+        let caller = self.identify(head).await.map_err(|unproven| {
+            let status = status::unproven(&unproven);
+            self.refusals.tell(&Refusal {
+                method: name,
+                caller: None,
+                peer,
+                reason: unproven.reason(),
+                message: status.message(),
+            });
+            status
+        })?;
+        // What is none is told so by the service, after it is known who asks.
+        if let Some(method) = Method::of_path(&path) {
+            let known = Known {
+                caller: Arc::clone(&caller),
+                method: method.name(),
+                peer,
+                refusals: self.refusals.clone(),
+            };
+            if !caller.policy.allows_method(method) {
+                return Err(known.refused(
+                    status::METHOD_NOT_ALLOWED,
+                    status::method_not_allowed(&caller, method),
+                ));
+            }
+            head.extensions.insert(known);
         }
-        let token = authorization
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| {
-                Status::unauthenticated("send a token as metadata: `authorization: Bearer <token>`")
-            })?;
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        self.tokens
-            .iter()
-            .find(|(known, _)| *known == digest)
-            .map(|(_, caller)| caller.clone())
-            .ok_or_else(|| Status::unauthenticated("the token is not one of a configured caller"))
+        head.extensions.insert(caller.id.clone());
+        head.extensions.insert(caller);
+        Ok(())
     }
 }
 
-impl Interceptor for Callers {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let authorization = request.metadata().get("authorization");
-        let caller = self.caller(authorization.and_then(|value| value.to_str().ok()))?;
-        request.extensions_mut().insert(caller);
-        // Before the message is read: a deadline counts from here.
-        request
-            .extensions_mut()
-            .insert(super::deadline::Arrived::now());
-        Ok(request)
+/// Lets calls through to a service whose callers may make them.
+#[derive(Debug, Clone)]
+pub struct Guard<S> {
+    inner: S,
+    access: Access,
+}
+
+impl<S> Guard<S> {
+    /// A service behind this.
+    #[must_use]
+    pub fn new(inner: S, access: Access) -> Self {
+        Self { inner, access }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<S: NamedService> NamedService for Guard<S> {
+    const NAME: &'static str = S::NAME;
+}
 
-    #[test]
-    fn a_token_names_its_caller_and_nothing_else_does() {
-        let billing = CallerId::try_from("billing").unwrap();
-        let token = SecretString::from("t0ken");
-        let callers = Callers::new([(&billing, &token)]);
-        assert_eq!(callers.caller(Some("Bearer t0ken")).unwrap(), billing);
-        assert_eq!(callers.caller(Some("bearer t0ken")).unwrap(), billing);
-        for wrong in [
-            None,
-            Some("t0ken"),
-            Some("Bearer other"),
-            Some("Basic t0ken"),
-            Some(""),
-        ] {
-            let status = callers.caller(wrong).unwrap_err();
-            assert_eq!(status.code(), tonic::Code::Unauthenticated, "{wrong:?}");
-        }
-        assert_eq!(
-            Callers::default().caller(None).unwrap(),
-            CallerId::anonymous()
-        );
+impl<S> Service<Request<Body>> for Guard<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (mut inner, access) = (self.inner.clone(), self.access.clone());
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            // Before the message is read: a deadline counts from here.
+            head.extensions.insert(deadline::Arrived::now());
+            match access.let_in(&mut head).await {
+                Ok(()) => inner.call(Request::from_parts(head, body)).await,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
     }
 }

@@ -2,27 +2,28 @@
 
 use prost::Message;
 
-use super::{parse, proto, records, status::Violations, weigh};
-use crate::{dispatch::Dispatch, domain::ids::CallerId};
+use super::{parse, policy::Whose, proto, records, status::Violations, weigh};
+use crate::{dispatch::Dispatch, domain::ids::CallerId, identity::Caller};
 
 /// Reads any bytes as each request message, weighs them first, and parses what is a message.
 pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
     let caller = CallerId::anonymous;
+    let anonymous = Caller::anonymous();
     let told = |violations: Violations| violations.into_status();
     for shape in [&weigh::SUBSCRIPTIONS, &weigh::ENROLLMENTS, &weigh::PLAIN] {
         weigh::weigh(shape, bytes);
     }
     if let Some(request) = message::<proto::CancelSubscriptionRequest>(bytes) {
-        let _ = parse::subscriptions(request, caller(), dispatch).map_err(told);
+        let _ = parse::subscriptions(request, &anonymous, dispatch).map_err(told);
     }
     if let Some(request) = message::<proto::CancelEnrollmentsRequest>(bytes) {
-        let _ = parse::enrollments(request, caller(), dispatch).map_err(told);
+        let _ = parse::enrollments(request, &anonymous, dispatch).map_err(told);
     }
     if let Some(request) = message::<proto::GetCancellationRequest>(bytes) {
         let _ = records::get(&request, caller()).map_err(told);
     }
     if let Some(request) = message::<proto::ListCancellationsRequest>(bytes) {
-        let _ = records::list(&request, caller()).map_err(told);
+        let _ = records::list(&request, Whose::Of(caller())).map_err(told);
     }
     if let Some(request) = message::<proto::StopBatchRequest>(bytes) {
         let _ = request.batch_id.parse::<crate::domain::ids::BatchId>();

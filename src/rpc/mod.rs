@@ -8,14 +8,21 @@ mod deadline;
 pub mod fuzzing;
 mod intake;
 mod parse;
+mod policy;
 mod records;
+mod refusal;
 pub(crate) mod render;
 mod service;
 mod status;
 mod stream;
 mod weigh;
 
-pub use self::{auth::Callers, intake::Intake, service::Service};
+pub use self::{
+    auth::{Access, Guard, KeySource},
+    intake::Intake,
+    refusal::{Refusal, Refusals},
+    service::Service,
+};
 
 /// The published API as generated code.
 #[allow(

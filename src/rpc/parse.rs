@@ -16,9 +16,10 @@ use crate::{
             Command, Direction, EnrollmentsCommand, EnrollmentsTarget, Initiator, LineItem,
             ProviderOptions, Reason, SubscriptionCommand, When,
         },
-        ids::{AccountName, CallerId, Key, Kind, Malformed, Scope, TargetId},
+        ids::{AccountName, Key, Kind, Malformed, Scope, TargetId},
         money::{Amount, Currency},
     },
+    identity::Caller,
     limits,
     providers::{self, Mode},
 };
@@ -35,7 +36,7 @@ pub(super) struct Parsed {
 /// Parses a CancelSubscriptionRequest.
 pub(super) fn subscriptions(
     request: proto::CancelSubscriptionRequest,
-    caller: CallerId,
+    caller: &Caller,
     dispatch: &Dispatch,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
@@ -48,6 +49,7 @@ pub(super) fn subscriptions(
     let mut late = Vec::new();
     let mut frame = Frame::new(
         &mut v,
+        caller,
         &request.idempotency_key,
         request.cancellations.len(),
     );
@@ -71,7 +73,7 @@ pub(super) fn subscriptions(
         frame.push(own_key, command, mode);
     }
     let scope = Scope {
-        caller,
+        caller: caller.id.clone(),
         kind: Kind::Subscription,
     };
     frame
@@ -87,12 +89,13 @@ pub(super) fn subscriptions(
 /// Parses a CancelEnrollmentsRequest.
 pub(super) fn enrollments(
     request: proto::CancelEnrollmentsRequest,
-    caller: CallerId,
+    caller: &Caller,
     dispatch: &Dispatch,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
     let mut frame = Frame::new(
         &mut v,
+        caller,
         &request.idempotency_key,
         request.cancellations.len(),
     );
@@ -116,7 +119,7 @@ pub(super) fn enrollments(
         frame.push(own_key, command, mode);
     }
     let scope = Scope {
-        caller,
+        caller: caller.id.clone(),
         kind: Kind::Enrollments,
     };
     frame
@@ -140,7 +143,8 @@ enum Unique {
 }
 
 /// What both requests have in common: the key, the bounds, and that nothing occurs twice.
-struct Frame {
+struct Frame<'a> {
+    caller: &'a Caller,
     key: Option<Key>,
     items: Vec<Item>,
     items_max: usize,
@@ -149,8 +153,8 @@ struct Frame {
     targets: HashMap<Unique, u32>,
 }
 
-impl Frame {
-    fn new(v: &mut Violations, key: &str, total: usize) -> Self {
+impl<'a> Frame<'a> {
+    fn new(v: &mut Violations, caller: &'a Caller, key: &str, total: usize) -> Self {
         let key = v.check(|| "idempotency_key".to_owned(), Key::chosen(key.to_owned()));
         if total == 0 {
             v.add("cancellations", "is empty; give 1-10,000 items");
@@ -163,6 +167,7 @@ impl Frame {
             );
         }
         Self {
+            caller,
             key,
             items: Vec::with_capacity(total.min(items_max)),
             items_max,
@@ -211,7 +216,11 @@ impl Frame {
     ) {
         let at = |field: &str| format!("cancellations[{place}].{field}");
         let Some(account) = dispatch.account(command.account()) else {
-            let known: Vec<_> = dispatch.accounts().map(|a| a.name.to_string()).collect();
+            let names = dispatch.accounts().map(|account| account.name.as_str());
+            // Those that are not the caller's to use are none of its business.
+            let known: Vec<_> = names
+                .filter(|name| self.caller.policy.allows_account(name))
+                .collect();
             let known = match known.as_slice() {
                 [] => "none".to_owned(),
                 known => known.join(", "),
@@ -252,6 +261,7 @@ impl Frame {
                 items: self.items,
                 retry_window,
                 with_answers,
+                quota: self.caller.quota.clone(),
                 hangup: None,
             }),
             _ => Err(v),

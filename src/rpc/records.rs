@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     parse::time_of,
+    policy::Whose,
     proto::{self, CancellationKind},
     status::Violations,
 };
@@ -68,7 +69,7 @@ impl Listing {
 /// Parses a ListCancellationsRequest.
 pub(super) fn list(
     request: &proto::ListCancellationsRequest,
-    caller: CallerId,
+    whose: Whose,
 ) -> Result<Listing, Violations> {
     let mut v = Violations::default();
     let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -82,7 +83,10 @@ pub(super) fn list(
         .map(|id| id.parse::<BatchId>())
         .transpose();
     let filter = Filter {
-        caller: Some(caller),
+        caller: match whose {
+            Whose::Of(caller) => Some(caller),
+            Whose::All => None,
+        },
         kind: kind_of(&mut v, request.kind),
         account: v.check(|| "account".to_owned(), account).flatten(),
         target: v.check(|| "target_id".to_owned(), target).flatten(),

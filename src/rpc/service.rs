@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     deadline, parse,
+    policy::{self, Denied, Whose},
     proto::{
         self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
         CancelSubscriptionResponse, GetCancellationRequest, GetCancellationResponse,
@@ -14,7 +15,9 @@ use super::{
         ListCancellationsResponse, StopBatchRequest, StopBatchResponse,
         cancellation_service_server::CancellationService,
     },
-    records, render, status,
+    records,
+    refusal::Known,
+    render, status,
     stream::{self, Asked},
 };
 use crate::{
@@ -41,6 +44,7 @@ impl Service {
     /// Submits what was parsed, and streams what comes of it.
     async fn submit<R: stream::Response>(
         &self,
+        known: &Known,
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
@@ -61,7 +65,7 @@ impl Service {
             self.dispatch
                 .submit(submission)
                 .await
-                .map_err(status::of_submit)
+                .map_err(|error| status::of_submit(error, known))
         };
         let ticket: Ticket = deadline::within(deadline, submitted).await?;
         tracing::info!(
@@ -135,13 +139,31 @@ async fn aside_if_long<T: Send + 'static>(
         .map_err(|error| Status::internal(format!("reading the request failed: {error}")))
 }
 
-/// Who calls.
-fn caller<T>(request: &Request<T>) -> CallerId {
-    request
-        .extensions()
-        .get::<CallerId>()
-        .cloned()
-        .unwrap_or_else(CallerId::anonymous)
+/// Who calls. Nobody gets here but through the guard.
+fn known<T>(request: &Request<T>) -> Result<Known, Status> {
+    let known = request.extensions().get::<Known>().cloned();
+    known.ok_or_else(|| Status::internal("the call came in past the guard"))
+}
+
+/// Goes on if nothing is asked for that is not the caller's to ask for.
+fn allowed(known: &Known, violations: status::Violations) -> Result<(), Status> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let status = violations.into_denied(&known.caller);
+    Err(known.refused(status::POLICY_VIOLATED, status))
+}
+
+/// Whose records are asked for, if they are the caller's to see.
+fn whose(known: &Known, named: &str, all: bool) -> Result<Whose, Status> {
+    match policy::whose(&known.caller, named, all) {
+        Ok(whose) => Ok(whose),
+        Err(Denied::Malformed(violations)) => Err(violations.into_status()),
+        Err(Denied::NotAllowed(violations)) => {
+            let status = violations.into_denied(&known.caller);
+            Err(known.refused(status::POLICY_VIOLATED, status))
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -154,14 +176,20 @@ impl CancellationService for Service {
         request: Request<CancelSubscriptionRequest>,
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = caller(&request);
+        let known = known(&request)?;
         let hangup = request.extensions().get::<Hangup>().cloned();
         let request = request.into_inner();
+        allowed(
+            &known,
+            policy::subscriptions(&request, &known.caller.policy),
+        )?;
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
-        let parse = move || parse::subscriptions(request, caller, &dispatch);
+        let caller = Arc::clone(&known.caller);
+        let parse = move || parse::subscriptions(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(parsed, with_answer, deadline, hangup).await
+        self.submit(&known, parsed, with_answer, deadline, hangup)
+            .await
     }
 
     async fn cancel_enrollments(
@@ -169,14 +197,17 @@ impl CancellationService for Service {
         request: Request<CancelEnrollmentsRequest>,
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = caller(&request);
+        let known = known(&request)?;
         let hangup = request.extensions().get::<Hangup>().cloned();
         let request = request.into_inner();
+        allowed(&known, policy::enrollments(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
-        let parse = move || parse::enrollments(request, caller, &dispatch);
+        let caller = Arc::clone(&known.caller);
+        let parse = move || parse::enrollments(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(parsed, with_answer, deadline, hangup).await
+        self.submit(&known, parsed, with_answer, deadline, hangup)
+            .await
     }
 
     async fn get_cancellation(
@@ -184,8 +215,12 @@ impl CancellationService for Service {
         request: Request<GetCancellationRequest>,
     ) -> Result<Response<GetCancellationResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = caller(&request);
+        let known = known(&request)?;
         let request = request.into_inner();
+        let caller = match whose(&known, &request.caller, false)? {
+            Whose::Of(caller) => caller,
+            Whose::All => known.caller.id.clone(),
+        };
         let (scope, key) =
             records::get(&request, caller).map_err(status::Violations::into_status)?;
         let name = key.to_string();
@@ -204,9 +239,10 @@ impl CancellationService for Service {
         request: Request<ListCancellationsRequest>,
     ) -> Result<Response<ListCancellationsResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = caller(&request);
+        let known = known(&request)?;
         let request = request.into_inner();
-        let listing = records::list(&request, caller).map_err(status::Violations::into_status)?;
+        let whose = whose(&known, &request.caller, request.all_callers)?;
+        let listing = records::list(&request, whose).map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let read = self.read(move |journal| journal.list(&filter, after, max));
         let page = deadline::within(deadline, read).await?;
@@ -229,7 +265,7 @@ impl CancellationService for Service {
         request: Request<StopBatchRequest>,
     ) -> Result<Response<StopBatchResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = caller(&request);
+        let caller = known(&request)?.caller.id.clone();
         let parsed = request.into_inner().batch_id.parse::<BatchId>();
         let id = parsed.map_err(|malformed| {
             let mut violations = status::Violations::default();
@@ -254,9 +290,16 @@ impl CancellationService for Service {
 
     async fn list_accounts(
         &self,
-        _: Request<ListAccountsRequest>,
+        request: Request<ListAccountsRequest>,
     ) -> Result<Response<ListAccountsResponse>, Status> {
-        let accounts: Vec<proto::Account> = self.dispatch.accounts().map(render::account).collect();
+        let known = known(&request)?;
+        let policy = &known.caller.policy;
+        let accounts: Vec<proto::Account> = self
+            .dispatch
+            .accounts()
+            .filter(|account| policy.allows_account(account.name.as_str()))
+            .map(render::account)
+            .collect();
         Ok(Response::new(ListAccountsResponse { accounts }))
     }
 }

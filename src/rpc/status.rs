@@ -6,8 +6,11 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::refusal::Known;
 use crate::{
     dispatch::SubmitError,
+    domain::quota::Exhausted,
+    identity::{Caller, JwtFault, Method, Unproven},
     journal::{Conflict, NoRoom, Unavailable},
 };
 
@@ -24,6 +27,10 @@ const DESCRIPTION_BYTES_MAX: usize = 300;
 const TOLD_MAX: usize = 3;
 /// The domain of our ErrorInfo.
 const DOMAIN: &str = "cancelot";
+/// Reasons of refusals.
+pub(super) const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
+pub(super) const POLICY_VIOLATED: &str = "POLICY_VIOLATED";
+pub(super) const HOURLY_ITEMS_EXHAUSTED: &str = "HOURLY_ITEMS_EXHAUSTED";
 
 /// All that is wrong with a request.
 #[derive(Debug, Default)]
@@ -76,7 +83,18 @@ impl Violations {
 
     /// INVALID_ARGUMENT with all of them, as far as they fit.
     pub(super) fn into_status(self) -> Status {
-        let mut details = ErrorDetails::new();
+        self.told(Code::InvalidArgument, ErrorDetails::new())
+    }
+
+    /// PERMISSION_DENIED with all of them: fields whose values are not this caller's to choose.
+    pub(super) fn into_denied(self, caller: &Caller) -> Status {
+        self.told(
+            Code::PermissionDenied,
+            refused_details(POLICY_VIOLATED, caller),
+        )
+    }
+
+    fn told(self, code: Code, mut details: ErrorDetails) -> Status {
         let mut bytes = 0;
         let mut listed = 0;
         for (field, description) in &self.list {
@@ -99,8 +117,60 @@ impl Violations {
             message.push_str("; ...");
         }
         clip(&mut message, MESSAGE_BYTES_MAX);
-        Status::with_error_details(Code::InvalidArgument, message, details)
+        Status::with_error_details(code, message, details)
     }
+}
+
+fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
+    let metadata = [("caller".to_owned(), caller.id.to_string())];
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+/// The status of a call that nobody knows whose it is: UNAUTHENTICATED, or UNAVAILABLE if that is
+/// our fault.
+pub(super) fn unproven(unproven: &Unproven) -> Status {
+    let mut details = ErrorDetails::with_error_info(unproven.reason(), DOMAIN, []);
+    let code = match unproven {
+        Unproven::Jwt(JwtFault::NoKeys { .. }) => {
+            details.set_retry_info(Some(Duration::from_secs(5)));
+            Code::Unavailable
+        }
+        _ => Code::Unauthenticated,
+    };
+    let mut message = unproven.to_string();
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    Status::with_error_details(code, message, details)
+}
+
+/// PERMISSION_DENIED: an RPC that is not this caller's to call.
+pub(super) fn method_not_allowed(caller: &Caller, method: Method) -> Status {
+    let message = format!(
+        "{} may not call {}; allowed are {}",
+        caller.id,
+        method.name(),
+        caller.policy.methods_told()
+    );
+    let details = refused_details(METHOD_NOT_ALLOWED, caller);
+    Status::with_error_details(Code::PermissionDenied, message, details)
+}
+
+/// RESOURCE_EXHAUSTED: more new items than the caller may bring in an hour.
+pub(super) fn over_quota(exhausted: &Exhausted, caller: &Caller) -> Status {
+    let mut details = refused_details(HOURLY_ITEMS_EXHAUSTED, caller);
+    let mut message = format!("nothing was admitted: {exhausted}");
+    match exhausted.retry_after {
+        Some(after) => {
+            details.set_retry_info(Some(after));
+            message.push_str(&format!(
+                "; the same request fits in {} s if nothing else comes",
+                after.as_secs()
+            ));
+        }
+        None => message.push_str("; such a request never fits: split it"),
+    }
+    details.add_quota_failure_violation(format!("caller:{}", caller.id), exhausted.to_string());
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 fn plural(count: usize, word: &str) -> String {
@@ -121,8 +191,12 @@ fn clip(text: &mut String, bytes_max: usize) {
 }
 
 /// The status of a request that was not taken on.
-pub(super) fn of_submit(error: SubmitError) -> Status {
+pub(super) fn of_submit(error: SubmitError, known: &Known) -> Status {
     match error {
+        SubmitError::OverQuota(exhausted) => {
+            let status = over_quota(&exhausted, &known.caller);
+            known.refused(HOURLY_ITEMS_EXHAUSTED, status)
+        }
         SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),

@@ -79,9 +79,10 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize
             world.refused(request, &why);
             return match why {
                 SubmitError::Conflict(_) => Sent::Over,
-                SubmitError::Full(_) | SubmitError::NoRoom(_) | SubmitError::Oversized(_) => {
-                    Sent::Full
-                }
+                SubmitError::Full(_)
+                | SubmitError::NoRoom(_)
+                | SubmitError::OverQuota(_)
+                | SubmitError::Oversized(_) => Sent::Full,
                 SubmitError::Draining | SubmitError::Unavailable(_) => Sent::Gone,
             };
         }

@@ -56,6 +56,7 @@ impl Asked {
             // Time enough for everyone's turn.
             retry_window: Some(if calm { CALM_WINDOW } else { self.window }),
             with_answers: false,
+            quota: None,
             hangup: None,
         }
     }

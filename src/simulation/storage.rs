@@ -14,8 +14,8 @@ use super::{
 use crate::{
     domain::ids::{BatchId, ItemId, Key, Scope},
     journal::{
-        Admission, AdmitError, Admitted, Batch, Filter, Journal, OpenItem, Page, Pending, Record,
-        Settlement, Unavailable, memory::MemoryJournal,
+        Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
+        Record, Settlement, Unavailable, memory::MemoryJournal,
     },
 };
 
@@ -184,6 +184,10 @@ impl Journal for Storage {
         records_max: usize,
     ) -> Result<Page, Unavailable> {
         self.disk.list(filter, after, records_max)
+    }
+
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+        self.disk.admitted_since(from)
     }
 
     fn failure(&self) -> Option<Unavailable> {

@@ -134,6 +134,7 @@ impl Gateway {
             kind: kind.into(),
             idempotency_key: key.to_owned(),
             include_provider_response: false,
+            ..Default::default()
         };
         let got = self.client.clone().get_cancellation(request).await?;
         Ok(got.into_inner().cancellation.unwrap())

@@ -385,6 +385,7 @@ async fn fields_of_the_reading_calls_are_bounded() {
             kind,
             idempotency_key: key.to_owned(),
             include_provider_response: false,
+            ..Default::default()
         };
         let status = gateway
             .client

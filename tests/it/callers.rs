@@ -41,7 +41,7 @@ fn key() -> GetCancellationRequest {
     GetCancellationRequest {
         kind: CancellationKind::Subscription.into(),
         idempotency_key: "K/0".to_owned(),
-        include_provider_response: false,
+        ..Default::default()
     }
 }
 

@@ -211,6 +211,7 @@ async fn the_providers_answer_comes_only_if_it_is_asked_for() {
             kind: CancellationKind::Subscription.into(),
             idempotency_key: "K/0".to_owned(),
             include_provider_response,
+            ..Default::default()
         };
         let got = gateway
             .client

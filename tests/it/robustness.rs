@@ -242,8 +242,11 @@ fn enrollments() -> impl Strategy<Value = CancelEnrollmentsRequest> {
 fn listing() -> impl Strategy<Value = ListCancellationsRequest> {
     let texts = (text(), text(), text(), text());
     let times = (option::of(time()), option::of(time()));
-    (any::<u32>(), texts, vec(number(), 0..4), times, number()).prop_map(
-        |(page_size, (token, account, target, batch), outcomes, (after, before), kind)| {
+    let whose = (prop_oneof![Just(String::new()), text()], any::<bool>());
+    let rest = (number(), whose);
+    (any::<u32>(), texts, vec(number(), 0..4), times, rest).prop_map(
+        |(page_size, (token, account, target, batch), outcomes, (after, before), rest)| {
+            let (kind, (caller, all_callers)) = rest;
             ListCancellationsRequest {
                 page_size: page_size % 1_500,
                 page_token: token,
@@ -255,6 +258,8 @@ fn listing() -> impl Strategy<Value = ListCancellationsRequest> {
                 admitted_before: before,
                 kind,
                 include_provider_response: true,
+                caller,
+                all_callers,
             }
         },
     )
@@ -285,6 +290,7 @@ fn any_question_gets_a_typed_answer() {
             kind,
             idempotency_key: text.clone(),
             include_provider_response: true,
+            ..Default::default()
         };
         let stop = StopBatchRequest { batch_id: text };
         let got = client.get_cancellation(get).await.map(drop);

@@ -6,9 +6,10 @@ use std::{
 };
 
 /// Parts by rank: each may use those before it in the list, and itself.
-const RANKS: [&[&str]; 11] = [
+const RANKS: [&[&str]; 12] = [
     &["limits"],
     &["domain"],
+    &["identity"],
     &["providers", "journal", "config"],
     &["egress"],
     &["dispatch"],

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cancelot::{
-    app::{self, App},
+    app::{self, App, Reloaded},
     config::{self, Env},
     dispatch::Clock,
     journal::FreeSpace,
@@ -159,6 +159,7 @@ fn defaults(lines: &str, provider: Provider) -> String {
     ]
     .iter()
     .filter(|(key, value)| !value.is_empty() && !lines.contains(key))
+    .filter(|(key, _)| *key != "credential_env" || !lines.contains("credential_file"))
     .map(|(key, value)| format!("{key} = {value}\n"))
     .collect()
 }
@@ -199,7 +200,13 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
         options.dispatch.reader_patience = Duration::ZERO;
     }
     let app = App::start(listener, journal, options).await.unwrap();
-    let client = connect(&format!("http://{}", app.addr())).await;
+    let url = format!("http://{}", app.addr());
+    let client = if config.server.tls.is_some() {
+        // Of no use: such tests bring clients of their own.
+        Client::new(Endpoint::from_shared(url).unwrap().connect_lazy())
+    } else {
+        connect(&url).await
+    };
     (app, client)
 }
 
@@ -231,6 +238,11 @@ impl Gateway {
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.app.as_ref().unwrap().addr())
+    }
+
+    /// Looks at files and keys that may have changed, now.
+    pub(crate) async fn reload(&self) -> Reloaded {
+        self.app.as_ref().unwrap().reload().now().await
     }
 
     /// Moves the time of day of the service and of the providers. What waits does not notice.

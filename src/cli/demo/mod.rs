@@ -106,10 +106,7 @@ fn switch_faults_on(control: &Control) {
 }
 
 async fn prove(app: &App, control: &Control) -> Result<bool, String> {
-    let mut client = client::connect(&client::Service {
-        endpoint: format!("http://{}", app.addr()),
-        token: None,
-    })?;
+    let mut client = client::connect(&client::Service::at(format!("http://{}", app.addr())))?;
     let total = batch::SUBSCRIPTIONS + batch::ENROLLMENTS;
     out(format!("\nCancelling {total} things over gRPC ..."));
     let begun = Instant::now();

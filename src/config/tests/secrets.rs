@@ -2,6 +2,8 @@
 
 use secrecy::ExposeSecret;
 
+use crate::identity::TokenDigest;
+
 use super::{
     super::{
         print,
@@ -20,7 +22,8 @@ fn listening_beyond_this_machine_takes_a_caller_or_the_word_that_it_is_meant() {
         &[
             "cancelot.toml:2: server.listen would let everybody who reaches it cancel, as no \
              caller is configured; add a [callers.some-name] with a token, listen on 127.0.0.1, \
-             or set server.insecure = true if something in front of it decides who may call",
+             or set server.insecure = true (or --insecure) if something in front of it decides who \
+             may call",
         ],
     );
     accepted(&format!("{open}insecure = true"), &[]);
@@ -30,7 +33,7 @@ fn listening_beyond_this_machine_takes_a_caller_or_the_word_that_it_is_meant() {
         &[("CANCELOT_CALLERS_BILLING_TOKEN", "0123456789abcdef")],
     );
     assert_eq!(config.callers.len(), 1);
-    assert_eq!(config.callers[0].id.as_str(), "billing");
+    assert_eq!(config.callers[0].settings.id.as_str(), "billing");
 }
 
 #[test]
@@ -41,12 +44,8 @@ fn a_caller_may_have_two_tokens_and_no_other_caller_may_have_either() {
         "[callers.a]\ntoken_env = \"A\"",
         &[("A", &format!("{old}\n{new}\n"))],
     );
-    let tokens: Vec<_> = config.callers[0]
-        .tokens
-        .iter()
-        .map(ExposeSecret::expose_secret)
-        .collect();
-    assert_eq!(tokens, [old, new]);
+    let tokens = &config.callers[0].settings.tokens;
+    assert_eq!(*tokens, [old, new].map(TokenDigest::of));
     refused(
         "[callers.a]\ntoken_env = \"A\"\n[callers.b]\ntoken_env = \"A\"\n\
          [callers.c]\ntoken_env = \"C\"\n[callers.anonymous]\n[callers.d]\ntoken = \"x\"",
@@ -57,8 +56,8 @@ fn a_caller_may_have_two_tokens_and_no_other_caller_may_have_either() {
              make one that cannot be guessed, such as by `openssl rand -hex 32`",
             "cancelot.toml:7: callers.anonymous is what those are called who show no token; \
              choose another name",
-            "cancelot.toml:8: callers.d has no token; set token_file, token_env, or the variable \
-             CANCELOT_CALLERS_D_TOKEN",
+            "cancelot.toml:8: callers.d has nothing that proves it; set token_file, token_env, the \
+             variable CANCELOT_CALLERS_D_TOKEN, jwt_issuer with jwt_subjects, or tls_sans",
             "cancelot.toml:9: callers.d.token would be a secret in plain sight; name where it is \
              kept: token_file = \"a path\" or token_env = \"A_VARIABLE\"",
         ],

@@ -225,6 +225,7 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         at: at(0),
         retry_until: at(60),
         with_answers: true,
+        quota: None,
     }
 }
 

@@ -1,0 +1,154 @@
+//! From a configuration to who may call, and to what of it changes while the service runs.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{
+    keys::{Fetcher, Fetchers, State},
+    reload::Watch,
+    tls::{Pem, Tls},
+};
+use crate::{
+    config::{self, Config, KeysFrom, read_file},
+    dispatch::LaneOptions,
+    identity::{Callers, Issuer, Keys},
+    limits,
+    rpc::{Access, KeySource, Refusals},
+};
+
+/// The callers, and where keys that are not known may come from.
+pub(super) fn access(config: &Config) -> (Access, Arc<Fetchers>) {
+    let mut issuers = Vec::new();
+    let mut fetchers = Vec::new();
+    for issuer in &config.issuers {
+        let made = Arc::new(Issuer::new(issuer.settings.clone()));
+        match &issuer.keys {
+            KeysFrom::File { keys, .. } => made.set_keys(keys.clone()),
+            KeysFrom::Url {
+                url,
+                ca_file,
+                token_file,
+                refresh,
+            } => fetchers.push(Fetcher {
+                issuer: Arc::clone(&made),
+                url: url.clone(),
+                ca_file: ca_file.clone(),
+                token_file: token_file.clone(),
+                refresh: *refresh,
+                state: Mutex::new(State::default()),
+            }),
+        }
+        issuers.push(made);
+    }
+    let fetchers = Arc::new(Fetchers(fetchers));
+    let callers: Vec<_> = config.callers.iter().map(|c| c.settings.clone()).collect();
+    let keys: Arc<dyn KeySource> = Arc::<Fetchers>::clone(&fetchers);
+    let access = Access {
+        callers: Arc::new(Callers::new(&callers, issuers)),
+        keys: Some(keys),
+        refusals: Refusals::default(),
+    };
+    (access, fetchers)
+}
+
+/// The listener's TLS from its files.
+pub(super) fn tls(settings: &config::Tls) -> Result<Tls, String> {
+    let contents: Result<Vec<_>, _> = tls_files(settings)
+        .iter()
+        .map(|file| read_file(file, pem_bytes_max()))
+        .collect();
+    let required = settings.clients.as_ref().is_some_and(|c| c.required);
+    Tls::new(pem(&contents?)?, required)
+}
+
+fn tls_files(settings: &config::Tls) -> Vec<std::path::PathBuf> {
+    let mut files = vec![settings.cert_file.clone(), settings.key_file.clone()];
+    files.extend(
+        settings
+            .clients
+            .iter()
+            .map(|clients| clients.ca_file.clone()),
+    );
+    files
+}
+
+/// The files' contents, in the order of [`tls_files`].
+fn pem(contents: &[Vec<u8>]) -> Result<Pem<'_>, String> {
+    match contents {
+        [cert, key, rest @ ..] => Ok(Pem {
+            cert,
+            key,
+            client_ca: rest.first().map(Vec::as_slice),
+        }),
+        _ => Err("TLS takes a certificate and a key".to_owned()),
+    }
+}
+
+fn pem_bytes_max() -> u64 {
+    u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX)
+}
+
+/// All files that may change while the service runs.
+pub(super) fn watches(
+    config: &Config,
+    callers: &Arc<Callers>,
+    tls: Option<&Tls>,
+    lanes: &[LaneOptions],
+) -> Vec<Watch> {
+    let mut watches = Vec::new();
+    if let (Some(settings), Some(tls)) = (&config.server.tls, tls) {
+        let tls = tls.clone();
+        let files = tls_files(settings);
+        let take = move |contents: &[Vec<u8>]| tls.replace(pem(contents)?);
+        watches.push(Watch::new("server.tls", files, pem_bytes_max(), take));
+    }
+    for issuer in &config.issuers {
+        let KeysFrom::File { path, .. } = &issuer.keys else {
+            continue;
+        };
+        let name = &issuer.settings.name;
+        let Some(made) = callers.issuer(name).cloned() else {
+            continue;
+        };
+        let max = u64::try_from(limits::JWKS_BYTES_MAX).unwrap_or(u64::MAX);
+        let what = format!("issuers.{name}.jwks_file");
+        let take = move |contents: &[Vec<u8>]| {
+            made.set_keys(Keys::parse(text(contents)?)?);
+            Ok(())
+        };
+        watches.push(Watch::new(what, [path.clone()], max, take));
+    }
+    for caller in &config.callers {
+        let Some(path) = &caller.token_file else {
+            continue;
+        };
+        let (id, callers) = (caller.settings.id.clone(), Arc::clone(callers));
+        let what = format!("callers.{id}.token_file");
+        let take = move |contents: &[Vec<u8>]| {
+            let tokens = config::tokens(text(contents)?)?;
+            let replaced = callers.replace_tokens(&id, &tokens);
+            replaced.map_err(|shared| shared.to_string())
+        };
+        let max = config::SECRET_FILE_BYTES_MAX;
+        watches.push(Watch::new(what, [path.clone()], max, take));
+    }
+    for (account, lane) in config.accounts.iter().zip(lanes) {
+        let Some(path) = &account.credential_file else {
+            continue;
+        };
+        let egress = lane.egress.clone();
+        let what = format!("accounts.{}.credential_file", account.account.name);
+        let take = move |contents: &[Vec<u8>]| {
+            egress.replace_credential(&config::credential(text(contents)?)?)
+        };
+        let max = config::SECRET_FILE_BYTES_MAX;
+        watches.push(Watch::new(what, [path.clone()], max, take));
+    }
+    watches
+}
+
+fn text(contents: &[Vec<u8>]) -> Result<&str, String> {
+    let first = contents.first().map(Vec::as_slice).unwrap_or_default();
+    std::str::from_utf8(first).map_err(|_| "it is not UTF-8".to_owned())
+}

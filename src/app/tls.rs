@@ -1,0 +1,392 @@
+//! TLS of the listener. It lies under the door of [`super::accept`], so that a connection without a
+//! handshake is one that has not said anything yet: it has a place for so long and no longer. The
+//! handshake is made by the connection's own task as it reads, and holds nobody up.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::Extensions;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+
+use crate::{identity::Certificate, limits};
+
+/// What the listener shows, and whom it believes. Clones are of the same.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<Current>>,
+    clients_required: bool,
+}
+
+/// As of the last reload.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// The content of the files, in PEM.
+#[derive(Debug, Clone, Copy)]
+pub struct Pem<'a> {
+    /// The certificate, with those between it and its authority.
+    pub cert: &'a [u8],
+    /// Its private key.
+    pub key: &'a [u8],
+    /// The authorities that vouch for clients' certificates; `None` to ask for none.
+    pub client_ca: Option<&'a [u8]>,
+}
+
+impl Tls {
+    /// TLS with these certificates.
+    ///
+    /// # Errors
+    /// What is wrong with them, in the words of the configuration.
+    pub fn new(pem: Pem<'_>, clients_required: bool) -> Result<Self, String> {
+        let current = current(pem, clients_required)?;
+        Ok(Self {
+            current: Arc::new(ArcSwap::from_pointee(current)),
+            clients_required,
+        })
+    }
+
+    /// Takes others in their place, for new connections; certificates of clients that are
+    /// connected have to hold before the new authorities.
+    ///
+    /// # Errors
+    /// What is wrong with them; then the old ones stay.
+    pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
+        let current = current(pem, self.clients_required)?;
+        self.current.store(Arc::new(current));
+        Ok(())
+    }
+
+    fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {
+        let config = Arc::clone(&self.current.load().config);
+        let shown = Shown(Arc::new(ShownOnce {
+            tls: Arc::clone(&self.current),
+            seen: OnceLock::new(),
+        }));
+        (TlsAcceptor::from(config).accept(io), shown)
+    }
+}
+
+fn current(pem: Pem<'_>, clients_required: bool) -> Result<Current, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = certificates(pem.cert, "server.tls_cert_file")?;
+    let key = PrivateKeyDer::from_pem_slice(pem.key)
+        .map_err(|_| "server.tls_key_file holds no private key in PEM")?;
+    let clients = pem
+        .client_ca
+        .map(|ca| verifier(ca, clients_required, &provider))
+        .transpose()?;
+    // 1.2 too: rustls has none of its weak parts, and old runtimes know nothing newer.
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match &clients {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        format!("server.tls_cert_file and server.tls_key_file do not fit together: {error}")
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would bring the certificate of an earlier connection along unchecked.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Current {
+        config: Arc::new(config),
+        clients,
+    })
+}
+
+fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!("{setting} holds no certificate in PEM")),
+    }
+}
+
+fn verifier(
+    pem: &[u8],
+    required: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    const SETTING: &str = "server.tls_client_ca_file";
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, SETTING)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{SETTING} holds what is no authority: {error}"))?;
+    }
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let builder = if required {
+        builder
+    } else {
+        builder.allow_unauthenticated()
+    };
+    builder
+        .build()
+        .map_err(|error| format!("{SETTING} cannot be used: {error}"))
+}
+
+/// What a connection showed of itself in its handshake.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(Arc<ShownOnce>);
+
+#[derive(Debug)]
+struct ShownOnce {
+    tls: Arc<ArcSwap<Current>>,
+    seen: OnceLock<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    chain: Vec<CertificateDer<'static>>,
+    certificate: Arc<Certificate>,
+    checked: Mutex<Checked>,
+}
+
+/// When the certificate was good last, and before which authorities.
+#[derive(Debug)]
+struct Checked {
+    at: Instant,
+    before: Arc<Current>,
+}
+
+/// A connection's certificate at the time of a call.
+#[derive(Debug)]
+pub(super) enum Now {
+    /// There is none.
+    None,
+    /// It is good.
+    Good(Arc<Certificate>),
+    /// It was good when the connection began.
+    Stale,
+}
+
+impl Shown {
+    /// A connection may be older than a certificate's end or the removal of its authority, so it
+    /// is checked again: at once when the authorities have changed, and each minute.
+    pub(super) fn now(&self) -> Now {
+        let Some(seen) = self.0.seen.get() else {
+            return Now::None;
+        };
+        let current = self.0.tls.load_full();
+        let mut checked = seen.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = checked.at.elapsed() < Duration::from_millis(limits::CERTIFICATE_CHECK_MS);
+        if is_recent && Arc::ptr_eq(&checked.before, &current) {
+            return Now::Good(Arc::clone(&seen.certificate));
+        }
+        let (Some((first, others)), Some(clients)) = (seen.chain.split_first(), &current.clients)
+        else {
+            return Now::Stale;
+        };
+        match clients.verify_client_cert(first, others, UnixTime::now()) {
+            Ok(_) => {
+                *checked = Checked {
+                    at: Instant::now(),
+                    before: current,
+                };
+                Now::Good(Arc::clone(&seen.certificate))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificate of an open connection is good no more");
+                Now::Stale
+            }
+        }
+    }
+
+    /// Keeps what the handshake brought.
+    fn keep(&self, chain: Option<&[CertificateDer<'_>]>) -> io::Result<()> {
+        let Some((first, _)) = chain.and_then(<[_]>::split_first) else {
+            return Ok(());
+        };
+        let certificate = Certificate::read(first).map_err(|malformed| {
+            io::Error::new(io::ErrorKind::InvalidData, malformed.to_string())
+        })?;
+        let chain = chain.unwrap_or_default().iter();
+        let seen = Seen {
+            chain: chain.map(|c| c.clone().into_owned()).collect(),
+            certificate: Arc::new(certificate),
+            checked: Mutex::new(Checked {
+                at: Instant::now(),
+                before: self.0.tls.load_full(),
+            }),
+        };
+        // There is one handshake.
+        let _ = self.0.seen.set(seen);
+        Ok(())
+    }
+}
+
+/// A connection, with TLS or without.
+pub(super) struct Secured {
+    stream: Stream,
+    told: Extensions,
+    shown: Option<Shown>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Handshake(Box<Accept<TcpStream>>),
+    Open(Box<TlsStream<TcpStream>>),
+    Failed,
+}
+
+impl Secured {
+    /// A connection that was accepted, whose handshake is still to come.
+    pub(super) fn new(io: TcpStream, tls: Option<&Tls>) -> Self {
+        let mut told = Extensions::new();
+        told.insert(io.connect_info());
+        let Some(tls) = tls else {
+            return Self {
+                stream: Stream::Plain(io),
+                told,
+                shown: None,
+            };
+        };
+        let (accept, shown) = tls.accept(io);
+        told.insert(shown.clone());
+        Self {
+            stream: Stream::Handshake(Box::new(accept)),
+            told,
+            shown: Some(shown),
+        }
+    }
+
+    /// Goes on with the handshake until it is done.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Stream::Handshake(accept) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        let opened = ready!(Pin::new(accept.as_mut()).poll(cx)).and_then(|stream| {
+            let (_, connection) = stream.get_ref();
+            if let Some(shown) = &self.shown {
+                shown.keep(connection.peer_certificates())?;
+            }
+            Ok(stream)
+        });
+        match opened {
+            Ok(stream) => {
+                self.stream = Stream::Open(Box::new(stream));
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                tell_failed(&error, &self.told);
+                self.stream = Stream::Failed;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+/// Says why there is no connection, for whoever sets certificates up. Who connects and says
+/// nothing, as probes of ports do, is not worth a line.
+fn tell_failed(error: &io::Error, told: &Extensions) {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return;
+    }
+    let info = told.get::<tonic::transport::server::TcpConnectInfo>();
+    let peer = info.and_then(|info| info.remote_addr());
+    let peer = peer.map(tracing::field::display);
+    tracing::warn!(%error, peer, "a TLS handshake failed");
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the TLS handshake failed")
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_open(cx))?;
+        match &mut this.stream {
+            Stream::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Stream::Open(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+            Stream::Handshake(_) | Stream::Failed => Poll::Ready(Err(closed())),
+        }
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_open(cx))?;
+        match &mut this.stream {
+            Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Stream::Open(io) => Pin::new(io.as_mut()).poll_write(cx, bytes),
+            Stream::Handshake(_) | Stream::Failed => Poll::Ready(Err(closed())),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_open(cx))?;
+        match &mut this.stream {
+            Stream::Plain(io) => Pin::new(io).poll_write_vectored(cx, bytes),
+            Stream::Open(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bytes),
+            Stream::Handshake(_) | Stream::Failed => Poll::Ready(Err(closed())),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(io) => Pin::new(io).poll_flush(cx),
+            Stream::Open(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            // Nothing was written yet.
+            Stream::Handshake(_) | Stream::Failed => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Stream::Open(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+            Stream::Handshake(_) | Stream::Failed => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Connected for Secured {
+    type ConnectInfo = Extensions;
+
+    fn connect_info(&self) -> Extensions {
+        self.told.clone()
+    }
+}

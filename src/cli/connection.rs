@@ -1,0 +1,177 @@
+//! How a client reaches the service: where it is, whom it believes, and what it shows.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tonic::{
+    Request, Status,
+    metadata::AsciiMetadataValue,
+    service::Interceptor,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::{
+    config::{SECRET_FILE_BYTES_MAX, read_file, read_text},
+    limits,
+};
+
+/// Where the service is, and what to show it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Service {
+    /// Where the service is; https:// for TLS.
+    #[arg(
+        long,
+        env = "CANCELOT_ENDPOINT",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    endpoint: String,
+    /// The caller's token. Better given in the environment: arguments are seen by everyone.
+    #[arg(
+        long,
+        env = "CANCELOT_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    token: Option<String>,
+    /// A file with the caller's token, read anew for each request, such as the one that Kubernetes
+    /// puts into a pod.
+    #[arg(long, env = "CANCELOT_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authorities (PEM) that vouch for the service, instead of the system's.
+    #[arg(long, env = "CANCELOT_TLS_CA_FILE", value_name = "FILE")]
+    tls_ca_file: Option<PathBuf>,
+    /// The caller's certificate (PEM), followed by those between it and its authority.
+    #[arg(
+        long,
+        env = "CANCELOT_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
+    tls_cert_file: Option<PathBuf>,
+    /// The private key (PEM) of that certificate.
+    #[arg(
+        long,
+        env = "CANCELOT_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    tls_key_file: Option<PathBuf>,
+    /// The name that the service's certificate has to have, if it is not the endpoint's host.
+    #[arg(long, env = "CANCELOT_TLS_SERVER_NAME", value_name = "NAME")]
+    tls_server_name: Option<String>,
+}
+
+/// Shows a token with every call.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// None.
+    None,
+    /// Always the same.
+    Token(AsciiMetadataValue),
+    /// What the file holds at the time of the call.
+    File(PathBuf),
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let token = match self {
+            Self::None => return Ok(request),
+            Self::Token(token) => token.clone(),
+            Self::File(file) => token_in(file).map_err(Status::unauthenticated)?,
+        };
+        request.metadata_mut().insert("authorization", token);
+        Ok(request)
+    }
+}
+
+impl Service {
+    /// One that takes what comes without any proof.
+    pub(super) fn at(endpoint: String) -> Self {
+        Self {
+            endpoint,
+            token: None,
+            token_file: None,
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_server_name: None,
+        }
+    }
+
+    /// What to show with each call.
+    pub(super) fn credentials(&self) -> Result<Credentials, String> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => header(token).map(Credentials::Token),
+            (None, Some(file)) => {
+                // For the mistakes in it, before anything is sent.
+                token_in(file)?;
+                Ok(Credentials::File(file.clone()))
+            }
+            (None, None) => Ok(Credentials::None),
+        }
+    }
+
+    /// A channel that connects when it is first used.
+    pub(super) fn channel(&self) -> Result<Channel, String> {
+        let shown = &self.endpoint;
+        let mut endpoint = Endpoint::from_shared(shown.clone())
+            .map_err(|error| format!("endpoint {shown:?} is no URL: {error}"))?
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(60))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .keep_alive_while_idle(false)
+            .tcp_nodelay(true);
+        if endpoint.uri().scheme_str() == Some("https") {
+            endpoint = endpoint
+                .tls_config(self.tls()?)
+                .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        } else if self.tls_ca_file.is_some() || self.tls_cert_file.is_some() {
+            return Err(format!(
+                "endpoint {shown:?} does not speak TLS, which the certificates given are for; \
+                 begin it with https://"
+            ));
+        }
+        Ok(endpoint.connect_lazy())
+    }
+
+    fn tls(&self) -> Result<ClientTlsConfig, String> {
+        let mut tls = match &self.tls_ca_file {
+            Some(file) => {
+                let pem = pem(file, "--tls-ca-file")?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+            }
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&self.tls_cert_file, &self.tls_key_file) {
+            let cert = pem(cert, "--tls-cert-file")?;
+            tls = tls.identity(Identity::from_pem(cert, pem(key, "--tls-key-file")?));
+        }
+        if let Some(name) = &self.tls_server_name {
+            tls = tls.domain_name(name);
+        }
+        Ok(tls)
+    }
+}
+
+fn pem(file: &Path, option: &str) -> Result<Vec<u8>, String> {
+    let max = u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX);
+    read_file(file, max).map_err(|why| format!("{option}: {} ({why})", file.display()))
+}
+
+fn token_in(file: &Path) -> Result<AsciiMetadataValue, String> {
+    let text = read_text(file, SECRET_FILE_BYTES_MAX);
+    let text = text.map_err(|why| format!("the token's file cannot be read: {why}"))?;
+    match text.trim() {
+        "" => Err("the token's file is empty".to_owned()),
+        token => header(token),
+    }
+}
+
+fn header(token: &str) -> Result<AsciiMetadataValue, String> {
+    let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "the token holds characters that no header can carry")?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,207 @@
+//! Who issues the JWTs that callers show, and where its keys come from.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{
+    file::read_text,
+    form,
+    mistake::{Problem, Source},
+    reader::Reader,
+    setting::{Described as _, keyed},
+    table,
+    tls::readable,
+    words::Group,
+};
+use crate::{
+    identity::{Algorithm, IssuerSettings, Keys},
+    limits,
+};
+
+/// An issuer of JWTs.
+#[derive(Debug, Clone)]
+pub struct IssuerConfig {
+    /// What makes its tokens good.
+    pub settings: IssuerSettings,
+    /// Where its keys are.
+    pub keys: KeysFrom,
+}
+
+/// Where an issuer's keys are.
+#[derive(Debug, Clone)]
+pub enum KeysFrom {
+    /// In a file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What it held when the configuration was read.
+        keys: Keys,
+    },
+    /// At a URL.
+    Url {
+        /// Where: HTTPS, or HTTP on this machine.
+        url: String,
+        /// The authorities that vouch for the host; `None` for the system's.
+        ca_file: Option<PathBuf>,
+        /// The token to show there.
+        token_file: Option<PathBuf>,
+        /// How often they are fetched.
+        refresh: Duration,
+    },
+}
+
+/// What tokens may be signed with if nobody says.
+pub(super) fn algorithms() -> Vec<Algorithm> {
+    vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]
+}
+
+/// Reads an issuer's keys.
+///
+/// # Errors
+/// Why it has none, without quoting the file.
+pub fn read_keys(path: &std::path::Path) -> Result<Keys, String> {
+    let bytes_max = u64::try_from(limits::JWKS_BYTES_MAX).unwrap_or(u64::MAX);
+    Keys::parse(&read_text(path, bytes_max)?)
+}
+
+/// Reads all issuers.
+pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
+    let mut issuers = Vec::new();
+    for (name, named) in reader.layers.names(Group::Issuers) {
+        issuers.extend(read(reader, &name, &named));
+    }
+    refuse_same_issuers(reader, &issuers);
+    issuers
+}
+
+fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerConfig> {
+    let issuer = reader.get_of(&table::ISSUER, name);
+    let audiences = reader.get_of(&table::AUDIENCES, name);
+    let algorithms = reader.get_of(&table::ALGORITHMS, name);
+    let missing = [
+        (
+            issuer.is_none(),
+            &table::ISSUER.key,
+            "set it to what its tokens have as iss",
+        ),
+        (
+            audiences.is_none(),
+            &table::AUDIENCES.key,
+            "set it to what its tokens have as aud when they are meant for this service, so that \
+             those for other services are worth nothing here",
+        ),
+    ];
+    for (is_missing, key, remedy) in missing {
+        let key = keyed(key, name);
+        if is_missing && reader.source(&key).is_none() {
+            let problem = Problem::new("is missing", remedy);
+            reader.mistakes.push(Some(named.clone()), key, problem);
+        }
+    }
+    let keys = keys_from(reader, name, named);
+    let text = |text: super::kind::Text| text.0;
+    Some(IssuerConfig {
+        settings: IssuerSettings {
+            name: name.to_owned(),
+            issuer: text(issuer?),
+            audiences: audiences?.into_iter().map(text).collect(),
+            algorithms,
+        },
+        keys: keys?,
+    })
+}
+
+fn keys_from(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<KeysFrom> {
+    let path = reader.get_of(&table::JWKS_FILE, name);
+    let url = reader.get_of(&table::JWKS_URL, name);
+    let ca_file = reader.get_of(&table::JWKS_CA_FILE, name);
+    let token_file = reader.get_of(&table::JWKS_TOKEN_FILE, name);
+    let refresh = Duration::from_millis(reader.get_of(&table::JWKS_REFRESH_MS, name));
+    let key = |setting: &str| keyed(setting, name);
+    match (path, url) {
+        (Some(path), None) => {
+            for setting in [table::JWKS_CA_FILE.key, table::JWKS_TOKEN_FILE.key] {
+                if reader.source(&key(setting)).is_some() {
+                    let problem = Problem::new("belongs to a jwks_url", "leave it away");
+                    reader.refuse(&key(setting), problem);
+                }
+            }
+            match read_keys(&path) {
+                Ok(keys) => Some(KeysFrom::File { path, keys }),
+                Err(why) => {
+                    let problem = Problem::new(
+                        format!("names a file that cannot be used ({why})"),
+                        "give the path of a JWKS",
+                    );
+                    reader.refuse(&key(table::JWKS_FILE.key), problem);
+                    None
+                }
+            }
+        }
+        (None, Some(url)) => {
+            let url = url.0;
+            let parsed = form::base_url(&url).ok()?;
+            if !(parsed.is_https || parsed.is_loopback) {
+                let problem = Problem::new(
+                    "would fetch keys in the clear, where anybody on the way could put others",
+                    "begin it with https://",
+                );
+                reader.refuse(&key(table::JWKS_URL.key), problem);
+            }
+            for (setting, file) in [
+                (table::JWKS_CA_FILE.key, &ca_file),
+                (table::JWKS_TOKEN_FILE.key, &token_file),
+            ] {
+                if let Some(file) = file {
+                    readable(reader, &key(setting), file);
+                }
+            }
+            Some(KeysFrom::Url {
+                url,
+                ca_file,
+                token_file,
+                refresh,
+            })
+        }
+        (Some(_), Some(_)) => {
+            let problem = Problem::new("is one of two places", "keep it or jwks_url");
+            reader.refuse(&key(table::JWKS_FILE.key), problem);
+            None
+        }
+        (None, None) => {
+            let given = [table::JWKS_FILE.key, table::JWKS_URL.key];
+            // One that was given is there, and the mistake in it is noted.
+            if given
+                .iter()
+                .all(|given| reader.source(&key(given)).is_none())
+            {
+                let problem = Problem::new(
+                    "has no keys",
+                    format!(
+                        "set {} or {}",
+                        table::JWKS_FILE.word(),
+                        table::JWKS_URL.word()
+                    ),
+                );
+                let table = keyed(table::JWKS_FILE.section(), name);
+                reader.mistakes.push(Some(named.clone()), table, problem);
+            }
+            None
+        }
+    }
+}
+
+/// A token is looked at by the rules of its issuer, so there has to be one set of them.
+fn refuse_same_issuers(reader: &mut Reader<'_>, issuers: &[IssuerConfig]) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for config in issuers {
+        let IssuerSettings { name, issuer, .. } = &config.settings;
+        let first = *seen.entry(issuer).or_insert(name);
+        if first != name {
+            let problem = Problem::new(
+                format!("is that of issuers.{first} too"),
+                "make one of the two, with the audiences of both",
+            );
+            reader.refuse(&keyed(table::ISSUER.key, name), problem);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! JWTs of one issuer: which are good, and whose they are.
+
+use std::collections::BTreeMap;
+
+use arc_swap::ArcSwapOption;
+use jsonwebtoken::{Validation, errors::ErrorKind};
+
+use super::keys::Keys;
+use crate::limits;
+
+/// What a signature may be made with. Nothing symmetric is in this list, and no `none`: a public
+/// key can never pass for a shared secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl Algorithm {
+    /// Those of RSA keys.
+    pub(super) const RSA: [Self; 6] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+    ];
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+    ];
+
+    fn of(algorithm: jsonwebtoken::Algorithm) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|ours| ours.library() == algorithm)
+    }
+
+    fn library(self) -> jsonwebtoken::Algorithm {
+        use jsonwebtoken::Algorithm as A;
+        match self {
+            Self::Rs256 => A::RS256,
+            Self::Rs384 => A::RS384,
+            Self::Rs512 => A::RS512,
+            Self::Ps256 => A::PS256,
+            Self::Ps384 => A::PS384,
+            Self::Ps512 => A::PS512,
+            Self::Es256 => A::ES256,
+            Self::Es384 => A::ES384,
+            Self::EdDsa => A::EdDSA,
+        }
+    }
+}
+
+/// What makes a token of an issuer's good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerSettings {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What its tokens have as `iss`, exactly.
+    pub issuer: String,
+    /// One of these has to be among a token's `aud`.
+    pub audiences: Vec<String>,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// An issuer with the keys that it has now.
+#[derive(Debug)]
+pub struct Issuer {
+    settings: IssuerSettings,
+    /// `None` until they were read for the first time.
+    keys: ArcSwapOption<Keys>,
+}
+
+/// What a good token says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Claims {
+    /// Who issued it.
+    pub iss: String,
+    /// Whose it is.
+    pub sub: String,
+    /// All else.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, serde_json::Value>,
+}
+
+/// The issuer that a token names, before anything of it is believed.
+#[derive(serde::Deserialize)]
+struct Named {
+    iss: String,
+}
+
+/// Why a token is not good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JwtFault {
+    /// Something is wrong with it.
+    #[error("{0}")]
+    Wrong(&'static str),
+    /// Its issuer's keys are not here yet, which is no fault of the token's.
+    #[error("the keys of the issuer {issuer} are not known yet")]
+    NoKeys {
+        /// The issuer's name in the configuration.
+        issuer: String,
+    },
+    /// It names a key that its issuer did not have when its keys were read last.
+    #[error("the token names a key that the issuer {issuer} does not have")]
+    UnknownKey {
+        /// The issuer's name in the configuration.
+        issuer: String,
+    },
+}
+
+impl Issuer {
+    /// An issuer without keys.
+    #[must_use]
+    pub fn new(settings: IssuerSettings) -> Self {
+        Self {
+            settings,
+            keys: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Takes new keys in place of the old ones.
+    pub fn set_keys(&self, keys: Keys) {
+        self.keys.store(Some(keys.into()));
+    }
+
+    /// What a token says, if it is good.
+    fn verify(&self, token: &str, header: &jsonwebtoken::Header) -> Result<Claims, JwtFault> {
+        let settings = &self.settings;
+        let algorithm = Algorithm::of(header.alg)
+            .filter(|algorithm| settings.algorithms.contains(algorithm))
+            .ok_or(JwtFault::Wrong(
+                "the token is signed with an algorithm that is not allowed",
+            ))?;
+        if header.crit.is_some() {
+            return Err(JwtFault::Wrong(
+                "the token has an extension that has to be understood (crit), and none is",
+            ));
+        }
+        let issuer = || settings.name.clone();
+        let keys = self.keys.load();
+        let keys = keys
+            .as_ref()
+            .ok_or_else(|| JwtFault::NoKeys { issuer: issuer() })?;
+        if let Some(kid) = &header.kid
+            && !keys.has(kid)
+        {
+            return Err(JwtFault::UnknownKey { issuer: issuer() });
+        }
+        let mut validation = Validation::new(algorithm.library());
+        validation.leeway = limits::JWT_LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_audience(&settings.audiences);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let mut fault = JwtFault::Wrong("the token's key cannot have made its signature");
+        for key in keys.candidates(header.kid.as_deref(), algorithm) {
+            match jsonwebtoken::decode::<Claims>(token, key, &validation) {
+                Ok(good) => return Ok(good.claims),
+                Err(error) => fault = JwtFault::Wrong(told(error.kind())),
+            }
+            // A signature that fits one key fits no other.
+            if fault != JwtFault::Wrong(SIGNATURE) {
+                break;
+            }
+        }
+        Err(fault)
+    }
+}
+
+const SIGNATURE: &str = "the token's signature does not fit";
+
+fn told(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidSignature => SIGNATURE,
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidAudience => "the token is meant for another audience",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks one of exp, iss, aud and sub",
+        ErrorKind::InvalidAlgorithm => "the token's algorithm does not fit its key",
+        _ => "the token cannot be read",
+    }
+}
+
+/// What a token says, if it is a good one of an issuer's; with the issuer's place in the list.
+pub(super) fn verify(
+    issuers: &[std::sync::Arc<Issuer>],
+    token: &str,
+) -> Result<(usize, Claims), JwtFault> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| {
+        JwtFault::Wrong("the token's header cannot be read, or its algorithm is not allowed")
+    })?;
+    let named: Named = jsonwebtoken::dangerous::insecure_decode_claims(token)
+        .map_err(|_| JwtFault::Wrong("the token cannot be read"))?;
+    let (place, issuer) = issuers
+        .iter()
+        .enumerate()
+        .find(|(_, issuer)| issuer.settings.issuer == named.iss)
+        .ok_or(JwtFault::Wrong(
+            "the token is of an issuer that is not configured",
+        ))?;
+    issuer.verify(token, &header).map(|claims| (place, claims))
+}

@@ -1,0 +1,217 @@
+//! What one caller may do. Pure questions; where they are asked is the edge's matter.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use crate::{domain::ids::Malformed, limits};
+
+/// An RPC, by its published name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Method {
+    /// CancelSubscription.
+    CancelSubscription,
+    /// CancelEnrollments.
+    CancelEnrollments,
+    /// GetCancellation.
+    GetCancellation,
+    /// ListCancellations.
+    ListCancellations,
+    /// StopBatch.
+    StopBatch,
+    /// ListAccounts.
+    ListAccounts,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::CancelSubscription,
+        Self::CancelEnrollments,
+        Self::GetCancellation,
+        Self::ListCancellations,
+        Self::StopBatch,
+        Self::ListAccounts,
+    ];
+
+    /// Its published name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CancelSubscription => "CancelSubscription",
+            Self::CancelEnrollments => "CancelEnrollments",
+            Self::GetCancellation => "GetCancellation",
+            Self::ListCancellations => "ListCancellations",
+            Self::StopBatch => "StopBatch",
+            Self::ListAccounts => "ListAccounts",
+        }
+    }
+
+    /// The RPC at the end of an HTTP path; `None` for one that there is not.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next()?;
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+}
+
+/// Accounts by name, such as `rebilly-eu` or `rebilly-*`: a star stands for any characters, also
+/// for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountPattern(Box<str>);
+
+impl AccountPattern {
+    /// Whether an account's name fits.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else {
+            return false;
+        };
+        let Some(last) = parts.next_back() else {
+            return rest.is_empty();
+        };
+        // The earliest place for each part leaves the most room for those that follow.
+        for part in parts {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+impl fmt::Display for AccountPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AccountPattern {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let legal =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
+        if !text.is_empty()
+            && text.len() <= limits::ACCOUNT_NAME_CHARS_MAX
+            && text.bytes().all(legal)
+        {
+            Ok(Self(text.into()))
+        } else {
+            Err(Malformed::new(
+                "is no account's name, nor one with stars such as rebilly-*",
+            ))
+        }
+    }
+}
+
+/// What one caller may do. The default is everything, but for the records of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The RPCs it may call.
+    pub methods: BTreeSet<Method>,
+    /// The accounts it may name; any pattern of them suffices.
+    pub accounts: Vec<AccountPattern>,
+    /// Items in one request of its.
+    pub batch_items_max: usize,
+    /// New items in any hour; `None` for as many as it likes.
+    pub hourly_items_max: Option<u64>,
+    /// Whether enrollment targets that match many are allowed.
+    pub many_matching: bool,
+    /// Whether it may read the records of all callers.
+    pub auditor: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            methods: Method::ALL.into(),
+            accounts: vec![AccountPattern("*".into())],
+            batch_items_max: limits::BATCH_ITEMS_MAX,
+            hourly_items_max: None,
+            many_matching: true,
+            auditor: false,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether it may call this RPC.
+    #[must_use]
+    pub fn allows_method(&self, method: Method) -> bool {
+        self.methods.contains(&method)
+    }
+
+    /// Whether it may name this account.
+    #[must_use]
+    pub fn allows_account(&self, name: &str) -> bool {
+        self.accounts.iter().any(|pattern| pattern.fits(name))
+    }
+
+    /// Whether it may name any account.
+    #[must_use]
+    pub fn allows_all_accounts(&self) -> bool {
+        self.accounts.iter().any(|pattern| &*pattern.0 == "*")
+    }
+
+    /// The RPCs it may call, in words.
+    #[must_use]
+    pub fn methods_told(&self) -> String {
+        let names: Vec<_> = self.methods.iter().map(|method| method.name()).collect();
+        names.join(", ")
+    }
+
+    /// The accounts it may name, in words.
+    #[must_use]
+    pub fn accounts_told(&self) -> String {
+        let patterns: Vec<_> = self.accounts.iter().map(ToString::to_string).collect();
+        patterns.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, fitting: &[&str], others: &[&str]) {
+        let parsed: AccountPattern = pattern.parse().unwrap();
+        let fits = |name: &&str| parsed.fits(name);
+        for name in fitting {
+            assert!(fits(name), "{pattern} should fit {name}");
+        }
+        for name in others {
+            assert!(!fits(name), "{pattern} should not fit {name}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters_and_nothing_else_does() {
+        check(
+            "rebilly-*",
+            &["rebilly-eu", "rebilly-"],
+            &["rebilly", "my-rebilly-eu"],
+        );
+        check("rebilly", &["rebilly"], &["rebilly-eu", "rebill"]);
+        check("*", &["a", "rebilly-eu"], &[]);
+        check("*-eu", &["rebilly-eu", "x-eu-eu"], &["rebilly-eu2", "eu"]);
+        check("r*-e*u", &["r-eu", "rebilly-e-x-u"], &["r-e", "re-x"]);
+        // Its two ends must not share characters.
+        check("ab*ba", &["abba", "abxba"], &["aba"]);
+    }
+
+    #[test]
+    fn what_no_account_can_be_called_is_no_pattern() {
+        for bad in [
+            "",
+            "Rebilly",
+            "rebilly_eu",
+            "rebilly-?",
+            "a b",
+            &"a".repeat(64),
+        ] {
+            assert!(bad.parse::<AccountPattern>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a request asks for that its caller may not: every such field at once, before anything else
+//! of the request is looked at. The rules themselves are in [`crate::identity::Policy`]; the hourly
+//! limit is held where an admission is decided, since only there it is known what is new.
+
+use super::{
+    proto::{self, enrollment_cancellation::Target},
+    status::Violations,
+};
+use crate::{
+    domain::ids::{AccountName, CallerId},
+    identity::{Caller, Policy},
+};
+
+/// What a CancelSubscriptionRequest asks for that its caller may not.
+pub(super) fn subscriptions(
+    request: &proto::CancelSubscriptionRequest,
+    policy: &Policy,
+) -> Violations {
+    let mut v = Violations::default();
+    batch(&mut v, request.cancellations.len(), policy);
+    let names = request.cancellations.iter().map(|item| &*item.account);
+    accounts(&mut v, names, policy);
+    v
+}
+
+/// What a CancelEnrollmentsRequest asks for that its caller may not.
+pub(super) fn enrollments(
+    request: &proto::CancelEnrollmentsRequest,
+    policy: &Policy,
+) -> Violations {
+    let mut v = Violations::default();
+    batch(&mut v, request.cancellations.len(), policy);
+    let names = request.cancellations.iter().map(|item| &*item.account);
+    accounts(&mut v, names, policy);
+    if policy.many_matching {
+        return v;
+    }
+    for (place, item) in request.cancellations.iter().enumerate() {
+        let field = match &item.target {
+            Some(Target::SubscriberIds(_)) => "subscriber_ids",
+            Some(Target::Field(_)) => "field",
+            Some(Target::All(_)) => "all",
+            Some(Target::SubscriberId(_)) | None => continue,
+        };
+        v.add(
+            format!("cancellations[{place}].{field}"),
+            "can match many enrollments, which this caller may not; allowed is subscriber_id",
+        );
+    }
+    v
+}
+
+fn batch(v: &mut Violations, items: usize, policy: &Policy) {
+    let max = policy.batch_items_max;
+    if items > max {
+        v.add(
+            "cancellations",
+            format!("has {items} items; this caller may send {max} in a request: split it"),
+        );
+    }
+}
+
+fn accounts<'a>(v: &mut Violations, names: impl Iterator<Item = &'a str>, policy: &Policy) {
+    if policy.allows_all_accounts() {
+        return;
+    }
+    for (place, name) in names.enumerate() {
+        // What is no account's name at all is told like any other mistake.
+        if policy.allows_account(name) || AccountName::try_from(name).is_err() {
+            continue;
+        }
+        v.add(
+            format!("cancellations[{place}].account"),
+            format!(
+                "{name} is not this caller's to use; allowed are {}",
+                policy.accounts_told()
+            ),
+        );
+    }
+}
+
+/// Whose records a reader may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// One caller's.
+    Of(CallerId),
+    /// Everybody's.
+    All,
+}
+
+/// Whose records a caller asks for, if it may see them: its own, unless it is an auditor.
+pub(super) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, Denied> {
+    let malformed = |field: &str, problem: String| {
+        let mut v = Violations::default();
+        v.add(field, problem);
+        Denied::Malformed(v)
+    };
+    if all && !named.is_empty() {
+        let problem = "names one caller and all_callers asks for all; give one of them";
+        return Err(malformed("caller", problem.to_owned()));
+    }
+    if !all && (named.is_empty() || named == caller.id.as_str()) {
+        return Ok(Whose::Of(caller.id.clone()));
+    }
+    if !caller.policy.auditor {
+        let mut v = Violations::default();
+        let field = if all { "all_callers" } else { "caller" };
+        v.add(
+            field,
+            format!(
+                "asks for records of others; {} may see its own: leave the field away",
+                caller.id
+            ),
+        );
+        return Err(Denied::NotAllowed(v));
+    }
+    if all {
+        return Ok(Whose::All);
+    }
+    CallerId::try_from(named)
+        .map(Whose::Of)
+        .map_err(|problem| malformed("caller", problem.to_string()))
+}
+
+/// Why a reader may not see what it asks for.
+#[derive(Debug)]
+pub(super) enum Denied {
+    /// It is no question.
+    Malformed(Violations),
+    /// It is not this caller's to ask.
+    NotAllowed(Violations),
+}

@@ -1,0 +1,87 @@
+//! What is told of calls that were refused because of who called, or what for. One place, so that
+//! the log, and whoever else has to hear of it, hears of all of them.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use http::Extensions;
+use tonic::transport::server::TcpConnectInfo;
+
+use crate::{domain::ids::CallerId, identity::Caller};
+
+/// A call that was refused because of who called, or what for. Nothing was admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// The RPC: the last part of its path, as it was sent.
+    pub method: &'a str,
+    /// Who called, if that is known.
+    pub caller: Option<&'a CallerId>,
+    /// Where from, if that is known.
+    pub peer: Option<SocketAddr>,
+    /// Why: a stable word in `SCREAMING_SNAKE_CASE`, as in the status's ErrorInfo.
+    pub reason: &'a str,
+    /// The status's message.
+    pub message: &'a str,
+}
+
+/// Told of each refusal, before the caller is. Must not block.
+#[derive(Clone)]
+pub struct Refusals(Arc<dyn Fn(&Refusal<'_>) + Send + Sync>);
+
+impl Refusals {
+    /// Tells this function, and the log.
+    pub fn new(tell: impl Fn(&Refusal<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(super) fn tell(&self, refusal: &Refusal<'_>) {
+        tracing::warn!(
+            method = refusal.method,
+            caller = refusal.caller.map(tracing::field::display),
+            peer = refusal.peer.map(tracing::field::display),
+            reason = refusal.reason,
+            why = refusal.message,
+            "call refused"
+        );
+        (self.0)(refusal);
+    }
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refusals")
+    }
+}
+
+/// Where a call comes from.
+pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<TcpConnectInfo>()?.remote_addr()
+}
+
+/// A call whose caller is known, as refusals need it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) caller: Arc<Caller>,
+    pub(super) method: &'static str,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) refusals: Refusals,
+}
+
+impl Known {
+    /// Tells that the call is refused with this status, and gives it back.
+    pub(super) fn refused(&self, reason: &str, status: tonic::Status) -> tonic::Status {
+        self.refusals.tell(&Refusal {
+            method: self.method,
+            caller: Some(&self.caller.id),
+            peer: self.peer,
+            reason,
+            message: status.message(),
+        });
+        status
+    }
+}

@@ -1,0 +1,146 @@
+//! Certificates and keys, made anew for each test.
+
+use std::path::PathBuf;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType, date_time_ymd,
+};
+use tempfile::TempDir;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+use crate::support::{Client, Gateway};
+
+/// What the gateway's certificate is for.
+pub(crate) const SERVER_NAME: &str = "gateway.test";
+
+/// An authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        Self { issuer, pem }
+    }
+
+    /// A certificate for a server.
+    pub(crate) fn server(&self) -> Pair {
+        let dns = format!("dns:{SERVER_NAME}");
+        self.leaf(&[&dns], ExtendedKeyUsagePurpose::ServerAuth, |_| {})
+    }
+
+    /// A certificate for a server at an address.
+    pub(crate) fn for_host(&self, address: &str) -> Pair {
+        let address = SanType::IpAddress(address.parse().unwrap());
+        self.leaf(&[], ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            params.subject_alt_names.push(address);
+        })
+    }
+
+    /// A certificate for a client with these names: `dns:` and a name, or a URI.
+    pub(crate) fn client(&self, names: &[&str]) -> Pair {
+        self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |_| {})
+    }
+
+    /// One that ended long ago.
+    pub(crate) fn expired_client(&self, names: &[&str]) -> Pair {
+        self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    /// One whose subject has a common name, and that has no other name.
+    pub(crate) fn client_by_common_name(&self, name: &str) -> Pair {
+        self.leaf(&[], ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+        })
+    }
+
+    fn leaf(
+        &self,
+        names: &[&str],
+        usage: ExtendedKeyUsagePurpose,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name.strip_prefix("dns:") {
+                Some(dns) => SanType::DnsName(dns.try_into().unwrap()),
+                None => SanType::URI((*name).try_into().unwrap()),
+            })
+            .collect();
+        params.extended_key_usages = vec![usage];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+/// A directory with files that the gateway reads.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file; gives its path as TOML.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        format!("{:?}", path.display().to_string())
+    }
+
+    /// Writes the gateway's certificate and key; gives its settings.
+    pub(crate) fn server(&self, pair: &Pair) -> String {
+        format!(
+            "tls_cert_file = {}\ntls_key_file = {}\n",
+            self.write("server.pem", &pair.cert),
+            self.write("server-key.pem", &pair.key)
+        )
+    }
+}
+
+impl Gateway {
+    /// A client over TLS that believes an authority, with a certificate of its own or without.
+    pub(crate) async fn over_tls(
+        &self,
+        believed: &Authority,
+        own: Option<&Pair>,
+    ) -> Result<Client, tonic::transport::Error> {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&believed.pem))
+            .domain_name(SERVER_NAME);
+        if let Some(own) = own {
+            tls = tls.identity(Identity::from_pem(&own.cert, &own.key));
+        }
+        let url = self.url().replace("http://", "https://");
+        let endpoint = Endpoint::from_shared(url).unwrap();
+        let channel = endpoint.tls_config(tls).unwrap().connect().await?;
+        Ok(Client::new(channel))
+    }
+}

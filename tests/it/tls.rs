@@ -1,0 +1,341 @@
+//! TLS on the gateway's port: certificates as proofs of who calls, and as files that change.
+
+use cancelot::{
+    app::Reloaded,
+    rpc::proto::{ListAccountsRequest, Outcome},
+    sandbox::{Fault, Provider},
+};
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    asking::Reader,
+    frames::{PREFACE, Wire},
+    identities::{by, called_as, every_rpc, one, refused_as},
+    pki::{Authority, Files, Pair},
+    support::{BILLING_TOKEN, Gateway, SUPPORT_TOKEN, gateway, in_time},
+};
+
+const SPIFFE: &str = "spiffe://prod/ns/billing/sa/worker";
+
+/// A gateway with TLS, and everything around it.
+struct Bench {
+    gateway: Gateway,
+    server_ca: Authority,
+    client_ca: Authority,
+    files: Files,
+}
+
+impl Bench {
+    /// `billing` has a SPIFFE ID, a DNS name and a token, `support` a DNS name and a token.
+    async fn start(more: &str) -> Self {
+        let (server_ca, client_ca) = (Authority::new("server"), Authority::new("client"));
+        let files = Files::new();
+        let server = files.server(&server_ca.server());
+        let ca = files.write("client-ca.pem", &client_ca.pem);
+        let gateway = gateway()
+            .config(&format!(
+                "[server]\n{server}tls_client_ca_file = {ca}\n{more}"
+            ))
+            .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
+            .config(&format!(
+                "tls_sans = [\"{SPIFFE}\", \"dns:billing.internal\"]"
+            ))
+            .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+            .config("tls_sans = [\"dns:support.internal\"]")
+            .start()
+            .await;
+        Self {
+            gateway,
+            server_ca,
+            client_ca,
+            files,
+        }
+    }
+
+    async fn connect(&self, own: Option<&Pair>) -> crate::support::Client {
+        self.gateway.over_tls(&self.server_ca, own).await.unwrap()
+    }
+
+    /// A connection is refused, at the latest when it is used: with TLS 1.3 a client learns only
+    /// then what the server thinks of its certificate.
+    async fn refuses(&self, own: Option<&Pair>) {
+        if let Ok(mut client) = self.gateway.over_tls(&self.server_ca, own).await {
+            let status = client
+                .list_accounts(by(BILLING_TOKEN, ListAccountsRequest {}))
+                .await;
+            let status = status.expect_err("there is no connection");
+            let code = status.code();
+            assert!(
+                matches!(code, Code::Unavailable | Code::Unknown),
+                "{status:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_names_its_caller() {
+    let bench = Bench::start("").await;
+    for (names, caller) in [
+        (&[SPIFFE][..], "billing"),
+        (&["dns:billing.internal"], "billing"),
+        (&["dns:Billing.Internal"], "billing"),
+        (
+            &["dns:other", "dns:support.internal", "https://else"],
+            "support",
+        ),
+    ] {
+        let client = bench.connect(Some(&bench.client_ca.client(names))).await;
+        let key = names.join("+").replace(':', "_");
+        assert_eq!(called_as(&client, None, &key).await.unwrap(), caller);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_with_any_other_name_names_nobody() {
+    let bench = Bench::start("").await;
+    let ca = &bench.client_ca;
+    for names in [
+        &["dns:internal"][..],
+        &["dns:*.internal"],
+        &["dns:x.billing.internal"],
+        &["dns:billing.internal.evil.test"],
+        &["spiffe://prod/ns/billing/sa/worker2"],
+        &["spiffe://prod/ns/billing/sa/Worker"],
+        &["spiffe://prod/ns/billing/sa"],
+        &["spiffe://prod/ns/billing/sa/worker/"],
+        &["spiffe://prod/ns/billing/sa/*"],
+        &["dns:spiffe"],
+    ] {
+        let client = bench.connect(Some(&ca.client(names))).await;
+        assert_eq!(
+            refused_as(&client, None).await,
+            "CERTIFICATE_UNKNOWN",
+            "{names:?}"
+        );
+    }
+    let client = bench
+        .connect(Some(&ca.client_by_common_name("billing.internal")))
+        .await;
+    assert_eq!(refused_as(&client, None).await, "CERTIFICATE_UNKNOWN");
+    let client = bench.connect(None).await;
+    assert_eq!(refused_as(&client, None).await, "CREDENTIALS_MISSING");
+    let both = ca.client(&["dns:billing.internal", "dns:support.internal"]);
+    let client = bench.connect(Some(&both)).await;
+    assert_eq!(refused_as(&client, None).await, "CREDENTIALS_CONTRADICT");
+    assert_eq!(bench.gateway.requests(Provider::Rebilly), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_makes_no_connection() {
+    let bench = Bench::start("").await;
+    let stranger = Authority::new("client");
+    bench.refuses(Some(&stranger.client(&[SPIFFE]))).await;
+    bench
+        .refuses(Some(&bench.server_ca.client(&[SPIFFE])))
+        .await;
+    bench
+        .refuses(Some(&bench.client_ca.expired_client(&[SPIFFE])))
+        .await;
+    // A server's certificate is not for clients, and two SPIFFE IDs are none.
+    bench.refuses(Some(&bench.client_ca.server())).await;
+    let two = bench
+        .client_ca
+        .client(&[SPIFFE, "spiffe://prod/ns/other/sa/worker"]);
+    bench.refuses(Some(&two)).await;
+    // All that was because of the certificates.
+    let good = bench
+        .connect(Some(&bench.client_ca.client(&[SPIFFE])))
+        .await;
+    assert_eq!(called_as(&good, None, "good").await.unwrap(), "billing");
+}
+
+#[tokio::test]
+async fn where_certificates_are_required_there_is_no_connection_without_one() {
+    let bench = Bench::start("tls_client_auth = \"required\"").await;
+    bench.refuses(None).await;
+    let own = bench.client_ca.client(&[SPIFFE]);
+    let client = bench.connect(Some(&own)).await;
+    assert_eq!(called_as(&client, None, "a").await.unwrap(), "billing");
+}
+
+#[tokio::test]
+async fn what_is_shown_together_has_to_be_of_one_caller() {
+    let bench = Bench::start("").await;
+    let billing = bench
+        .connect(Some(&bench.client_ca.client(&[SPIFFE])))
+        .await;
+    let proxy = bench
+        .connect(Some(&bench.client_ca.client(&["dns:proxy"])))
+        .await;
+
+    let (billings, supports) = (Some(BILLING_TOKEN), Some(SUPPORT_TOKEN));
+    assert_eq!(called_as(&billing, billings, "a").await.unwrap(), "billing");
+    assert_eq!(
+        refused_as(&billing, supports).await,
+        "CREDENTIALS_CONTRADICT"
+    );
+    let wrong = Some("not-the-token-of-anyone");
+    assert_eq!(refused_as(&billing, wrong).await, "TOKEN_INVALID");
+    // Who stands in between has a certificate, and whose call it passes on has the token.
+    assert_eq!(called_as(&proxy, supports, "b").await.unwrap(), "support");
+    assert_eq!(refused_as(&proxy, None).await, "CERTIFICATE_UNKNOWN");
+}
+
+#[tokio::test]
+async fn without_a_proof_nothing_answers_but_health() {
+    let bench = Bench::start("").await;
+    let client = bench.connect(None).await;
+    for token in [
+        None,
+        Some("not-the-token-of-anyone"),
+        Some("a.b.c"),
+        Some(""),
+    ] {
+        for (rpc, answer) in every_rpc(&client, token).await {
+            let status = answer.expect_err(rpc);
+            assert_eq!(status.code(), Code::Unauthenticated, "{rpc} {token:?}");
+        }
+    }
+    assert_eq!(bench.gateway.requests(Provider::Rebilly), 0);
+    let tls = tonic::transport::ClientTlsConfig::new()
+        .ca_certificate(tonic::transport::Certificate::from_pem(
+            &bench.server_ca.pem,
+        ))
+        .domain_name(crate::pki::SERVER_NAME);
+    let url = bench.gateway.url().replace("http://", "https://");
+    let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
+    let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+    let health = HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await;
+    let status = health.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::Serving);
+}
+
+/// The beginning of a TLS record that promises more than it brings.
+const HELLO_CUT_OFF: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+#[tokio::test]
+async fn who_speaks_no_tls_or_never_ends_its_handshake_is_closed_and_holds_nobody_up() {
+    let mut bench = Bench::start("handshake_timeout_ms = 100\nconnections_max = 3").await;
+    let url = bench.gateway.url();
+    for plain in [PREFACE, b"GET / HTTP/1.1\r\n\r\n", &[0; 100]] {
+        in_time(Wire::silent(&url, plain).await.closed()).await;
+    }
+    for slow in [&b""[..], b"\x16", HELLO_CUT_OFF] {
+        in_time(Wire::silent(&url, slow).await.closed()).await;
+    }
+    // They take all places, and still give one up to who has something to say.
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        slow.push(Wire::silent(&url, HELLO_CUT_OFF).await);
+    }
+    let client = in_time(bench.connect(None)).await;
+    let called = in_time(called_as(&client, Some(BILLING_TOKEN), "a")).await;
+    assert_eq!(called.unwrap(), "billing");
+    in_time(bench.gateway.stop()).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_does_not_hold_up_the_end() {
+    let mut bench = Bench::start("handshake_timeout_ms = 600000\ndrain_ms = 100").await;
+    let _slow = Wire::silent(&bench.gateway.url(), HELLO_CUT_OFF).await;
+    let _silent = Wire::silent(&bench.gateway.url(), b"").await;
+    let client = in_time(bench.connect(None)).await;
+    let called = in_time(called_as(&client, Some(BILLING_TOKEN), "a")).await;
+    assert_eq!(called.unwrap(), "billing");
+    in_time(bench.gateway.stop()).await;
+}
+
+#[tokio::test]
+async fn the_servers_certificate_is_replaced_without_a_restart() {
+    let bench = Bench::start("").await;
+    let old = bench.connect(None).await;
+    let new_ca = Authority::new("new");
+    assert!(bench.gateway.over_tls(&new_ca, None).await.is_err());
+
+    // Half of a pair is not taken, and neither is what is no certificate.
+    let pair = new_ca.server();
+    bench.files.write("server.pem", &pair.cert);
+    let failed = Reloaded {
+        changed: 0,
+        failed: 1,
+    };
+    assert_eq!(bench.gateway.reload().await, failed);
+    bench.files.write("server-key.pem", "no key at all");
+    assert_eq!(bench.gateway.reload().await, failed);
+    bench.connect(None).await;
+
+    bench.files.write("server-key.pem", &pair.key);
+    let changed = Reloaded {
+        changed: 1,
+        failed: 0,
+    };
+    assert_eq!(bench.gateway.reload().await, changed);
+    assert_eq!(bench.gateway.reload().await, Reloaded::default());
+    let new = bench.gateway.over_tls(&new_ca, None).await.unwrap();
+    assert!(
+        bench
+            .gateway
+            .over_tls(&bench.server_ca, None)
+            .await
+            .is_err()
+    );
+    for (client, key) in [(old, "old"), (new, "new")] {
+        let called = called_as(&client, Some(BILLING_TOKEN), key).await;
+        assert_eq!(called.unwrap(), "billing");
+    }
+}
+
+#[tokio::test]
+async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open() {
+    let bench = Bench::start("").await;
+    let new_ca = Authority::new("new");
+    let (old, new) = (bench.client_ca.client(&[SPIFFE]), new_ca.client(&[SPIFFE]));
+    let open = bench.connect(Some(&old)).await;
+    assert_eq!(called_as(&open, None, "a").await.unwrap(), "billing");
+    bench.refuses(Some(&new)).await;
+
+    let both = format!("{}{}", bench.client_ca.pem, new_ca.pem);
+    bench.files.write("client-ca.pem", &both);
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    assert_eq!(called_as(&open, None, "b").await.unwrap(), "billing");
+    let client = bench.connect(Some(&new)).await;
+    assert_eq!(called_as(&client, None, "c").await.unwrap(), "billing");
+
+    bench.files.write("client-ca.pem", &new_ca.pem);
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    let refused = called_as(&open, None, "d").await.unwrap_err();
+    assert!(
+        matches!(refused.code(), Code::Unavailable | Code::Unknown),
+        "{refused:?}"
+    );
+    bench.refuses(Some(&old)).await;
+    assert_eq!(called_as(&client, None, "e").await.unwrap(), "billing");
+}
+
+#[tokio::test]
+async fn results_stream_over_tls_as_they_do_without() {
+    let bench = Bench::start("").await;
+    let mut client = bench.connect(None).await;
+    bench
+        .gateway
+        .control
+        .script(Provider::Rebilly, Fault::HoldBefore);
+    let sent = client
+        .cancel_subscription(by(BILLING_TOKEN, one("K", "a")))
+        .await;
+    let mut reader = Reader::new(sent.unwrap().into_inner());
+    bench
+        .gateway
+        .control
+        .held_reached(Provider::Rebilly, 1)
+        .await;
+    bench.gateway.control.release(Provider::Rebilly);
+    let results = reader.rest().await.unwrap();
+    assert_eq!(results[0].outcome(), Outcome::Canceled);
+}

@@ -1,0 +1,98 @@
+//! Static tokens that nobody can read from where they are kept, and secrets that are replaced
+//! while the service runs.
+
+use cancelot::{app::Reloaded, rpc::proto::Outcome, sandbox::Provider};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    identities::{called_as, refused_as},
+    pki::Files,
+    support::{gateway, now, subscription},
+};
+
+fn digest(token: &str) -> String {
+    let digest = Sha256::digest(token.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+const OLD: &str = "old-0123456789abcdef";
+const NEW: &str = "new-0123456789abcdef";
+
+#[tokio::test]
+async fn a_file_of_digests_lets_tokens_in_and_not_itself() {
+    let files = Files::new();
+    let file = files.write("token", &format!("{}\n", digest(OLD)));
+    let gateway = gateway()
+        .config(&format!("[callers.billing]\ntoken_file = {file}"))
+        .start()
+        .await;
+    let client = &gateway.client;
+
+    assert_eq!(called_as(client, Some(OLD), "a").await.unwrap(), "billing");
+    let digest = digest(OLD);
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    for stolen in [&*digest, hex, &hex.to_uppercase()] {
+        assert_eq!(refused_as(client, Some(stolen)).await, "TOKEN_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_rotated_by_changing_their_file() {
+    let files = Files::new();
+    let path = files.write("token", OLD);
+    let gateway = gateway()
+        .config(&format!("[callers.billing]\ntoken_file = {path}"))
+        .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+        .start()
+        .await;
+    let client = &gateway.client;
+    let (old, new) = (Some(OLD), Some(NEW));
+    assert_eq!(called_as(client, old, "a").await.unwrap(), "billing");
+    assert_eq!(refused_as(client, new).await, "TOKEN_INVALID");
+
+    files.write("token", &format!("{OLD}\n{}\n", digest(NEW)));
+    assert_eq!(gateway.reload().await.changed, 1);
+    assert_eq!(called_as(client, old, "b").await.unwrap(), "billing");
+    assert_eq!(called_as(client, new, "c").await.unwrap(), "billing");
+
+    files.write("token", NEW);
+    assert_eq!(gateway.reload().await.changed, 1);
+    assert_eq!(refused_as(client, old).await, "TOKEN_INVALID");
+    assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
+
+    let failed = Reloaded {
+        changed: 0,
+        failed: 1,
+    };
+    for bad in ["", "short", "sha256:00", crate::support::SUPPORT_TOKEN] {
+        files.write("token", bad);
+        assert_eq!(gateway.reload().await, failed, "{bad:?}");
+        assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
+    }
+    std::fs::remove_file(files.path("token")).unwrap();
+    assert_eq!(gateway.reload().await, failed);
+    assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
+    let support = called_as(client, Some(crate::support::SUPPORT_TOKEN), "e").await;
+    assert_eq!(support.unwrap(), "support");
+}
+
+#[tokio::test]
+async fn a_providers_credential_is_rotated_by_changing_its_file() {
+    let files = Files::new();
+    let file = files.write("credential", "invalid-credential");
+    let mut gateway = gateway()
+        .account(Provider::Rebilly, &format!("credential_file = {file}"))
+        .start()
+        .await;
+    let item = subscription(Provider::Rebilly, "a", now());
+    let refused = gateway.cancel_one("K", item.clone()).await.unwrap();
+    assert_eq!(refused.outcome(), Outcome::Unavailable);
+
+    files.write("credential", "two\nlines");
+    assert_eq!(gateway.reload().await.failed, 1);
+    files.write("credential", "good-credential\n");
+    assert_eq!(gateway.reload().await.changed, 1);
+    let result = gateway.cancel_one("K", item).await.unwrap();
+    assert_eq!(result.outcome(), Outcome::Canceled);
+}

@@ -22,7 +22,10 @@ def schema_of(kind):
         of = int if bounds[1] else float
         name = "integer" if bounds[1] else "number"
         return {"type": name, "minimum": of(bounds[2]), "maximum": of(bounds[3])}
-    if kind.startswith("`"):
+    if kind.startswith("list of: "):
+        item = schema_of(kind.removeprefix("list of: "))
+        return {"anyOf": [item, {"type": "array", "minItems": 1, "items": item}]}
+    if re.fullmatch(r"`\w+`(, `\w+`)*", kind):
         return {"enum": re.findall(r"`(\w+)`", kind)}
     if kind == "IP address and port":
         return {"type": "string", "pattern": r"^([0-9.]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}$"}
@@ -49,7 +52,7 @@ def config_schema(settings):
     for section, of_section in sections.items():
         group = section.removesuffix(".<name>")
         schema = table(of_section)
-        if group != section:
+        if group in ("accounts", "callers"):
             schema["properties"]["existingSecret"] = {
                 "type": "string",
                 "minLength": 1,
@@ -60,8 +63,9 @@ def config_schema(settings):
                 "minLength": 1,
                 "description": "Its key.",
             }
-            if group == "accounts":
-                schema["required"] = ["provider"]
+        if group == "accounts":
+            schema["required"] = ["provider"]
+        if group != section:
             schema = {"type": "object", "additionalProperties": schema}
         properties[group] = schema
     return {

@@ -52,6 +52,18 @@ pub(super) fn access(config: &Config) -> (Access, Arc<Fetchers>) {
     (access, fetchers)
 }
 
+/// Whether a configuration that reads well can be carried out, as far as files tell.
+///
+/// # Errors
+/// What is wrong with the listener's certificates.
+pub fn check(config: &Config) -> Result<(), String> {
+    config
+        .server
+        .tls
+        .as_ref()
+        .map_or(Ok(()), |settings| tls(settings).map(drop))
+}
+
 /// The listener's TLS from its files.
 pub(super) fn tls(settings: &config::Tls) -> Result<Tls, String> {
     let contents: Result<Vec<_>, _> = tls_files(settings)

@@ -11,6 +11,7 @@ pub mod telemetry;
 mod tls;
 
 pub use self::{
+    access::check,
     assemble::{AssembleError, assemble, assemble_over, journal},
     edge::Edge,
     reload::{Reload, Reloaded, Watch},

@@ -78,12 +78,14 @@ impl Tls {
     }
 
     fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {
-        let config = Arc::clone(&self.current.load().config);
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
         let shown = Shown(Arc::new(ShownOnce {
             tls: Arc::clone(&self.current),
+            accepted_by: current,
             seen: OnceLock::new(),
         }));
-        (TlsAcceptor::from(config).accept(io), shown)
+        (acceptor.accept(io), shown)
     }
 }
 
@@ -156,6 +158,8 @@ pub(super) struct Shown(Arc<ShownOnce>);
 #[derive(Debug)]
 struct ShownOnce {
     tls: Arc<ArcSwap<Current>>,
+    /// Whom the handshake believes, which may be replaced while it is made.
+    accepted_by: Arc<Current>,
     seen: OnceLock<Seen>,
 }
 
@@ -230,7 +234,7 @@ impl Shown {
             certificate: Arc::new(certificate),
             checked: Mutex::new(Checked {
                 at: Instant::now(),
-                before: self.0.tls.load_full(),
+                before: Arc::clone(&self.0.accepted_by),
             }),
         };
         // There is one handshake.

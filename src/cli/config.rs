@@ -9,7 +9,10 @@ use super::{
     serve::key_value,
     terminal::{out, say},
 };
-use crate::config::{self, Env, Sources};
+use crate::{
+    app,
+    config::{self, Env, Sources},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -53,6 +56,10 @@ pub(super) fn run(arguments: Arguments) -> Exit {
         overrides: &which.overrides,
     }) {
         Ok(config) if print => out(config::print(&config)),
+        Ok(config) if let Err(problem) = app::check(&config) => {
+            say(format!("cancelot: {problem}"));
+            return Exit::Usage;
+        }
         Ok(config) => out(format!(
             "the configuration is right: {} accounts, {} callers",
             config.accounts.len(),

@@ -13,7 +13,7 @@ use tonic::{
 };
 
 use crate::{
-    config::{SECRET_FILE_BYTES_MAX, read_file, read_text},
+    config::{SECRET_FILE_BYTES_MAX, read_text},
     limits,
 };
 
@@ -139,14 +139,15 @@ impl Service {
     fn tls(&self) -> Result<ClientTlsConfig, String> {
         let mut tls = match &self.tls_ca_file {
             Some(file) => {
-                let pem = pem(file, "--tls-ca-file")?;
+                let pem = pem(file, "--tls-ca-file", "CERTIFICATE")?;
                 ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
             }
             None => ClientTlsConfig::new().with_native_roots(),
         };
         if let (Some(cert), Some(key)) = (&self.tls_cert_file, &self.tls_key_file) {
-            let cert = pem(cert, "--tls-cert-file")?;
-            tls = tls.identity(Identity::from_pem(cert, pem(key, "--tls-key-file")?));
+            let cert = pem(cert, "--tls-cert-file", "CERTIFICATE")?;
+            let key = pem(key, "--tls-key-file", "PRIVATE KEY")?;
+            tls = tls.identity(Identity::from_pem(cert, key));
         }
         if let Some(name) = &self.tls_server_name {
             tls = tls.domain_name(name);
@@ -155,9 +156,17 @@ impl Service {
     }
 }
 
-fn pem(file: &Path, option: &str) -> Result<Vec<u8>, String> {
+/// A PEM file that holds at least one of what it should hold.
+fn pem(file: &Path, option: &str, what: &str) -> Result<String, String> {
     let max = u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX);
-    read_file(file, max).map_err(|why| format!("{option}: {} ({why})", file.display()))
+    let shown = file.display();
+    let text = read_text(file, max);
+    let text = text.map_err(|why| format!("{option}: {shown} cannot be read ({why})"))?;
+    if text.contains(&format!("{what}-----")) {
+        Ok(text)
+    } else {
+        Err(format!("{option}: {shown} holds no {what} in PEM"))
+    }
 }
 
 fn token_in(file: &Path) -> Result<AsciiMetadataValue, String> {

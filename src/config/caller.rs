@@ -54,6 +54,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
         false => (Vec::new(), None),
     };
     let proofs = [
+        table::JWT_ISSUER.key,
         table::JWT_SUBJECTS.key,
         table::TLS_SANS.key,
         TOKEN.key,

@@ -7,6 +7,8 @@ mod certificate;
 mod issuer;
 mod keys;
 mod policy;
+#[cfg(test)]
+mod properties;
 mod token;
 
 pub use self::{

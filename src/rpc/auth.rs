@@ -39,15 +39,17 @@ pub struct Access {
 impl Access {
     /// Whose a call is, after another look for the key that it names if it is not known.
     async fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Unproven> {
-        let header = head.headers.get(AUTHORIZATION);
+        let mut headers = head.headers.get_all(AUTHORIZATION).iter();
+        let authorization = match (headers.next(), headers.next()) {
+            (None, _) => None,
+            (Some(only), None) => Some(only.to_str().map_err(|_| ())),
+            // A second one would be one that somebody else put there.
+            (Some(_), Some(_)) => Some(Err(())),
+        };
         let proofs = Proofs {
-            authorization: header.map(|value| value.to_str().map_err(|_| ())),
+            authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        // A second token would be one that somebody else put there.
-        if head.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-            return Err(Unproven::NoBearer);
-        }
         match (self.callers.identify(proofs), &self.keys) {
             (
                 Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
@@ -62,13 +64,12 @@ impl Access {
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
     async fn let_in(&self, head: &mut Parts) -> Result<(), Status> {
-        let path = head.uri.path().to_owned();
-        let name = path.rsplit('/').next().unwrap_or_default();
+        let method = Method::of_path(head.uri.path());
         let peer = peer(&head.extensions);
         let caller = self.identify(head).await.map_err(|unproven| {
             let status = status::unproven(&unproven);
             self.refusals.tell(&Refusal {
-                method: name,
+                method: method.map_or("unknown", Method::name),
                 caller: None,
                 peer,
                 reason: unproven.reason(),
@@ -77,7 +78,7 @@ impl Access {
             status
         })?;
         // What is none is told so by the service, after it is known who asks.
-        if let Some(method) = Method::of_path(&path) {
+        if let Some(method) = method {
             let known = Known {
                 caller: Arc::clone(&caller),
                 method: method.name(),

@@ -11,7 +11,7 @@ use crate::{domain::ids::CallerId, identity::Caller};
 /// A call that was refused because of who called, or what for. Nothing was admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// The RPC: the last part of its path, as it was sent.
+    /// The RPC's published name, or `unknown` for one that there is not.
     pub method: &'a str,
     /// Who called, if that is known.
     pub caller: Option<&'a CallerId>,

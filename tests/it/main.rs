@@ -21,6 +21,7 @@ mod alive;
 mod asking;
 mod bounds;
 mod callers;
+mod command;
 mod conflicts;
 mod connections;
 mod damage;

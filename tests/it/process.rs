@@ -89,6 +89,19 @@ impl Place {
         waited.unwrap_or_else(|_| panic!("no {text:?} in\n{}", self.stderr()));
     }
 
+    /// Starts a process with more arguments.
+    pub(crate) fn start_with(&self, more: &[&str]) -> Process {
+        Process::start(&self.config(), &self.log(), more)
+    }
+
+    /// Waits until something is on standard error.
+    pub(crate) async fn says(&self, what: &str) {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while !self.stderr().contains(what) {
+            looks.tick().await;
+        }
+    }
+
     /// Starts a process and waits until it serves.
     pub(crate) async fn serve(&self) -> (Process, String) {
         let mut process = self.start();
@@ -181,9 +194,14 @@ impl Process {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// A signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &pid])
+            .args(["-c", "kill -\"$1\" \"$0\"", &pid, name])
             .status();
         assert!(sent.unwrap().success());
     }

@@ -3,7 +3,7 @@
 
 {{/* A value in TOML. JSON's strings are TOML's; numbers of YAML come as floats, also whole ones. */}}
 {{- define "cancelot.toml.value" -}}
-{{- if kindIs "string" . }}
+{{- if or (kindIs "string" .) (kindIs "slice" .) }}
 {{- toJson . }}
 {{- else if kindIs "bool" . }}
 {{- . }}
@@ -32,6 +32,9 @@
 {{- with index $.Values.config $name }}
 {{- include "cancelot.toml.table" (dict "name" $name "settings" .) }}
 {{- end }}
+{{- end }}
+{{- range $name, $settings := .Values.config.issuers }}
+{{- include "cancelot.toml.table" (dict "name" (printf "issuers.%s" $name) "settings" $settings) }}
 {{- end }}
 {{- range $group, $file := dict "callers" "token_file" "accounts" "credential_file" }}
 {{- range $name, $given := index $.Values.config $group }}

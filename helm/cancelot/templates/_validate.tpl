@@ -45,7 +45,8 @@
 {{- if gt (len $places) 1 }}
 {{- fail (printf "config.%s.%s has its %s in several places (%s): keep one." $group $name $noun (join ", " $places)) }}
 {{- end }}
-{{- if and (not $places) (not (has $inline $variables)) (not $.Values.extraEnvFrom) }}
+{{- $otherProof := and (eq $group "callers") (or $given.jwt_subjects $given.tls_sans) }}
+{{- if and (not $places) (not $otherProof) (not (has $inline $variables)) (not $.Values.extraEnvFrom) }}
 {{- fail (printf "config.%s.%s has no %s: give existingSecret, the name of a Secret with it." $group $name $noun) }}
 {{- end }}
 {{- end }}

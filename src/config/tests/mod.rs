@@ -1,6 +1,7 @@
 //! The configuration as its users meet it: texts and variables in, settings or mistakes out.
 
 mod accounts;
+mod callers;
 mod properties;
 mod secrets;
 

@@ -1,0 +1,208 @@
+//! Callers beyond static tokens: issuers, certificates, policies, and TLS of the listener.
+
+use std::time::Duration;
+
+use super::{super::KeysFrom, accepted, print, refused};
+use crate::identity::{Algorithm, Method};
+
+/// A public key; whose does not matter.
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+/// A directory with files that settings name.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        for (name, text) in [("jwks", JWKS), ("pem", "any"), ("no-jwks", "{}")] {
+            std::fs::write(files.0.path().join(name), text).unwrap();
+        }
+        files
+    }
+
+    /// Puts paths in place of `{name}`.
+    fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for name in ["jwks", "pem", "no-jwks", "missing"] {
+            let path = self.0.path().join(name).display().to_string();
+            text = text.replace(&format!("{{{name}}}"), &format!("{path:?}"));
+        }
+        text
+    }
+}
+
+#[test]
+fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
+    let files = Files::new();
+    let text = files.fill(
+        "[server]\ntls_cert_file = {pem}\ntls_key_file = {pem}\ntls_client_ca_file = {pem}\n\
+         [issuers.cluster]\nissuer = \"https://k\"\naudiences = [\"a\", \"b\"]\njwks_file = {jwks}\n\
+         [issuers.web]\nissuer = \"https://w\"\naudiences = \"a\"\nalgorithms = [\"ES384\"]\n\
+         jwks_url = \"https://w/jwks\"\njwks_refresh_ms = 1000\n\
+         [callers.billing]\njwt_issuer = \"cluster\"\njwt_subjects = [\"s1\", \"s2\"]\n\
+         jwt_claims = [\"azp=x=y\"]\ntls_sans = [\"dns:Billing.Internal\", \"spiffe://prod/b\"]\n\
+         methods = [\"ListAccounts\"]\naccounts = [\"rebilly-*\", \"solidgate\"]\n\
+         batch_items_max = 5\nhourly_items_max = 6\nmany_matching = false\nauditor = true\n",
+    );
+    let config = accepted(&text, &[]);
+    let tls = config.server.tls.as_ref().unwrap();
+    assert!(!tls.clients.as_ref().unwrap().required);
+    let [cluster, web] = config.issuers.as_slice() else {
+        panic!("{:?}", config.issuers);
+    };
+    assert!(matches!(cluster.keys, KeysFrom::File { .. }));
+    let usual = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+    assert_eq!(cluster.settings.algorithms, usual);
+    assert_eq!(web.settings.audiences, ["a"]);
+    let KeysFrom::Url { refresh, .. } = &web.keys else {
+        panic!("{:?}", web.keys);
+    };
+    assert_eq!(*refresh, Duration::from_secs(1));
+    let billing = &config.callers[0].settings;
+    let subjects: Vec<_> = billing.subjects.iter().map(|s| &*s.subject).collect();
+    assert_eq!(subjects, ["s1", "s2"]);
+    assert_eq!(billing.claims, [("azp".to_owned(), "x=y".to_owned())]);
+    let sans: Vec<_> = billing.sans.iter().map(ToString::to_string).collect();
+    assert_eq!(sans, ["dns:billing.internal", "spiffe://prod/b"]);
+    let policy = &billing.policy;
+    assert!(policy.allows_method(Method::ListAccounts) && policy.auditor);
+    assert!(!policy.allows_method(Method::StopBatch) && !policy.many_matching);
+    assert!(policy.allows_account("rebilly-eu") && !policy.allows_account("rebilly"));
+    assert_eq!(
+        (policy.batch_items_max, policy.hourly_items_max),
+        (5, Some(6))
+    );
+
+    let again = accepted(&print(&config), &[]);
+    assert_eq!(again.callers[0].settings.policy, billing.policy);
+    assert_eq!(again.callers[0].settings.sans, billing.sans);
+    assert_eq!(again.issuers[1].settings, web.settings);
+}
+
+#[test]
+fn a_list_is_written_with_commas_in_a_variable() {
+    let config = accepted(
+        "",
+        &[
+            ("CANCELOT_CALLERS_A_TOKEN", "0123456789abcdef"),
+            ("CANCELOT_CALLERS_A_ACCOUNTS", "rebilly-*, solidgate"),
+            ("CANCELOT_CALLERS_A_METHODS", "StopBatch"),
+        ],
+    );
+    let policy = &config.callers[0].settings.policy;
+    assert_eq!(policy.accounts_told(), "rebilly-*, solidgate");
+    assert_eq!(policy.methods_told(), "StopBatch");
+}
+
+#[test]
+fn mistakes_in_proofs_and_policies_are_named_with_their_remedies() {
+    let files = Files::new();
+    let text = files.fill(
+        "[issuers.a]\nissuer = \"i\"\naudiences = []\njwks_file = {no-jwks}\n\
+         [issuers.b]\nissuer = \"i\"\naudiences = \"x\"\njwks_url = \"http://w/jwks\"\n\
+         algorithms = [\"RS256\", \"HS256\", \"none\"]\n\
+         [issuers.c]\n\
+         [callers.a]\njwt_issuer = \"bb\"\njwt_subjects = \"s\"\nmethods = \"StopBatches\"\n\
+         [callers.b]\njwt_subjects = \"s\"\naccounts = [\"ok\", \"Not_Ok\"]\n\
+         [callers.c]\njwt_issuer = \"b\"\nhourly_items_max = 0\n\
+         [callers.d]\ntls_sans = [\"*.internal\", \"dns:a\"]\n\
+         [callers.e]\nauditor = true\n",
+    );
+    refused(
+        &text,
+        &[],
+        &[
+            "cancelot.toml:3: issuers.a.audiences is an empty list; give at least one, or leave \
+             the setting away: 1-1,000 characters",
+            "cancelot.toml:4: issuers.a.jwks_file names a file that cannot be used (is no JWKS (a \
+             JSON object with keys) at line 1); give the path of a JWKS",
+            "cancelot.toml:8: issuers.b.jwks_url would fetch keys in the clear, where anybody on \
+             the way could put others; begin it with https://",
+            "cancelot.toml:9: issuers.b.algorithms [2] is not one of the choices; did you mean \
+             RS256?",
+            "cancelot.toml:10: issuers.c has no keys; set jwks_file or jwks_url",
+            "cancelot.toml:10: issuers.c.audiences is missing; set it to what its tokens have as \
+             aud when they are meant for this service, so that those for other services are worth \
+             nothing here",
+            "cancelot.toml:10: issuers.c.issuer is missing; set it to what its tokens have as iss",
+            "cancelot.toml:12: callers.a.jwt_issuer names no [issuers] that there is; did you \
+             mean b?",
+            "cancelot.toml:14: callers.a.methods is not one of the choices; did you mean \
+             StopBatch?",
+            "cancelot.toml:16: callers.b.jwt_subjects means nothing without an issuer; set \
+             jwt_issuer",
+            "cancelot.toml:17: callers.b.accounts [2] is no account's name, nor one with stars \
+             such as rebilly-*; give one such as rebilly-eu or rebilly-*",
+            "cancelot.toml:19: callers.c.jwt_issuer would let everybody in to whom it issues \
+             tokens; set jwt_subjects to those of this caller",
+            "cancelot.toml:20: callers.c.hourly_items_max = 0 is out of bounds; give a whole \
+             number from 1 to 1000000000",
+            "cancelot.toml:22: callers.d.tls_sans [1] has a wildcard, and names are compared \
+             whole; give a name as certificates have it, such as dns:billing.internal or \
+             spiffe://prod/ns/billing/sa/worker",
+            "cancelot.toml:22: callers.d.tls_sans names certificates that nobody vouches for; set \
+             server.tls_client_ca_file",
+            "cancelot.toml:23: callers.e has nothing that proves it; set token_file, token_env, \
+             the variable CANCELOT_CALLERS_E_TOKEN, jwt_issuer with jwt_subjects, or tls_sans",
+        ],
+    );
+}
+
+#[test]
+fn no_proof_is_two_callers_and_no_issuer_has_two_rules() {
+    let files = Files::new();
+    let caller = "jwt_issuer = \"a\"\njwt_subjects = \"s\"\ntls_sans = \"dns:x\"\n";
+    let text = files.fill(&format!(
+        "[server]\ntls_cert_file = {{pem}}\ntls_key_file = {{pem}}\ntls_client_ca_file = {{pem}}\n\
+         [issuers.a]\nissuer = \"i\"\naudiences = \"x\"\njwks_file = {{jwks}}\n\
+         [issuers.b]\nissuer = \"i\"\naudiences = \"y\"\njwks_file = {{jwks}}\n\
+         [callers.one]\n{caller}[callers.two]\n{caller}"
+    ));
+    refused(
+        &text,
+        &[],
+        &[
+            "callers.two has a certificate's name that callers.one has too; give each caller a \
+             name of its own",
+            "callers.two has a JWT's subject that callers.one has too; give each caller a subject \
+             of its own",
+            "cancelot.toml:10: issuers.b.issuer is that of issuers.a too; make one of the two, \
+             with the audiences of both",
+        ],
+    );
+}
+
+#[test]
+fn tls_needs_both_of_its_files_and_an_authority_for_clients() {
+    let files = Files::new();
+    let check = |lines: &str, expected: &[&str]| {
+        refused(&files.fill(&format!("[server]\n{lines}")), &[], expected);
+    };
+    check(
+        "tls_cert_file = {pem}",
+        &["cancelot.toml:2: server.tls_cert_file has no key; set server.tls_key_file"],
+    );
+    check(
+        "tls_key_file = {missing}",
+        &[
+            "cancelot.toml:2: server.tls_key_file names a file that cannot be read (entity not \
+             found); give the path of a readable PEM file",
+            "cancelot.toml:2: server.tls_key_file has no certificate; set server.tls_cert_file",
+        ],
+    );
+    check(
+        "tls_client_ca_file = {pem}",
+        &[
+            "cancelot.toml:2: server.tls_client_ca_file does nothing without TLS; set \
+             server.tls_cert_file and server.tls_key_file",
+        ],
+    );
+    check(
+        "tls_cert_file = {pem}\ntls_key_file = {pem}\ntls_client_auth = \"required\"",
+        &[
+            "cancelot.toml:4: server.tls_client_auth asks for certificates that nobody vouches \
+             for; set server.tls_client_ca_file",
+        ],
+    );
+}

@@ -1,0 +1,81 @@
+//! Whatever is shown, and whatever an issuer publishes, is read without a panic, and proves nobody.
+
+use std::sync::Arc;
+
+use proptest::{arbitrary::any, collection::vec, proptest};
+
+use super::{
+    Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys, Policy, Proofs,
+    Subject,
+};
+
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// `{"alg":"EdDSA","kid":"k"}`
+const HEADER: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImsifQ";
+/// `{"iss":"i","sub":"s","aud":"a","exp":9999999999}`
+const CLAIMS: &str = "eyJpc3MiOiJpIiwic3ViIjoicyIsImF1ZCI6ImEiLCJleHAiOjk5OTk5OTk5OTl9";
+
+fn callers() -> Callers {
+    let issuer = Issuer::new(IssuerSettings {
+        name: "test".to_owned(),
+        issuer: "i".to_owned(),
+        audiences: vec!["a".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+    });
+    issuer.set_keys(Keys::parse(JWKS).unwrap());
+    let caller = CallerSettings {
+        id: "billing".try_into().unwrap(),
+        tokens: Vec::new(),
+        sans: Vec::new(),
+        subjects: vec![Subject {
+            issuer: "test".to_owned(),
+            subject: "s".to_owned(),
+        }],
+        claims: Vec::new(),
+        policy: Policy::default(),
+    };
+    Callers::new(&[caller], vec![Arc::new(issuer)])
+}
+
+fn is_nobody(callers: &Callers, header: &str) -> bool {
+    let proofs = Proofs {
+        authorization: Some(Ok(header)),
+        certificate: None,
+    };
+    callers.identify(proofs).is_err()
+}
+
+proptest! {
+    #[test]
+    fn any_header_proves_nobody(header in ".{0,80}", token in "[A-Za-z0-9_.-]{0,200}") {
+        let callers = callers();
+        assert!(is_nobody(&callers, &header));
+        assert!(is_nobody(&callers, &format!("Bearer {token}")));
+    }
+
+    #[test]
+    fn any_signature_any_claims_and_any_header_prove_nobody(
+        header in "[A-Za-z0-9_-]{0,60}",
+        claims in "[A-Za-z0-9_-]{0,90}",
+        signature in "[A-Za-z0-9_-]{0,90}",
+    ) {
+        let callers = callers();
+        for token in [
+            format!("{HEADER}.{CLAIMS}.{signature}"),
+            format!("{HEADER}.{claims}.{signature}"),
+            format!("{header}.{CLAIMS}.{signature}"),
+        ] {
+            assert!(is_nobody(&callers, &format!("Bearer {token}")));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_no_certificate_and_any_text_no_keys(
+        bytes in vec(any::<u8>(), 0..300),
+        text in "[\\[\\]{}\",:a-z0-9]{0,120}",
+    ) {
+        assert!(Certificate::read(&bytes).is_err());
+        assert!(Keys::parse(&text).is_err());
+    }
+}

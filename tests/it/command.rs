@@ -1,0 +1,160 @@
+//! The binary at its command line: a client over TLS, a server that is told to be open, and a
+//! signal that reloads.
+
+use std::process::{Command, Output};
+
+use cancelot::sandbox::Sandbox;
+
+use crate::{
+    identities::{called_as, refused_as},
+    pki::{Authority, Files, SERVER_NAME},
+    process::{Place, try_connect},
+    support::{BILLING_TOKEN, gateway, in_time},
+};
+
+/// Runs the binary to its end.
+async fn cancelot(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cancelot"));
+    command.args(arguments).envs(variables.iter().copied());
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = in_time(run).await.unwrap().unwrap();
+    let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+    (status.code().unwrap(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_believes_and_shows_what_it_is_given() {
+    let (server_ca, client_ca, files) = (
+        Authority::new("server"),
+        Authority::new("client"),
+        Files::new(),
+    );
+    let server = files.server(&server_ca.server());
+    let ca = files.write("client-ca.pem", &client_ca.pem);
+    let gateway = gateway()
+        .config(&format!("[server]\n{server}tls_client_ca_file = {ca}"))
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
+        .config("tls_sans = \"dns:billing.internal\"")
+        .start()
+        .await;
+    let plain = gateway.url();
+    let endpoint = plain.replace("http://", "https://");
+    let own = client_ca.client(&["dns:billing.internal"]);
+    for (name, text) in [
+        ("ca", &*server_ca.pem),
+        ("cert", &*own.cert),
+        ("key", &*own.key),
+        ("token", BILLING_TOKEN),
+        ("wrong", "not-the-token-of-anyone"),
+        ("empty", ""),
+    ] {
+        files.write(name, text);
+    }
+    let path = |name: &str| files.path(name).display().to_string();
+    let [ca, cert, key, token] = ["ca", "cert", "key", "token"].map(path);
+    let (wrong, empty, missing) = (path("wrong"), path("empty"), path("missing"));
+    let believes = ["--tls-ca-file", &ca, "--tls-server-name", SERVER_NAME];
+    let run = async |endpoint: &str, more: &[&str]| {
+        let mut arguments = vec!["accounts", "--endpoint", endpoint];
+        arguments.extend(more);
+        cancelot(&arguments, &[]).await
+    };
+    let with = |more: &[&'static str]| [&believes[..], more].concat();
+
+    let identity = [
+        &believes[..],
+        &["--tls-cert-file", &cert, "--tls-key-file", &key],
+    ]
+    .concat();
+    let by_file = [&believes[..], &["--token-file", &token]].concat();
+    for good in [identity, by_file, with(&["--token", BILLING_TOKEN])] {
+        let (code, text) = run(&endpoint, &good).await;
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("rebilly"), "{text}");
+    }
+    let variables = [
+        ("CANCELOT_ENDPOINT", &*endpoint),
+        ("CANCELOT_TLS_CA_FILE", &ca),
+        ("CANCELOT_TLS_SERVER_NAME", SERVER_NAME),
+        ("CANCELOT_TOKEN_FILE", &token),
+    ];
+    assert_eq!(cancelot(&["accounts"], &variables).await.0, 0);
+
+    let wrong_file = [&believes[..], &["--token-file", &wrong]].concat();
+    let name_only = ["--tls-ca-file", &ca];
+    for (arguments, expected) in [
+        (&believes[..], "Unauthenticated"),
+        (&wrong_file, "Unauthenticated"),
+        // Neither the system's authorities nor a name that the certificate does not have.
+        (&["--token-file", &token], ""),
+        (&[&name_only[..], &["--token-file", &token]].concat(), ""),
+    ] {
+        let (code, text) = run(&endpoint, arguments).await;
+        assert_eq!(code, 69, "{arguments:?}: {text}");
+        assert!(text.contains(expected), "{text}");
+    }
+    for usage in [
+        &["--token-file", &*missing][..],
+        &["--token-file", &empty],
+        &["--tls-ca-file", &missing],
+        &["--tls-ca-file", &token],
+        &["--tls-cert-file", &cert],
+        &["--token-file", &token, "--token", "x"],
+    ] {
+        let (code, text) = run(&endpoint, usage).await;
+        assert!(matches!(code, 2 | 64), "{usage:?}: {code} {text}");
+        assert!(!text.contains(BILLING_TOKEN), "{text}");
+    }
+    let (code, text) = run(&plain, &believes).await;
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("begin it with https://"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_open_only_if_it_is_told_to_be_and_says_so() {
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let place = Place::new(&sandbox, "[log]\nfilter = \"error\"");
+    let everywhere = ["--set", "server.listen=0.0.0.0:0"];
+
+    let mut refused = place.start_with(&everywhere);
+    assert_eq!(refused.url().await, None);
+    assert_eq!(refused.ended().await.code(), Some(64));
+    let told = place.stderr();
+    assert!(told.contains("no caller is configured"), "{told}");
+    assert!(told.contains("--insecure"), "{told}");
+
+    let mut open = place.start_with(&[&everywhere[..], &["--insecure"]].concat());
+    assert!(open.url().await.is_some());
+    open.terminate();
+    assert!(open.ended().await.success());
+    let told = place.stderr();
+    assert!(told.contains("INSECURE: no caller is configured"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_signal_reloads_at_once() {
+    const NEW: &str = "new-0123456789abcdef";
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let files = Files::new();
+    let file = files.write("token", BILLING_TOKEN);
+    let config = format!("[server]\nreload_ms = 3600000\n[callers.billing]\ntoken_file = {file}");
+    let place = Place::new(&sandbox, &config);
+    let (process, url) = place.serve().await;
+    let client = try_connect(&url).await.unwrap();
+    assert_eq!(refused_as(&client, Some(NEW)).await, "TOKEN_INVALID");
+
+    files.write("token", NEW);
+    process.signal("HUP");
+    in_time(place.says("looked at all files and keys again")).await;
+    assert_eq!(called_as(&client, Some(NEW), "a").await.unwrap(), "billing");
+    assert_eq!(
+        refused_as(&client, Some(BILLING_TOKEN)).await,
+        "TOKEN_INVALID"
+    );
+    process.terminate();
+    assert!(process.ended().await.success());
+}

@@ -127,6 +127,8 @@ impl App {
             every,
         } = options.following;
         let reload = Reload::new(watches, Arc::clone(&fetchers));
+        // What has changed since the configuration was read is taken before anybody calls.
+        reload.files().await;
         let mut followers = JoinSet::new();
         followers.spawn(reload.clone().watch(every));
         followers.spawn(fetchers.watch());

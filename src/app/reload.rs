@@ -10,7 +10,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::keys::Fetchers;
 use crate::config::read_file;
@@ -133,7 +133,7 @@ impl Reload {
     }
 
     /// Looks at all files, off the async threads: a disk may be far away.
-    async fn files(&self) -> Reloaded {
+    pub(super) async fn files(&self) -> Reloaded {
         let watches = Arc::clone(&self.watches);
         let look = move || {
             let mut reloaded = Reloaded::default();
@@ -150,9 +150,9 @@ impl Reload {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
-    /// Looks again and again.
+    /// Looks again and again, for the first time after this time.
     pub(super) async fn watch(self, every: Duration) {
-        let mut ticks = interval(every);
+        let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     domain::ids::{AccountName, CallerId},
     identity::{Caller, Policy},
+    limits,
 };
 
 /// What a CancelSubscriptionRequest asks for that its caller may not.
@@ -52,7 +53,8 @@ pub(super) fn enrollments(
 
 fn batch(v: &mut Violations, items: usize, policy: &Policy) {
     let max = policy.batch_items_max;
-    if items > max {
+    // More than anybody may send is told like any other mistake.
+    if items > max && max < limits::BATCH_ITEMS_MAX {
         v.add(
             "cancellations",
             format!("has {items} items; this caller may send {max} in a request: split it"),

@@ -135,9 +135,33 @@ async fn a_server_is_open_only_if_it_is_told_to_be_and_says_so() {
     assert!(told.contains("INSECURE: no caller is configured"), "{told}");
 }
 
+const NEW: &str = "new-0123456789abcdef";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_is_noticed_without_a_signal() {
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let files = Files::new();
+    let file = files.write("token", BILLING_TOKEN);
+    let config = format!("[server]\nreload_ms = 100\n[callers.billing]\ntoken_file = {file}");
+    let place = Place::new(&sandbox, &config);
+    let (_process, url) = place.serve().await;
+    let client = try_connect(&url).await.unwrap();
+
+    files.write("token", "short");
+    in_time(place.says("cannot be reloaded; what was there before stays in use")).await;
+    let called = called_as(&client, Some(BILLING_TOKEN), "a").await;
+    assert_eq!(called.unwrap(), "billing");
+    files.write("token", NEW);
+    in_time(place.says(" reloaded")).await;
+    assert_eq!(called_as(&client, Some(NEW), "b").await.unwrap(), "billing");
+    assert_eq!(
+        refused_as(&client, Some(BILLING_TOKEN)).await,
+        "TOKEN_INVALID"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_signal_reloads_at_once() {
-    const NEW: &str = "new-0123456789abcdef";
     let sandbox = Sandbox::start(Default::default()).unwrap();
     let files = Files::new();
     let file = files.write("token", BILLING_TOKEN);

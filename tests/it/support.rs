@@ -178,7 +178,9 @@ fn configured(text: &str) -> config::Config {
     ]
     .into_iter()
     .collect();
-    config::parse("test", text, &env, &[]).unwrap_or_else(|e| panic!("{e}"))
+    // What is reloaded is reloaded when a test says so.
+    let overrides = [("server.reload_ms".to_owned(), "3600000".to_owned())];
+    config::parse("test", text, &env, &overrides).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Serves with a clock that is so many seconds ahead of the system's.

@@ -152,7 +152,7 @@ async fn a_file_that_changes_is_noticed_without_a_signal() {
     let called = called_as(&client, Some(BILLING_TOKEN), "a").await;
     assert_eq!(called.unwrap(), "billing");
     files.write("token", NEW);
-    in_time(place.says(" reloaded")).await;
+    in_time(place.says("reloaded what=")).await;
     assert_eq!(called_as(&client, Some(NEW), "b").await.unwrap(), "billing");
     assert_eq!(
         refused_as(&client, Some(BILLING_TOKEN)).await,

@@ -174,7 +174,7 @@ async fn what_fails_until_its_window_ends_says_what_the_provider_said_last() {
 #[tokio::test]
 async fn a_window_ends_behind_another_cancellation_of_the_same_target_too() {
     let patient = "timeout_ms = 600000\n";
-    let mut gateway = gateway().account(Provider::Rebilly, patient).start().await;
+    let gateway = gateway().account(Provider::Rebilly, patient).start().await;
     let control = gateway.control.clone();
     control.script(Provider::Rebilly, Fault::HoldBefore);
     let item = || subscription(Provider::Rebilly, 1, now());

@@ -66,7 +66,7 @@ impl Place {
 
     /// Starts a process.
     pub(crate) fn start(&self) -> Process {
-        Process::start(Command::new(BINARY), &self.config(), &self.log())
+        Process::start(Command::new(BINARY), &self.config(), &self.log(), &[])
     }
 
     /// Starts a process that may have so many files open at a time, sockets included.
@@ -74,7 +74,7 @@ impl Place {
         let mut limited = Command::new("sh");
         let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
         limited.args(["-c", &script, BINARY]);
-        Process::start(limited, &self.config(), &self.log())
+        Process::start(limited, &self.config(), &self.log(), &[])
     }
 
     /// Waits until a process has written this to standard error.
@@ -91,15 +91,7 @@ impl Place {
 
     /// Starts a process with more arguments.
     pub(crate) fn start_with(&self, more: &[&str]) -> Process {
-        Process::start(&self.config(), &self.log(), more)
-    }
-
-    /// Waits until something is on standard error.
-    pub(crate) async fn says(&self, what: &str) {
-        let mut looks = tokio::time::interval(Duration::from_millis(5));
-        while !self.stderr().contains(what) {
-            looks.tick().await;
-        }
+        Process::start(Command::new(BINARY), &self.config(), &self.log(), more)
     }
 
     /// Starts a process and waits until it serves.
@@ -131,11 +123,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(mut binary: Command, config: &Path, log: &Path) -> Self {
+    fn start(mut binary: Command, config: &Path, log: &Path, more: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(log).unwrap();
         let mut child = binary
             .args(["serve", "--set", "server.listen=127.0.0.1:0", "--config"])
             .arg(config)
+            .args(more)
             .env("CREDENTIAL", "good-credential")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

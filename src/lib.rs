@@ -12,6 +12,7 @@ pub mod egress;
 pub mod identity;
 pub mod journal;
 pub mod limits;
+pub mod observe;
 pub mod providers;
 pub mod rpc;
 pub mod sandbox;

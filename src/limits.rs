@@ -75,6 +75,11 @@ pub const STORE_COPY_ENTRIES: usize = 256;
 /// Bytes of them, but for the last one.
 pub const STORE_COPY_BYTES: usize = 256 * 1024;
 
+/// Connections of the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Spans that wait for their collector; what comes on top is dropped.
+pub const SPANS_WAITING_MAX: usize = 8_192;
+
 /// Bytes of one request message: 10,000 items with full comments fit.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of any other request message: it asks for a key or a page.

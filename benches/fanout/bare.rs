@@ -14,6 +14,7 @@ use cancelot::{
     },
     egress::{self, Egress},
     limits,
+    observe::Tracer,
     providers::{self, EffectId, Mode, Step, Task},
     rpc::proto::{
         self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
@@ -95,6 +96,7 @@ pub(crate) fn egress(config: &AccountConfig) -> Result<Egress, Failure> {
         timeout: config.limits.timeout,
         proxy_url: None,
         concurrency_max: settings::IN_FLIGHT,
+        tracer: Tracer::off(),
     })?)
 }
 

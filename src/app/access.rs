@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{
+    Changing,
     keys::{Fetcher, Fetchers, State},
     reload::Watch,
     tls::{Pem, Tls},
@@ -102,14 +103,10 @@ fn pem_bytes_max() -> u64 {
 }
 
 /// All files that may change while the service runs.
-pub(super) fn watches(
-    config: &Config,
-    callers: &Arc<Callers>,
-    tls: Option<&Tls>,
-    lanes: &[LaneOptions],
-) -> Vec<Watch> {
+pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions]) -> Vec<Watch> {
+    let callers = &changing.callers;
     let mut watches = Vec::new();
-    if let (Some(settings), Some(tls)) = (&config.server.tls, tls) {
+    if let (Some(settings), Some(tls)) = (&config.server.tls, &changing.tls) {
         let tls = tls.clone();
         let files = tls_files(settings);
         let take = move |contents: &[Vec<u8>]| tls.replace(pem(contents)?);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Edge, Following, Options};
+use super::{Changing, Edge, Engine, Entrance, Following, Options};
 use crate::{
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
@@ -15,6 +15,7 @@ use crate::{
         home::OpenError,
     },
     limits,
+    observe::Tracer,
 };
 
 /// A configuration that reads well and cannot be carried out.
@@ -36,7 +37,7 @@ pub enum AssembleError {
 /// # Errors
 /// See [`AssembleError`].
 pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
-    assemble_over(config, journal(config))
+    assemble_over(config, &journal(config))
 }
 
 /// The journal that a configuration asks for.
@@ -56,33 +57,22 @@ pub fn journal(config: &Config) -> durable::Options {
 /// See [`AssembleError`].
 pub fn assemble_over(
     config: &Config,
-    journal: durable::Options,
+    journal: &durable::Options,
 ) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
-    let backoff = Backoff {
-        base: config.engine.backoff_base,
-        max: config.engine.backoff_max,
-    };
-    let lanes: Result<Vec<_>, _> = config
-        .accounts
-        .iter()
-        .map(|account| lane(account, backoff))
-        .collect();
-    let lanes = lanes?;
+    let entrance = entrance(config, Tracer::off())?;
+    let (journal, engine) = engine(config, journal, &Tracer::off(), &entrance.changing())?;
+    Ok((journal, Options { entrance, engine }))
+}
+
+/// How callers come in, without a listener for operators.
+///
+/// # Errors
+/// If the listener's certificates cannot be used.
+pub fn entrance(config: &Config, tracer: Tracer) -> Result<Entrance, AssembleError> {
     let (access, fetchers) = super::access::access(config);
     let tls = config.server.tls.as_ref().map(super::access::tls);
     let tls = tls.transpose().map_err(AssembleError::Tls)?;
-    let watches = super::access::watches(config, &access.callers, tls.as_ref(), &lanes);
-    let options = Options {
-        dispatch: dispatch::Options {
-            lanes,
-            open_items_max: config.engine.open_items_max,
-            open_bytes_max: config.engine.open_bytes_max,
-            results_held_max: limits::RESULTS_HELD_MAX,
-            reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
-            retry_window: config.engine.retry_window,
-            clock: Clock::system(),
-            seed: fastrand::u64(..),
-        },
+    Ok(Entrance {
         edge: Edge {
             streams_max: config.server.streams_max,
             connections_max: config.server.connections_max,
@@ -95,21 +85,63 @@ pub fn assemble_over(
                 .mul_f64(0.9 + 0.2 * fastrand::f64()),
             request_bytes_max: config.server.request_bytes_max,
         },
-        drain: config.server.drain,
-        retention: config.journal.retention,
         access,
+        fetchers,
         tls,
-        following: Following {
-            watches,
-            fetchers,
-            every: config.server.reload,
-        },
-    };
-    let journal = SledJournal::open(&journal)?;
-    Ok((Arc::new(journal), options))
+        admin: None,
+        tracer,
+    })
 }
 
-fn lane(config: &AccountConfig, backoff: Backoff) -> Result<LaneOptions, egress::BuildError> {
+/// Builds the way to every account, and opens the journal. Reads the disk, for long if the journal
+/// is large.
+///
+/// # Errors
+/// See [`AssembleError`].
+pub fn engine(
+    config: &Config,
+    journal: &durable::Options,
+    tracer: &Tracer,
+    changing: &Changing,
+) -> Result<(Arc<dyn Journal>, Engine), AssembleError> {
+    let backoff = Backoff {
+        base: config.engine.backoff_base,
+        max: config.engine.backoff_max,
+    };
+    let lanes: Result<Vec<_>, _> = config
+        .accounts
+        .iter()
+        .map(|account| lane(account, backoff, tracer))
+        .collect();
+    let lanes = lanes?;
+    let following = Following {
+        watches: super::access::watches(config, changing, &lanes),
+        every: config.server.reload,
+    };
+    let engine = Engine {
+        dispatch: dispatch::Options {
+            lanes,
+            open_items_max: config.engine.open_items_max,
+            open_bytes_max: config.engine.open_bytes_max,
+            results_held_max: limits::RESULTS_HELD_MAX,
+            reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
+            retry_window: config.engine.retry_window,
+            clock: Clock::system(),
+            seed: fastrand::u64(..),
+        },
+        drain: config.server.drain,
+        retention: config.journal.retention,
+        following,
+    };
+    let journal = SledJournal::open(journal)?;
+    Ok((Arc::new(journal), engine))
+}
+
+fn lane(
+    config: &AccountConfig,
+    backoff: Backoff,
+    tracer: &Tracer,
+) -> Result<LaneOptions, egress::BuildError> {
     let account = Arc::new(config.account.clone());
     let concurrency_max = usize::try_from(config.limits.concurrency_max).unwrap_or(usize::MAX);
     let connect_timeout: Duration = config.limits.connect_timeout;
@@ -120,6 +152,7 @@ fn lane(config: &AccountConfig, backoff: Backoff) -> Result<LaneOptions, egress:
         timeout: config.limits.timeout,
         proxy_url: config.proxy_url.clone(),
         concurrency_max,
+        tracer: tracer.clone(),
     })?;
     Ok(LaneOptions {
         account,

@@ -10,8 +10,9 @@ use super::{StartError, accept::CallsLayer};
 use crate::{
     dispatch::{Dispatch, budget::Budget},
     limits,
+    observe::Method,
     rpc::{
-        Access, Guard, Intake, Service,
+        self, Access, Guard, Intake, ObserveLayer, Opening, Service,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
@@ -32,19 +33,41 @@ pub struct Edge {
 }
 
 /// Bytes of a message to the services that everybody brings along: they are sent names.
-const SMALL_BYTES_MAX: usize = 16 * 1024;
+pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
 
-/// The gRPC services behind their bounds.
-pub(super) fn router<H: Health>(
-    dispatch: &Arc<Dispatch>,
-    health: HealthServer<H>,
-    access: Access,
-    edge: &Edge,
-) -> Result<Router<Stack<CallsLayer, Identity>>, StartError> {
+/// The service behind what bounds its memory.
+pub(super) type Bounded = Intake<CancellationServiceServer<Service>>;
+
+/// The service over an engine.
+pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
     let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
-    let service = Intake::new(service, Budget::new(edge.request_bytes_max));
+    let receiving = Budget::new(edge.request_bytes_max);
+    Intake::new(service, receiving, Arc::clone(dispatch.refusals()))
+}
+
+/// The methods of all services.
+pub(super) fn methods() -> Result<Vec<Method>, StartError> {
+    Ok(rpc::methods(&[
+        proto::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ])?)
+}
+
+/// The layers around all services.
+type Layers = Stack<CallsLayer, Stack<ObserveLayer, Identity>>;
+
+/// The gRPC services behind their bounds.
+pub(super) fn router<H: Health>(
+    opening: Opening<Bounded>,
+    health: HealthServer<H>,
+    access: Access,
+    observe: ObserveLayer,
+    edge: &Edge,
+) -> Result<Router<Layers>, StartError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -55,6 +78,7 @@ pub(super) fn router<H: Health>(
     let v1 = reflection().build_v1()?;
     let v1alpha = reflection().build_v1alpha()?;
     Ok(Server::builder()
+        .layer(observe)
         .layer(CallsLayer)
         // tonic passes "no limit" on unless told otherwise.
         .max_concurrent_streams(edge.streams_max)
@@ -75,8 +99,8 @@ pub(super) fn router<H: Health>(
         // What may arrive unread, of a call and of a connection.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(Guard::new(service, access))
-        .add_service(health.max_decoding_message_size(SMALL_BYTES_MAX))
+        .add_service(Guard::new(opening, access))
+        .add_service(health)
         // grpcurl and others still ask for the older version.
         .add_service(v1.max_decoding_message_size(SMALL_BYTES_MAX))
         .add_service(v1alpha.max_decoding_message_size(SMALL_BYTES_MAX)))

@@ -3,58 +3,62 @@
 
 mod accept;
 mod access;
+mod admin;
 mod assemble;
 mod edge;
+mod front;
 mod keys;
+mod metrics;
+mod readiness;
 mod reload;
 pub mod telemetry;
 mod tls;
+pub mod traces;
 
 pub use self::{
     access::check,
-    assemble::{AssembleError, assemble, assemble_over, journal},
+    assemble::{AssembleError, assemble, assemble_over, engine, entrance, journal},
     edge::Edge,
+    front::{Changing, Entrance, Front},
     reload::{Reload, Reloaded, Watch},
     tls::Tls,
 };
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
-    sync::oneshot,
     task::{JoinHandle, JoinSet},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
-use tonic::transport::server::TcpIncoming;
-use tonic_health::server::HealthReporter;
 
-use self::{accept::Door, keys::Fetchers, tls::Secured};
+use self::readiness::State;
 use crate::{
     dispatch::{self, Dispatch},
     domain::quota,
     identity::Callers,
     journal::{Journal, Unavailable},
-    rpc::{Access, Service, proto::cancellation_service_server::CancellationServiceServer},
 };
 
 /// How the service is put together.
 #[derive(Debug)]
 pub struct Options {
-    /// The engine's.
+    /// How callers come in.
+    pub entrance: Entrance,
+    /// What is behind it.
+    pub engine: Engine,
+}
+
+/// What does the work.
+#[derive(Debug)]
+pub struct Engine {
+    /// The engine's own options.
     pub dispatch: dispatch::Options,
-    /// The bounds of connections and requests.
-    pub edge: Edge,
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
     pub retention: Duration,
-    /// Who may call.
-    pub access: Access,
-    /// TLS of the listener; `None` for none.
-    pub tls: Option<Tls>,
     /// What changes while the service runs.
     pub following: Following,
 }
@@ -63,7 +67,6 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Following {
     watches: Vec<Watch>,
-    fetchers: Arc<Fetchers>,
     every: Duration,
 }
 
@@ -79,32 +82,30 @@ pub enum StartError {
     /// Reflection cannot be built from the descriptors.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The descriptors that the service was built with cannot be read.
+    #[error("the descriptors cannot be read: {0}")]
+    Descriptors(#[from] prost::DecodeError),
 }
 
 /// A running service.
 #[derive(Debug)]
 pub struct App {
-    addr: SocketAddr,
+    front: Front,
     dispatch: Arc<Dispatch>,
-    health: HealthReporter,
     drain: Duration,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
     sweeper: JoinHandle<()>,
     reload: Reload,
     /// Those that look for changes.
     followers: JoinSet<()>,
 }
 
-/// What is left of a connection that does not end in time after the last stream has ended.
-const CONNECTIONS_END: Duration = Duration::from_secs(1);
 /// How often expired records are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Expired batches that are deleted in one go, so that writers get their turn in between.
 const SWEEP_BATCHES: usize = 100;
 
 impl App {
-    /// Takes up what the journal has open, then serves on the listener.
+    /// Opens the listener, takes up what the journal has open, and serves.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -113,45 +114,37 @@ impl App {
         journal: Arc<dyn Journal>,
         options: Options,
     ) -> Result<Self, StartError> {
-        let addr = listener.local_addr()?;
-        let dispatch = Dispatch::start(Arc::clone(&journal), options.dispatch).await?;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_serving::<CancellationServiceServer<Service>>()
-            .await;
-        count_admitted(&journal, &options.access.callers, dispatch.clock().now()).await?;
-        let router = edge::router(&dispatch, health_service, options.access, &options.edge)?;
-        let Following {
-            watches,
-            fetchers,
-            every,
-        } = options.following;
+        let front = Front::open(listener, options.entrance).await?;
+        Self::serve(front, journal, options.engine).await
+    }
+
+    /// Takes up what the journal has open, then serves behind listeners that are open already.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn serve(
+        front: Front,
+        journal: Arc<dyn Journal>,
+        engine: Engine,
+    ) -> Result<Self, StartError> {
+        let dispatch = Dispatch::start(Arc::clone(&journal), engine.dispatch).await?;
+        let Changing {
+            callers, fetchers, ..
+        } = front.changing().clone();
+        count_admitted(&journal, &callers, dispatch.clock().now()).await?;
+        let Following { watches, every } = engine.following;
         let reload = Reload::new(watches, Arc::clone(&fetchers));
         // What has changed since the configuration was read is taken before anybody calls.
         reload.files().await;
         let mut followers = JoinSet::new();
         followers.spawn(reload.clone().watch(every));
         followers.spawn(fetchers.watch());
-        let tcp = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(Duration::from_secs(60)));
-        let door = Door::new(options.edge.connections_max, options.edge.handshake_timeout);
-        let tls = options.tls;
-        let tcp = tcp.map(move |accepted| accepted.map(|io| Secured::new(io, tls.as_ref())));
-        let incoming = door.let_in(tcp);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
-            // A dropped sender ends the server as a sent word does.
-            let _ = stopped.await;
-        }));
-        let sweeper = tokio::spawn(sweep(journal, Arc::clone(&dispatch), options.retention));
+        let sweeper = tokio::spawn(sweep(journal, Arc::clone(&dispatch), engine.retention));
+        front.let_in_to(&dispatch).await;
         Ok(Self {
-            addr,
+            front,
             dispatch,
-            health,
-            drain: options.drain,
-            stop,
-            server,
+            drain: engine.drain,
             sweeper,
             reload,
             followers,
@@ -161,7 +154,13 @@ impl App {
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.front.addr()
+    }
+
+    /// Where it serves metrics and probes, if it does.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.front.admin_addr()
     }
 
     /// Looks at files that may have changed when it is told to.
@@ -186,32 +185,28 @@ impl App {
             () = stop => None,
             unavailable = self.dispatch.failed() => Some(unavailable),
         };
-        self.stop().await;
+        let state = match failure {
+            None => State::Draining,
+            Some(_) => State::Failed,
+        };
+        self.stop_as(state).await;
         failure.map_or(Ok(()), Err)
     }
 
     /// Stops in order: not ready, nothing new, what is in hand, streams, connections.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.stop_as(State::Draining).await;
+    }
+
+    async fn stop_as(mut self, state: State) {
         self.followers.shutdown().await;
         tracing::info!(drain_ms = %self.drain.as_millis(), "stopping");
-        self.health
-            .set_not_serving::<CancellationServiceServer<Service>>()
-            .await;
-        self.health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        self.front.tell(state).await;
         self.sweeper.abort();
         // Its journal goes with it.
         let _ = self.sweeper.await;
         self.dispatch.drain(self.drain).await;
-        // The server may have ended by itself.
-        let _ = self.stop.send(());
-        // hyper waits without bound for a client that never finishes its handshake
-        // (hyperium/hyper#4170): connections get a moment for their last frames, no more.
-        let mut server = self.server;
-        if timeout(CONNECTIONS_END, &mut server).await.is_err() {
-            server.abort();
-        }
+        self.front.close().await;
         tracing::info!("stopped");
     }
 }

@@ -18,7 +18,12 @@ pub fn init(format: Format, filter: &str) -> Result<(), ParseError> {
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
-        Format::Json => logs.json().flatten_event(true).try_init(),
+        Format::Json => logs
+            .json()
+            .flatten_event(true)
+            // The call's span says all; the list of spans would say it twice.
+            .with_span_list(false)
+            .try_init(),
     };
     // Only a second call finds a subscriber installed.
     drop(installed);

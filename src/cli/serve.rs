@@ -2,7 +2,9 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -16,8 +18,9 @@ use super::{
     terminal::{out, say},
 };
 use crate::{
-    app::{self, App, Reload, Reloaded, telemetry},
+    app::{self, App, Front, Reload, Reloaded, telemetry, traces::Traces},
     config::{self, Config, Env, Sources},
+    observe::Tracer,
     sandbox::{self, Provider, Sandbox},
 };
 
@@ -66,7 +69,7 @@ pub(super) async fn run(mut arguments: Arguments) -> Exit {
             return Exit::Usage;
         }
     };
-    serve(&config).await
+    serve(config).await
 }
 
 async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
@@ -92,29 +95,27 @@ async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
         "sandbox of the five providers: http://{}/_sandbox",
         sandbox.addr()
     ));
-    let exit = serve(&config).await;
+    let exit = serve(config).await;
     sandbox.stop().await;
     exit
 }
 
-async fn serve(config: &Config) -> Exit {
+async fn serve(config: Config) -> Exit {
     let stop = stop_signal();
     let hangup = signal(SignalKind::hangup());
     if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
         say(format!("cancelot: log.filter: {error}"));
         return Exit::Usage;
     }
-    let listener = match TcpListener::bind(config.server.listen).await {
-        Ok(listener) => listener,
+    let config = Arc::new(config);
+    let (traces, tracer) = match Traces::begin(&config.telemetry) {
+        Ok(begun) => begun,
         Err(error) => {
-            say(format!(
-                "cancelot: cannot listen on {}: {error}",
-                config.server.listen
-            ));
-            return Exit::Unavailable;
+            say(format!("cancelot: telemetry.otlp_endpoint: {error}"));
+            return Exit::Usage;
         }
     };
-    let app = match start(config, listener).await {
+    let app = match open(&config, tracer).await {
         Ok(app) => app,
         Err(problem) => {
             say(format!("cancelot: {problem}"));
@@ -131,11 +132,12 @@ async fn serve(config: &Config) -> Exit {
         journal = %config.journal.dir.display(),
         "serving"
     );
-    tell_what_is_open(config);
+    tell_what_is_open(&config);
     let reload = app.reload().clone();
     let reloads = tokio::spawn(reload_at(hangup, reload));
     let ended = app.run(stop).await;
     reloads.abort();
+    traces.end().await;
     match ended {
         Ok(()) => Exit::Success,
         Err(unavailable) => {
@@ -174,7 +176,42 @@ async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
     }
 }
 
-/// Starts the service that a configuration describes.
+/// Opens the listeners, then the journal, so that probes are answered while it is read.
+async fn open(config: &Arc<Config>, tracer: Tracer) -> Result<App, String> {
+    let listener = bind(config.server.listen).await?;
+    let mut entrance = app::entrance(config, tracer.clone()).map_err(|error| error.to_string())?;
+    if let Some(listen) = config.server.admin_listen {
+        entrance.admin = Some(bind(listen).await?);
+    }
+    let front = Front::open(listener, entrance)
+        .await
+        .map_err(|error| error.to_string())?;
+    if let Some(addr) = front.admin_addr() {
+        out(format!("metrics and probes on http://{addr}"));
+    }
+    tracing::info!(
+        listen = %front.addr(),
+        admin_listen = front.admin_addr().map(tracing::field::display),
+        "taking up what was open"
+    );
+    let (config, changing) = (Arc::clone(config), front.changing().clone());
+    let opened = move || app::engine(&config, &app::journal(&config), &tracer, &changing);
+    let (journal, engine) = tokio::task::spawn_blocking(opened)
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
+    App::serve(front, journal, engine)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(addr)
+        .await
+        .map_err(|error| format!("cannot listen on {addr}: {error}"))
+}
+
+/// Starts the service that a configuration describes, in this process and without telemetry.
 pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App, String> {
     let (journal, options) = app::assemble(config).map_err(|error| error.to_string())?;
     App::start(listener, journal, options)

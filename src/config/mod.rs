@@ -24,6 +24,7 @@ mod reader;
 mod secret;
 mod setting;
 mod table;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -47,6 +48,7 @@ pub use self::{
     mistake::{Mistake, Mistakes, Source},
     print::{print, reference_markdown},
     secret::{FILE_BYTES_MAX as SECRET_FILE_BYTES_MAX, credential},
+    telemetry::Telemetry,
     tls::{ClientCertificates, Tls},
 };
 use self::{
@@ -86,6 +88,8 @@ pub struct Config {
     pub log: Log,
     /// Who issues the JWTs that callers show, by name.
     pub issuers: Vec<IssuerConfig>,
+    /// Where spans go.
+    pub telemetry: Telemetry,
     /// Who may call, by name; if empty, everybody who reaches the port.
     pub callers: Vec<CallerConfig>,
     /// The accounts, by name. May be empty.
@@ -117,6 +121,8 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// How often files are looked at that may have changed.
     pub reload: Duration,
+    /// Where metrics and health are served; `None` for nowhere.
+    pub admin_listen: Option<SocketAddr>,
 }
 
 /// How the journal is kept.
@@ -223,6 +229,7 @@ pub fn parse(
     let engine = engine(&mut reader);
     let log = log::read(&mut reader);
     let issuers = issuer::read_all(&mut reader);
+    let telemetry = telemetry::read(&mut reader);
     let callers = caller::read_all(&mut reader);
     let accounts = account::read_all(&mut reader);
     if reader.layers.names(Group::Callers).is_empty() {
@@ -235,6 +242,7 @@ pub fn parse(
         engine,
         log,
         issuers,
+        telemetry,
         callers,
         accounts,
         entries: reader.entries,
@@ -253,6 +261,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
         request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
         tls: tls::read(reader),
         reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
+        admin_listen: reader.get(&table::ADMIN_LISTEN),
     }
 }
 

@@ -78,6 +78,9 @@ settings! {
     /// does not fit is refused.
     REQUEST_BYTES_MAX: usize = "server.request_bytes_max", default 256 * 1024 * 1024,
         within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+    /// Where metrics, probes and health are served, in the clear and to whoever reaches it; not
+    /// served if unset.
+    ADMIN_LISTEN: Option<SocketAddr> = "server.admin_listen";
 
     /// Path of the PEM file with the listener's certificate, followed by those between it and its
     /// authority; with it, only TLS is spoken.
@@ -144,6 +147,13 @@ settings! {
     /// How often the keys of `jwks_url` are fetched anew.
     JWKS_REFRESH_MS: u64 = "issuers.<name>.jwks_refresh_ms", default 5 * 60 * 1_000,
         within 1_000..=24 * 60 * 60 * 1_000;
+    /// Collector that spans are sent to by OTLP over gRPC, such as `http://127.0.0.1:4317`; unset,
+    /// there are none.
+    OTLP_ENDPOINT: Option<Text> = "telemetry.otlp_endpoint", within form::BASE_URL;
+    /// Share of the traces that begin here and are recorded; a caller's own choice wins.
+    SAMPLE_RATIO: f64 = "telemetry.sample_ratio", default 1.0, within 0.0..=1.0;
+    /// Sends the trace's id, and nothing else of it, to providers as `traceparent`.
+    PROPAGATE: bool = "telemetry.propagate_to_providers", default false;
 
     /// Path of a file with the caller's token, or with several on lines of their own while
     /// they are rotated; each as it is, or as `sha256:` and its digest in hexadecimal.

@@ -53,7 +53,8 @@ pub(super) fn unknown_section(word: &str) -> Problem {
     });
     let remedy = match meant {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "known are accounts, callers, issuers, server, journal, engine and log".to_owned(),
+        None => "known are accounts, callers, issuers, server, journal, engine, log and telemetry"
+            .to_owned(),
     };
     Problem::new("is no setting", remedy)
 }

@@ -14,17 +14,27 @@ use super::{
     lane::Lane,
     run::{self, Origin, Run},
     settler::Handover,
+    telling::Telling,
 };
 use crate::{
     domain::{
         exchange::{Fault, Reply, Request, Safety, Throttle},
-        outcome::Conclusion,
+        outcome::{Conclusion, Settled},
     },
-    egress::policy::{self, Verdict},
+    egress::{
+        Outgoing,
+        policy::{self, Verdict},
+    },
     journal::Settlement,
     limits,
     providers::{self, Mode, Step, Task},
 };
+
+/// An item's request on its way out.
+fn outgoing(run: &Run, request: Request) -> Outgoing {
+    let from = run.from.clone();
+    Outgoing { request, from }
+}
 
 impl Lane {
     /// Takes an item as far as it goes now: to its outcome, or to the next wait.
@@ -70,7 +80,7 @@ impl Lane {
             }
             let safety = request.safety;
             let begun = Instant::now();
-            let reply = self.options.egress.call(request).await;
+            let reply = self.options.egress.call(outgoing(&run, request)).await;
             run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
             let verdict = policy::judge(provider, safety, &reply);
             self.heard(&mut run, policy::heard(&verdict, begun.elapsed()), &reply);
@@ -120,6 +130,7 @@ impl Lane {
         };
         let at = Instant::now() + wait;
         if throttle.is_some() {
+            self.options.egress.meters().throttles.inc();
             run.retry_at = now.checked_add(wait).ok();
             self.pause(at);
         }
@@ -190,23 +201,41 @@ impl Lane {
         }
     }
 
+    /// A dry run is over: nothing is recorded of it.
+    fn told_of_plan(&self, run: &Run, index: u32, settled: &Settled) {
+        self.options.egress.meters().dry_runs.inc();
+        let conclusion = &settled.conclusion;
+        tracing::info!(
+            account = %self.options.account.name,
+            provider = self.options.account.provider().name(),
+            outcome = conclusion.outcome.name(),
+            reason = conclusion.failure.as_ref().map(|failure| failure.reason.name()),
+            index,
+            attempts = settled.attempts,
+            duration_ms = u64::try_from(run.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            request_id = run.from.id().map(tracing::field::display),
+            "dry run finished"
+        );
+    }
+
     /// Hands the outcome over to be recorded and frees the item's place.
     pub(super) async fn finish(&self, mut run: Run, conclusion: Conclusion) {
         let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
-        tracing::debug!(
-            account = %self.options.account.name,
-            batch = %run.batch,
-            outcome = ?settled.conclusion.outcome,
-            attempts = settled.attempts,
-            "cancellation settled"
-        );
         match &run.origin {
             Origin::Recorded(id) => {
                 let settlement = Settlement { id: *id, settled };
+                let telling = Telling {
+                    account: Arc::clone(&self.options.account),
+                    meters: Arc::clone(self.options.egress.meters()),
+                    from: run.from.clone(),
+                    since: run.since,
+                };
+                let handover = Handover::Settle(settlement, Some(telling));
                 // Only a failed journal closes the queue, and then nothing more is told.
-                let _ = self.shared.settle.send(Handover::Settle(settlement)).await;
+                let _ = self.shared.settle.send(handover).await;
             }
             Origin::Planned(feed, place) => {
+                self.told_of_plan(&run, *place, &settled);
                 if let Some(feed) = feed.upgrade() {
                     feed.push([(
                         *place,

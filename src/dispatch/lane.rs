@@ -27,6 +27,7 @@ use crate::{
         backoff::Backoff,
         gate::{self, Change, Closed, Entry, Gate, Heard},
     },
+    observe::Waiting,
     providers::Mode,
 };
 
@@ -246,6 +247,18 @@ impl Lane {
         drop(state);
         self.wake.notify_one();
         taken
+    }
+
+    /// What waits, and how the gate stands.
+    pub(super) fn waiting(&self, now: Instant) -> (Waiting, gate::Standing) {
+        let state = self.state();
+        let waiting = Waiting {
+            first: state.firsts.len(),
+            retry: state.retries.len() + state.stopped.len(),
+            parked: state.parked.len(),
+            target: state.targets.values().map(VecDeque::len).sum(),
+        };
+        (waiting, state.gate.standing(now))
     }
 
     /// Starts nothing any more.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::feed::{Ended, Feed, Update};
 use crate::{
@@ -44,12 +44,24 @@ impl Places {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LiveBatch {
     open: HashSet<u32>,
+    since: Instant,
     /// Raised by StopBatch for every run that shares it; items taken up later get a new one.
     stop: Arc<AtomicBool>,
     watchers: Vec<Watcher>,
+}
+
+impl Default for LiveBatch {
+    fn default() -> Self {
+        Self {
+            open: HashSet::new(),
+            since: Instant::now(),
+            stop: Arc::default(),
+            watchers: Vec::new(),
+        }
+    }
 }
 
 /// The open items of the service.
@@ -228,6 +240,12 @@ impl Live {
         if let Some(live) = self.batches().get_mut(&batch) {
             std::mem::take(&mut live.stop).store(true, Ordering::Release);
         }
+    }
+
+    /// How many batches have open items, and since when the oldest of them has had any.
+    pub(super) fn oldest(&self) -> (usize, Option<Instant>) {
+        let batches = self.batches();
+        (batches.len(), batches.values().map(|live| live.since).min())
     }
 
     /// How many items of a batch are open.

@@ -10,7 +10,9 @@ mod live;
 mod readers;
 mod run;
 mod settler;
+mod standing;
 mod submit;
+mod telling;
 mod turns;
 
 use std::{
@@ -24,8 +26,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::{
+    sync::{RwLock, mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use self::{
     budget::{Budget, Share},
@@ -39,6 +45,7 @@ use self::{
 pub use self::{
     lane::LaneOptions,
     readers::Hangup,
+    standing::{AccountStanding, Standing},
     submit::{Item, Submission, SubmitError, Ticket},
 };
 use crate::{
@@ -51,6 +58,7 @@ use crate::{
     egress::gate::Pass,
     journal::{Journal, OpenItem, Settlement, Unavailable},
     limits,
+    observe::{self, Refusals},
     providers::EffectId,
 };
 
@@ -145,6 +153,7 @@ pub struct Dispatch {
     /// knows that everything admitted before is where it can be stopped.
     entering: RwLock<()>,
     failed: watch::Sender<Option<Unavailable>>,
+    refusals: Arc<Refusals>,
 }
 
 /// What stopping a batch did.
@@ -215,6 +224,7 @@ impl Dispatch {
             draining: AtomicBool::new(false),
             entering: RwLock::new(()),
             failed,
+            refusals: Arc::default(),
         });
         dispatch.recover().await?;
         Ok(dispatch)
@@ -261,7 +271,7 @@ impl Dispatch {
             if let Origin::Recorded(id) = run.origin {
                 let conclusion = run::account_gone(&run.command, sent);
                 let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
-                let handover = Handover::Settle(Settlement { id, settled });
+                let handover = Handover::Settle(Settlement { id, settled }, None);
                 // Only a failed journal closes the queue.
                 let _ = self.shared.settle.send(handover).await;
             }
@@ -389,6 +399,8 @@ impl Dispatch {
 fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
     Run {
         origin: Origin::Recorded(item.id),
+        from: observe::Origin::default(),
+        since: Instant::now(),
         batch: item.id.batch,
         effect_id: EffectId::derive(&item.scope, &item.key, &item.command),
         caller: item.scope.caller,
@@ -423,7 +435,7 @@ fn history_after(previous: Option<Outcome>) -> Vec<Exchange> {
 async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {
-    tokio::spawn(work)
+    tokio::spawn(work.in_current_span())
         .await
         .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}"))))
 }

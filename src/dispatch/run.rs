@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak, atomic::AtomicBool};
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{budget::Share, feed::Feed, history};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
     },
     egress::gate::{Entry, Pass},
+    observe,
     providers::{EffectId, Mode},
 };
 
@@ -29,6 +31,10 @@ pub(super) enum Origin {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) origin: Origin,
+    /// The request that it was admitted by.
+    pub(super) from: observe::Origin,
+    /// When it was admitted or taken up again.
+    pub(super) since: Instant,
     pub(super) caller: CallerId,
     pub(super) batch: BatchId,
     pub(super) command: Arc<Command>,

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::live::Live;
+use super::{live::Live, telling::Telling};
 use crate::{
     journal::{Journal, Settlement, Unavailable},
     limits,
@@ -17,8 +17,8 @@ use crate::{
 /// What workers hand over.
 #[derive(Debug)]
 pub(super) enum Handover {
-    /// An outcome to record.
-    Settle(Settlement),
+    /// An outcome to record, and what is told of it then.
+    Settle(Settlement, Option<Telling>),
     /// Answered when everything handed over before is recorded.
     Flush(oneshot::Sender<()>),
     /// The same, and the last: the settler lets go of the journal.
@@ -63,10 +63,14 @@ pub(super) async fn run(
             next_group += GROUP_INTERVAL;
         }
         let mut settlements = Vec::with_capacity(group.len());
+        let mut tellings = Vec::with_capacity(group.len());
         let (mut flushes, mut ends) = (Vec::new(), Vec::new());
         for handover in group.drain(..) {
             match handover {
-                Handover::Settle(settlement) => settlements.push(settlement),
+                Handover::Settle(settlement, telling) => {
+                    settlements.push(settlement);
+                    tellings.push(telling);
+                }
                 Handover::Flush(done) => flushes.push(done),
                 Handover::End(done) => ends.push(done),
             }
@@ -80,8 +84,15 @@ pub(super) async fn run(
                 live.end(super::feed::Ended::Failed);
                 return;
             }
+            let told = || settlements.iter().zip(&tellings);
+            for (settlement, telling) in told() {
+                telling.as_ref().inspect(|t| t.count(settlement));
+            }
             live.settled(&settlements);
             recorded(settlements.len());
+            for (settlement, telling) in told() {
+                telling.as_ref().inspect(|t| t.write(settlement));
+            }
         }
         for done in flushes {
             // Whoever asked may have stopped waiting.

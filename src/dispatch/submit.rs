@@ -10,6 +10,8 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     Dispatch,
@@ -27,6 +29,7 @@ use crate::{
     },
     egress::gate::Pass,
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, NoRoom, Slot, Unavailable},
+    observe::{self, Refusal},
     providers::{EffectId, Mode},
 };
 
@@ -47,6 +50,8 @@ pub struct Submission {
     pub quota: Option<Arc<Hourly>>,
     /// Ends the connection that its results are sent on, if there is one that can be ended.
     pub hangup: Option<Hangup>,
+    /// Which request of the caller's it is.
+    pub from: observe::Origin,
 }
 
 /// One item of a request.
@@ -96,6 +101,20 @@ pub enum SubmitError {
     Unavailable(#[from] Unavailable),
 }
 
+impl SubmitError {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Conflict(_) => Refusal::Conflict,
+            Self::Full(_) => Refusal::Full,
+            Self::OverQuota(_) => Refusal::OverQuota,
+            Self::NoRoom(_) => Refusal::DiskFull,
+            Self::Oversized(_) => Refusal::Oversized,
+            Self::Draining => Refusal::Draining,
+            Self::Unavailable(_) => Refusal::JournalFailed,
+        }
+    }
+}
+
 /// A request that was taken on.
 #[derive(Debug)]
 pub struct Ticket {
@@ -121,9 +140,11 @@ impl Dispatch {
     /// See [`SubmitError`]; nothing was admitted or sent.
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
         let dispatch = Arc::clone(self);
-        tokio::spawn(async move { dispatch.take_on(submission).await })
+        let work = async move { dispatch.take_on(submission).await };
+        tokio::spawn(work.in_current_span())
             .await
             .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}")).into()))
+            .inspect_err(|error| self.refusals.inc(error.refusal()))
     }
 
     async fn take_on(&self, submission: Submission) -> Result<Ticket, SubmitError> {
@@ -418,6 +439,8 @@ fn new_run(
 ) -> Run {
     Run {
         origin,
+        from: submission.from.clone(),
+        since: Instant::now(),
         caller: submission.scope.caller.clone(),
         batch,
         command: Arc::clone(&item.command),
@@ -495,6 +518,7 @@ mod tests {
             with_answers: false,
             quota: None,
             hangup: Some(Hangup::new()),
+            from: observe::Origin::default(),
         }
     }
 

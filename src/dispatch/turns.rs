@@ -29,7 +29,6 @@ impl<T> Turns<T> {
         self.len == 0
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

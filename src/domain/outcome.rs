@@ -39,6 +39,23 @@ impl Outcome {
         Self::Stopped,
     ];
 
+    /// Its published name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Canceled => "CANCELED",
+            Self::Scheduled => "SCHEDULED",
+            Self::AlreadyCanceled => "ALREADY_CANCELED",
+            Self::AlreadyScheduled => "ALREADY_SCHEDULED",
+            Self::Previewed => "PREVIEWED",
+            Self::NotFound => "NOT_FOUND",
+            Self::Rejected => "REJECTED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::InDoubt => "IN_DOUBT",
+            Self::Stopped => "STOPPED",
+        }
+    }
+
     /// Whether the same key replays it for good. The others are taken up again.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -335,10 +352,69 @@ pub enum FailureReason {
     Stopped,
 }
 
+impl FailureReason {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::TargetNotFound,
+        Self::TargetStateIncompatible,
+        Self::TimingConflict,
+        Self::ProviderRefused,
+        Self::TooManyMatches,
+        Self::ProviderThrottled,
+        Self::ProviderUnreachable,
+        Self::ProviderError,
+        Self::CredentialsRefused,
+        Self::PermissionDenied,
+        Self::AnswerUnreadable,
+        Self::AnswerLost,
+        Self::LookFailed,
+        Self::NoProgress,
+        Self::DrainUnfinished,
+        Self::AccountChanged,
+        Self::Stopped,
+    ];
+
+    /// Its published name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TargetNotFound => "TARGET_NOT_FOUND",
+            Self::TargetStateIncompatible => "TARGET_STATE_INCOMPATIBLE",
+            Self::TimingConflict => "TIMING_CONFLICT",
+            Self::ProviderRefused => "PROVIDER_REFUSED",
+            Self::TooManyMatches => "TOO_MANY_MATCHES",
+            Self::ProviderThrottled => "PROVIDER_THROTTLED",
+            Self::ProviderUnreachable => "PROVIDER_UNREACHABLE",
+            Self::ProviderError => "PROVIDER_ERROR",
+            Self::CredentialsRefused => "CREDENTIALS_REFUSED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::AnswerUnreadable => "ANSWER_UNREADABLE",
+            Self::AnswerLost => "ANSWER_LOST",
+            Self::LookFailed => "LOOK_FAILED",
+            Self::NoProgress => "NO_PROGRESS",
+            Self::DrainUnfinished => "DRAIN_UNFINISHED",
+            Self::AccountChanged => "ACCOUNT_CHANGED",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature serde asks for"
 )]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_recorded_by_its_published_name() {
+        for reason in FailureReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
 }

@@ -25,6 +25,9 @@ pub struct Budget {
     share: Share,
     tokens: f64,
     counted_at: Option<Instant>,
+    /// Retries wait for it.
+    holds: bool,
+    held: u64,
 }
 
 impl Budget {
@@ -35,6 +38,8 @@ impl Budget {
             share,
             tokens: share.saved_max,
             counted_at: None,
+            holds: false,
+            held: 0,
         }
     }
 
@@ -47,12 +52,20 @@ impl Budget {
     pub fn retry_at(&mut self, now: Instant) -> Option<Instant> {
         self.refill(now);
         let missing = 1.0 - self.tokens;
+        let held_before = std::mem::replace(&mut self.holds, missing > 0.0);
         if missing <= 0.0 {
             return None;
         }
+        self.held += u64::from(!held_before);
         let wait = Duration::try_from_secs_f64(missing / self.share.per_second);
         // Rounded up, so that whoever waits finds its token.
         Some(now + wait.unwrap_or(Duration::MAX / 4).min(DAY) + Duration::from_micros(1))
+    }
+
+    /// Times that retries had to begin to wait for it.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held
     }
 
     /// A retry goes out.

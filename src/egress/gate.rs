@@ -97,6 +97,21 @@ pub enum Change {
     Closed,
 }
 
+/// How a gate stands at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Conversations inside.
+    pub inside: usize,
+    /// How many may be.
+    pub limit: usize,
+    /// Whether the provider is away.
+    pub is_away: bool,
+    /// Whether it asked for a pause that is on.
+    pub is_paused: bool,
+    /// Times that retries had to begin to wait for the retry budget.
+    pub retries_held: u64,
+}
+
 /// One account's gate.
 #[derive(Debug)]
 pub struct Gate {
@@ -267,6 +282,18 @@ impl Gate {
     #[must_use]
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
+    }
+
+    /// How it stands, for those who watch.
+    #[must_use]
+    pub fn standing(&self, now: Instant) -> Standing {
+        Standing {
+            inside: self.places,
+            limit: self.limit.now(),
+            is_away: self.is_away(),
+            is_paused: self.paused_until(now).is_some(),
+            retries_held: self.budget.held(),
+        }
     }
 
     /// Whether the provider is away, as far as the breaker knows.

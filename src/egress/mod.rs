@@ -29,6 +29,7 @@ use crate::{
         account::Account,
         exchange::{Fault, Reply, Request, Response},
     },
+    observe::{AccountMeters, Origin, Tracer},
     providers,
 };
 
@@ -47,6 +48,25 @@ pub struct Options {
     pub proxy_url: Option<String>,
     /// How many requests at once; sizes the connection pool.
     pub concurrency_max: usize,
+    /// What begins the spans of its exchanges.
+    pub tracer: Tracer,
+}
+
+/// A request on its way out, and the request of a caller's that it comes of.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// What is sent.
+    pub request: Request,
+    /// Whose work it is.
+    pub from: Origin,
+}
+
+impl From<Request> for Outgoing {
+    /// Nobody's in particular.
+    fn from(request: Request) -> Self {
+        let from = Origin::default();
+        Self { request, from }
+    }
 }
 
 /// Why there is no answer: the difference between these two is the safety of the whole service.
@@ -66,13 +86,14 @@ pub struct BuildError {
     problem: String,
 }
 
-type Stack = BoxCloneSyncService<Request, Response, Unanswered>;
+type Stack = BoxCloneSyncService<Outgoing, Response, Unanswered>;
 
 /// The way to one account.
 #[derive(Clone)]
 pub struct Egress {
     stack: Stack,
     credential: Option<Credential>,
+    meters: Arc<AccountMeters>,
 }
 
 impl fmt::Debug for Egress {
@@ -94,9 +115,11 @@ impl Egress {
         let auth = providers::of(options.account.provider()).auth(&options.account);
         let credential = Credential::new(auth, &options.credential).map_err(build_error)?;
         let http = http::Http::build(options, credential.clone()).map_err(build_error)?;
+        let meters = Arc::<AccountMeters>::default();
+        let (told, tracer) = (Arc::clone(&meters), options.tracer.clone());
         let stack = ServiceBuilder::new()
             // Sees every try with its final verdict, so it stands outside of what can end one.
-            .layer(observe::ObserveLayer::new(&options.account))
+            .layer(observe::ObserveLayer::new(&options.account, told, tracer))
             // Bounds connecting, sending and reading together: a dribbling body is cut off too.
             // Inside of observe, so that a timeout is counted as what it is; right above HTTP, so
             // that no waiting for a turn ever uses up a provider's time.
@@ -105,6 +128,7 @@ impl Egress {
         Ok(Self {
             stack: BoxCloneSyncService::new(stack),
             credential: Some(credential),
+            meters,
         })
     }
 
@@ -119,22 +143,6 @@ impl Egress {
         }
     }
 
-    /// A stack over any service, for tests and simulations.
-    pub fn over<S>(service: S) -> Self
-    where
-        S: tower::Service<Request, Response = Response, Error = Unanswered>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
-        Self {
-            stack: BoxCloneSyncService::new(service),
-            credential: None,
-        }
-    }
-
     /// The stack over a simulated network in place of HTTP.
     #[cfg(test)]
     pub(crate) fn simulated<S>(account: &Account, timeout: Duration, network: S) -> Self
@@ -146,21 +154,30 @@ impl Egress {
             + 'static,
         S::Future: Send + 'static,
     {
+        let meters = Arc::<AccountMeters>::default();
+        let (told, tracer) = (Arc::clone(&meters), Tracer::off());
         let stack = ServiceBuilder::new()
-            .layer(observe::ObserveLayer::new(account))
+            .layer(observe::ObserveLayer::new(account, told, tracer))
             .layer(http::DeadlineLayer::new(timeout))
             .service(network);
         Self {
             stack: BoxCloneSyncService::new(stack),
             credential: None,
+            meters,
         }
     }
 
+    /// What is counted of the account.
+    #[must_use]
+    pub fn meters(&self) -> &Arc<AccountMeters> {
+        &self.meters
+    }
+
     /// Sends one request once.
-    pub async fn call(&self, request: Request) -> Reply {
+    pub async fn call(&self, outgoing: impl Into<Outgoing>) -> Reply {
         let mut stack = self.stack.clone();
         let answer = match stack.ready().await {
-            Ok(ready) => ready.call(request).await,
+            Ok(ready) => ready.call(outgoing.into()).await,
             Err(unanswered) => Err(unanswered),
         };
         match answer {

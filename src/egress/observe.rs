@@ -1,4 +1,5 @@
-//! Tells of every exchange: one debug event each, without bodies, ids or secrets.
+//! Sees every exchange: counts it, gives it its span, and tells of it in one debug event, without
+//! bodies, ids or secrets.
 
 use std::{
     future::Future,
@@ -7,27 +8,49 @@ use std::{
     task::{Context, Poll},
 };
 
+use reqwest::Url;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::Unanswered;
-use crate::domain::{
-    account::Account,
-    exchange::{Request, Response},
+use super::{Outgoing, Unanswered};
+use crate::{
+    domain::{
+        account::Account,
+        exchange::{Request, Response},
+    },
+    observe::{AccountMeters, ClientCall, Result as Met, Tracer},
 };
 
+/// The header that tells a provider of the trace.
+const TRACEPARENT: &str = "traceparent";
+
 #[derive(Debug, Clone)]
-pub(super) struct ObserveLayer {
-    account: Arc<str>,
-    provider: &'static str,
+pub(super) struct ObserveLayer(Arc<Whom>);
+
+/// Whose exchanges they are, and who is told.
+#[derive(Debug)]
+struct Whom {
+    account: Account,
+    host: String,
+    port: u16,
+    meters: Arc<AccountMeters>,
+    tracer: Tracer,
 }
 
 impl ObserveLayer {
-    pub(super) fn new(account: &Account) -> Self {
-        Self {
-            account: account.name.as_str().into(),
-            provider: account.provider().name(),
-        }
+    pub(super) fn new(account: &Account, meters: Arc<AccountMeters>, tracer: Tracer) -> Self {
+        let url = Url::parse(&account.base_url).ok();
+        let host = url.as_ref().and_then(Url::host_str);
+        Self(Arc::new(Whom {
+            account: account.clone(),
+            host: host.unwrap_or_default().to_owned(),
+            port: url
+                .as_ref()
+                .and_then(Url::port_or_known_default)
+                .unwrap_or(0),
+            meters,
+            tracer,
+        }))
     }
 }
 
@@ -37,7 +60,7 @@ impl<S> Layer<S> for ObserveLayer {
     fn layer(&self, inner: S) -> Observe<S> {
         Observe {
             inner,
-            whom: self.clone(),
+            whom: Arc::clone(&self.0),
         }
     }
 }
@@ -45,10 +68,10 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Debug, Clone)]
 pub(super) struct Observe<S> {
     inner: S,
-    whom: ObserveLayer,
+    whom: Arc<Whom>,
 }
 
-impl<S> Service<Request> for Observe<S>
+impl<S> Service<Outgoing> for Observe<S>
 where
     S: Service<Request, Response = Response, Error = Unanswered>,
     S::Future: Send + 'static,
@@ -61,29 +84,46 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return Box::pin(self.inner.call(request));
-        }
-        let whom = self.whom.clone();
+    fn call(&mut self, outgoing: Outgoing) -> Self::Future {
+        let whom = Arc::clone(&self.whom);
+        let Outgoing { mut request, from } = outgoing;
         let operation = request.operation.0;
+        let span = whom.tracer.client(
+            &from,
+            &ClientCall {
+                method: request.method.name(),
+                operation,
+                account: whom.account.name.as_str(),
+                provider: whom.account.provider().name(),
+                host: &whom.host,
+                port: whom.port,
+            },
+        );
+        request
+            .headers
+            .extend(span.traceparent().map(|value| (TRACEPARENT, value)));
         let begun = Instant::now();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            let (reply, status, fault) = match &answer {
-                Ok(response) => ("answered", response.status, ""),
-                Err(Unanswered::NotSent(fault)) => ("not_sent", 0, fault.message.as_str()),
-                Err(Unanswered::InDoubt(fault)) => ("in_doubt", 0, fault.message.as_str()),
+            let elapsed = begun.elapsed();
+            let (met, status, fault) = match &answer {
+                Ok(response) => (Met::of_status(response.status), Some(response.status), ""),
+                Err(Unanswered::NotSent(fault)) => (Met::NotSent, None, fault.message.as_str()),
+                Err(Unanswered::InDoubt(fault)) => (Met::InDoubt, None, fault.message.as_str()),
             };
+            whom.meters.requests.inc(met);
+            whom.meters.request_time.time(elapsed);
+            span.end(met, status);
             tracing::debug!(
-                account = &*whom.account,
-                provider = whom.provider,
+                account = %whom.account.name,
+                provider = whom.account.provider().name(),
                 operation,
-                reply,
+                request_id = from.id().map(tracing::field::display),
+                result = met.name(),
                 http_status = status,
                 fault,
-                elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
                 "exchange finished"
             );
             answer

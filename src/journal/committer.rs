@@ -2,7 +2,7 @@
 //! it, and then answers. Any error ends that for good, since after a failed write nobody knows
 //! what the disk holds.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use super::{
     room::Room,
     stores::Stores,
 };
-use crate::{domain::ids::BatchId, limits};
+use crate::{domain::ids::BatchId, limits, observe::JournalMeters};
 
 /// Makes all that was written durable.
 pub(super) trait Disk: Send {
@@ -65,6 +65,7 @@ pub(super) struct Committer {
     pub(super) high_water: HighWater,
     pub(super) queue: Arc<Queue<Entry>>,
     pub(super) gate: Arc<Gate>,
+    pub(super) meters: Arc<JournalMeters>,
 }
 
 impl Committer {
@@ -137,6 +138,7 @@ impl Committer {
 
     /// Applies a group and makes it durable; says what became of each entry.
     fn apply(&mut self, group: &[Entry]) -> Result<Vec<Done>, Fault> {
+        let begun = Instant::now();
         // What settles was open before this group came. Settling first gathers all outcomes of a
         // batch into one record, and the admissions of the group find them.
         self.ledger
@@ -172,12 +174,24 @@ impl Committer {
             synced
                 .and_then(|()| self.high_water.advance(commits))
                 .map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
+            self.meters.commit_time.time(begun.elapsed());
+            let changes = group.iter().map(Entry::changes).sum();
+            self.meters.group_size.count(changes);
         }
         Ok(done)
     }
 }
 
 impl Entry {
+    /// Items that it admits or settles.
+    fn changes(&self) -> usize {
+        match &self.work {
+            Work::Admit(prepared) => prepared.admission.slots.len(),
+            Work::Settle(settlements) => settlements.len(),
+            Work::Stop(..) | Work::Purge { .. } => 1,
+        }
+    }
+
     /// Roughly how much there is to write: a group of large entries would keep the first of them
     /// waiting for all.
     fn weight(&self) -> usize {

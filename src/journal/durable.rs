@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Intake, Journal, OpenItem, Page,
-    Pending, Record, Settlement, Unavailable,
+    Pending, Record, Settlement, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     domain::ids::{BatchId, ItemId, Key, Scope},
     limits,
+    observe::JournalMeters,
 };
 
 /// Where a journal is and how it works.
@@ -88,6 +89,8 @@ struct Shared {
     queue: Arc<Queue<Entry>>,
     gate: Arc<Gate>,
     lookups: Semaphore,
+    meters: Arc<JournalMeters>,
+    options: Options,
 }
 
 /// Requests that are read and prepared at a time; there are no more cores to use, and each may
@@ -145,7 +148,9 @@ impl SledJournal {
         let compactor = Compactor::new(rules, marker, Arc::clone(&store));
         let ballast = options.ballast();
         ballast.keep();
+        let meters = Arc::<JournalMeters>::default();
         let committer = Committer {
+            meters: Arc::clone(&meters),
             ledger,
             ballast,
             disk,
@@ -172,6 +177,8 @@ impl SledJournal {
             queue,
             gate,
             lookups,
+            meters,
+            options: options.clone(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -364,6 +371,22 @@ impl Journal for SledJournal {
     fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
         self.shared
             .read(|reader| query::admitted_since(reader, from))
+    }
+
+    fn vitals(&self) -> Vitals {
+        let Options {
+            dir,
+            free_space,
+            free_bytes_min,
+            ..
+        } = &self.shared.options;
+        Vitals {
+            meters: Arc::clone(&self.shared.meters),
+            free_bytes: free_space.bytes(dir).ok(),
+            free_bytes_min: *free_bytes_min,
+            file_bytes: self.shared.store.current().file_bytes().ok(),
+            is_compacting: self.is_compacting(),
+        }
     }
 
     fn failure(&self) -> Option<Unavailable> {

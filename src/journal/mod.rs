@@ -46,11 +46,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use jiff::Timestamp;
 
-use crate::domain::{
-    command::Command,
-    ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
-    outcome::{Outcome, Settled},
-    quota::{Exhausted, Hourly},
+use crate::{
+    domain::{
+        command::Command,
+        ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
+        outcome::{Outcome, Settled},
+        quota::{Exhausted, Hourly},
+    },
+    observe::JournalMeters,
 };
 
 /// A future that can be held without naming it.
@@ -110,9 +113,30 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// first. An item that a request brought when it was sent again counts with the first time.
     fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable>;
 
+    /// How it is, for those who watch. It may ask the disk: call it off the async threads too. A
+    /// store that has no disk says nothing.
+    fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
+
     /// Why the store failed, if it did. It stays so until the service is started again: what is
     /// asked of it is answered with this.
     fn failure(&self) -> Option<Unavailable>;
+}
+
+/// How a store is.
+#[derive(Debug, Default)]
+pub struct Vitals {
+    /// What was counted of it.
+    pub meters: Arc<JournalMeters>,
+    /// Bytes that are free on its disk; `None` if the disk does not say.
+    pub free_bytes: Option<u64>,
+    /// Bytes that have to be for anything new to be admitted.
+    pub free_bytes_min: u64,
+    /// Bytes of its files.
+    pub file_bytes: Option<u64>,
+    /// Whether it is giving disk space back.
+    pub is_compacting: bool,
 }
 
 /// A request to admit.

@@ -13,7 +13,6 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use super::{
-    deadline,
     refusal::{Known, Refusal, Refusals, peer},
     status,
 };
@@ -138,8 +137,6 @@ where
         let (mut inner, access) = (self.inner.clone(), self.access.clone());
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
-            // Before the message is read: a deadline counts from here.
-            head.extensions.insert(deadline::Arrived::now());
             match access.let_in(&mut head).await {
                 Ok(()) => inner.call(Request::from_parts(head, body)).await,
                 Err(status) => Ok(status.into_http()),

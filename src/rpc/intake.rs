@@ -6,6 +6,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::{Code, Status, body::Body, server::NamedService};
 use tower::Service;
 
 use super::{
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     dispatch::budget::{Budget, Share},
     limits,
+    observe::{Refusal, Refusals},
 };
 
 /// Bytes before each message: a flag and the length.
@@ -34,13 +36,19 @@ const PREFIX_BYTES: usize = 5;
 pub struct Intake<S> {
     inner: S,
     bytes: Budget,
+    refusals: Arc<Refusals>,
 }
 
 impl<S> Intake<S> {
-    /// Requests to this service, with so many bytes for all of them.
+    /// Requests to this service, with so many bytes for all of them. Those that find no room are
+    /// counted.
     #[must_use]
-    pub fn new(inner: S, bytes: Budget) -> Self {
-        Self { inner, bytes }
+    pub fn new(inner: S, bytes: Budget, refusals: Arc<Refusals>) -> Self {
+        Self {
+            inner,
+            bytes,
+            refusals,
+        }
     }
 }
 
@@ -66,6 +74,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut inner, bytes) = (self.inner.clone(), self.bytes.clone());
+        let refusals = Arc::clone(&self.refusals);
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let (shape, bytes_max) = bounds(head.uri.path());
@@ -84,9 +93,21 @@ where
                     drop(share);
                     response
                 }
-                Err(status) => Ok(status.into_http()),
+                Err(status) => {
+                    refusal(status.code()).inspect(|why| refusals.inc(*why));
+                    Ok(status.into_http())
+                }
             }
         })
+    }
+}
+
+/// What a status means that a request got on its way in, if it is about room.
+fn refusal(code: Code) -> Option<Refusal> {
+    match code {
+        Code::ResourceExhausted => Some(Refusal::Receiving),
+        Code::OutOfRange => Some(Refusal::Oversized),
+        _ => None,
     }
 }
 
@@ -190,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_given_up_and_its_room_is_free() {
         let budget = Budget::new(10_000);
-        let mut intake = Intake::new(Yes, budget.clone());
+        let mut intake = Intake::new(Yes, budget.clone(), Arc::default());
         let first = http_body::Frame::data(Bytes::from_static(&[0; 1_000]));
         let rest = futures_util::stream::pending::<Result<_, Status>>();
         let body = futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest);
@@ -205,7 +226,7 @@ mod tests {
 
         assert_eq!(held, 1_000);
         let status = Status::from_header_map(response.headers()).unwrap();
-        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(status.code(), Code::DeadlineExceeded);
         assert_eq!(budget.taken(), 0);
         assert!(begun.elapsed() >= Duration::from_millis(limits::RECEIVE_MS_MAX));
     }

@@ -7,6 +7,8 @@ mod deadline;
 #[doc(hidden)]
 pub mod fuzzing;
 mod intake;
+mod observe;
+mod opening;
 mod parse;
 mod policy;
 mod records;
@@ -20,6 +22,8 @@ mod weigh;
 pub use self::{
     auth::{Access, Guard, KeySource},
     intake::Intake,
+    observe::{ObserveLayer, methods},
+    opening::Opening,
     refusal::{Refusal, Refusals},
     service::Service,
 };

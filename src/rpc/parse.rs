@@ -21,6 +21,7 @@ use crate::{
     },
     identity::Caller,
     limits,
+    observe::Origin,
     providers::{self, Mode},
 };
 
@@ -263,6 +264,7 @@ impl<'a> Frame<'a> {
                 with_answers,
                 quota: self.caller.quota.clone(),
                 hangup: None,
+                from: Origin::default(),
             }),
             _ => Err(v),
         }

@@ -285,7 +285,7 @@ fn failure(failure: &Failure, outcome: Outcome) -> proto::Failure {
     };
     let provider = failure.provider.clone().unwrap_or_default();
     proto::Failure {
-        reason: reason_name(failure),
+        reason: failure.reason.name().to_owned(),
         message: failure.message.clone(),
         provider_reached: reached.into(),
         same_key_retryable: !outcome.is_final(),
@@ -298,14 +298,6 @@ fn failure(failure: &Failure, outcome: Outcome) -> proto::Failure {
             .into_iter()
             .map(|(field, description)| proto::FieldViolation { field, description })
             .collect(),
-    }
-}
-
-/// The reason's stable word: the one that is recorded.
-fn reason_name(failure: &Failure) -> String {
-    match serde_json::to_value(failure.reason) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(_) | Err(_) => String::new(),
     }
 }
 

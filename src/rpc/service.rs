@@ -24,6 +24,7 @@ use crate::{
     dispatch::{self, Dispatch, Hangup, Submission, Ticket},
     domain::ids::{BatchId, CallerId},
     journal::{Batch, Unavailable},
+    observe::Origin,
 };
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -48,11 +49,12 @@ impl Service {
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
-        hangup: Option<Hangup>,
+        came: Came,
     ) -> Result<Response<ResponseStream<R>>, Status> {
         let parsed = parsed.map_err(status::Violations::into_status)?;
         let submission = Submission {
-            hangup,
+            hangup: came.hangup,
+            from: came.from,
             ..parsed.submission
         };
         let asked = Asked {
@@ -166,6 +168,22 @@ fn whose(known: &Known, named: &str, all: bool) -> Result<Whose, Status> {
     }
 }
 
+/// How a request came.
+struct Came {
+    hangup: Option<Hangup>,
+    from: Origin,
+}
+
+impl Came {
+    fn of<T>(request: &Request<T>) -> Self {
+        let told = request.extensions();
+        Self {
+            hangup: told.get().cloned(),
+            from: told.get().cloned().unwrap_or_default(),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl CancellationService for Service {
     type CancelSubscriptionStream = ResponseStream<CancelSubscriptionResponse>;
@@ -177,7 +195,7 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
         let known = known(&request)?;
-        let hangup = request.extensions().get::<Hangup>().cloned();
+        let came = Came::of(&request);
         let request = request.into_inner();
         allowed(
             &known,
@@ -188,7 +206,7 @@ impl CancellationService for Service {
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::subscriptions(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&known, parsed, with_answer, deadline, hangup)
+        self.submit(&known, parsed, with_answer, deadline, came)
             .await
     }
 
@@ -198,7 +216,7 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
         let known = known(&request)?;
-        let hangup = request.extensions().get::<Hangup>().cloned();
+        let came = Came::of(&request);
         let request = request.into_inner();
         allowed(&known, policy::enrollments(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
@@ -206,7 +224,7 @@ impl CancellationService for Service {
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::enrollments(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&known, parsed, with_answer, deadline, hangup)
+        self.submit(&known, parsed, with_answer, deadline, came)
             .await
     }
 

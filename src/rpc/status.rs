@@ -232,6 +232,18 @@ pub(super) fn oversized(why: &str) -> Status {
     ))
 }
 
+/// UNAVAILABLE: this replica does not serve yet.
+pub(super) fn starting() -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    details.set_error_info("STARTING", DOMAIN, []);
+    Status::with_error_details(
+        Code::Unavailable,
+        "the service takes up what was open before; nothing was admitted; send the same request \
+         again",
+        details,
+    )
+}
+
 /// UNAVAILABLE: this replica stops serving.
 pub(super) fn draining() -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));

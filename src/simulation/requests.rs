@@ -14,6 +14,7 @@ use crate::{
         },
         ids::{Key, Kind, Scope, TargetId},
     },
+    observe::Origin,
     providers::{self, Mode},
     sandbox::Provider,
 };
@@ -58,6 +59,7 @@ impl Asked {
             with_answers: false,
             quota: None,
             hangup: None,
+            from: Origin::default(),
         }
     }
 

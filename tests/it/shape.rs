@@ -9,7 +9,7 @@ use std::{
 const RANKS: [&[&str]; 12] = [
     &["limits"],
     &["domain"],
-    &["identity"],
+    &["identity", "observe"],
     &["providers", "journal", "config"],
     &["egress"],
     &["dispatch"],
@@ -152,6 +152,9 @@ fn each_library_stays_where_it_belongs() {
     named_only_in("jsonwebtoken::", &["src/identity/"]);
     named_only_in("x509_parser::", &["src/identity/"]);
     named_only_in("std::env::var", &["src/config/"]);
+    named_only_in("prometheus_client::", &["src/app/metrics/"]);
+    named_only_in("opentelemetry::", &["src/observe/", "src/app/traces.rs"]);
+    named_only_in("opentelemetry_otlp::", &["src/app/traces.rs"]);
     named_only_in(
         "Timestamp::now",
         &["src/dispatch/mod.rs", "src/journal/home.rs", "src/sandbox/"],

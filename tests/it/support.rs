@@ -1,6 +1,7 @@
 //! A gateway as it runs in production, over a sandbox, with a journal in a temporary directory.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -169,7 +170,7 @@ pub(crate) const BILLING_TOKEN: &str = "billing-0123456789abcdef";
 /// The token of the caller `support`, in the variable `SUPPORT_TOKEN`.
 pub(crate) const SUPPORT_TOKEN: &str = "support-0123456789abcdef";
 
-fn configured(text: &str) -> config::Config {
+pub(crate) fn configured(text: &str) -> config::Config {
     let env: Env = [
         ("CREDENTIAL", "good-credential"),
         ("INVALID_CREDENTIAL", "invalid-credential"),
@@ -192,14 +193,17 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
     if let Some(free_space) = &inside.free_space {
         journal.free_space = free_space.clone();
     }
-    let (journal, mut options) = app::assemble_over(&config, journal).unwrap();
+    let (journal, mut options) = app::assemble_over(&config, &journal).unwrap();
     let ahead = Arc::clone(ahead);
-    options.dispatch.clock = Clock::from_fn(move || {
+    options.engine.dispatch.clock = Clock::from_fn(move || {
         Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
     });
     if let Some(results_held_max) = inside.results_held_max {
-        options.dispatch.results_held_max = results_held_max;
-        options.dispatch.reader_patience = Duration::ZERO;
+        options.engine.dispatch.results_held_max = results_held_max;
+        options.engine.dispatch.reader_patience = Duration::ZERO;
+    }
+    if let Some(listen) = config.server.admin_listen {
+        options.entrance.admin = Some(TcpListener::bind(listen).await.unwrap());
     }
     let app = App::start(listener, journal, options).await.unwrap();
     let url = format!("http://{}", app.addr());
@@ -245,6 +249,11 @@ impl Gateway {
     /// Looks at files and keys that may have changed, now.
     pub(crate) async fn reload(&self) -> Reloaded {
         self.app.as_ref().unwrap().reload().now().await
+    }
+
+    /// Where it serves metrics and probes.
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        self.app.as_ref().unwrap().admin_addr().unwrap()
     }
 
     /// Moves the time of day of the service and of the providers. What waits does not notice.

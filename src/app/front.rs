@@ -1,0 +1,180 @@
+//! The open door before there is anything behind it: the listeners answer health and probes while
+//! the journal is read, and calls are told to come back.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::server::TcpIncoming;
+
+use super::{
+    StartError,
+    accept::Door,
+    admin,
+    edge::{self, Bounded, Edge},
+    keys::Fetchers,
+    metrics::Metrics,
+    readiness::{Readiness, State},
+    tls::{Secured, Tls},
+};
+use crate::{
+    dispatch::Dispatch,
+    identity::Callers,
+    observe::{CallMeters, Tracer},
+    rpc::{Access, ObserveLayer, Opening},
+};
+
+/// How callers come in.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The bounds of connections and requests.
+    pub edge: Edge,
+    /// Who may call.
+    pub access: Access,
+    /// TLS of the listener; `None` for none.
+    pub tls: Option<Tls>,
+    /// Where keys of issuers come from.
+    pub(super) fetchers: Arc<Fetchers>,
+    /// Where metrics and probes are served, if they are.
+    pub admin: Option<TcpListener>,
+    /// What begins the spans of calls.
+    pub tracer: Tracer,
+}
+
+impl Entrance {
+    /// What of it changes while the service runs.
+    #[must_use]
+    pub fn changing(&self) -> Changing {
+        Changing {
+            callers: Arc::clone(&self.access.callers),
+            tls: self.tls.clone(),
+            fetchers: Arc::clone(&self.fetchers),
+        }
+    }
+}
+
+/// What changes while the service runs. Clones are of the same.
+#[derive(Debug, Clone)]
+pub struct Changing {
+    pub(super) callers: Arc<Callers>,
+    pub(super) tls: Option<Tls>,
+    pub(super) fetchers: Arc<Fetchers>,
+}
+
+/// The listeners, open.
+#[derive(Debug)]
+pub struct Front {
+    addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+    edge: Edge,
+    changing: Changing,
+    opening: Opening<Bounded>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    _admin: Option<AbortOnDropHandle<()>>,
+}
+
+/// What is left of a connection that does not end in time after the last stream has ended.
+const CONNECTIONS_END: Duration = Duration::from_secs(1);
+
+impl Front {
+    /// Opens the listeners. What was open before is not taken up yet, so nobody is served.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn open(listener: TcpListener, entrance: Entrance) -> Result<Self, StartError> {
+        let changing = entrance.changing();
+        let Entrance {
+            edge,
+            access,
+            tls,
+            admin,
+            tracer,
+            ..
+        } = entrance;
+        let addr = listener.local_addr()?;
+        let calls = Arc::new(CallMeters::new(edge::methods()?));
+        let (readiness, health) = Readiness::new().await;
+        let readiness = Arc::new(readiness);
+        let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
+        let metrics = Arc::new(Metrics::new(Arc::clone(&calls), Arc::clone(&readiness)));
+        let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let serve_admin = admin.map(|listener| {
+            let told = (Arc::clone(&metrics), Arc::clone(&readiness));
+            let routes = admin::routes(told.0, told.1, health.clone());
+            AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, routes)))
+        });
+        let opening = Opening::new();
+        let observe = ObserveLayer::new(calls, tracer);
+        let router = edge::router(opening.clone(), health, access, observe, &edge)?;
+        let tcp = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(Duration::from_secs(60)));
+        let door = Door::new(edge.connections_max, edge.handshake_timeout);
+        let tcp = tcp.map(move |accepted| accepted.map(|io| Secured::new(io, tls.as_ref())));
+        let incoming = door.let_in(tcp);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+            // A dropped sender ends the server as a sent word does.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            addr,
+            admin_addr,
+            edge,
+            changing,
+            opening,
+            readiness,
+            metrics,
+            stop,
+            server,
+            _admin: serve_admin,
+        })
+    }
+
+    /// Where gRPC is served.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where metrics and probes are served, if they are.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// What of it changes while the service runs.
+    #[must_use]
+    pub fn changing(&self) -> &Changing {
+        &self.changing
+    }
+
+    /// Lets callers in to an engine.
+    pub(super) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
+        self.metrics.watch(dispatch);
+        let service = edge::service(dispatch, &self.edge);
+        self.opening.open(service);
+        self.tell(State::Serving).await;
+    }
+
+    /// Tells whoever asks what the service is doing.
+    pub(super) async fn tell(&self, state: State) {
+        self.readiness.tell(state).await;
+    }
+
+    /// Ends every connection.
+    pub(super) async fn close(self) {
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        // hyper waits without bound for a client that never finishes its handshake
+        // (hyperium/hyper#4170): connections get a moment for their last frames, no more.
+        let mut server = self.server;
+        if timeout(CONNECTIONS_END, &mut server).await.is_err() {
+            server.abort();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How the engine stands at a moment, for those who watch. It takes each lock once and briefly.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Dispatch, lane::Lane};
+use crate::{
+    domain::account::Account,
+    egress::gate,
+    observe::{AccountMeters, Refusals, Waiting},
+};
+
+/// How the engine stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Items that are open, and how many may be.
+    pub open_items: [usize; 2],
+    /// Bytes that they take, about, and may take.
+    pub open_bytes: [usize; 2],
+    /// Results that streams hold for their readers, and may hold.
+    pub results_held: [usize; 2],
+    /// Batches with open items.
+    pub open_batches: usize,
+    /// How long the oldest of them has been open here.
+    pub oldest_open: Duration,
+}
+
+/// How one account stands.
+#[derive(Debug)]
+pub struct AccountStanding<'a> {
+    /// Which.
+    pub account: &'a Account,
+    /// What was counted of it.
+    pub meters: &'a AccountMeters,
+    /// What waits.
+    pub waiting: Waiting,
+    /// What its gate lets through.
+    pub gate: gate::Standing,
+}
+
+impl Dispatch {
+    /// How it stands now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let (open_batches, since) = self.shared.live.oldest();
+        let open_items = self
+            .shared
+            .open_items
+            .load(std::sync::atomic::Ordering::Acquire);
+        Standing {
+            open_items: [open_items, self.open_items_max],
+            open_bytes: [self.open_bytes.taken(), self.open_bytes.max()],
+            results_held: [self.results_held.taken(), self.results_held.max()],
+            open_batches,
+            oldest_open: since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
+    }
+
+    /// How each account stands now.
+    pub fn account_standings(&self) -> impl Iterator<Item = AccountStanding<'_>> {
+        self.lanes.values().map(|lane| lane.standing())
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn refusals(&self) -> &std::sync::Arc<Refusals> {
+        &self.refusals
+    }
+}
+
+impl Lane {
+    fn standing(&self) -> AccountStanding<'_> {
+        let (waiting, gate) = self.waiting(Instant::now());
+        AccountStanding {
+            account: &self.options.account,
+            meters: self.options.egress.meters(),
+            waiting,
+            gate,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What is counted of the journal.
+
+use super::meter::Histogram;
+
+/// What is counted of the journal.
+#[derive(Debug)]
+pub struct JournalMeters {
+    /// From taking a group of writes to having it on the disk.
+    pub commit_time: Histogram,
+    /// Admissions, outcomes and other changes that were made durable together.
+    pub group_size: Histogram,
+}
+
+impl Default for JournalMeters {
+    fn default() -> Self {
+        Self {
+            commit_time: Histogram::of_writes(),
+            group_size: Histogram::of_groups(),
+        }
+    }
+}

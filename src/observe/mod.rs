@@ -1,0 +1,21 @@
+//! What happened, counted in plain atomics, and how one event belongs to another: request ids and
+//! trace contexts. The parts above add to what is here; `app` renders it. Adding costs one atomic
+//! operation, and whoever adds holds what it adds to: nothing is looked up on the way of an item.
+
+mod account;
+mod calls;
+mod journal;
+mod meter;
+mod origin;
+mod refusals;
+mod trace;
+
+pub use self::{
+    account::{AccountMeters, Result, Waiting},
+    calls::{CODES, Call, CallMeters, Method, MethodMeters},
+    journal::JournalMeters,
+    meter::{Counter, Histogram, Snapshot, Tally},
+    origin::{Origin, RequestId},
+    refusals::{Refusal, Refusals},
+    trace::{ClientCall, ClientSpan, ServerSpan, Tracer},
+};

@@ -1,0 +1,114 @@
+//! Which request something belongs to.
+
+use std::{fmt, sync::Arc};
+
+use opentelemetry::trace::SpanContext;
+
+/// Characters of an id that a caller chooses.
+const ID_CHARS_MAX: usize = 128;
+
+/// Names a request in our log lines and in the caller's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The id that a caller gave: 1-128 letters, digits and `-_.:/+=@`. Anything else could forge
+    /// a line of a log or break its reader.
+    #[must_use]
+    pub fn given(text: &str) -> Option<Self> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.:/+=@".contains(c);
+        let is_well_formed =
+            !text.is_empty() && text.len() <= ID_CHARS_MAX && text.chars().all(is_fit);
+        is_well_formed.then(|| Self(text.into()))
+    }
+
+    /// A new one: 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(format!("{:032x}", fastrand::u128(..)).into())
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The request that an item was admitted by; of a recovered item nobody knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Origin(Option<Arc<Request>>);
+
+#[derive(Debug)]
+struct Request {
+    id: RequestId,
+    trace: Option<SpanContext>,
+}
+
+impl Origin {
+    /// A request with its id, and its span if it is traced.
+    #[must_use]
+    pub fn new(id: RequestId, trace: Option<SpanContext>) -> Self {
+        Self(Some(Arc::new(Request { id, trace })))
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> Option<&RequestId> {
+        self.0.as_deref().map(|request| &request.id)
+    }
+
+    /// The request's span.
+    pub(super) fn trace(&self) -> Option<&SpanContext> {
+        self.0.as_deref()?.trace.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_could_harm_a_log_is_not_taken() {
+        for good in [
+            "a",
+            "0af7651916cd43dd8448eb211c80319c",
+            "svc/4:7@eu+x=",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(RequestId::given(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "a b",
+            "a\nb",
+            "a\"b",
+            "a\u{1b}[31m",
+            "ü",
+            "{}",
+            &"x".repeat(129),
+        ] {
+            assert_eq!(RequestId::given(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_id_is_one_that_could_be_given_and_no_other() {
+        let (one, other) = (RequestId::fresh(), RequestId::fresh());
+        assert_eq!(RequestId::given(one.as_str()), Some(one.clone()));
+        assert_ne!(one, other);
+        assert_eq!(one.as_str().len(), 32);
+    }
+}

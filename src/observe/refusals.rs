@@ -1,0 +1,75 @@
+//! Requests that were not taken on.
+
+use super::meter::Tally;
+
+/// Why a request was not taken on, by the words of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Keys were used before with other content.
+    Conflict,
+    /// Too much is open, or too many results wait for their readers.
+    Full,
+    /// Too many requests are being received.
+    Receiving,
+    /// It would never fit.
+    Oversized,
+    /// The journal's disk is full.
+    DiskFull,
+    /// The caller has brought all the items that it may bring in an hour.
+    OverQuota,
+    /// The journal cannot be used.
+    JournalFailed,
+    /// The service stops.
+    Draining,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Conflict,
+        Self::Full,
+        Self::Receiving,
+        Self::Oversized,
+        Self::DiskFull,
+        Self::OverQuota,
+        Self::JournalFailed,
+        Self::Draining,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Full => "full",
+            Self::Receiving => "receiving",
+            Self::Oversized => "oversized",
+            Self::DiskFull => "disk_full",
+            Self::OverQuota => "over_quota",
+            Self::JournalFailed => "journal_failed",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Requests that were not taken on, by reason.
+#[derive(Debug)]
+pub struct Refusals(Tally<Refusal>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Tally::new(&Refusal::ALL))
+    }
+}
+
+impl Refusals {
+    /// One more.
+    pub fn inc(&self, why: Refusal) {
+        self.0.inc(why);
+    }
+
+    /// How often each was.
+    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        self.0.iter()
+    }
+}

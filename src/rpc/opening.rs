@@ -1,0 +1,70 @@
+//! A service that is not there yet: until it is, its calls are told to come back, so that the
+//! listener can answer health while a large journal is being read.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{body::Body, server::NamedService};
+use tower::Service;
+
+use super::status;
+
+/// The place of a service.
+#[derive(Debug)]
+pub struct Opening<S>(Arc<OnceLock<S>>);
+
+impl<S> Opening<S> {
+    /// A place without a service.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Serves from now on. The first service stays.
+    pub fn open(&self, service: S) {
+        self.0.get_or_init(|| service);
+    }
+}
+
+impl<S> Default for Opening<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Clone for Opening<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: NamedService> NamedService for Opening<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Opening<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Intake and all below are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self.0.get().cloned() {
+            Some(mut service) => Box::pin(service.call(request)),
+            None => Box::pin(std::future::ready(Ok(status::starting().into_http()))),
+        }
+    }
+}

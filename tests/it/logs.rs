@@ -1,0 +1,198 @@
+//! What the log tells, and what it must never tell.
+
+use cancelot::{
+    rpc::proto::{CancelSubscriptionRequest, Initiator, ListAccountsRequest, StopBatchRequest},
+    sandbox::{Fault, Provider, Sandbox},
+};
+use serde_json::Value;
+use tonic::{Code, Request};
+
+use crate::{
+    asking::{enrollment, enrollments, subscriber},
+    process::{Place, try_connect},
+    support::{
+        Client, gateway, now, provider_default, request, subscription, subscription_results,
+    },
+};
+
+/// Begins values that may be personal.
+const PERSONAL: &str = "anna.private";
+
+/// Everything that a caller may put personal data into.
+fn personal() -> CancelSubscriptionRequest {
+    let id = |end: &str| format!("{PERSONAL}-{end}@example.com");
+    let mut item = subscription(Provider::Rebilly, id("sub"), now());
+    item.comment = id("comment");
+    item.set_initiated_by(Initiator::Customer);
+    item.idempotency_key = id("item-key");
+    let lost = subscription(Provider::FunnelFox, id("deleted"), provider_default());
+    request(&id("key"), [item, lost])
+}
+
+fn with_id<T>(message: T, id: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-request-id", id.parse().unwrap());
+    request
+}
+
+/// The lines of a log in JSON with this message.
+fn lines(log: &str, message: &str) -> Vec<Value> {
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect(line));
+    lines.filter(|line| line["message"] == message).collect()
+}
+
+/// Calls a process in all ways that are logged, and gives its log.
+async fn talked_to(config: &str) -> String {
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    sandbox
+        .control()
+        .script(Provider::Rebilly, Fault::ResetAfter);
+    let place = Place::new(&sandbox, config);
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+
+    let sent = client
+        .cancel_subscription(with_id(personal(), "ours-1"))
+        .await;
+    let (progress, results) = subscription_results(sent.unwrap().into_inner())
+        .await
+        .unwrap();
+    assert_eq!(results.len(), 2);
+    let drain = enrollments("drain", [enrollment("seq_1", subscriber(PERSONAL))]);
+    client
+        .cancel_enrollments(drain)
+        .await
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap();
+    let mut plan = personal();
+    plan.dry_run = true;
+    let planned = client.cancel_subscription(plan).await.unwrap();
+    subscription_results(planned.into_inner()).await.unwrap();
+    let mut other = personal();
+    other.cancellations[0].comment.clear();
+    client.cancel_subscription(other).await.unwrap_err();
+    let stop = StopBatchRequest {
+        batch_id: progress.batch_id,
+    };
+    client.stop_batch(with_id(stop, "ours-2")).await.unwrap();
+
+    process.terminate();
+    assert!(process.ended().await.success());
+    place.stderr()
+}
+
+#[tokio::test]
+async fn each_settled_item_is_one_line_that_says_how_it_ended_and_whose_request_it_was() {
+    let log = talked_to("[log]\nformat = \"json\"\n").await;
+
+    let settled = lines(&log, "cancellation settled");
+    let of_ours: Vec<_> = settled
+        .iter()
+        .filter(|line| line["request_id"] == "ours-1")
+        .collect();
+    assert_eq!(of_ours.len(), 2, "{log}");
+    for (account, outcome, reason) in [
+        ("rebilly", "CANCELED", Value::Null),
+        ("funnelfox", "NOT_FOUND", "TARGET_NOT_FOUND".into()),
+    ] {
+        let line = of_ours
+            .iter()
+            .find(|line| line["account"] == account)
+            .unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["provider"], account);
+        assert_eq!(line["outcome"], outcome);
+        assert_eq!(line["reason"], reason);
+        assert!(line["batch"].as_str().unwrap().starts_with('b'));
+        assert!(line["index"].is_u64() && line["duration_ms"].is_u64());
+        assert!(line["attempts"].as_u64().unwrap() > 0);
+    }
+    assert_eq!(lines(&log, "dry run finished").len(), 2);
+    for (message, id) in [("request taken on", "ours-1"), ("batch stopped", "ours-2")] {
+        let line = lines(&log, message).remove(0);
+        assert_eq!(line["span"]["request_id"], id, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn no_line_has_what_may_be_personal_whatever_is_logged() {
+    for format in ["json", "text"] {
+        let filter = "debug,cancelot=trace";
+        let log = talked_to(&format!(
+            "[log]\nformat = \"{format}\"\nfilter = \"{filter}\"\n"
+        ))
+        .await;
+
+        assert!(log.contains("exchange finished") && log.contains("cancellation settled"));
+        let told: Vec<_> = log.lines().filter(|line| line.contains(PERSONAL)).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_in_the_lines_even_if_only_errors_and_warnings_are_logged() {
+    let config = "[log]\nformat = \"json\"\nfilter = \"off,cancelot::rpc=debug\"\n";
+    let log = talked_to(config).await;
+
+    let ended = lines(&log, "call ended");
+    assert!(!ended.is_empty());
+    for line in ended {
+        assert!(line["span"]["request_id"].is_string(), "{line}");
+    }
+}
+
+/// What comes back for a request id that was sent.
+async fn answered_id(client: &mut Client, sent: Option<&str>) -> String {
+    let mut request = Request::new(ListAccountsRequest {});
+    if let Some(sent) = sent {
+        request
+            .metadata_mut()
+            .insert("x-request-id", sent.parse().unwrap());
+    }
+    let answer = client.list_accounts(request).await.unwrap();
+    answer
+        .metadata()
+        .get("x-request-id")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_request_id_comes_back_and_one_that_is_missing_or_malformed_is_replaced() {
+    let mut gateway = gateway().start().await;
+
+    assert_eq!(
+        answered_id(&mut gateway.client, Some("svc/4:7")).await,
+        "svc/4:7"
+    );
+    let long = "x".repeat(129);
+    for sent in [None, Some("two words"), Some("{}"), Some(long.as_str())] {
+        let id = answered_id(&mut gateway.client, sent).await;
+        assert_eq!(id.len(), 32, "{sent:?} -> {id}");
+    }
+    let refused = gateway
+        .client
+        .cancel_subscription(with_id(request("k", []), "mine"))
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.metadata().get("x-request-id").unwrap(), "mine");
+    let item = subscription(Provider::Rebilly, "sub_1", now());
+    let streamed = gateway
+        .client
+        .cancel_subscription(with_id(request("k", [item]), "mine"))
+        .await;
+    assert_eq!(
+        streamed.unwrap().metadata().get("x-request-id").unwrap(),
+        "mine"
+    );
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Checks what operators are given, by the tools that read it: the alerts and their tests, a page for
+# each alert, the metrics of a real scrape, and every query of the dashboard against a real Prometheus
+# that watches a served sandbox at work.
+# Usage: observability.sh CANCELOT
+set -euo pipefail
+cancelot=$(realpath "$1")
+cd "$(dirname "$0")/.."
+tools=$PWD/target/ci-tools
+rules=helm/cancelot/alerts/rules.yaml
+mkdir -p "$tools"
+
+failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
+ok() { printf 'ok: %s\n' "$*"; }
+
+# Debian's package, unpacked and not installed: building Prometheus takes minutes.
+if ! [ -x "$tools/promtool" ]; then
+  (
+    cd "$tools"
+    apt-cache show prometheus >/dev/null 2>&1 || apt-get update -qq
+    apt-get download -qq prometheus
+    dpkg-deb -x prometheus_*.deb prometheus-package
+    mv prometheus-package/usr/bin/prometheus prometheus-package/usr/bin/promtool .
+    rm -rf prometheus-package prometheus_*.deb
+  )
+fi
+
+"$tools/promtool" check rules "$rules" >/dev/null || failed 'promtool check rules'
+"$tools/promtool" test rules .ci/observability/alerts_test.yaml || failed 'promtool test rules'
+ok 'each alert fires, and none while all is well'
+
+work=$(mktemp -d)
+served='' watching='' calling=''
+clean() {
+  for pid in $calling $watching $served; do
+    { kill "$pid" && wait "$pid"; } 2>/dev/null || true
+  done
+  rm -rf "$work"
+}
+trap clean EXIT
+
+"$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set server.admin_listen=127.0.0.1:0 \
+  --set log.filter=warn >"$work/out" 2>"$work/log" &
+served=$!
+for _ in $(seq 100); do
+  addr=$(sed -n 's/^listening on //p' "$work/out")
+  [ -z "$addr" ] || break
+  kill -0 "$served" || failed "the sandbox does not serve: $(cat "$work/log")"
+  sleep 0.1
+done
+admin=$(sed -n 's/^metrics and probes on //p' "$work/out")
+
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cat >"$work/prometheus.yaml" <<YAML
+global: {scrape_interval: 500ms, evaluation_interval: 1s}
+rule_files: [$PWD/$rules]
+scrape_configs:
+  - job_name: cancelot
+    static_configs: [{targets: ["${admin#http://}"], labels: {namespace: ends}}]
+YAML
+"$tools/promtool" check config "$work/prometheus.yaml" >/dev/null || failed 'promtool check config'
+"$tools/prometheus" --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/data" \
+  --web.listen-address="127.0.0.1:$port" >"$work/prometheus.log" 2>&1 &
+watching=$!
+
+# Cancellations of all providers, some of which end badly, until everything has been looked at.
+calls() {
+  local n=0
+  while :; do
+    n=$((n + 1))
+    for account in rebilly solidgate funnelfox revolv3; do
+      id=$n when=now
+      [ $account != funnelfox ] || when=period-end
+      "$cancelot" cancel subscriptions --endpoint "http://$addr" --account "$account" \
+        --subscription-id "$id" --when "$when" --yes --output jsonl || true
+    done
+    "$cancelot" cancel subscriptions --endpoint "http://$addr" --account rebilly \
+      --subscription-id "missing-$n" --when now --yes --output jsonl || true
+    "$cancelot" cancel subscriptions --endpoint "http://$addr" --account nobody \
+      --subscription-id 1 --when now --yes --output jsonl || true
+  done
+}
+calls >"$work/calls" 2>&1 &
+calling=$!
+
+python3 .ci/observability/check.py "http://127.0.0.1:$port" "$admin" ||
+  failed "$(tail -3 "$work/prometheus.log"; tail -3 "$work/calls")"
+
+curl -sS "$admin/metrics" >"$work/metrics"
+"$tools/promtool" check metrics <"$work/metrics" || failed 'promtool check metrics'
+ok "promtool finds nothing in the metrics: $(grep -vc '^#' "$work/metrics") samples"

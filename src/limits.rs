@@ -77,6 +77,9 @@ pub const STORE_COPY_BYTES: usize = 256 * 1024;
 
 /// Connections of the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Lines of the log that wait to be written, of some hundred bytes each; what comes on top is
+/// dropped.
+pub const LOG_LINES_WAITING_MAX: usize = 32_768;
 /// Spans that wait for their collector; what comes on top is dropped.
 pub const SPANS_WAITING_MAX: usize = 8_192;
 

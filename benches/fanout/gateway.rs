@@ -8,7 +8,7 @@ use crate::{Failure, child, settings};
 /// The role.
 pub(crate) fn main(text: &str) -> Result<(), Failure> {
     let config = settings::parse(text)?;
-    telemetry::init(config.log.format, &config.log.filter)?;
+    let _log = telemetry::init(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Changing, Edge, Engine, Entrance, Following, Options};
+use super::{Changing, Edge, Engine, Entrance, Following, Options, telemetry::LostLines};
 use crate::{
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
@@ -89,6 +89,7 @@ pub fn entrance(config: &Config, tracer: Tracer) -> Result<Entrance, AssembleErr
         fetchers,
         tls,
         admin: None,
+        lost_lines: LostLines::default(),
         tracer,
     })
 }

@@ -16,6 +16,7 @@ use super::{
     keys::Fetchers,
     metrics::Metrics,
     readiness::{Readiness, State},
+    telemetry::LostLines,
     tls::{Secured, Tls},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct Entrance {
     pub admin: Option<TcpListener>,
     /// What begins the spans of calls.
     pub tracer: Tracer,
+    /// Lines that the log has lost.
+    pub lost_lines: LostLines,
 }
 
 impl Entrance {
@@ -93,6 +96,7 @@ impl Front {
             tls,
             admin,
             tracer,
+            lost_lines,
             ..
         } = entrance;
         let addr = listener.local_addr()?;
@@ -100,7 +104,11 @@ impl Front {
         let (readiness, health) = Readiness::new().await;
         let readiness = Arc::new(readiness);
         let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
-        let metrics = Arc::new(Metrics::new(Arc::clone(&calls), Arc::clone(&readiness)));
+        let metrics = Arc::new(Metrics::new(
+            Arc::clone(&calls),
+            Arc::clone(&readiness),
+            lost_lines,
+        ));
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let serve_admin = admin.map(|listener| {
             let told = (Arc::clone(&metrics), Arc::clone(&readiness));

@@ -18,7 +18,11 @@ use super::{
     terminal::{out, say},
 };
 use crate::{
-    app::{self, App, Front, Reload, Reloaded, telemetry, traces::Traces},
+    app::{
+        self, App, Front, Reload, Reloaded,
+        telemetry::{self, Log},
+        traces::Traces,
+    },
     config::{self, Config, Env, Sources},
     observe::Tracer,
     sandbox::{self, Provider, Sandbox},
@@ -103,10 +107,13 @@ async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
 async fn serve(config: Config) -> Exit {
     let stop = stop_signal();
     let hangup = signal(SignalKind::hangup());
-    if let Err(error) = telemetry::init(config.log.format, &config.log.filter) {
-        say(format!("cancelot: log.filter: {error}"));
-        return Exit::Usage;
-    }
+    let log = match telemetry::init(config.log.format, &config.log.filter) {
+        Ok(log) => log,
+        Err(error) => {
+            say(format!("cancelot: log.filter: {error}"));
+            return Exit::Usage;
+        }
+    };
     let config = Arc::new(config);
     let (traces, tracer) = match Traces::begin(&config.telemetry) {
         Ok(begun) => begun,
@@ -115,9 +122,11 @@ async fn serve(config: Config) -> Exit {
             return Exit::Usage;
         }
     };
-    let app = match open(&config, tracer).await {
+    let app = match open(&config, tracer, &log).await {
         Ok(app) => app,
         Err(problem) => {
+            // The reason is the last word.
+            drop(log);
             say(format!("cancelot: {problem}"));
             return Exit::Unavailable;
         }
@@ -138,6 +147,7 @@ async fn serve(config: Config) -> Exit {
     let ended = app.run(stop).await;
     reloads.abort();
     traces.end().await;
+    drop(log);
     match ended {
         Ok(()) => Exit::Success,
         Err(unavailable) => {
@@ -177,9 +187,10 @@ async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
 }
 
 /// Opens the listeners, then the journal, so that probes are answered while it is read.
-async fn open(config: &Arc<Config>, tracer: Tracer) -> Result<App, String> {
+async fn open(config: &Arc<Config>, tracer: Tracer, log: &Log) -> Result<App, String> {
     let listener = bind(config.server.listen).await?;
     let mut entrance = app::entrance(config, tracer.clone()).map_err(|error| error.to_string())?;
+    entrance.lost_lines = log.lost();
     if let Some(listen) = config.server.admin_listen {
         entrance.admin = Some(bind(listen).await?);
     }

@@ -11,7 +11,8 @@ use crate::{
     asking::{enrollment, enrollments, subscriber},
     process::{Place, try_connect},
     support::{
-        Client, gateway, now, provider_default, request, subscription, subscription_results,
+        Client, gateway, in_time, now, provider_default, request, subscription,
+        subscription_results,
     },
 };
 
@@ -137,15 +138,16 @@ async fn no_line_has_what_may_be_personal_whatever_is_logged() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_in_the_lines_even_if_only_errors_and_warnings_are_logged() {
-    let config = "[log]\nformat = \"json\"\nfilter = \"off,cancelot::rpc=debug\"\n";
-    let log = talked_to(config).await;
+async fn a_request_id_is_in_the_lines_whatever_else_the_filter_keeps_out() {
+    let filter = "error,cancelot::rpc::service=info";
+    let log = talked_to(&format!(
+        "[log]\nformat = \"json\"\nfilter = \"{filter}\"\n"
+    ))
+    .await;
 
-    let ended = lines(&log, "call ended");
-    assert!(!ended.is_empty());
-    for line in ended {
-        assert!(line["span"]["request_id"].is_string(), "{line}");
-    }
+    let taken_on = lines(&log, "request taken on");
+    assert_eq!(taken_on[0]["span"]["request_id"], "ours-1");
+    assert!(lines(&log, "cancellation settled").is_empty(), "kept out");
 }
 
 /// What comes back for a request id that was sent.
@@ -195,4 +197,28 @@ async fn a_request_id_comes_back_and_one_that_is_missing_or_malformed_is_replace
         streamed.unwrap().metadata().get("x-request-id").unwrap(),
         "mine"
     );
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_cancellation() {
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let place = Place::new(&sandbox, "");
+    let unread = place.unread_log();
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+
+    // More lines than a pipe holds.
+    let items = (0..2_000).map(|n| subscription(Provider::Rebilly, format!("s{n}"), now()));
+    let sent = client
+        .cancel_subscription(request("many", items))
+        .await
+        .unwrap();
+    let (_, results) = in_time(subscription_results(sent.into_inner()))
+        .await
+        .unwrap();
+
+    assert_eq!(results.len(), 2_000);
+    process.terminate();
+    assert!(process.ended().await.success());
+    drop(unread);
 }

@@ -64,6 +64,15 @@ impl Place {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
+    /// Lets processes here log into a pipe that nobody reads, until what this gives is dropped.
+    pub(crate) fn unread_log(&self) -> File {
+        let made = Command::new("mkfifo").arg(self.log()).status().unwrap();
+        assert!(made.success());
+        // For both, so that opening it waits for nobody.
+        let both = File::options().read(true).write(true).open(self.log());
+        both.unwrap()
+    }
+
     /// Starts a process.
     pub(crate) fn start(&self) -> Process {
         Process::start(Command::new(BINARY), &self.config(), &self.log(), &[])

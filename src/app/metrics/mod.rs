@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use self::page::Page;
-use super::readiness::Readiness;
+use super::{readiness::Readiness, telemetry::LostLines};
 use crate::{
     dispatch::Dispatch,
     observe::{CODES, CallMeters, MethodMeters},
@@ -62,16 +62,22 @@ pub(super) struct Metrics {
 struct Watched {
     calls: Arc<CallMeters>,
     readiness: Arc<Readiness>,
+    lost_lines: LostLines,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
     /// not keep the journal open.
     engine: OnceLock<Weak<Dispatch>>,
 }
 
 impl Metrics {
-    pub(super) fn new(calls: Arc<CallMeters>, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn new(
+        calls: Arc<CallMeters>,
+        readiness: Arc<Readiness>,
+        lost_lines: LostLines,
+    ) -> Self {
         let watched = Arc::new(Watched {
             calls,
             readiness,
+            lost_lines,
             engine: OnceLock::new(),
         });
         let mut registry = Registry::default();
@@ -107,6 +113,11 @@ impl Collector for Watched {
             "cancelot_ready",
             "Whether calls are served: not before everything open has been taken up, and not from the drain on.",
             [([], u64::from(self.readiness.is_ready()))],
+        )?;
+        page.counter(
+            "cancelot_log_lines_lost",
+            "Lines of the log that were dropped, since nobody read them in time.",
+            [([], self.lost_lines.count())],
         )?;
         calls(&mut page, &self.calls)?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {

@@ -27,7 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Calls of these services have spans; probes and reflection would only be in the way.
 const TRACED: &str = "/cancelot.";
 
-/// Sees calls; see [`Observe`].
+/// Puts a service where its calls are seen.
 #[derive(Debug, Clone)]
 pub struct ObserveLayer {
     meters: Arc<CallMeters>,

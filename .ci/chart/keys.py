@@ -17,6 +17,12 @@ import reference
 CHART = Path(__file__).resolve().parents[2] / "helm" / "cancelot"
 PROVIDERS = ["rebilly", "solidgate", "funnelfox", "revolv3", "sequenzy"]
 SECRETS = "/var/run/secrets/cancelot"
+JWKS = (
+    '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+)
+# Where an issuer's keys are: in a file, or at a URL with all that belongs to it.
+KEYS = {"by-file": {"jwks_file"}, "by-url": set()}
+KEYS["by-url"] = {"jwks_url", "jwks_ca_file", "jwks_token_file", "jwks_refresh_ms"}
 
 # Values for settings whose kind does not tell a legal one, or that go together with another's.
 LEGAL = {
@@ -29,6 +35,13 @@ LEGAL = {
     "lookup_path": "v3/look",
     "environment": "live",
     "token_env": "TOKEN_OF_C",
+    "tls_client_auth": "required",
+    "jwks_url": "https://keys.example.com/jwks",
+    "jwt_issuer": "by-url",
+    "jwt_subjects": ["system:serviceaccount:billing:worker", "another"],
+    "jwt_claims": ["azp=billing"],
+    "tls_sans": ["dns:billing.internal", "spiffe://prod/ns/billing/sa/worker"],
+    "accounts": ["rebilly-*", "solidgate"],
     "credential_env": "CREDENTIAL",
 }
 
@@ -37,6 +50,9 @@ def legal(setting):
     """A value of the setting: the largest, since large numbers are the ones that are misprinted."""
     if setting.word in LEGAL:
         return LEGAL[setting.word]
+    if setting.kind.startswith("list of: "):
+        kind = setting.kind.removeprefix("list of: ")
+        return re.findall(r"`(\w+)`", kind) or ["one", "another"]
     if setting.kind == "true or false":
         return True
     if bounds := re.fullmatch(r"whole number from (\d+) to (\d+)", setting.kind):
@@ -50,14 +66,22 @@ def legal(setting):
 
 def wanted(settings):
     """The configuration to be reached, and the settings that are reached by variables."""
-    config, variables = {"callers": {}, "accounts": {}}, {}
+    config, variables = {"callers": {"whole": {}}, "accounts": {}, "issuers": {}}, {}
+    for name in KEYS:
+        config["issuers"][name] = {"issuer": f"https://{name}.example.com"}
     for provider in PROVIDERS:
         config["accounts"][provider] = {"provider": provider}
     for s in settings:
         if not s.in_file:
             variables[s.variable.replace("NAME", "BY_VARIABLE")] = "a-secret-of-more-than-16"
-        elif s.section == "callers.<name>":
+        elif s.word in ("token_file", "token_env"):
             config["callers"][s.word.replace("_", "-")] = {s.word: legal(s)}
+        elif s.section == "callers.<name>":
+            config["callers"]["whole"][s.word] = legal(s)
+        elif s.section == "issuers.<name>":
+            for name, own in KEYS.items():
+                if s.word != "issuer" and (s.word in own or not s.word.startswith("jwks_")):
+                    config["issuers"][name][s.word] = legal(s)
         elif s.section != "accounts.<name>":
             config.setdefault(s.section, {})[s.word] = legal(s)
         elif s.word == "credential_env":
@@ -87,6 +111,17 @@ def main(cancelot, helm):
         token = Path(directory) / "token"
         token.write_text("another-secret-of-more-than-16")
         config["callers"]["token-file"] = {"token_file": str(token)}
+        cert, key, jwks = (str(Path(directory) / name) for name in ("cert", "key", "jwks"))
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-subj", "/CN=keys", "-out", cert, "-keyout", key],
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        Path(jwks).write_text(JWKS)
+        config["server"] |= {"tls_cert_file": cert, "tls_client_ca_file": cert}
+        config["server"]["tls_key_file"] = key
+        config["issuers"]["by-file"]["jwks_file"] = jwks
+        config["issuers"]["by-url"] |= {"jwks_ca_file": cert, "jwks_token_file": str(token)}
         given = json.loads(json.dumps(config))
         for provider in PROVIDERS[1:]:
             given["accounts"][provider]["existingSecret"] = "secrets"

@@ -30,7 +30,7 @@ use super::{
     readiness::Readiness,
     tls::Secured,
 };
-use crate::limits;
+use crate::{limits, rpc::Refusals};
 
 /// Time for the first bytes of a connection, and for the head of each request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,7 +95,9 @@ async fn ready(With(told): With<Told>) -> Response {
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
     let door = Door::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT);
     let tcp = TcpIncoming::from(listener);
-    let tcp = tcp.map(|accepted| accepted.map(|io| Secured::new(io, None)));
+    // Without TLS there are no handshakes to tell of.
+    let plain = |io| Secured::new(io, None, Refusals::default());
+    let tcp = tcp.map(move |accepted| accepted.map(plain));
     let mut incoming = Box::pin(door.let_in(tcp));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -115,6 +115,7 @@ impl Front {
             let routes = admin::routes(told.0, told.1, health.clone());
             AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, routes)))
         });
+        let refusals = access.refusals.clone();
         let opening = Opening::new();
         let observe = ObserveLayer::new(calls, tracer);
         let router = edge::router(opening.clone(), health, access, observe, &edge)?;
@@ -122,7 +123,8 @@ impl Front {
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
         let door = Door::new(edge.connections_max, edge.handshake_timeout);
-        let tcp = tcp.map(move |accepted| accepted.map(|io| Secured::new(io, tls.as_ref())));
+        let secured = move |io| Secured::new(io, tls.as_ref(), refusals.clone());
+        let tcp = tcp.map(move |accepted| accepted.map(&secured));
         let incoming = door.let_in(tcp);
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {

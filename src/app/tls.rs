@@ -24,9 +24,13 @@ use tokio::{
     time::Instant,
 };
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::{identity::Certificate, limits};
+use crate::{
+    identity::Certificate,
+    limits,
+    rpc::{HANDSHAKE, Refusal, Refusals},
+};
 
 /// What the listener shows, and whom it believes. Clones are of the same.
 #[derive(Debug, Clone)]
@@ -248,6 +252,7 @@ pub(super) struct Secured {
     stream: Stream,
     told: Extensions,
     shown: Option<Shown>,
+    refusals: Refusals,
 }
 
 enum Stream {
@@ -259,7 +264,7 @@ enum Stream {
 
 impl Secured {
     /// A connection that was accepted, whose handshake is still to come.
-    pub(super) fn new(io: TcpStream, tls: Option<&Tls>) -> Self {
+    pub(super) fn new(io: TcpStream, tls: Option<&Tls>, refusals: Refusals) -> Self {
         let mut told = Extensions::new();
         told.insert(io.connect_info());
         let Some(tls) = tls else {
@@ -267,6 +272,7 @@ impl Secured {
                 stream: Stream::Plain(io),
                 told,
                 shown: None,
+                refusals,
             };
         };
         let (accept, shown) = tls.accept(io);
@@ -275,6 +281,7 @@ impl Secured {
             stream: Stream::Handshake(Box::new(accept)),
             told,
             shown: Some(shown),
+            refusals,
         }
     }
 
@@ -296,24 +303,28 @@ impl Secured {
                 Poll::Ready(Ok(()))
             }
             Err(error) => {
-                tell_failed(&error, &self.told);
+                self.tell_failed(&error);
                 self.stream = Stream::Failed;
                 Poll::Ready(Err(error))
             }
         }
     }
-}
 
-/// Says why there is no connection, for whoever sets certificates up. Who connects and says
-/// nothing, as probes of ports do, is not worth a line.
-fn tell_failed(error: &io::Error, told: &Extensions) {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return;
+    /// Says why there is no connection. Who connects and says nothing, as probes of ports do, is
+    /// not worth a line.
+    fn tell_failed(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return;
+        }
+        let info = self.told.get::<TcpConnectInfo>();
+        self.refusals.tell(&Refusal {
+            method: HANDSHAKE,
+            caller: None,
+            peer: info.and_then(TcpConnectInfo::remote_addr),
+            reason: "HANDSHAKE_FAILED",
+            message: &error.to_string(),
+        });
     }
-    let info = told.get::<tonic::transport::server::TcpConnectInfo>();
-    let peer = info.and_then(|info| info.remote_addr());
-    let peer = peer.map(tracing::field::display);
-    tracing::warn!(%error, peer, "a TLS handshake failed");
 }
 
 fn closed() -> io::Error {

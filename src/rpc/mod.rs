@@ -24,7 +24,7 @@ pub use self::{
     intake::Intake,
     observe::{ObserveLayer, methods},
     opening::Opening,
-    refusal::{Refusal, Refusals},
+    refusal::{HANDSHAKE, Refusal, Refusals},
     service::Service,
 };
 

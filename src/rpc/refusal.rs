@@ -8,10 +8,11 @@ use tonic::transport::server::TcpConnectInfo;
 
 use crate::{domain::ids::CallerId, identity::Caller};
 
-/// A call that was refused because of who called, or what for. Nothing was admitted.
+/// A call that was refused because of who called, or what for; or a connection, because of what it
+/// showed in its handshake. Nothing was admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// The RPC's published name, or `unknown` for one that there is not.
+    /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
     pub method: &'a str,
     /// Who called, if that is known.
     pub caller: Option<&'a CallerId>,
@@ -23,6 +24,9 @@ pub struct Refusal<'a> {
     pub message: &'a str,
 }
 
+/// Stands for a method where a connection did not come about.
+pub const HANDSHAKE: &str = "handshake";
+
 /// Told of each refusal, before the caller is. Must not block.
 #[derive(Clone)]
 pub struct Refusals(Arc<dyn Fn(&Refusal<'_>) + Send + Sync>);
@@ -33,14 +37,15 @@ impl Refusals {
         Self(Arc::new(tell))
     }
 
-    pub(super) fn tell(&self, refusal: &Refusal<'_>) {
+    /// Tells of a refusal.
+    pub fn tell(&self, refusal: &Refusal<'_>) {
         tracing::warn!(
             method = refusal.method,
             caller = refusal.caller.map(tracing::field::display),
             peer = refusal.peer.map(tracing::field::display),
             reason = refusal.reason,
             why = refusal.message,
-            "call refused"
+            "refused"
         );
         (self.0)(refusal);
     }

@@ -81,6 +81,27 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_right() {
+    let files = Files::new();
+    let tokens = files.0.path().join("tokens");
+    std::fs::write(&tokens, format!("sha256:{}\n", "0".repeat(64))).unwrap();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, section) = readme.split_once("\n## Callers\n").unwrap();
+    let (_, example) = section.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let line = |line: &str| match line.split_once("_file = ") {
+        Some(("token", _)) => format!("token_file = {:?}", tokens.display().to_string()),
+        Some((word, _)) => files.fill(&format!("{word}_file = {{pem}}")),
+        None => line.to_owned(),
+    };
+    let text: Vec<_> = example.lines().map(line).collect();
+    let config = accepted(&text.join("\n"), &[]);
+    assert_eq!(config.callers.len(), 3);
+    assert!(config.callers[2].settings.policy.auditor);
+}
+
+#[test]
 fn a_list_is_written_with_commas_in_a_variable() {
     let config = accepted(
         "",

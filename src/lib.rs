@@ -4,6 +4,7 @@
 //! The service is one binary; this library is its inside. ARCHITECTURE.md is the map.
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod dispatch;

@@ -82,6 +82,27 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const LOG_LINES_WAITING_MAX: usize = 32_768;
 /// Spans that wait for their collector; what comes on top is dropped.
 pub const SPANS_WAITING_MAX: usize = 8_192;
+/// The name of the audit's directory in the journal's.
+pub const AUDIT_DIR: &str = "audit";
+/// Bytes of the audit's file after which another one is begun.
+pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Time after which another one is begun, so that retention takes little more than it should.
+pub const AUDIT_SEGMENT_SECONDS: i64 = 24 * 60 * 60;
+/// Time between two looks at what the audit has to tell.
+pub const AUDIT_LOOK_MS: u64 = 100;
+/// Entries of the trail that are read in one go.
+pub const AUDIT_ENTRIES: usize = 16;
+/// Bytes of a text in a line of the audit that is not an id.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 255;
+/// Refusals for one reason that the audit takes at once, and then each second: under a flood
+/// some 50 MB a day.
+pub const AUDIT_REFUSALS_BURST: f64 = 50.0;
+/// See [`AUDIT_REFUSALS_BURST`].
+pub const AUDIT_REFUSALS_PER_SECOND: f64 = 1.0;
+/// Time between two counts of the refusals that got no line.
+pub const AUDIT_SUPPRESSED_SECONDS: i64 = 60;
+/// Refusals that wait while the audit cannot be written; others are counted.
+pub const AUDIT_REFUSALS_WAITING_MAX: usize = 1_000;
 
 /// Bytes of one request message: 10,000 items with full comments fit.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -11,6 +11,7 @@ use super::{
     tls::{Pem, Tls},
 };
 use crate::{
+    audit::{Refused, Sink},
     config::{self, Config, KeysFrom, read_file},
     dispatch::LaneOptions,
     identity::{Callers, Issuer, Keys},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// The callers, and where keys that are not known may come from.
-pub(super) fn access(config: &Config) -> (Access, Arc<Fetchers>) {
+pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
     let mut issuers = Vec::new();
     let mut fetchers = Vec::new();
     for issuer in &config.issuers {
@@ -48,9 +49,20 @@ pub(super) fn access(config: &Config) -> (Access, Arc<Fetchers>) {
     let access = Access {
         callers: Arc::new(Callers::new(&callers, issuers)),
         keys: Some(keys),
-        refusals: Refusals::default(),
+        refusals: told_to(audit.clone()),
     };
     (access, fetchers)
+}
+
+/// Refusals for the audit too.
+fn told_to(audit: Sink) -> Refusals {
+    Refusals::new(move |refusal| {
+        audit.refused(refusal.why(), |refused| Refused {
+            caller: refusal.caller.cloned(),
+            method: Some(refusal.method),
+            ..refused
+        });
+    })
 }
 
 /// Whether a configuration that reads well can be carried out, as far as files tell.

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Changing, Edge, Engine, Entrance, Following, Options, telemetry::LostLines};
+use super::{Audit, Changing, Edge, Engine, Entrance, Following, Options, telemetry::LostLines};
 use crate::{
+    audit::Sink,
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions},
     egress::{
@@ -47,6 +48,7 @@ pub fn journal(config: &Config) -> durable::Options {
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
         ballast_bytes: limits::BALLAST_BYTES,
+        audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
         ..durable::Options::new(&config.journal.dir)
     }
 }
@@ -69,7 +71,14 @@ pub fn assemble_over(
 /// # Errors
 /// If the listener's certificates cannot be used.
 pub fn entrance(config: &Config, tracer: Tracer) -> Result<Entrance, AssembleError> {
-    let (access, fetchers) = super::access::access(config);
+    let sink = match config.audit {
+        Some(_) => {
+            let clock = Clock::system();
+            Sink::new(move || clock.now())
+        }
+        None => Sink::default(),
+    };
+    let (access, fetchers) = super::access::access(config, &sink);
     let tls = config.server.tls.as_ref().map(super::access::tls);
     let tls = tls.transpose().map_err(AssembleError::Tls)?;
     Ok(Entrance {
@@ -86,6 +95,7 @@ pub fn entrance(config: &Config, tracer: Tracer) -> Result<Entrance, AssembleErr
             request_bytes_max: config.server.request_bytes_max,
         },
         access,
+        sink,
         fetchers,
         tls,
         admin: None,
@@ -133,6 +143,10 @@ pub fn engine(
         drain: config.server.drain,
         retention: config.journal.retention,
         following,
+        audit: config.audit.as_ref().map(|audit| Audit {
+            dir: audit.dir.clone(),
+            retention: audit.retention,
+        }),
     };
     let journal = SledJournal::open(journal)?;
     Ok((Arc::new(journal), engine))

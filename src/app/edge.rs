@@ -8,6 +8,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{StartError, accept::CallsLayer};
 use crate::{
+    audit::Sink,
     dispatch::{Dispatch, budget::Budget},
     limits,
     observe::Method,
@@ -39,8 +40,9 @@ pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
 pub(super) type Bounded = Intake<CancellationServiceServer<Service>>;
 
 /// The service over an engine.
-pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
-    let service = CancellationServiceServer::new(Service::new(Arc::clone(dispatch)))
+pub(super) fn service(dispatch: &Arc<Dispatch>, audit: Sink, edge: &Edge) -> Bounded {
+    let service = Service::new(Arc::clone(dispatch)).with_audit(audit);
+    let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
     let receiving = Budget::new(edge.request_bytes_max);

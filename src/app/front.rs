@@ -20,6 +20,7 @@ use super::{
     tls::{Secured, Tls},
 };
 use crate::{
+    audit::Sink,
     dispatch::Dispatch,
     identity::Callers,
     observe::{CallMeters, Tracer},
@@ -33,6 +34,8 @@ pub struct Entrance {
     pub edge: Edge,
     /// Who may call.
     pub access: Access,
+    /// Where refusals are left for the audit.
+    pub sink: Sink,
     /// TLS of the listener; `None` for none.
     pub tls: Option<Tls>,
     /// Where keys of issuers come from.
@@ -72,6 +75,7 @@ pub struct Front {
     admin_addr: Option<SocketAddr>,
     edge: Edge,
     changing: Changing,
+    sink: Sink,
     opening: Opening<Bounded>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
@@ -93,6 +97,7 @@ impl Front {
         let Entrance {
             edge,
             access,
+            sink,
             tls,
             admin,
             tracer,
@@ -136,6 +141,7 @@ impl Front {
             admin_addr,
             edge,
             changing,
+            sink,
             opening,
             readiness,
             metrics,
@@ -163,10 +169,15 @@ impl Front {
         &self.changing
     }
 
+    /// Where refusals are left for the audit.
+    pub(super) fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
     /// Lets callers in to an engine.
     pub(super) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
         self.metrics.watch(dispatch);
-        let service = edge::service(dispatch, &self.edge);
+        let service = edge::service(dispatch, self.sink.clone(), &self.edge);
         self.opening.open(service);
         self.tell(State::Serving).await;
     }

@@ -24,7 +24,7 @@ pub use self::{
     tls::Tls,
 };
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
@@ -35,6 +35,7 @@ use tokio::{
 
 use self::readiness::State;
 use crate::{
+    audit,
     dispatch::{self, Dispatch},
     domain::quota,
     identity::Callers,
@@ -61,6 +62,8 @@ pub struct Engine {
     pub retention: Duration,
     /// What changes while the service runs.
     pub following: Following,
+    /// The audit, if there is one.
+    pub audit: Option<Audit>,
 }
 
 /// What changes while the service runs, and how often that is looked at.
@@ -68,6 +71,15 @@ pub struct Engine {
 pub struct Following {
     watches: Vec<Watch>,
     every: Duration,
+}
+
+/// How the audit is kept.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// How long its lines are kept.
+    pub retention: Duration,
 }
 
 /// The service could not start.
@@ -79,6 +91,9 @@ pub enum StartError {
     /// The listener cannot be used.
     #[error("the listener cannot be used: {0}")]
     Listener(#[from] io::Error),
+    /// The audit cannot be taken up.
+    #[error("the audit cannot be written: {0}")]
+    Audit(#[from] audit::Error),
     /// Reflection cannot be built from the descriptors.
     #[error("reflection cannot be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -97,6 +112,7 @@ pub struct App {
     reload: Reload,
     /// Those that look for changes.
     followers: JoinSet<()>,
+    audit: Option<audit::Follower>,
 }
 
 /// How often expired records are looked for.
@@ -127,6 +143,13 @@ impl App {
         journal: Arc<dyn Journal>,
         engine: Engine,
     ) -> Result<Self, StartError> {
+        let audit = match engine.audit {
+            Some(audit) => {
+                let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
+                Some(follow(&*journal, audit, clock, sink).await?)
+            }
+            None => None,
+        };
         let dispatch = Dispatch::start(Arc::clone(&journal), engine.dispatch).await?;
         let Changing {
             callers, fetchers, ..
@@ -148,6 +171,7 @@ impl App {
             sweeper,
             reload,
             followers,
+            audit,
         })
     }
 
@@ -207,6 +231,10 @@ impl App {
         let _ = self.sweeper.await;
         self.dispatch.drain(self.drain).await;
         self.front.close().await;
+        // After all that there is to tell.
+        if let Some(audit) = self.audit {
+            audit.stop().await;
+        }
         tracing::info!("stopped");
     }
 }
@@ -233,6 +261,22 @@ async fn count_admitted(
         }
     }
     Ok(())
+}
+
+/// Takes the audit up.
+async fn follow(
+    journal: &dyn Journal,
+    audit: Audit,
+    clock: dispatch::Clock,
+    sink: audit::Sink,
+) -> Result<audit::Follower, audit::Error> {
+    let options = audit::Options {
+        dir: audit.dir,
+        retention: audit.retention,
+        now: Arc::new(move || clock.now()),
+        sink,
+    };
+    audit::Follower::start(journal.trail(), options).await
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.

@@ -2,6 +2,7 @@
 //! tools. Each subcommand is a file; this one only names them.
 
 mod accounts;
+mod audit;
 mod cancel;
 mod client;
 mod config;
@@ -30,10 +31,6 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of them in a process"
-)]
 enum Command {
     /// Run the service.
     Serve(serve::Arguments),
@@ -47,6 +44,8 @@ enum Command {
     Accounts(accounts::Arguments),
     /// Look into a journal: inspect, export, verify. The service must not be running on it.
     Journal(journal::Arguments),
+    /// Write the audit as JSON lines, or verify it. The service may be running.
+    Audit(audit::Arguments),
     /// Check or print the configuration.
     Config(config::Arguments),
     /// Print the published API: the proto, its descriptor set, or a service config for clients.
@@ -114,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),
         Command::Accounts(arguments) => runtime.block_on(accounts::run(arguments)),
         Command::Journal(arguments) => journal::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Proto(arguments) => proto::run(&arguments),
     };

@@ -82,6 +82,8 @@ pub struct Config {
     pub server: Server,
     /// How the journal is kept.
     pub journal: Journal,
+    /// How the audit is kept; `None` if there is none.
+    pub audit: Option<Audit>,
     /// How work is done.
     pub engine: Engine,
     /// What is logged.
@@ -136,6 +138,17 @@ pub struct Journal {
     pub free_bytes_min: u64,
     /// Time that settled batches are kept.
     pub retention: Duration,
+}
+
+/// How the audit is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Time that its lines are kept, at least as long as the journal's batches.
+    pub retention: Duration,
+    /// Lines that may wait to be written while more is admitted.
+    pub lag_max: u64,
 }
 
 /// How work is done.
@@ -226,6 +239,7 @@ pub fn parse(
     };
     let server = server(&mut reader);
     let journal = journal(&mut reader);
+    let audit = audit(&mut reader, &journal);
     let engine = engine(&mut reader);
     let log = log::read(&mut reader);
     let issuers = issuer::read_all(&mut reader);
@@ -239,6 +253,7 @@ pub fn parse(
     Ok(Config {
         server,
         journal,
+        audit,
         engine,
         log,
         issuers,
@@ -272,6 +287,29 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
         free_bytes_min: reader.get(&table::FREE_BYTES_MIN),
         retention: Duration::from_hours(24) * reader.get(&table::RETENTION_DAYS),
     }
+}
+
+/// Days that lines of the audit are kept, if nobody says.
+const AUDIT_DAYS: u32 = 400;
+
+fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
+    let is_enabled = reader.get(&table::AUDIT_ENABLED);
+    let dir = reader.get(&table::AUDIT_DIR);
+    let days = reader.get(&table::AUDIT_RETENTION_DAYS);
+    let lag_max = reader.get(&table::AUDIT_LAG_MAX);
+    let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
+    if days.is_some() && retention < journal.retention {
+        let problem = Problem::new(
+            "is less than journal.retention_days",
+            "keep the audit at least as long as the journal, or leave it away",
+        );
+        reader.refuse(table::AUDIT_RETENTION_DAYS.key, problem);
+    }
+    is_enabled.then(|| Audit {
+        dir: dir.unwrap_or_else(|| journal.dir.join(crate::limits::AUDIT_DIR)),
+        retention: retention.max(journal.retention),
+        lag_max,
+    })
 }
 
 fn engine(reader: &mut Reader<'_>) -> Engine {

@@ -109,6 +109,17 @@ settings! {
     /// keys: a key that is sent again later is a new one.
     RETENTION_DAYS: u32 = "journal.retention_days", default 30, within 1..=3_650;
 
+    /// Whether an audit is written: a line for each admission, settlement, refusal and stop.
+    AUDIT_ENABLED: bool = "audit.enabled", default true;
+    /// Directory of the audit's files, created if missing.
+    AUDIT_DIR: Option<PathBuf> = "audit.dir", otherwise "`audit` in `journal.dir`";
+    /// Time that lines of the audit are kept, at least `journal.retention_days`.
+    AUDIT_RETENTION_DAYS: Option<u32> = "audit.retention_days",
+        otherwise "400, or `journal.retention_days` if that is more", within 1..=36_500;
+    /// Lines that may wait to be written to the audit, beyond which requests are refused until
+    /// it has caught up.
+    AUDIT_LAG_MAX: u64 = "audit.lag_max", default 1_000_000, within 1..=1_000_000_000;
+
     /// Open items that are held at a time, beyond which requests are refused until some settle.
     OPEN_ITEMS_MAX: usize = "engine.open_items_max", default 100_000,
         within limits::BATCH_ITEMS_MAX..=10_000_000;

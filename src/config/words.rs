@@ -53,7 +53,7 @@ pub(super) fn unknown_section(word: &str) -> Problem {
     });
     let remedy = match meant {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "known are accounts, callers, issuers, server, journal, engine, log and telemetry"
+        None => "known are accounts, callers, issuers, server, journal, audit, engine, log and telemetry"
             .to_owned(),
     };
     Problem::new("is no setting", remedy)

@@ -52,7 +52,7 @@ use crate::{
     domain::{
         account::Account,
         exchange::Exchange,
-        ids::{AccountName, BatchId},
+        ids::{AccountName, BatchId, CallerId},
         outcome::{Outcome, Reached},
     },
     egress::gate::Pass,
@@ -306,10 +306,15 @@ impl Dispatch {
     ///
     /// # Errors
     /// If the journal cannot record it.
-    pub async fn stop_batch(self: &Arc<Self>, batch: BatchId) -> Result<Stopped, Unavailable> {
+    pub async fn stop_batch(
+        self: &Arc<Self>,
+        batch: BatchId,
+        by: CallerId,
+    ) -> Result<Stopped, Unavailable> {
         let dispatch = Arc::clone(self);
         detached(async move {
-            let recorded = dispatch.journal.stop(batch, dispatch.shared.clock.now());
+            let now = dispatch.shared.clock.now();
+            let recorded = dispatch.journal.stop(batch, by, now);
             recorded.await.inspect_err(|_| dispatch.journal_refused())?;
             drop(dispatch.entering.write().await);
             dispatch.shared.live.stop(batch);

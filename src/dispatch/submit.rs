@@ -28,7 +28,9 @@ use crate::{
         quota::{Exhausted, Hourly},
     },
     egress::gate::Pass,
-    journal::{Admission, AdmitError, Admitted, AdmittedItem, Conflict, NoRoom, Slot, Unavailable},
+    journal::{
+        Admission, AdmitError, Admitted, AdmittedItem, Behind, Conflict, NoRoom, Slot, Unavailable,
+    },
     observe::{self, Refusal},
     providers::{EffectId, Mode},
 };
@@ -90,6 +92,9 @@ pub enum SubmitError {
     /// The journal's disk is full.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// The audit is too far behind.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// It would take more bytes than all that is open may take.
     #[error("the request would take {0} bytes of memory, more than the service may hold")]
     Oversized(usize),
@@ -107,6 +112,7 @@ impl SubmitError {
             Self::Conflict(_) => Refusal::Conflict,
             Self::Full(_) => Refusal::Full,
             Self::OverQuota(_) => Refusal::OverQuota,
+            Self::Behind(_) => Refusal::AuditBehind,
             Self::NoRoom(_) => Refusal::DiskFull,
             Self::Oversized(_) => Refusal::Oversized,
             Self::Draining => Refusal::Draining,
@@ -290,6 +296,7 @@ impl Dispatch {
             }
             Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
             Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
+            Err(AdmitError::Behind(behind)) => Err(behind.into()),
         }
     }
 

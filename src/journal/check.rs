@@ -10,6 +10,7 @@ use super::{
     record::{self, Header, Item},
     stores::Stores,
     table::Table,
+    trail,
     verify::Report,
 };
 use crate::{
@@ -47,7 +48,11 @@ impl Check<'_> {
         let problem = match &key {
             // What the journal is was read when it was opened; batches have their own check.
             StoreKey::Meta | StoreKey::Header(_) => None,
-            StoreKey::BatchFloor | StoreKey::Commits => record::number_in(value).err(),
+            StoreKey::BatchFloor | StoreKey::Commits | StoreKey::AuditOff => {
+                record::number_in(value).err()
+            }
+            StoreKey::Audited => reader.audited().err().map(|fault| fault.to_string()),
+            StoreKey::Trail(_) => self.trail(value).err(),
             StoreKey::Items { batch, .. }
             | StoreKey::Log { batch, .. }
             | StoreKey::Targets { batch, .. } => match reader.header(*batch) {
@@ -87,6 +92,31 @@ impl Check<'_> {
         if let Some(problem) = problem {
             self.problem(format!("{key:?}: {problem}"));
         }
+    }
+
+    /// Checks that what an entry of the trail names is there.
+    fn trail(&self, value: &[u8]) -> Result<(), String> {
+        for mark in trail::marks_in(value)? {
+            let (batch, step) = match mark.of {
+                trail::Of::Admission(batch) => (batch, None),
+                trail::Of::Step(batch, step) => (batch, Some(step)),
+                trail::Of::Off(_) => continue,
+            };
+            if let Ok(None) = self.reader.header(batch) {
+                return Err(format!("there is no batch {batch}"));
+            }
+            if let Some(step) = step
+                && self
+                    .reader
+                    .0
+                    .scan(Span::log_step(batch, step))
+                    .next()
+                    .is_none()
+            {
+                return Err(format!("batch {batch} has no step {step}"));
+            }
+        }
+        Ok(())
     }
 
     /// Checks a batch with all that belongs to it.

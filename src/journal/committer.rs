@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Admitted, Unavailable,
+    Admitted, Audited, Unavailable,
     ballast::Ballast,
     compact::Compactor,
     fault::Fault,
@@ -19,8 +19,13 @@ use super::{
     queue::Queue,
     room::Room,
     stores::Stores,
+    trail,
 };
-use crate::{domain::ids::BatchId, limits, observe::JournalMeters};
+use crate::{
+    domain::ids::{BatchId, CallerId},
+    limits,
+    observe::JournalMeters,
+};
 
 /// Makes all that was written durable.
 pub(super) trait Disk: Send {
@@ -33,11 +38,12 @@ pub(super) trait Disk: Send {
 pub(super) enum Work {
     Admit(Prepared),
     Settle(Vec<PreparedSettlement>),
-    Stop(BatchId, Timestamp),
+    Stop(BatchId, CallerId, Timestamp),
     Purge {
         before: Timestamp,
         batches_max: usize,
     },
+    Audited(Audited),
 }
 
 /// What became of it.
@@ -63,6 +69,9 @@ pub(super) struct Committer {
     pub(super) compactor: Compactor,
     pub(super) ballast: Ballast,
     pub(super) high_water: HighWater,
+    pub(super) trail: Arc<trail::Shared>,
+    /// Lines that the audit may lack while more is admitted.
+    pub(super) audit_lag_max: u64,
     pub(super) queue: Arc<Queue<Entry>>,
     pub(super) gate: Arc<Gate>,
     pub(super) meters: Arc<JournalMeters>,
@@ -136,6 +145,12 @@ impl Committer {
         }
     }
 
+    /// Whether the audit has kept up with what was admitted.
+    fn check_lag(&self) -> Result<(), Refusal> {
+        let behind = self.ledger.trail().check(self.audit_lag_max);
+        behind.map_err(Refusal::Behind)
+    }
+
     /// Applies a group and makes it durable; says what became of each entry.
     fn apply(&mut self, group: &[Entry]) -> Result<Vec<Done>, Fault> {
         let begun = Instant::now();
@@ -144,11 +159,14 @@ impl Committer {
         self.ledger
             .settle(group.iter().flat_map(|entry| match &entry.work {
                 Work::Settle(settlements) => settlements.as_slice(),
-                Work::Admit(_) | Work::Stop(..) | Work::Purge { .. } => &[],
+                Work::Admit(_) | Work::Stop(..) | Work::Purge { .. } | Work::Audited(_) => &[],
             }))?;
         let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
         let room = if group.iter().any(admits) {
-            self.room.check()
+            self.room
+                .check()
+                .map_err(Refusal::NoRoom)
+                .and_then(|()| self.check_lag())
         } else {
             Ok(())
         };
@@ -159,15 +177,24 @@ impl Committer {
                     Done::Admitted(self.ledger.admit(prepared, room.as_ref().copied())?)
                 }
                 Work::Settle(_) => Done::Written,
-                Work::Stop(batch, at) => {
-                    self.ledger.stop(*batch, *at)?;
+                Work::Stop(batch, by, at) => {
+                    self.ledger.stop(*batch, Some(by.clone()), *at)?;
                     Done::Written
                 }
                 Work::Purge {
                     before,
                     batches_max,
                 } => Done::Purged(self.ledger.purge(*before, *batches_max)?),
+                Work::Audited(audited) => {
+                    self.ledger.audited(audited)?;
+                    Done::Written
+                }
             });
+        }
+        if self.ledger.has_written()
+            && let Some(audited) = self.trail.take_noted()
+        {
+            self.ledger.audited(&audited)?;
         }
         if let Some(commits) = self.ledger.close_group()? {
             let synced = self.disk.sync();
@@ -177,6 +204,7 @@ impl Committer {
             self.meters.commit_time.time(begun.elapsed());
             let changes = group.iter().map(Entry::changes).sum();
             self.meters.group_size.count(changes);
+            self.trail.set_end(self.ledger.trail().end());
         }
         Ok(done)
     }
@@ -188,7 +216,7 @@ impl Entry {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(settlements) => settlements.len(),
-            Work::Stop(..) | Work::Purge { .. } => 1,
+            Work::Stop(..) | Work::Purge { .. } | Work::Audited(_) => 1,
         }
     }
 
@@ -198,7 +226,7 @@ impl Entry {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(settlements) => settlements.len(),
-            Work::Stop(..) => 1,
+            Work::Stop(..) | Work::Audited(_) => 1,
             Work::Purge { .. } => limits::BATCH_ITEMS_MAX,
         }
     }

@@ -1,14 +1,18 @@
 //! The journal on disk, put together: its directory, the one thread that writes, and readers
 //! that tell nothing that is not durable.
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Intake, Journal, OpenItem, Page,
-    Pending, Record, Settlement, Unavailable, Vitals,
+    Admission, AdmitError, Admitted, Audited, Batch, Filter, FreeSpace, Intake, Journal, OpenItem,
+    Page, Pending, Record, Settlement, Trail, Trailed, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -23,9 +27,10 @@ use super::{
     room::Room,
     standing,
     stores::Stores,
+    trail, trailed,
 };
 use crate::{
-    domain::ids::{BatchId, ItemId, Key, Scope},
+    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
     limits,
     observe::JournalMeters,
 };
@@ -46,11 +51,13 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Bytes of the store's file above which it is replaced when most of it is empty.
     pub compact_bytes_min: u64,
+    /// Lines that its audit may lack before nothing more is admitted; `None` if it has none.
+    pub audit_lag_max: Option<u64>,
 }
 
 impl Options {
-    /// A journal in this directory, with a cache of 64 MiB, that may fill its disk and has no
-    /// ballast.
+    /// A journal in this directory, with a cache of 64 MiB, that may fill its disk and has
+    /// neither ballast nor audit.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -59,6 +66,7 @@ impl Options {
             free_space: FreeSpace::system(),
             ballast_bytes: 0,
             compact_bytes_min: limits::STORE_FILE_BYTES_MIN,
+            audit_lag_max: None,
         }
     }
 }
@@ -79,7 +87,6 @@ impl Options {
 pub struct SledJournal {
     shared: Arc<Shared>,
     committer: Option<thread::JoinHandle<()>>,
-    name: String,
     // Last, so that the next one gets in only after all else is closed.
     _lock: Lock,
 }
@@ -91,6 +98,10 @@ struct Shared {
     lookups: Semaphore,
     meters: Arc<JournalMeters>,
     options: Options,
+    name: String,
+    trail: Arc<trail::Shared>,
+    // Only the audit uses it, so nobody ever waits for this lock.
+    trailed: Mutex<trailed::Cache>,
 }
 
 /// Requests that are read and prepared at a time; there are no more cores to use, and each may
@@ -127,7 +138,10 @@ impl SledJournal {
             acknowledged,
             lock,
         } = home;
-        let ledger = Ledger::load(Arc::clone(&store)).map_err(damaged(&options.dir))?;
+        let is_audited = options.audit_lag_max.is_some();
+        let ledger = Ledger::load(Arc::clone(&store), is_audited).map_err(damaged(&options.dir))?;
+        let trail = Arc::new(trail::Shared::default());
+        trail.set_end(ledger.trail().end());
         if ledger.commits() < acknowledged {
             return Err(OpenError::Shortened {
                 dir: options.dir.clone(),
@@ -161,6 +175,8 @@ impl SledJournal {
             ),
             compactor,
             high_water,
+            trail: Arc::clone(&trail),
+            audit_lag_max: options.audit_lag_max.unwrap_or(u64::MAX),
             queue: Arc::clone(&queue),
             gate: Arc::clone(&gate),
         };
@@ -179,11 +195,13 @@ impl SledJournal {
             lookups,
             meters,
             options: options.clone(),
+            name: meta.store,
+            trail,
+            trailed: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
             committer: Some(committer),
-            name: meta.store,
             _lock: lock,
         })
     }
@@ -191,7 +209,7 @@ impl SledJournal {
     /// The name that this journal was given when it was made.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.shared.name
     }
 
     /// Whether it is looking for disk space to give back, or giving it back. It serves meanwhile.
@@ -327,9 +345,14 @@ impl Journal for SledJournal {
         })
     }
 
-    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+    fn stop(
+        &self,
+        batch: BatchId,
+        by: CallerId,
+        at: Timestamp,
+    ) -> Pending<Result<(), Unavailable>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move { shared.write_only(Work::Stop(batch, at)).await })
+        Box::pin(async move { shared.write_only(Work::Stop(batch, by, at)).await })
     }
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
@@ -389,7 +412,64 @@ impl Journal for SledJournal {
         }
     }
 
+    fn trail(&self) -> Arc<dyn Trail> {
+        Arc::new(SledTrail(Arc::clone(&self.shared)))
+    }
+
     fn failure(&self) -> Option<Unavailable> {
         self.shared.gate.failure()
+    }
+}
+
+/// What an audit follows of the journal on disk.
+struct SledTrail(Arc<Shared>);
+
+impl std::fmt::Debug for SledTrail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SledTrail")
+    }
+}
+
+impl Trail for SledTrail {
+    fn journal(&self) -> String {
+        self.0.name.clone()
+    }
+
+    fn end(&self) -> u64 {
+        self.0.trail.end()
+    }
+
+    fn audited(&self) -> Result<Option<Audited>, Unavailable> {
+        self.0.read(|reader| reader.audited())
+    }
+
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+        // All up to here is durable, so there is nothing to wait for.
+        let upto = self.0.trail.end();
+        let cache = self.0.trailed.lock();
+        let mut cache = cache.unwrap_or_else(PoisonError::into_inner);
+        let reader = Reader(&*self.0.store);
+        Ok(trailed::read(
+            reader,
+            &mut cache,
+            (after, upto),
+            entries_max,
+        )?)
+    }
+
+    fn note(&self, audited: Audited) {
+        self.0.trail.note(audited);
+    }
+
+    fn is_noted(&self) -> bool {
+        self.0.trail.is_noted()
+    }
+
+    fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>> {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            shared.trail.take_noted();
+            shared.write_only(Work::Audited(audited)).await
+        })
     }
 }

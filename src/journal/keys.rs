@@ -14,6 +14,10 @@ pub(super) enum StoreKey {
     BatchFloor,
     /// The number of commits.
     Commits,
+    /// How far the audit has got.
+    Audited,
+    /// The number of commits when the audit was switched off.
+    AuditOff,
     /// A batch.
     Header(BatchId),
     /// The commands of [`crate::limits::RECORD_ITEMS`] neighbours in a batch.
@@ -30,6 +34,8 @@ pub(super) enum StoreKey {
     Open(BatchId),
     /// Marks a batch without open items, by the time its last item settled.
     Expiry { settled_us: i64, batch: BatchId },
+    /// What the audit still has to tell, numbered in the order in which it happened.
+    Trail(u64),
     /// Leads from a request's key to its batch.
     Request { scope: Scope, key: Key },
     /// Leads from an item's own key to the item.
@@ -39,12 +45,15 @@ pub(super) enum StoreKey {
 const META: u8 = 0x01;
 const BATCH_FLOOR: u8 = 0x02;
 const COMMITS: u8 = 0x03;
+const AUDITED: u8 = 0x04;
+const AUDIT_OFF: u8 = 0x05;
 const HEADER: u8 = 0x10;
 const ITEMS: u8 = 0x11;
 const LOG: u8 = 0x12;
 const TARGETS: u8 = 0x13;
 const OPEN: u8 = 0x20;
 const EXPIRY: u8 = 0x21;
+const TRAIL: u8 = 0x22;
 const REQUEST: u8 = 0x30;
 const ITEM: u8 = 0x31;
 
@@ -55,6 +64,8 @@ impl StoreKey {
             Self::Meta => vec![META],
             Self::BatchFloor => vec![BATCH_FLOOR],
             Self::Commits => vec![COMMITS],
+            Self::Audited => vec![AUDITED],
+            Self::AuditOff => vec![AUDIT_OFF],
             Self::Header(batch) => of_batch(HEADER, *batch),
             Self::Items { batch, group, part } => in_parts(ITEMS, *batch, *group, *part),
             Self::Log { batch, seq, part } => in_parts(LOG, *batch, *seq, *part),
@@ -70,6 +81,11 @@ impl StoreKey {
                 bytes.extend(batch.0.to_be_bytes());
                 bytes
             }
+            Self::Trail(number) => {
+                let mut bytes = vec![TRAIL];
+                bytes.extend(number.to_be_bytes());
+                bytes
+            }
             Self::Request { scope, key } => request(scope, key),
             Self::Item { scope, key } => item(scope, key),
         }
@@ -82,6 +98,8 @@ impl StoreKey {
             META => (Self::Meta, rest),
             BATCH_FLOOR => (Self::BatchFloor, rest),
             COMMITS => (Self::Commits, rest),
+            AUDITED => (Self::Audited, rest),
+            AUDIT_OFF => (Self::AuditOff, rest),
             HEADER => batch_in(rest).map(|(batch, rest)| (Self::Header(batch), rest))?,
             ITEMS => {
                 let (batch, group, part, rest) = parted_in(rest)?;
@@ -103,6 +121,10 @@ impl StoreKey {
                 let settled_us = (u64::from_be_bytes(*settled) ^ SIGN).cast_signed();
                 let (batch, rest) = batch_in(rest)?;
                 (Self::Expiry { settled_us, batch }, rest)
+            }
+            TRAIL => {
+                let (number, rest) = rest.split_first_chunk()?;
+                (Self::Trail(u64::from_be_bytes(*number)), rest)
             }
             REQUEST => {
                 let (scope, key) = scoped_in(rest)?;
@@ -264,6 +286,21 @@ impl Span {
         Self::of(of_batch(LOG, batch))
     }
 
+    /// One step of a batch's log.
+    pub(super) fn log_step(batch: BatchId, seq: u32) -> Self {
+        let mut prefix = of_batch(LOG, batch);
+        prefix.extend(seq.to_be_bytes());
+        Self::of(prefix)
+    }
+
+    /// What the audit still has to tell, after this entry.
+    pub(super) fn trail_after(number: u64) -> Self {
+        Self {
+            from: StoreKey::Trail(number.saturating_add(1)).encode(),
+            to: vec![TRAIL + 1],
+        }
+    }
+
     /// The target hashes of a batch.
     pub(super) fn targets(batch: BatchId) -> Self {
         Self::of(of_batch(TARGETS, batch))
@@ -347,6 +384,9 @@ mod tests {
             Just(StoreKey::Meta),
             Just(StoreKey::BatchFloor),
             Just(StoreKey::Commits),
+            Just(StoreKey::Audited),
+            Just(StoreKey::AuditOff),
+            any::<u64>().prop_map(StoreKey::Trail),
             batch().prop_map(StoreKey::Header),
             (batch(), number(), any::<u16>()).prop_map(|(batch, group, part)| StoreKey::Items {
                 batch,

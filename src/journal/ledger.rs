@@ -26,10 +26,11 @@ use super::{
     staged::Staged,
     standing::{Standing, Standings},
     table::{Table, Writes},
+    trail::{Audited, Behind, Of, Trail},
 };
 use crate::{
     domain::{
-        ids::{BatchId, ItemId},
+        ids::{BatchId, CallerId, ItemId},
         quota::Exhausted,
     },
     limits,
@@ -44,14 +45,16 @@ pub(super) struct Ledger<T> {
     next: BatchId,
     commits: u64,
     has_written: bool,
+    trail: Trail,
 }
 
 /// Why a request was not admitted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Refusal {
     Conflicts(Vec<Conflict>),
     NoRoom(NoRoom),
     OverQuota(Exhausted),
+    Behind(Behind),
 }
 
 impl From<Refusal> for AdmitError {
@@ -60,13 +63,14 @@ impl From<Refusal> for AdmitError {
             Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
             Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
+            Refusal::Behind(behind) => Self::Behind(behind),
         }
     }
 }
 
 impl<T: Table> Ledger<T> {
-    /// Takes over a table.
-    pub(super) fn load(table: Arc<T>) -> Result<Self, Fault> {
+    /// Takes over a table, with or without a trail for an audit.
+    pub(super) fn load(table: Arc<T>, is_audited: bool) -> Result<Self, Fault> {
         let table = Arc::new(Staged::over(table));
         let reader = Reader(&*table);
         let floor = reader.number(&StoreKey::BatchFloor)?.unwrap_or(1);
@@ -86,18 +90,37 @@ impl<T: Table> Ledger<T> {
             };
             open.insert(batch, OpenBatch::load(reader, batch)?);
         }
+        let trail = Trail::load(Reader(&*table), is_audited)?;
         Ok(Self {
             table,
             open,
             next: BatchId(next),
             commits,
             has_written: false,
+            trail,
         })
     }
 
     /// How many groups of writes it holds.
     pub(super) fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// What the audit has not got yet.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Whether there is something to close a group for.
+    pub(super) fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    /// Records how far the audit has got.
+    pub(super) fn audited(&mut self, audited: &Audited) -> Result<(), Fault> {
+        let mut writes = Writes::default();
+        self.trail.audited(audited, &mut writes)?;
+        self.write(writes)
     }
 
     /// Closes a group of writes with its number; `None` if nothing was written.
@@ -110,12 +133,14 @@ impl<T: Table> Ledger<T> {
         writes.put(StoreKey::Commits.encode(), record::number(self.commits));
         self.write(writes)?;
         self.table.hand_over()?;
+        self.trail.close();
         self.has_written = false;
         Ok(Some(self.commits))
     }
 
-    fn write(&mut self, writes: Writes) -> Result<(), Fault> {
+    fn write(&mut self, mut writes: Writes) -> Result<(), Fault> {
         self.has_written = true;
+        self.trail.add_to(&mut writes, self.commits);
         self.table.write(writes)
     }
 
@@ -138,7 +163,7 @@ impl<T: Table> Ledger<T> {
         for (id, settlements) in batches {
             let batch = self.open.get_mut(&id);
             let batch = batch.ok_or_else(|| Fault::Misused(format!("{id} has nothing open")))?;
-            batch.settle(id, &settlements, &mut writes)?;
+            batch.settle(id, &settlements, &mut self.trail, &mut writes)?;
             if batch.open.is_empty() {
                 writes.remove(StoreKey::Open(id).encode());
                 writes.put(keys::expiry(id, batch.latest), record::marker());
@@ -149,27 +174,40 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Records that a batch was stopped, if anything of it is open.
-    pub(super) fn stop(&mut self, id: BatchId, at: Timestamp) -> Result<(), Fault> {
+    pub(super) fn stop(
+        &mut self,
+        id: BatchId,
+        by: Option<CallerId>,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
         let Some(batch) = self.open.get_mut(&id) else {
             return Ok(());
         };
         let mut writes = Writes::default();
-        batch.log(id, &Step::<()>::Stopped { at }, &mut writes)?;
+        self.trail.note(Of::Step(id, batch.next_seq), 1);
+        batch.log(id, &Step::<()>::Stopped { at, by }, &mut writes)?;
         self.write(writes)
     }
 
-    /// Deletes batches that settled before this time.
+    /// Deletes batches that settled before this time, but for those that the audit still has to
+    /// read.
     pub(super) fn purge(&mut self, before: Timestamp, batches_max: usize) -> Result<usize, Fault> {
-        let due: Vec<_> = {
-            let scan = self.table.scan(Span::expired(before.as_microsecond()));
-            scan.take(batches_max)
-                .map(|entry| entry.map(|(key, _)| key.as_ref().to_vec()))
-                .collect::<Result<_, _>>()?
-        };
-        for key in &due {
-            let Some(StoreKey::Expiry { batch, .. }) = StoreKey::decode(key) else {
+        let kept = self.trail.batches();
+        let mut due = Vec::new();
+        for entry in self.table.scan(Span::expired(before.as_microsecond())) {
+            if due.len() >= batches_max {
+                break;
+            }
+            let (key, _) = entry?;
+            let Some(StoreKey::Expiry { batch, .. }) = StoreKey::decode(key.as_ref()) else {
                 return Err(Fault::damaged("an expiry entry", "its key does not decode"));
             };
+            if !kept.contains(&batch) {
+                due.push((key.as_ref().to_vec(), batch));
+            }
+        }
+        for (key, batch) in &due {
+            let batch = *batch;
             if self.open.contains_key(&batch) {
                 return Err(Fault::damaged(
                     batch,
@@ -210,7 +248,7 @@ impl<T: Table> Ledger<T> {
     pub(super) fn admit(
         &mut self,
         prepared: &Prepared,
-        room: Result<(), &NoRoom>,
+        room: Result<(), &Refusal>,
     ) -> Result<Result<Admitted, Refusal>, Fault> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
@@ -230,10 +268,10 @@ impl<T: Table> Ledger<T> {
             .iter()
             .any(|slot| matches!(slot, SlotPlan::New | SlotPlan::Referred(_)));
         let is_replay = plan.header.is_some() && !is_changed && opened.is_empty();
-        if let Err(no_room) = room
+        if let Err(refusal) = room
             && !is_replay
         {
-            return Ok(Err(Refusal::NoRoom(no_room.clone())));
+            return Ok(Err(refusal.clone()));
         }
         // Last, so that nothing is counted that is not admitted.
         if let Some(quota) = &prepared.admission.quota {
@@ -364,6 +402,7 @@ impl<T: Table> Ledger<T> {
                 open.insert(index);
             }
         }
+        self.trail.note(Of::Admission(id), header.own);
         writes.put(StoreKey::Open(id).encode(), record::marker());
         let batch = OpenBatch {
             open,
@@ -404,6 +443,8 @@ impl<T: Table> Ledger<T> {
                 ));
             }
         }
+        let lines = u32::try_from(indexes.len()).unwrap_or(u32::MAX);
+        self.trail.note(Of::Step(id, batch.next_seq), lines);
         let step = Step::<()>::Opened {
             at: prepared.admission.at,
             retry_until: prepared.admission.retry_until,

@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
-    Record, Settlement, Unavailable,
+    Admission, AdmitError, Admitted, Audited, Batch, Filter, Intake, Journal, OpenItem, Page,
+    Pending, Record, Settlement, Trail, Trailed, Unavailable,
     fault::Fault,
     keys::Span,
     ledger::Ledger,
@@ -18,8 +18,9 @@ use super::{
     query,
     reader::Reader,
     table::{Table, Writes},
+    trailed,
 };
-use crate::domain::ids::{BatchId, ItemId, Key, Scope};
+use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Scope};
 
 /// A journal in memory.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl MemoryJournal {
     }
 
     fn over(table: Arc<MemoryTable>) -> Self {
-        let ledger = Ledger::load(Arc::clone(&table)).unwrap();
+        let ledger = Ledger::load(Arc::clone(&table), true).unwrap();
         let failure = None;
         let writer = Writer { ledger, failure };
         Self {
@@ -156,8 +157,13 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
-        self.write(move |ledger| ledger.stop(batch, at))
+    fn stop(
+        &self,
+        batch: BatchId,
+        by: CallerId,
+        at: Timestamp,
+    ) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| ledger.stop(batch, Some(by), at))
     }
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
@@ -189,7 +195,46 @@ impl Journal for MemoryJournal {
         self.read(|reader| query::admitted_since(reader, from))
     }
 
+    fn trail(&self) -> Arc<dyn Trail> {
+        Arc::new(self.clone())
+    }
+
     fn failure(&self) -> Option<Unavailable> {
         self.writer().failure.clone()
+    }
+}
+
+impl Trail for MemoryJournal {
+    fn journal(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn end(&self) -> u64 {
+        self.writer().ledger.trail().end()
+    }
+
+    fn audited(&self) -> Result<Option<Audited>, Unavailable> {
+        self.read(|reader| reader.audited())
+    }
+
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+        let range = (after, u64::MAX);
+        let mut cache = trailed::Cache::default();
+        self.read(|reader| trailed::read(reader, &mut cache, range, entries_max))
+    }
+
+    /// Nothing has to be saved here: it is recorded at once.
+    fn note(&self, audited: Audited) {
+        let mut writer = self.writer();
+        writer.ledger.audited(&audited).unwrap();
+        writer.ledger.close_group().unwrap();
+    }
+
+    fn is_noted(&self) -> bool {
+        false
+    }
+
+    fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| ledger.audited(&audited))
     }
 }

@@ -38,9 +38,17 @@ mod stores;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trail;
+mod trailed;
 pub mod verify;
 
-pub use self::room::{FreeSpace, NoRoom};
+pub use self::{
+    room::{FreeSpace, NoRoom},
+    trail::{Audited, Behind},
+    trailed::{
+        Concluded, Ended, Failed, Happened, Known, KnownState, Said, Subject, Trail, Trailed, What,
+    },
+};
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -83,10 +91,12 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// Records that a batch was stopped, so that a restart knows it too. It applies to the items
     /// that the batch owns and that are open now; if there are none, or no such batch, it is
     /// nothing. Taking up one of its items again by [`Journal::admit`] clears that item's stop.
-    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>>;
+    fn stop(&self, batch: BatchId, by: CallerId, at: Timestamp)
+    -> Pending<Result<(), Unavailable>>;
 
     /// Deletes batches all of whose items settled before `before`, at most `batches_max`, those
-    /// that settled first before others; says how many it deleted. Other writes wait meanwhile.
+    /// that settled first before others; says how many it deleted. What the audit has not got yet
+    /// stays. Other writes wait meanwhile.
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>>;
 
     /// What is open, oldest first: before anything is admitted, what the last run left. Reads
@@ -118,6 +128,9 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     fn vitals(&self) -> Vitals {
         Vitals::default()
     }
+
+    /// What an audit follows.
+    fn trail(&self) -> Arc<dyn Trail>;
 
     /// Why the store failed, if it did. It stays so until the service is started again: what is
     /// asked of it is answered with this.
@@ -221,6 +234,9 @@ pub enum AdmitError {
     /// The caller has no room for so many new items in this hour.
     #[error(transparent)]
     OverQuota(#[from] Exhausted),
+    /// The audit is too far behind, and the request needs a write.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// The store cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

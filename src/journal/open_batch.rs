@@ -12,6 +12,7 @@ use super::{
     reader::Reader,
     record::{self, Header, Item, Step},
     table::{Table, Writes},
+    trail::{Of, Trail},
 };
 use crate::domain::ids::BatchId;
 
@@ -63,6 +64,7 @@ impl OpenBatch {
         &mut self,
         id: BatchId,
         settlements: &[&PreparedSettlement],
+        trail: &mut Trail,
         writes: &mut Writes,
     ) -> Result<(), Fault> {
         let mut rest = settlements;
@@ -91,6 +93,8 @@ impl OpenBatch {
                 items.push((settlement.id.index, &settlement.json));
             }
             self.latest = latest;
+            let lines = u32::try_from(items.len()).unwrap_or(u32::MAX);
+            trail.note(Of::Step(id, self.next_seq), lines);
             self.log(id, &Step::Settled { latest, items }, writes)?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
-    Record,
+    Audited, Record,
     fault::Fault,
     history::{History, Trace, Wanted, size},
     keys::{self, Span, StoreKey},
@@ -66,6 +66,25 @@ impl<T: Table> Reader<'_, T> {
         value
             .map(|value| number_in(value.as_ref(), what))
             .transpose()
+    }
+
+    /// How far the audit has got, if there ever was one.
+    pub(super) fn audited(self) -> Result<Option<Audited>, Fault> {
+        let value = self.0.get(&StoreKey::Audited.encode())?;
+        value
+            .map(|value| record::read_whole(value.as_ref(), "how far the audit has got"))
+            .transpose()
+    }
+
+    /// One step of a batch's log.
+    pub(super) fn step<R: serde::de::DeserializeOwned>(
+        self,
+        batch: BatchId,
+        seq: u32,
+    ) -> Result<R, Fault> {
+        let what = format_args!("step {seq} of batch {batch}");
+        let step = self.joined(Span::log_step(batch, seq), what)?;
+        step.ok_or_else(|| Fault::damaged(what, "it is missing"))
     }
 
     /// The batch of a request's key.
@@ -244,6 +263,11 @@ fn number_in(value: &[u8], what: impl Display) -> Result<u64, Fault> {
 /// The groups of a batch with this many slots.
 pub(super) fn groups(total: u32) -> u32 {
     total.div_ceil(RECORD_ITEMS)
+}
+
+/// The first slot of a group.
+pub(super) fn first_of(group: u32) -> u32 {
+    group.saturating_mul(RECORD_ITEMS)
 }
 
 /// The group of a slot, and its place there.

@@ -131,6 +131,9 @@ pub(super) enum Step<S> {
     Stopped {
         #[serde(rename = "a")]
         at: Timestamp,
+        /// Who stopped it; older records do not say.
+        #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+        by: Option<CallerId>,
     },
 }
 
@@ -293,7 +296,7 @@ fn prelude(value: &[u8]) -> Result<(u16, u64, &[u8]), String> {
     Ok((u16::from_be_bytes(*total), u64::from_be_bytes(*sum), share))
 }
 
-fn check_format(format: u8) -> Result<(), String> {
+pub(super) fn check_format(format: u8) -> Result<(), String> {
     if FORMATS_READ.contains(&format) {
         Ok(())
     } else {
@@ -521,6 +524,8 @@ mod tests {
             r#""i":[2]}}"#,
         );
         check::<Step<u8>>(r#"{"x":"#, r#"{"a":"2027-01-15T08:00:00Z"}}"#);
+        check::<Step<u8>>(r#"{"x":{"a":"2027-01-15T08:00:00Z","#, r#""b":"ann"}}"#);
+        check::<super::super::Audited>(r#"{"t":7,"s":9,"#, r#""h":"00ff"}"#);
         check::<Meta>(r#"{"s":"name","#, r#""c":"2027-01-15T08:00:00Z"}"#);
         check::<crate::domain::outcome::Settled>(
             r#"{"conclusion":{"outcome":"canceled","detail":{"subscription":{}},"#,

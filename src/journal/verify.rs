@@ -1,18 +1,21 @@
 //! The journal off line, for operators: whether all of it makes sense, what is in it, and all of
 //! it as JSON Lines. Holds the journal's lock like a service does, and changes no record.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Unavailable,
+    Audited, Unavailable,
     check::{Check, own_items},
     durable::Options,
     fault::Fault,
     history::{History, Wanted},
-    home::{Home, OpenError, Purpose},
+    home::{Home, OpenError, Purpose, damaged},
     keys::{Span, StoreKey},
     reader::{Reader, compose},
     record::{self, Header, Item},
@@ -28,6 +31,7 @@ use crate::domain::{
 /// A journal that no service has open.
 pub struct Offline {
     home: Home,
+    dir: PathBuf,
 }
 
 /// Why an operator's question has no answer.
@@ -103,7 +107,17 @@ impl Offline {
     /// Says what is wrong and what to do about it.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let home = Home::open(&options.dir, options.cache_bytes, Purpose::Look)?;
-        Ok(Self { home })
+        let dir = options.dir.clone();
+        Ok(Self { home, dir })
+    }
+
+    /// How far its audit had got when it was closed; `None` if it never had one.
+    ///
+    /// # Errors
+    /// That record makes no sense.
+    pub fn audited(&self) -> Result<Option<Audited>, OpenError> {
+        let audited = Reader(&*self.home.store).audited();
+        audited.map_err(damaged(&self.dir))
     }
 
     /// Reads everything and checks that it fits together. Writes a line for each problem, then
@@ -224,7 +238,7 @@ impl StepLine {
                 items.iter().map(|(index, _)| *index).collect(),
             ),
             record::Step::Opened { at, indexes, .. } => ("opened", *at, indexes.clone()),
-            record::Step::Stopped { at } => ("stopped", *at, Vec::new()),
+            record::Step::Stopped { at, .. } => ("stopped", *at, Vec::new()),
         };
         Self {
             batch_id: batch.to_string(),

@@ -17,6 +17,8 @@ pub enum Refusal {
     DiskFull,
     /// The caller has brought all the items that it may bring in an hour.
     OverQuota,
+    /// The audit is too far behind.
+    AuditBehind,
     /// The journal cannot be used.
     JournalFailed,
     /// The service stops.
@@ -25,13 +27,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Conflict,
         Self::Full,
         Self::Receiving,
         Self::Oversized,
         Self::DiskFull,
         Self::OverQuota,
+        Self::AuditBehind,
         Self::JournalFailed,
         Self::Draining,
     ];
@@ -46,6 +49,7 @@ impl Refusal {
             Self::Oversized => "oversized",
             Self::DiskFull => "disk_full",
             Self::OverQuota => "over_quota",
+            Self::AuditBehind => "audit_behind",
             Self::JournalFailed => "journal_failed",
             Self::Draining => "draining",
         }

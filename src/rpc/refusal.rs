@@ -6,14 +6,15 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use http::Extensions;
 use tonic::transport::server::TcpConnectInfo;
 
-use crate::{domain::ids::CallerId, identity::Caller};
+use super::status;
+use crate::{audit::Why, domain::ids::CallerId, identity::Caller};
 
 /// A call that was refused because of who called, or what for; or a connection, because of what it
 /// showed in its handshake. Nothing was admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
     /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
-    pub method: &'a str,
+    pub method: &'static str,
     /// Who called, if that is known.
     pub caller: Option<&'a CallerId>,
     /// Where from, if that is known.
@@ -22,6 +23,18 @@ pub struct Refusal<'a> {
     pub reason: &'a str,
     /// The status's message.
     pub message: &'a str,
+}
+
+impl Refusal<'_> {
+    /// What the audit calls it.
+    #[must_use]
+    pub fn why(&self) -> Why {
+        match self.caller {
+            None => Why::Unauthenticated,
+            Some(_) if self.reason == status::HOURLY_ITEMS_EXHAUSTED => Why::OverQuota,
+            Some(_) => Why::NotPermitted,
+        }
+    }
 }
 
 /// Stands for a method where a connection did not come about.

@@ -21,8 +21,9 @@ use super::{
     stream::{self, Asked},
 };
 use crate::{
+    audit::{Refused, Sink, Why},
     dispatch::{self, Dispatch, Hangup, Submission, Ticket},
-    domain::ids::{BatchId, CallerId},
+    domain::ids::{BatchId, CallerId, Key},
     journal::{Batch, Unavailable},
     observe::Origin,
 };
@@ -33,25 +34,38 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub struct Service {
     dispatch: Arc<Dispatch>,
+    audit: Sink,
 }
 
 impl Service {
     /// A service over this engine.
     #[must_use]
     pub fn new(dispatch: Arc<Dispatch>) -> Self {
-        Self { dispatch }
+        Self {
+            dispatch,
+            audit: Sink::default(),
+        }
+    }
+
+    /// The same, and what it refuses is told to the audit.
+    #[must_use]
+    pub fn with_audit(self, audit: Sink) -> Self {
+        Self { audit, ..self }
     }
 
     /// Submits what was parsed, and streams what comes of it.
     async fn submit<R: stream::Response>(
         &self,
-        known: &Known,
+        asking: &Asking<'_>,
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
         came: Came,
     ) -> Result<Response<ResponseStream<R>>, Status> {
-        let parsed = parsed.map_err(status::Violations::into_status)?;
+        let parsed = parsed.map_err(|violations| {
+            self.refused(asking, Why::Invalid);
+            violations.into_status()
+        })?;
         let submission = Submission {
             hangup: came.hangup,
             from: came.from,
@@ -63,11 +77,13 @@ impl Service {
             with_answer,
         };
         let submitted = async {
-            self.refuse_late(&submission, &parsed.late).await?;
-            self.dispatch
-                .submit(submission)
-                .await
-                .map_err(|error| status::of_submit(error, known))
+            self.refuse_late(asking, &submission, &parsed.late).await?;
+            self.dispatch.submit(submission).await.map_err(|error| {
+                if let Some(why) = status::refusal(&error) {
+                    self.refused(asking, why);
+                }
+                status::of_submit(error, asking.known)
+            })
         };
         let ticket: Ticket = deadline::within(deadline, submitted).await?;
         tracing::info!(
@@ -79,7 +95,12 @@ impl Service {
     }
 
     /// A time that has passed is right only in a request that was admitted before it had.
-    async fn refuse_late(&self, submission: &Submission, late: &[u32]) -> Result<(), Status> {
+    async fn refuse_late(
+        &self,
+        asking: &Asking<'_>,
+        submission: &Submission,
+        late: &[u32],
+    ) -> Result<(), Status> {
         let mut violations = status::Violations::default();
         for place in late {
             let at = usize::try_from(*place)
@@ -102,8 +123,20 @@ impl Service {
         if violations.is_empty() {
             Ok(())
         } else {
+            self.refused(asking, Why::Invalid);
             Err(violations.into_status())
         }
+    }
+
+    /// Tells the audit.
+    fn refused(&self, asking: &Asking<'_>, why: Why) {
+        self.audit.refused(why, |refused| Refused {
+            caller: Some(asking.known.caller.id.clone()),
+            method: Some(asking.known.method),
+            key: asking.key.clone(),
+            items: Some(asking.items),
+            ..refused
+        });
     }
 
     async fn read<T: Send + 'static>(
@@ -123,6 +156,14 @@ impl Service {
             .filter(|batch| batch.scope.caller == *caller)
             .ok_or_else(|| status::not_found("batch", &id.to_string()))
     }
+}
+
+/// What the audit is told of a request that is refused.
+struct Asking<'a> {
+    known: &'a Known,
+    /// The request's key, if it is one.
+    key: Option<Key>,
+    items: usize,
 }
 
 /// Items that are parsed where they came in: some tenths of a millisecond's work.
@@ -203,10 +244,15 @@ impl CancellationService for Service {
         )?;
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let asking = Asking {
+            known: &known,
+            key: Key::chosen(request.idempotency_key.clone()).ok(),
+            items,
+        };
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::subscriptions(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&known, parsed, with_answer, deadline, came)
+        self.submit(&asking, parsed, with_answer, deadline, came)
             .await
     }
 
@@ -221,10 +267,15 @@ impl CancellationService for Service {
         allowed(&known, policy::enrollments(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let asking = Asking {
+            known: &known,
+            key: Key::chosen(request.idempotency_key.clone()).ok(),
+            items,
+        };
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::enrollments(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&known, parsed, with_answer, deadline, came)
+        self.submit(&asking, parsed, with_answer, deadline, came)
             .await
     }
 
@@ -291,8 +342,19 @@ impl CancellationService for Service {
             violations.into_status()
         })?;
         let work = async {
-            self.batch(id, &caller).await?;
-            let stopped = self.dispatch.stop_batch(id).await;
+            // Whoever asks for a batch of another caller's learns nothing, and the audit does.
+            let found = self.batch(id, &caller).await;
+            found.inspect_err(|status| {
+                if status.code() == tonic::Code::NotFound {
+                    self.audit.refused(Why::NotFound, |refused| Refused {
+                        caller: Some(caller.clone()),
+                        method: Some("StopBatch"),
+                        batch: Some(id),
+                        ..refused
+                    });
+                }
+            })?;
+            let stopped = self.dispatch.stop_batch(id, caller.clone()).await;
             let stopped = stopped.map_err(|unavailable| status::of_unavailable(&unavailable))?;
             tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
             let batch = self.batch(id, &caller).await?;

@@ -8,10 +8,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::refusal::Known;
 use crate::{
+    audit::Why,
     dispatch::SubmitError,
     domain::quota::Exhausted,
     identity::{Caller, JwtFault, Method, Unproven},
-    journal::{Conflict, NoRoom, Unavailable},
+    journal::{Behind, Conflict, NoRoom, Unavailable},
 };
 
 /// Bytes of details, and of the message. The message travels twice: in a header of its own, where
@@ -190,6 +191,20 @@ fn clip(text: &mut String, bytes_max: usize) {
     }
 }
 
+/// What the audit is told of a request that was not taken on; nothing if it was not refused but
+/// could not be looked at.
+pub(super) fn refusal(error: &SubmitError) -> Option<Why> {
+    match error {
+        SubmitError::Conflict(_) => Some(Why::KeyReused),
+        SubmitError::Full(_) => Some(Why::Full),
+        SubmitError::NoRoom(_) => Some(Why::DiskFull),
+        SubmitError::Oversized(_) => Some(Why::Oversized),
+        SubmitError::Behind(_) => Some(Why::AuditBehind),
+        // Of the caller's hour the refusal itself tells.
+        SubmitError::OverQuota(_) | SubmitError::Draining | SubmitError::Unavailable(_) => None,
+    }
+}
+
 /// The status of a request that was not taken on.
 pub(super) fn of_submit(error: SubmitError, known: &Known) -> Status {
     match error {
@@ -200,6 +215,7 @@ pub(super) fn of_submit(error: SubmitError, known: &Known) -> Status {
         SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
+        SubmitError::Behind(behind) => of_behind(&behind),
         SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
         SubmitError::Unavailable(unavailable) => of_unavailable(&unavailable),
@@ -213,6 +229,16 @@ fn of_no_room(no_room: &NoRoom) -> Status {
     let mut message = format!(
         "nothing was admitted and nothing is sent: {no_room}; then send the same request again"
     );
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written.
+fn of_behind(behind: &Behind) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(10)));
+    details.set_error_info("AUDIT_BEHIND", DOMAIN, []);
+    let mut message =
+        format!("nothing was admitted and nothing is sent: {behind}; send the same request again");
     clip(&mut message, MESSAGE_BYTES_MAX);
     Status::with_error_details(Code::Unavailable, message, details)
 }

@@ -82,6 +82,7 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize
                 SubmitError::Full(_)
                 | SubmitError::NoRoom(_)
                 | SubmitError::OverQuota(_)
+                | SubmitError::Behind(_)
                 | SubmitError::Oversized(_) => Sent::Full,
                 SubmitError::Draining | SubmitError::Unavailable(_) => Sent::Gone,
             };
@@ -132,7 +133,8 @@ async fn stop(world: &World, dispatch: &Arc<Dispatch>, request: usize) -> bool {
         let meant: Vec<_> = items.filter(open).map(|(id, _)| *id).collect();
         (batch, meant, state.now())
     };
-    if dispatch.stop_batch(batch).await.is_err() {
+    let by = world.plan.requests[request].scope.caller.clone();
+    if dispatch.stop_batch(batch, by).await.is_err() {
         return false;
     }
     world.step().await;

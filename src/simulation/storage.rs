@@ -12,10 +12,10 @@ use super::{
     written::{admitted_now, settled_now},
 };
 use crate::{
-    domain::ids::{BatchId, ItemId, Key, Scope},
+    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
     journal::{
         Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
-        Record, Settlement, Unavailable, memory::MemoryJournal,
+        Record, Settlement, Trail, Unavailable, memory::MemoryJournal,
     },
 };
 
@@ -144,8 +144,13 @@ impl Journal for Storage {
         )
     }
 
-    fn stop(&self, batch: BatchId, at: Timestamp) -> Pending<Result<(), Unavailable>> {
-        let write = move |disk: &MemoryJournal| disk.stop(batch, at);
+    fn stop(
+        &self,
+        batch: BatchId,
+        by: CallerId,
+        at: Timestamp,
+    ) -> Pending<Result<(), Unavailable>> {
+        let write = move |disk: &MemoryJournal| disk.stop(batch, by, at);
         self.write("stop", write, |_, _| {}, Err)
     }
 
@@ -188,6 +193,10 @@ impl Journal for Storage {
 
     fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
         self.disk.admitted_since(from)
+    }
+
+    fn trail(&self) -> Arc<dyn Trail> {
+        self.disk.trail()
     }
 
     fn failure(&self) -> Option<Unavailable> {

@@ -68,7 +68,10 @@ impl World {
                     state.broken("a service with room takes requests", why);
                 }
             }
-            SubmitError::NoRoom(_) | SubmitError::OverQuota(_) | SubmitError::Oversized(_) => {
+            SubmitError::NoRoom(_)
+            | SubmitError::OverQuota(_)
+            | SubmitError::Behind(_)
+            | SubmitError::Oversized(_) => {
                 state.broken("a service with room takes requests", why);
             }
             SubmitError::Draining => state.met("draining"),

@@ -19,6 +19,7 @@
 mod abuse;
 mod alive;
 mod asking;
+mod audit;
 mod bounds;
 mod callers;
 mod command;

@@ -11,7 +11,7 @@ const RANKS: [&[&str]; 12] = [
     &["domain"],
     &["identity", "observe"],
     &["providers", "journal", "config"],
-    &["egress"],
+    &["egress", "audit"],
     &["dispatch"],
     &["rpc"],
     &["sandbox"],

@@ -354,7 +354,7 @@ fn verify_finds_nothing_wrong_with_a_used_journal_and_counts_it() {
         settled: settled.clone(),
     });
     wait(journal.settle(settlements.collect())).unwrap();
-    wait(journal.stop(BatchId(1), at(1))).unwrap();
+    wait(journal.stop(BatchId(1), scope().caller, at(1))).unwrap();
     drop(journal);
     let (report, out) = verify(dir.path());
     assert_eq!(report.problems, 0, "{out}");

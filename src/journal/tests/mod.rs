@@ -12,6 +12,7 @@ mod month;
 mod power;
 mod promises;
 mod sizes;
+mod trail;
 
 use std::{
     future::Future,
@@ -23,8 +24,8 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::{
-    Admission, AdmitError, Admitted, AdmittedItem, Batch, Conflict, Journal, OpenItem, Record,
-    Settlement, Slot,
+    Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Happened, Journal,
+    OpenItem, Record, Settlement, Slot, What,
     durable::{Options, SledJournal},
     memory::MemoryJournal,
 };
@@ -137,6 +138,57 @@ impl Bench {
     }
 }
 
+/// Follows the trail as an audit does.
+#[derive(Debug, Default)]
+struct Auditor {
+    after: u64,
+}
+
+impl Auditor {
+    /// What happened since it last looked, in words.
+    fn look(&mut self, journal: &dyn Journal) -> Vec<String> {
+        let trail = journal.trail();
+        let mut seen = Vec::new();
+        for entry in trail.read(self.after, usize::MAX).unwrap() {
+            assert_eq!(entry.number, self.after + 1, "entries have no gaps");
+            self.after = entry.number;
+            seen.extend(entry.happened.iter().flat_map(words));
+        }
+        assert_eq!(self.after, trail.end());
+        seen
+    }
+
+    /// Says that it has all that it saw.
+    fn record(&self, journal: &dyn Journal) {
+        let audited = Audited {
+            trail: self.after,
+            seq: self.after,
+            hash: String::new(),
+        };
+        wait(journal.trail().record(audited)).unwrap();
+    }
+}
+
+fn words(happened: &Happened) -> Vec<String> {
+    match happened {
+        Happened::ToItems { items, .. } => items
+            .iter()
+            .map(|(subject, what)| match what {
+                What::Admitted(_) => format!("admitted {}", subject.key),
+                What::Opened(_) => format!("opened {}", subject.key),
+                What::Settled(ended) => {
+                    format!("settled {} {:?}", subject.key, ended.conclusion.outcome)
+                }
+            })
+            .collect(),
+        Happened::Stopped { batch, by, .. } => {
+            assert_eq!(*by, Some(scope().caller));
+            vec![format!("stopped {batch}")]
+        }
+        other @ (Happened::Unreadable { .. } | Happened::Off { .. }) => vec![format!("{other:?}")],
+    }
+}
+
 /// A variable that the one who runs a test has set, or the test itself for its child.
 #[expect(clippy::disallowed_methods, reason = "tests are not configured")]
 fn variable(name: &str) -> Option<String> {
@@ -148,11 +200,13 @@ fn number(name: &str, otherwise: u64) -> u64 {
     variable(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// One that replaces its database after every purge and start, as small as it is.
+/// One that replaces its database after every purge and start, as small as it is, and has an
+/// audit.
 #[track_caller]
 fn open_restless(dir: &Path) -> SledJournal {
     let options = Options {
         compact_bytes_min: 0,
+        audit_lag_max: Some(u64::MAX),
         ..Options::new(dir)
     };
     SledJournal::open(&options).unwrap()

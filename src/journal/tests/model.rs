@@ -45,6 +45,8 @@ fn own_key(n: u8) -> String {
 struct Model {
     items: BTreeMap<String, Known>,
     requests: BTreeMap<String, Request>,
+    /// What the audit is to be told.
+    happened: Vec<String>,
 }
 
 /// What a key means.
@@ -115,6 +117,7 @@ impl Model {
                 return Expected::Vacant;
             };
             *recorded = Some(key.clone());
+            let name = key.clone();
             let is_new = !self.items.contains_key(&key);
             let known = self.items.entry(key).or_insert_with(|| Known {
                 request: request.to_owned(),
@@ -123,11 +126,15 @@ impl Model {
                 stopped: false,
             });
             match known.outcome {
-                None if is_new => Expected::Opened(None),
+                None if is_new => {
+                    self.happened.push(format!("admitted {name}"));
+                    Expected::Opened(None)
+                }
                 None => Expected::Running,
                 Some(outcome) if outcome.is_final() => Expected::Settled(outcome),
                 Some(outcome) => {
                     (known.outcome, known.stopped) = (None, false);
+                    self.happened.push(format!("opened {name}"));
                     Expected::Opened(Some(outcome))
                 }
             }
@@ -138,6 +145,7 @@ impl Model {
     fn settle(&mut self, key: &Key, outcome: Outcome, now: i64) {
         let item = self.items.get_mut(key.as_str()).unwrap();
         item.outcome = Some(outcome);
+        self.happened.push(format!("settled {key} {outcome:?}"));
         self.requests.get_mut(&item.request).unwrap().latest = now;
     }
 
@@ -202,7 +210,11 @@ fn step(bench: &mut Bench, model: &mut Model, act: &Act, now: i64) {
         Act::Stop(request) => {
             let request = format!("r{request}");
             if let Some(known) = model.requests.get(&request) {
-                wait(bench.journal().stop(known.batch, at(now))).unwrap();
+                wait(bench.journal().stop(known.batch, scope().caller, at(now))).unwrap();
+                let mut own = model.items.values().filter(|item| item.request == request);
+                if own.any(|item| item.outcome.is_none()) {
+                    model.happened.push(format!("stopped {}", known.batch));
+                }
             }
             for item in model
                 .items
@@ -268,10 +280,16 @@ fn compare(bench: &Bench, model: &Model) {
 }
 
 fn check(mut bench: Bench, acts: &[Act]) {
-    let mut model = Model::default();
+    let (mut model, mut auditor) = (Model::default(), Auditor::default());
     for (now, act) in (0..).zip(acts) {
         step(&mut bench, &mut model, act, now);
         compare(&bench, &model);
+        let mut seen = auditor.look(bench.journal());
+        let mut happened = std::mem::take(&mut model.happened);
+        seen.sort();
+        happened.sort();
+        assert_eq!(seen, happened, "the audit is told each thing once");
+        auditor.record(bench.journal());
     }
     bench.journal = None;
     if let Place::Disk(dir) = &bench.home {

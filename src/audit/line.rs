@@ -1,0 +1,352 @@
+//! What a line says: who, what, when, why, how it ended, and the provider's own reference. It
+//! holds no secret, no comment, no provider's words but its error code, and no e-mail address:
+//! of a target that is a list of values it has their number.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::refusals::{Refused, Suppressed};
+use crate::{
+    domain::{
+        command::{Command, EnrollmentsTarget, Initiator, When},
+        ids::{BatchId, Kind, Scope},
+        outcome::{FailureReason, Outcome, Reached},
+    },
+    journal::{Ended, Happened, Known, Subject, What},
+    limits,
+};
+
+/// One line, without its place in the chain. What does not apply is absent.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Line<'a> {
+    time: Timestamp,
+    event: &'static str,
+    /// The entry of the journal's trail that this line is of, or the last one before it, and
+    /// how many of that entry's lines are written with it.
+    pub(super) trail: u64,
+    pub(super) part: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    /// The subscription or the sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscribers: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscribers_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field_path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_count: Option<usize>,
+    #[serde(skip_serializing_if = "is_false")]
+    everyone: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_matches: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<WhenText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prorate: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line_items: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initiated_by: Option<Initiator>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached: Option<Reached>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_code: Option<&'a str>,
+    /// The provider's own id of the effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canceled: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    confirmed_by_lookup: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suppressed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commits: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upto_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upto_hash: Option<&'a str>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// A batch's id as it is shown.
+#[derive(Debug, Clone, Copy)]
+struct BatchText(BatchId);
+
+impl Serialize for BatchText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// When something is to end: a word or a time.
+#[derive(Debug, Clone, Copy)]
+struct WhenText(When);
+
+impl Serialize for WhenText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            When::Now => serializer.serialize_str("now"),
+            When::PeriodEnd => serializer.serialize_str("period_end"),
+            When::At(time) => serializer.collect_str(&time),
+            When::ProviderDefault => serializer.serialize_str("provider_default"),
+        }
+    }
+}
+
+/// The RPC that a scope's keys belong to.
+pub(super) fn method(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Subscription => "CancelSubscription",
+        Kind::Enrollments => "CancelEnrollments",
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(time: Timestamp, event: &'static str) -> Self {
+        Self {
+            time,
+            event,
+            ..Self::default()
+        }
+    }
+
+    /// The service started to write; what is in the journal named so is told from here on.
+    pub(super) fn started(now: Timestamp, journal: &'a str) -> Self {
+        Self {
+            journal: Some(journal),
+            version: Some(env!("CARGO_PKG_VERSION")),
+            ..Self::new(now, "started")
+        }
+    }
+
+    /// Something is missing, for this reason.
+    pub(super) fn gap(now: Timestamp, why: &'a str) -> Self {
+        Self {
+            reason: Some(why),
+            ..Self::new(now, "gap")
+        }
+    }
+
+    /// Lines up to this one were removed because their time was over.
+    pub(super) fn dropped(now: Timestamp, upto_seq: u64, upto_hash: &'a str) -> Self {
+        Self {
+            upto_seq: Some(upto_seq),
+            upto_hash: Some(upto_hash),
+            ..Self::new(now, "dropped")
+        }
+    }
+
+    /// A request that was not taken on.
+    pub(super) fn refused(refused: &'a Refused) -> Self {
+        Self {
+            caller: refused.caller.as_ref().map(|caller| caller.as_str()),
+            method: refused.method,
+            batch: refused.batch.map(BatchText),
+            key: refused.key.as_ref().map(|key| key.as_str()),
+            account: refused.account.as_ref().map(|account| account.as_str()),
+            items: refused.items,
+            code: Some(refused.why.code()),
+            reason: Some(refused.why.word()),
+            ..Self::new(refused.at, "refused")
+        }
+    }
+
+    /// Refusals that have no lines of their own.
+    pub(super) fn suppressed(now: Timestamp, suppressed: &Suppressed) -> Self {
+        Self {
+            code: Some(suppressed.why.code()),
+            reason: Some(suppressed.why.word()),
+            suppressed: Some(suppressed.count),
+            ..Self::new(now, "refused")
+        }
+    }
+
+    fn of_item(scope: &'a Scope, batch: BatchId, subject: &'a Subject) -> Self {
+        let mut line = Self {
+            caller: Some(scope.caller.as_str()),
+            method: Some(method(scope.kind)),
+            batch: Some(BatchText(batch)),
+            index: Some(subject.index),
+            key: Some(subject.key.as_str()),
+            account: Some(subject.command.account().as_str()),
+            target: Some(subject.command.resource().as_str()),
+            ..Self::default()
+        };
+        match &*subject.command {
+            Command::Subscription(command) => {
+                line.when = Some(WhenText(command.when));
+                line.prorate = command.prorate;
+                line.line_items = Some(command.line_items.len()).filter(|count| *count > 0);
+                line.initiated_by = command.initiated_by;
+                line.reason = command.reason.map(crate::domain::command::Reason::slug);
+            }
+            Command::Enrollments(command) => {
+                line.max_matches = command.matches_max;
+                line.reason = command.reason.as_deref().map(clip);
+                match &command.target {
+                    EnrollmentsTarget::Subscriber(id) => line.subscribers = vec![id.as_str()],
+                    EnrollmentsTarget::Subscribers(ids) => {
+                        line.subscribers = ids.iter().map(|id| id.as_str()).collect();
+                        line.subscribers_count = Some(ids.len());
+                    }
+                    EnrollmentsTarget::Field { path, values } => {
+                        line.field_path = path.as_ref().map(|path| path.as_str());
+                        line.values_count = Some(values.len());
+                    }
+                    EnrollmentsTarget::All => line.everyone = true,
+                }
+            }
+        }
+        line
+    }
+
+    fn with_end(self, ended: &'a Ended) -> Self {
+        let conclusion = &ended.conclusion;
+        let failure = conclusion.failure.as_ref();
+        let said = failure.and_then(|failure| failure.provider.as_ref());
+        let mut line = Self {
+            time: ended.settled_at,
+            event: "settled",
+            // The admission has the list.
+            subscribers: if self.subscribers_count.is_some() {
+                Vec::new()
+            } else {
+                self.subscribers
+            },
+            outcome: Some(conclusion.outcome),
+            failure: failure.map(|failure| failure.reason),
+            reached: failure.map(|failure| failure.reached),
+            provider_status: said.map(|said| said.http_status),
+            provider_code: said.and_then(|said| said.code.as_deref()).map(clip),
+            confirmed_by_lookup: conclusion.confirmed_by_lookup,
+            attempts: Some(ended.attempts),
+            ..self
+        };
+        match &conclusion.detail {
+            Known::Subscription {
+                effective_at,
+                state,
+            } => {
+                line.effective_at = *effective_at;
+                let state = state.as_ref();
+                line.provider_reference = state.and_then(|s| s.cancellation_id.as_deref());
+            }
+            Known::Enrollments {
+                matched,
+                canceled,
+                remaining,
+            } => {
+                line.matched = Some(*matched);
+                line.canceled = Some(*canceled);
+                line.remaining = Some(*remaining);
+            }
+        }
+        line
+    }
+}
+
+/// The beginning of a text that may be long.
+fn clip(text: &str) -> &str {
+    let end = text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Gives the lines of what happened, in order.
+pub(super) fn each<E>(
+    now: Timestamp,
+    happened: &Happened,
+    mut give: impl FnMut(Line<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    match happened {
+        Happened::ToItems {
+            scope,
+            batch,
+            items,
+        } => {
+            for (subject, what) in items {
+                let line = Line::of_item(scope, *batch, subject);
+                give(match what {
+                    What::Admitted(at) => Line {
+                        time: *at,
+                        event: "admitted",
+                        ..line
+                    },
+                    What::Opened(at) => Line {
+                        time: *at,
+                        event: "opened",
+                        ..line
+                    },
+                    What::Settled(ended) => line.with_end(ended),
+                })?;
+            }
+            Ok(())
+        }
+        Happened::Stopped {
+            scope,
+            batch,
+            at,
+            by,
+        } => give(Line {
+            caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
+            method: Some("StopBatch"),
+            batch: Some(BatchText(*batch)),
+            ..Line::new(*at, "stopped")
+        }),
+        Happened::Unreadable { batch, why } => give(Line {
+            batch: Some(BatchText(*batch)),
+            ..Line::gap(now, clip(why))
+        }),
+        Happened::Off { commits } => give(Line {
+            commits: Some(*commits),
+            ..Line::gap(
+                now,
+                "the audit was switched off (audit.enabled) for a while",
+            )
+        }),
+    }
+}

@@ -1,0 +1,45 @@
+//! The audit: an append-only record of every admission, settlement, refusal and stop, a line of
+//! JSON each, in files of their own beside the journal.
+//!
+//! It follows the journal and adds nothing to the way of a request: the ledger leaves a trail in
+//! the same write as what happened, and a task reads that trail, writes the lines, makes them
+//! durable, and says so to the journal, which then forgets the trail and remembers the last line.
+//! So a crash neither loses a line nor writes one twice, and a cut end shows.
+
+mod chain;
+mod follower;
+mod line;
+mod log;
+mod refusals;
+pub mod segments;
+pub mod verify;
+
+use std::{io, path::PathBuf};
+
+pub use self::{
+    chain::Head,
+    follower::{Follower, Options},
+    refusals::{Refused, Sink, Why},
+};
+use crate::journal::Unavailable;
+
+/// Why the audit cannot be written. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing failed.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// A line cannot be written as JSON.
+    #[error("a line cannot be written as JSON: {0}")]
+    Line(String),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] Unavailable),
+}

@@ -1,0 +1,238 @@
+//! Whether the audit is as it was written: walks the chain over all files.
+
+use std::{io, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    chain::{self, Head, Sealed},
+    segments::Segment,
+};
+
+/// What a walk found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Files.
+    pub segments: usize,
+    /// Lines.
+    pub lines: u64,
+    /// The number of the first line.
+    pub first_seq: Option<u64>,
+    /// The last line, as `SEQ:HASH`: pin it elsewhere and give it to `--expect` later.
+    pub head: Option<String>,
+    /// The last line is not whole: it is being written, or was when the process ended.
+    pub unfinished: bool,
+    /// What is not as it was written.
+    pub problems: u64,
+}
+
+/// Something to be told, with its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What is wrong.
+    pub problem: String,
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line there, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+}
+
+/// Problems that are told one by one; a broken line often is the first of many.
+const PROBLEMS_TOLD_MAX: u64 = 20;
+
+/// What is known of the log from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Lines that have to be in it: what was pinned, what the journal knows.
+    pub heads: Vec<(Head, &'static str)>,
+}
+
+/// Walks over all files of a directory and gives each problem to `tell`.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn verify(
+    dir: &Path,
+    known: &Known,
+    mut tell: impl FnMut(&Problem) -> io::Result<()>,
+) -> io::Result<Report> {
+    let mut walk = Walk {
+        report: Report::default(),
+        known,
+        seen: vec![false; known.heads.len()],
+        last: None,
+        dropped: None,
+        begins_after: None,
+        problems: Vec::new(),
+    };
+    let segments = Segment::list(dir)?;
+    walk.report.segments = segments.len();
+    let is_last = |at: usize| at.saturating_add(1) == segments.len();
+    for (at, segment) in segments.iter().enumerate() {
+        walk.segment(segment, is_last(at))?;
+        for problem in walk.problems.drain(..) {
+            tell(&problem)?;
+        }
+    }
+    walk.end();
+    for problem in walk.problems.drain(..) {
+        tell(&problem)?;
+    }
+    walk.report.head = walk.last.map(|last| last.to_string());
+    Ok(walk.report)
+}
+
+struct Walk<'a> {
+    report: Report,
+    known: &'a Known,
+    seen: Vec<bool>,
+    last: Option<Head>,
+    /// The last line that retention says to have removed.
+    dropped: Option<Head>,
+    /// The line before the first one.
+    begins_after: Option<Head>,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn problem(&mut self, problem: String, place: Option<Place<'_>>) {
+        self.report.problems += 1;
+        if self.report.problems <= PROBLEMS_TOLD_MAX {
+            self.problems.push(Problem {
+                problem,
+                file: place.map(|place| place.segment.path.display().to_string()),
+                line: place.map(|place| place.line),
+            });
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment, is_last: bool) -> io::Result<()> {
+        let mut lines = segment.lines()?;
+        let mut number = 0_u64;
+        while let Some(line) = lines.next_line()? {
+            number += 1;
+            let place = Place {
+                segment,
+                line: number,
+            };
+            match chain::read(line) {
+                Ok(sealed) => {
+                    if number == 1 && sealed.seq != segment.first {
+                        let problem = format!("its name is not that of its line {}", sealed.seq);
+                        self.problem(problem, Some(place));
+                    }
+                    self.line(&sealed, place);
+                }
+                // It is being written, or a crash cut it short and the next start goes on there.
+                Err(_) if is_last && chain::is_unfinished(line) => self.report.unfinished = true,
+                Err(why) => {
+                    self.problem(why, Some(place));
+                    // Its hash is not known, so the next line's word for it is taken.
+                    self.last = self.last.take().map(|last| Head {
+                        seq: last.seq.saturating_add(1),
+                        hash: String::new(),
+                    });
+                }
+            }
+        }
+        if number == 0 && !is_last {
+            self.problem("it is empty".to_owned(), Some(Place { segment, line: 1 }));
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, sealed: &Sealed, place: Place<'_>) {
+        let seq = sealed.seq;
+        self.report.lines += 1;
+        match self.last.take() {
+            Some(last) if seq != last.seq.saturating_add(1) => {
+                let problem = if seq > last.seq {
+                    let from = last.seq.saturating_add(1);
+                    format!(
+                        "lines {from} to {} are missing before it",
+                        seq.saturating_sub(1)
+                    )
+                } else {
+                    format!("line {seq} comes after line {}", last.seq)
+                };
+                self.problem(problem, Some(place));
+            }
+            Some(last) if !last.hash.is_empty() && last.hash != sealed.prev => {
+                let problem = format!("line {seq} does not follow from the line before it");
+                self.problem(problem, Some(place));
+            }
+            Some(_) => {}
+            None => {
+                self.report.first_seq.get_or_insert(seq);
+                let before = Head {
+                    seq: seq.saturating_sub(1),
+                    hash: sealed.prev.clone(),
+                };
+                if before.seq == 0 && before != Head::empty() {
+                    self.problem("line 1 says that one was before it".to_owned(), Some(place));
+                }
+                self.begins_after.get_or_insert(before);
+            }
+        }
+        if sealed.event == "dropped"
+            && let (Some(seq), Some(hash)) = (sealed.upto_seq, &sealed.upto_hash)
+        {
+            let hash = hash.clone();
+            self.dropped = Some(Head { seq, hash });
+        }
+        let heads = self.known.heads.iter().zip(&mut self.seen);
+        let mut wrong = Vec::new();
+        for ((head, source), seen) in heads {
+            if head.seq == seq {
+                *seen = true;
+                if head.hash != sealed.hash {
+                    wrong.push(format!("line {seq} is not the one that {source} knows"));
+                }
+            }
+        }
+        for problem in wrong {
+            self.problem(problem, Some(place));
+        }
+        self.last = Some(sealed.head());
+    }
+
+    /// What only shows at the end.
+    fn end(&mut self) {
+        if let Some(before) = self.begins_after.take().filter(|before| before.seq > 0) {
+            let is_dropped = self.dropped.as_ref().is_some_and(|dropped| {
+                // A crash may have left files that were about to be removed.
+                dropped.seq > before.seq || *dropped == before
+            });
+            if !is_dropped {
+                let problem = format!(
+                    "lines 1 to {} are missing, and no line says that their time was over",
+                    before.seq
+                );
+                self.problem(problem, None);
+            }
+        }
+        let end = self.last.as_ref().map_or(0, |last| last.seq);
+        let known = self.known;
+        for ((head, source), seen) in known.heads.iter().zip(self.seen.clone()) {
+            if !seen && head.seq > 0 {
+                self.problem(
+                    format!(
+                        "{source} knows line {}, and it is not here; the log ends with line {end}",
+                        head.seq
+                    ),
+                    None,
+                );
+            }
+        }
+    }
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    segment: &'a Segment,
+    /// From 1.
+    line: u64,
+}

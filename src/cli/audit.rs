@@ -1,0 +1,299 @@
+//! `cancelot audit`: the audit as JSON lines, filtered, and whether it is as it was written. Reads
+//! files alone, so the service may be running.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Exit, terminal::say};
+use crate::{
+    audit::{
+        Head,
+        segments::{Lines, Segment},
+        verify::{Known, verify},
+    },
+    journal::{durable::Options, home::OpenError, verify::Offline},
+    limits,
+};
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    export: Export,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check that no line was changed, removed, inserted or moved; exits with 1 if one was.
+    Verify(Verify),
+}
+
+/// Where the audit is.
+#[derive(Debug, Args)]
+struct Place {
+    /// The journal's directory, which has the audit in it unless --dir says otherwise.
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// The audit's directory.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    filter: Filter,
+    /// Go on with what is written from now on, until this is stopped.
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Which lines: all that is given has to match.
+#[derive(Debug, Args)]
+struct Filter {
+    /// Only what happened at this time or later, such as 2027-01-15T08:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only what happened before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Only this caller's.
+    #[arg(long)]
+    caller: Option<String>,
+    /// Only at this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only of this batch.
+    #[arg(long)]
+    batch: Option<String>,
+    /// Only with this key, of the item or of the refused request.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only this subscription's, sequence's or subscriber's.
+    #[arg(long)]
+    target: Option<String>,
+    /// Only this event: admitted, opened, settled, stopped, refused, started, gap or dropped;
+    /// may be repeated.
+    #[arg(long)]
+    event: Vec<String>,
+    /// Only this outcome, such as canceled or in_doubt; may be repeated.
+    #[arg(long)]
+    outcome: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    #[command(flatten)]
+    place: Place,
+    /// A line that has to be in it, as an earlier run printed its head; may be repeated.
+    #[arg(long, value_name = "SEQ:HASH")]
+    expect: Vec<Head>,
+}
+
+/// How often to look for more.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+pub(super) fn run(arguments: Arguments) -> Exit {
+    let done = match &arguments.action {
+        Some(Action::Verify(arguments)) => check(arguments),
+        None => export(&arguments.export).map(|()| true),
+    };
+    match done {
+        Ok(true) => Exit::Success,
+        Ok(false) => Exit::Failure,
+        Err(Problem::Usage(why)) => {
+            say(format!("cancelot: {why}"));
+            Exit::Usage
+        }
+        // `cancelot audit | head` ends before we do.
+        Err(Problem::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
+        Err(Problem::Io(error)) => {
+            say(format!("cancelot: the audit cannot be read: {error}"));
+            Exit::Failure
+        }
+    }
+}
+
+enum Problem {
+    Usage(&'static str),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Place {
+    fn dir(&self) -> Result<PathBuf, Problem> {
+        match (&self.dir, &self.journal) {
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, Some(journal)) => Ok(journal.join(limits::AUDIT_DIR)),
+            (None, None) => Err(Problem::Usage(
+                "give --journal with the journal's directory, or --dir with the audit's",
+            )),
+        }
+    }
+}
+
+fn export(arguments: &Export) -> Result<(), Problem> {
+    let dir = arguments.place.dir()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut reading: Option<(u64, Lines)> = None;
+    loop {
+        let mut next = Segment::list(&dir)?.into_iter();
+        loop {
+            if let Some((_, lines)) = &mut reading {
+                while let Some(line) = lines.next_whole()? {
+                    if arguments.filter.takes(line) {
+                        out.write_all(line)?;
+                    }
+                }
+            }
+            let done = reading.as_ref().map(|(first, _)| *first);
+            match next.find(|segment| done.is_none_or(|done| segment.first > done)) {
+                Some(segment) => reading = Some((segment.first, segment.lines()?)),
+                None => break,
+            }
+        }
+        out.flush()?;
+        if !arguments.follow {
+            return Ok(());
+        }
+        thread::sleep(FOLLOW_INTERVAL);
+    }
+}
+
+/// What a line is filtered by.
+#[derive(Deserialize)]
+struct Seen {
+    time: Timestamp,
+    event: String,
+    caller: Option<String>,
+    account: Option<String>,
+    batch: Option<String>,
+    key: Option<String>,
+    target: Option<String>,
+    #[serde(default)]
+    subscribers: Vec<String>,
+    outcome: Option<String>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        let Self {
+            since,
+            until,
+            caller,
+            account,
+            batch,
+            key,
+            target,
+            event,
+            outcome,
+        } = self;
+        let texts = [caller, account, batch, key, target];
+        since.is_none()
+            && until.is_none()
+            && texts.iter().all(|text| text.is_none())
+            && event.is_empty()
+            && outcome.is_empty()
+    }
+
+    /// Whether a line is asked for. One that does not decode always is: nothing is hidden here
+    /// that is for `verify` to tell.
+    fn takes(&self, line: &[u8]) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let Ok(seen) = serde_json::from_slice::<Seen>(line) else {
+            return true;
+        };
+        let same = |asked: &Option<String>, has: &Option<String>| asked.is_none() || asked == has;
+        let any = |asked: &[String], has: Option<&String>| {
+            asked.is_empty()
+                || has.is_some_and(|has| asked.iter().any(|a| a.eq_ignore_ascii_case(has)))
+        };
+        self.since.is_none_or(|since| seen.time >= since)
+            && self.until.is_none_or(|until| seen.time < until)
+            && same(&self.caller, &seen.caller)
+            && same(&self.account, &seen.account)
+            && same(&self.batch, &seen.batch)
+            && same(&self.key, &seen.key)
+            && (same(&self.target, &seen.target)
+                || self
+                    .target
+                    .as_ref()
+                    .is_some_and(|target| seen.subscribers.contains(target)))
+            && any(&self.event, Some(&seen.event))
+            && any(&self.outcome, seen.outcome.as_ref())
+    }
+}
+
+/// The last line of what `verify` says.
+#[derive(Serialize)]
+struct Verified<'a> {
+    #[serde(flatten)]
+    report: &'a crate::audit::verify::Report,
+    /// Whether the journal's own word for the last line was compared.
+    journal: &'static str,
+}
+
+fn check(arguments: &Verify) -> Result<bool, Problem> {
+    let dir = arguments.place.dir()?;
+    let mut known = Known {
+        heads: arguments
+            .expect
+            .iter()
+            .map(|head| (head.clone(), "--expect"))
+            .collect(),
+    };
+    let journal = match arguments.place.journal.as_deref().map(journal_head) {
+        None => "not given",
+        Some(Ok(Some(head))) => {
+            known.heads.push((head, "the journal"));
+            "compared"
+        }
+        Some(Ok(None)) => "has no audit",
+        Some(Err(OpenError::Locked { .. })) => "in use, not compared",
+        Some(Err(error)) => {
+            say(format!("cancelot: the journal cannot be compared: {error}"));
+            "cannot be read, not compared"
+        }
+    };
+    let mut out = io::stdout().lock();
+    let report = verify(&dir, &known, |problem| write_line(&mut out, problem))?;
+    let verified = Verified {
+        report: &report,
+        journal,
+    };
+    write_line(&mut out, &verified)?;
+    Ok(report.problems == 0)
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+/// The last line as the journal knows it, if no service has it open.
+fn journal_head(dir: &Path) -> Result<Option<Head>, OpenError> {
+    let audited = Offline::open(&Options::new(dir))?.audited()?;
+    Ok(audited.map(|audited| Head {
+        seq: audited.seq,
+        hash: audited.hash,
+    }))
+}

@@ -1,0 +1,149 @@
+//! What the audit is told: each thing once, after a crash too, and nothing is deleted before it is.
+
+use super::*;
+
+fn off(dir: &Path) -> SledJournal {
+    SledJournal::open(&Options::new(dir)).unwrap()
+}
+
+#[test]
+fn nothing_is_deleted_that_the_audit_has_not_read() {
+    for mut bench in Bench::both() {
+        let mut auditor = Auditor::default();
+        let admitted = bench.admit(many("a", 2));
+        for index in 0..2 {
+            bench.settle(id(admitted.batch, index), &settled(Outcome::Canceled));
+        }
+        let purge = |bench: &Bench| wait(bench.journal().purge(at(100), 10)).unwrap();
+        assert_eq!(purge(&bench), 0);
+        bench.restart();
+        assert_eq!(purge(&bench), 0);
+        let told = auditor.look(bench.journal());
+        let expected = [
+            "admitted a/0",
+            "admitted a/1",
+            "settled a/0 Canceled",
+            "settled a/1 Canceled",
+        ];
+        assert_eq!(told, expected);
+        auditor.record(bench.journal());
+        assert_eq!(purge(&bench), 1);
+        assert_eq!(auditor.look(bench.journal()), [""; 0]);
+    }
+}
+
+#[test]
+fn an_entry_reads_the_same_after_all_that_came_later() {
+    for mut bench in Bench::both() {
+        let first = bench.admit(admission("a", [item("s"), Slot::Vacant]));
+        bench.settle(id(first.batch, 0), &settled(Outcome::Unavailable));
+        // Takes the first up again, and fills the vacant slot.
+        bench.admit(admission("a", [item("s"), item("t")]));
+        wait(bench.journal().stop(first.batch, scope().caller, at(3))).unwrap();
+        bench.settle_all([
+            (id(first.batch, 1), &settled(Outcome::Canceled)),
+            (id(first.batch, 0), &settled(Outcome::Stopped)),
+        ]);
+        bench.restart();
+        let told = Auditor::default().look(bench.journal());
+        let expected = [
+            "admitted a/0",
+            "settled a/0 Unavailable",
+            "opened a/0",
+            "admitted a/1",
+            "stopped b000000000001",
+            "settled a/1 Canceled",
+            "settled a/0 Stopped",
+        ];
+        assert_eq!(told, expected);
+    }
+}
+
+#[test]
+fn a_journal_that_had_no_audit_begins_one_and_a_pause_shows() {
+    let dir = TempDir::new().unwrap();
+    let journal = off(dir.path());
+    wait(journal.admit(many("before", 1))).unwrap();
+    assert_eq!(journal.trail().end(), 0);
+    drop(journal);
+
+    let journal = open_restless(dir.path());
+    let mut auditor = Auditor::default();
+    auditor.record(&journal);
+    wait(journal.admit(many("with", 1))).unwrap();
+    assert_eq!(auditor.look(&journal), ["admitted with/0"]);
+    drop(journal);
+
+    let journal = off(dir.path());
+    wait(journal.admit(many("without", 1))).unwrap();
+    drop(journal);
+
+    let journal = open_restless(dir.path());
+    wait(journal.admit(many("again", 1))).unwrap();
+    let told = auditor.look(&journal);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.contains(&"admitted again/0".to_owned()), "{told:?}");
+    assert!(told.iter().any(|told| told.starts_with("Off")), "{told:?}");
+    drop(journal);
+    let offline = crate::journal::verify::Offline::open(&Options::new(dir.path())).unwrap();
+    let mut out = Vec::new();
+    let report = offline.verify(&mut out).unwrap();
+    assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
+}
+
+#[test]
+fn an_audit_that_is_too_far_behind_stops_admissions_until_it_has_caught_up() {
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        audit_lag_max: Some(10),
+        ..Options::new(dir.path())
+    };
+    let journal = SledJournal::open(&options).unwrap();
+    wait(journal.admit(many("a", 11))).unwrap();
+    let Err(AdmitError::Behind(behind)) = wait(journal.admit(many("b", 1))) else {
+        panic!("it is behind");
+    };
+    assert_eq!((behind.lines, behind.lines_max), (11, 10));
+    // What needs no write is answered, and what was admitted settles.
+    wait(journal.admit(many("a", 11))).unwrap();
+    let settlement = Settlement {
+        id: id(BatchId(1), 3),
+        settled: settled(Outcome::Canceled),
+    };
+    wait(journal.settle(vec![settlement])).unwrap();
+    let mut auditor = Auditor::default();
+    assert_eq!(auditor.look(&journal).len(), 12);
+    auditor.record(&journal);
+    wait(journal.admit(many("b", 1))).unwrap();
+}
+
+#[test]
+fn what_the_audit_has_is_forgotten_with_the_next_write() {
+    let dir = TempDir::new().unwrap();
+    let journal = open_restless(dir.path());
+    let mut auditor = Auditor::default();
+    wait(journal.admit(many("a", 3))).unwrap();
+    auditor.look(&journal);
+    let trail = journal.trail();
+    trail.note(Audited {
+        trail: auditor.after,
+        seq: 9,
+        hash: "h".to_owned(),
+    });
+    assert!(trail.is_noted());
+    assert_eq!(trail.audited().unwrap(), None);
+    wait(journal.admit(many("b", 1))).unwrap();
+    assert!(!trail.is_noted());
+    assert_eq!(trail.audited().unwrap().map(|known| known.seq), Some(9));
+    let left = trail.read(0, 10).unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    drop((trail, journal));
+
+    let journal = open_restless(dir.path());
+    assert_eq!(journal.trail().end(), 2, "numbers are not used again");
+    auditor.look(&journal);
+    auditor.record(&journal);
+    drop(journal);
+    let journal = open_restless(dir.path());
+    assert_eq!(journal.trail().end(), 2, "numbers are not used again");
+}

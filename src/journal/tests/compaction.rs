@@ -282,6 +282,7 @@ fn readers_and_writers_see_one_journal_while_it_is_replaced() {
         let mut rounds = 0;
         while replaced(dir.path()) < REPLACED {
             settle_batch(journal, &format!("old-{rounds}"), 300, 0);
+            audit_all(journal);
             assert_eq!(wait(journal.purge(at(900), 100)), Ok(1));
             rounds += 1;
             assert!(rounds < 500, "it is never replaced");

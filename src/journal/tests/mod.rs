@@ -122,6 +122,13 @@ impl Bench {
         wait(self.journal().settle(settlements.collect())).unwrap();
     }
 
+    /// Deletes what has expired, once the audit has all of it.
+    #[track_caller]
+    fn purge(&self, before: Timestamp, batches_max: usize) -> usize {
+        audit_all(self.journal());
+        wait(self.journal().purge(before, batches_max)).unwrap()
+    }
+
     #[track_caller]
     fn find(&self, key: &str) -> Option<Record> {
         self.journal().find(&scope(), &self::key(key)).unwrap()
@@ -167,6 +174,12 @@ impl Auditor {
         };
         wait(journal.trail().record(audited)).unwrap();
     }
+}
+
+/// Lets the audit have all that there is.
+fn audit_all(journal: &dyn Journal) {
+    let after = journal.trail().end();
+    Auditor { after }.record(journal);
 }
 
 fn words(happened: &Happened) -> Vec<String> {

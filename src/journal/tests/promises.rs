@@ -387,7 +387,7 @@ fn only_whole_batches_that_settled_long_enough_ago_are_purged_oldest_first() {
         settle(old, 0, 40);
         settle(half, 0, 1);
         bench.restart();
-        let purge = |before, max| wait(bench.journal().purge(at(before), max)).unwrap();
+        let purge = |before, max| bench.purge(at(before), max);
         assert_eq!(purge(50, 10), 0);
         assert_eq!(purge(101, 1), 1);
         assert!(bench.batch(old).is_none());
@@ -412,7 +412,7 @@ fn a_purged_key_is_free_and_a_purged_id_is_never_given_out_again() {
         let referrer = bench.admit(admission("s", slots())).batch;
         bench.settle(id(owner, 0), &settled_at(Outcome::Canceled, 1));
         bench.settle(id(owner, 1), &settled_at(Outcome::Canceled, 1));
-        assert_eq!(wait(bench.journal().purge(at(2), 10)), Ok(1));
+        assert_eq!(bench.purge(at(2), 10), 1);
         assert!(bench.find("k").is_none() && bench.find("s/1").is_none());
         let items = bench.batch(referrer).unwrap().items;
         assert!(items[0].is_none() && items[1].is_none() && items[2].is_some());
@@ -433,7 +433,7 @@ fn a_purged_key_is_free_and_a_purged_id_is_never_given_out_again() {
         for index in 0..3 {
             bench.settle(id(referrer, index), &settled_at(Outcome::Canceled, 10));
         }
-        assert_eq!(wait(bench.journal().purge(at(11), 10)), Ok(1));
+        assert_eq!(bench.purge(at(11), 10), 1);
         bench.restart();
         let fresh = bench.admit(admission("r", [keyed("k", "other")])).batch;
         assert!(fresh > referrer, "{fresh}");
@@ -446,7 +446,7 @@ fn a_batch_that_only_leads_to_others_expires_too() {
         let owner = bench.admit(admission("r", [keyed("k", "a")])).batch;
         let referrer = bench.admit(admission("s", [keyed("k", "a")])).batch;
         assert_eq!(bench.open_items().len(), 1);
-        assert_eq!(wait(bench.journal().purge(at(1), 10)), Ok(1));
+        assert_eq!(bench.purge(at(1), 10), 1);
         assert!(bench.batch(referrer).is_none());
         assert_eq!(bench.find("k").unwrap().id, id(owner, 0));
     }
@@ -458,10 +458,10 @@ fn a_batch_taken_up_again_is_kept_and_expires_by_its_last_outcome() {
         let batch = bench.admit(many("r", 1)).batch;
         bench.settle(id(batch, 0), &settled_at(Outcome::Unavailable, 10));
         bench.admit(many("r", 1));
-        assert_eq!(wait(bench.journal().purge(at(1_000), 10)), Ok(0));
+        assert_eq!(bench.purge(at(1_000), 10), 0);
         bench.settle(id(batch, 0), &settled_at(Outcome::Canceled, 20));
-        assert_eq!(wait(bench.journal().purge(at(20), 10)), Ok(0));
-        assert_eq!(wait(bench.journal().purge(at(21), 10)), Ok(1));
+        assert_eq!(bench.purge(at(20), 10), 0);
+        assert_eq!(bench.purge(at(21), 10), 1);
     }
 }
 
@@ -530,7 +530,7 @@ fn the_largest_request_settles_and_replays_whole() {
             assert_eq!(told, Told::Settled(id(batch, index), Outcome::Canceled));
         }
         assert!(bench.open_items().is_empty());
-        assert_eq!(wait(bench.journal().purge(at(100), 10)), Ok(1));
+        assert_eq!(bench.purge(at(100), 10), 1);
         assert!(bench.batch(batch).is_none());
     }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::scrub::Scrub;
 use crate::domain::account::Auth;
 
 /// A credential as a header. Clones share it.
@@ -14,7 +15,13 @@ use crate::domain::account::Auth;
 pub(super) struct Credential {
     name: HeaderName,
     prefix: &'static str,
-    value: Arc<ArcSwap<HeaderValue>>,
+    shown: Arc<ArcSwap<Shown>>,
+}
+
+/// What a request shows, and what takes it out of the reply again.
+pub(super) struct Shown {
+    value: HeaderValue,
+    pub(super) scrub: Scrub,
 }
 
 impl Credential {
@@ -22,20 +29,32 @@ impl Credential {
         Ok(Self {
             name: HeaderName::from_static(auth.header),
             prefix: auth.prefix,
-            value: Arc::new(ArcSwap::from_pointee(value(auth.prefix, secret)?)),
+            shown: Arc::new(ArcSwap::from_pointee(shown(auth.prefix, secret)?)),
         })
     }
 
     /// Shows this one from now on.
     pub(super) fn replace(&self, secret: &SecretString) -> Result<(), String> {
-        self.value.store(Arc::new(value(self.prefix, secret)?));
+        self.shown.store(Arc::new(shown(self.prefix, secret)?));
         Ok(())
     }
 
     /// What to show now.
-    pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
-        (self.name.clone(), HeaderValue::clone(&self.value.load()))
+    pub(super) fn shown(&self) -> Arc<Shown> {
+        self.shown.load_full()
     }
+
+    /// It as a header.
+    pub(super) fn header(&self, shown: &Shown) -> (HeaderName, HeaderValue) {
+        (self.name.clone(), shown.value.clone())
+    }
+}
+
+fn shown(prefix: &str, secret: &SecretString) -> Result<Shown, String> {
+    Ok(Shown {
+        value: value(prefix, secret)?,
+        scrub: Scrub::new(secret),
+    })
 }
 
 fn value(prefix: &str, secret: &SecretString) -> Result<HeaderValue, String> {

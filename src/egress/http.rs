@@ -15,7 +15,10 @@ use reqwest::{
 };
 use tower::{Layer, Service};
 
-use super::{Options, Unanswered, credential::Credential};
+use super::{
+    Options, Unanswered,
+    credential::{Credential, Shown},
+};
 use crate::{
     domain::exchange::{Fault, FaultKind, Method, Request, Response},
     limits,
@@ -65,7 +68,7 @@ impl Http {
         })
     }
 
-    fn request(&self, request: Request) -> Result<reqwest::Request, String> {
+    fn request(&self, request: Request, shown: &Shown) -> Result<reqwest::Request, String> {
         let mut url = Url::parse(&format!("{}{}", self.base_url, request.path.as_str()))
             .map_err(|error| error.to_string())?;
         if !request.query.is_empty() {
@@ -86,7 +89,7 @@ impl Http {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(HeaderName::from_static(name), value);
         }
-        let (name, value) = self.credential.header();
+        let (name, value) = self.credential.header(shown);
         headers.insert(name, value);
         match request.body {
             Some(body) => {
@@ -102,7 +105,8 @@ impl Http {
     }
 
     async fn send(self, request: Request) -> Result<Response, Unanswered> {
-        let request = self.request(request).map_err(|message| {
+        let shown = self.credential.shown();
+        let request = self.request(request, &shown).map_err(|message| {
             Unanswered::NotSent(Fault {
                 kind: FaultKind::Connect,
                 message,
@@ -118,7 +122,8 @@ impl Http {
             .headers()
             .iter()
             .filter_map(|(name, value)| {
-                Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+                let value = shown.scrub.clean(value.to_str().ok()?.to_owned());
+                Some((name.as_str().to_owned(), value))
             })
             .collect();
         let mut body = Vec::new();
@@ -151,7 +156,9 @@ impl Http {
         Ok(Response::new(
             status,
             headers,
-            String::from_utf8_lossy(&body).into_owned(),
+            shown
+                .scrub
+                .clean(String::from_utf8_lossy(&body).into_owned()),
         ))
     }
 }

@@ -17,6 +17,7 @@ pub mod jwks;
 mod observe;
 pub mod policy;
 pub mod rate;
+mod scrub;
 
 use std::{fmt, sync::Arc, time::Duration};
 

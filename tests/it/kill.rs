@@ -5,7 +5,7 @@
 //! `KILLS=500 SEED=7 cargo test --test it kill`. What is drawn follows from the
 //! seed; where a kill then strikes also depends on the machine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use cancelot::{
     rpc::proto::{
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use crate::{
+    audit,
     process::{Place, try_connect},
     support::{Client, in_time, request},
     truth::{Aim, BILLING, Case, cases, enrollments_untruth, untruth},
@@ -341,11 +342,19 @@ async fn no_kill_loses_changes_or_repeats_anything() {
         assert_eq!(batch.told.len(), batch.asked.total());
     }
     let mut admitted = 0;
+    let mut recorded = BTreeMap::new();
     for batch in &batches {
         match records(&mut client, batch).await {
             Some(records) => {
                 batch.check(&records, &control);
                 admitted += records.len();
+                recorded.extend(records.iter().map(|record| {
+                    let outcome = match record.result.as_ref().unwrap() {
+                        Recorded::SubscriptionResult(result) => result.outcome(),
+                        Recorded::EnrollmentResult(result) => result.outcome(),
+                    };
+                    (record.idempotency_key.clone(), outcome)
+                }));
             }
             None => assert_untouched(batch, &control),
         }
@@ -358,6 +367,47 @@ async fn no_kill_loses_changes_or_repeats_anything() {
     assert!(admitted >= told && told > 0);
     process.terminate();
     assert!(process.ended().await.success());
+    check_audit(&place.journal(), &recorded);
+}
+
+/// Everything that was admitted has one admission, and one settlement for each time that it was
+/// taken up, the last of which has the outcome that the journal has; and the chain is whole.
+fn check_audit(journal: &Path, recorded: &BTreeMap<String, Outcome>) {
+    #[derive(Default)]
+    struct Told {
+        admitted: usize,
+        opened: usize,
+        settled: Vec<String>,
+    }
+    let mut items: BTreeMap<String, Told> = BTreeMap::new();
+    for line in audit::lines(&journal.join("audit")) {
+        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        let item = || text("key");
+        match line["event"].as_str().unwrap() {
+            "admitted" => items.entry(item()).or_default().admitted += 1,
+            "opened" => items.entry(item()).or_default().opened += 1,
+            "settled" => items
+                .entry(item())
+                .or_default()
+                .settled
+                .push(text("outcome")),
+            "started" => {}
+            other => panic!("{other}: {line}"),
+        }
+    }
+    assert_eq!(items.len(), recorded.len());
+    for (key, outcome) in recorded {
+        let told = &items[key];
+        assert_eq!(told.admitted, 1, "{key}");
+        assert_eq!(told.settled.len(), told.opened + 1, "{key}");
+        let name = outcome
+            .as_str_name()
+            .trim_start_matches("OUTCOME_")
+            .to_lowercase();
+        assert_eq!(told.settled.last(), Some(&name), "{key}");
+    }
+    let (code, said) = audit::audit(&["verify", "--journal", journal.to_str().unwrap()]);
+    assert_eq!(code, 0, "{said}");
 }
 
 /// Waits until nothing is open.

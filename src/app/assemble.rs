@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Audit, Changing, Edge, Engine, Entrance, Following, Options, telemetry::LostLines};
+use super::{
+    Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention, telemetry::LostLines,
+};
 use crate::{
     audit::Sink,
     config::{AccountConfig, AccountLimits, Config},
@@ -11,7 +13,7 @@ use crate::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
     journal::{
-        Journal,
+        Journal, Keep,
         durable::{self, SledJournal},
         home::OpenError,
     },
@@ -48,6 +50,10 @@ pub fn journal(config: &Config) -> durable::Options {
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
         ballast_bytes: limits::BALLAST_BYTES,
+        keep: Keep {
+            answers: config.journal.answers_retention != Some(Duration::ZERO),
+            emails: config.journal.emails_retention != Some(Duration::ZERO),
+        },
         audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
         ..durable::Options::new(&config.journal.dir)
     }
@@ -141,8 +147,12 @@ pub fn engine(
             seed: fastrand::u64(..),
         },
         drain: config.server.drain,
-        retention: config.journal.retention,
         following,
+        retention: Retention {
+            batches: config.journal.retention,
+            answers: config.journal.answers_retention,
+            emails: config.journal.emails_retention,
+        },
         audit: config.audit.as_ref().map(|audit| Audit {
             dir: audit.dir.clone(),
             retention: audit.retention,

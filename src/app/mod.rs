@@ -39,7 +39,7 @@ use crate::{
     dispatch::{self, Dispatch},
     domain::quota,
     identity::Callers,
-    journal::{Journal, Unavailable},
+    journal::{Journal, Removal, Unavailable},
 };
 
 /// How the service is put together.
@@ -59,7 +59,7 @@ pub struct Engine {
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
-    pub retention: Duration,
+    pub retention: Retention,
     /// What changes while the service runs.
     pub following: Following,
     /// The audit, if there is one.
@@ -71,6 +71,17 @@ pub struct Engine {
 pub struct Following {
     watches: Vec<Watch>,
     every: Duration,
+}
+
+/// How long what is settled is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Whole batches.
+    pub batches: Duration,
+    /// Providers' answers, if that is less.
+    pub answers: Option<Duration>,
+    /// E-mail addresses, if that is less.
+    pub emails: Option<Duration>,
 }
 
 /// How the audit is kept.
@@ -119,6 +130,8 @@ pub struct App {
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Expired batches that are deleted in one go, so that writers get their turn in between.
 const SWEEP_BATCHES: usize = 100;
+/// Batches of which something is taken out in one go: each is read and may be written anew.
+const REDACT_BATCHES: usize = 4;
 
 impl App {
     /// Opens the listener, takes up what the journal has open, and serves.
@@ -280,23 +293,43 @@ async fn follow(
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.
-async fn sweep(journal: Arc<dyn Journal>, dispatch: Arc<Dispatch>, retention: Duration) {
+async fn sweep(journal: Arc<dyn Journal>, dispatch: Arc<Dispatch>, retention: Retention) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = dispatch.clock().now();
-        let before = now.checked_sub(retention).unwrap_or(Timestamp::MIN);
-        loop {
-            match journal.purge(before, SWEEP_BATCHES).await {
-                Ok(0) => break,
-                Ok(batches) => tracing::info!(batches, "expired batches deleted"),
-                Err(unavailable) => {
-                    tracing::warn!(error = %unavailable, "expired batches cannot be deleted");
-                    dispatch.journal_refused();
-                    break;
-                }
-            }
+        if let Err(unavailable) = sweep_once(&*journal, dispatch.clock().now(), retention).await {
+            tracing::warn!(error = %unavailable, "expired records cannot be deleted");
+            dispatch.journal_refused();
         }
     }
+}
+
+async fn sweep_once(
+    journal: &dyn Journal,
+    now: Timestamp,
+    retention: Retention,
+) -> Result<(), Unavailable> {
+    let before = |kept| now.checked_sub(kept).unwrap_or(Timestamp::MIN);
+    loop {
+        match journal
+            .purge(before(retention.batches), SWEEP_BATCHES)
+            .await?
+        {
+            0 => break,
+            batches => tracing::info!(batches, "expired batches deleted"),
+        }
+    }
+    for (removal, kept) in [
+        (Removal::Answers, retention.answers),
+        (Removal::Emails, retention.emails),
+    ] {
+        let Some(kept) = kept else { continue };
+        while journal
+            .redact(removal, before(kept), REDACT_BATCHES)
+            .await?
+            > 0
+        {}
+    }
+    Ok(())
 }

@@ -138,6 +138,10 @@ pub struct Journal {
     pub free_bytes_min: u64,
     /// Time that settled batches are kept.
     pub retention: Duration,
+    /// Time that providers' answers are kept, if it is another one.
+    pub answers_retention: Option<Duration>,
+    /// Time that e-mail addresses are kept, if it is another one.
+    pub emails_retention: Option<Duration>,
 }
 
 /// How the audit is kept.
@@ -281,11 +285,14 @@ fn server(reader: &mut Reader<'_>) -> Server {
 }
 
 fn journal(reader: &mut Reader<'_>) -> Journal {
+    let days = |days: Option<u32>| days.map(|days| Duration::from_hours(24) * days);
     Journal {
         dir: reader.get(&table::JOURNAL_DIR),
         cache_bytes: reader.get(&table::CACHE_BYTES),
         free_bytes_min: reader.get(&table::FREE_BYTES_MIN),
         retention: Duration::from_hours(24) * reader.get(&table::RETENTION_DAYS),
+        answers_retention: days(reader.get(&table::ANSWERS_DAYS)),
+        emails_retention: days(reader.get(&table::EMAILS_DAYS)),
     }
 }
 

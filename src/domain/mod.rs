@@ -11,4 +11,5 @@ pub mod exchange;
 pub mod ids;
 pub mod money;
 pub mod outcome;
+pub mod personal;
 pub mod quota;

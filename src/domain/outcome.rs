@@ -110,6 +110,12 @@ pub struct Conclusion {
     /// The provider's answer that decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// It had an answer, which is not kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub answer_removed: bool,
+    /// E-mail addresses were in it, which are not kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub emails_removed: bool,
 }
 
 impl Conclusion {
@@ -124,6 +130,8 @@ impl Conclusion {
             confirmed_by_lookup: false,
             preview: None,
             answer: None,
+            answer_removed: false,
+            emails_removed: false,
         }
     }
 

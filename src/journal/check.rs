@@ -8,6 +8,7 @@ use super::{
     keys::{self, Span, StoreKey},
     reader::{Items, Reader},
     record::{self, Header, Item},
+    redact,
     stores::Stores,
     table::Table,
     trail,
@@ -53,6 +54,7 @@ impl Check<'_> {
             }
             StoreKey::Audited => reader.audited().err().map(|fault| fault.to_string()),
             StoreKey::Trail(_) => self.trail(value).err(),
+            StoreKey::AnswersRemoved | StoreKey::EmailsRemoved => redact::cursor_in(value).err(),
             StoreKey::Items { batch, .. }
             | StoreKey::Log { batch, .. }
             | StoreKey::Targets { batch, .. } => match reader.header(*batch) {

@@ -17,6 +17,7 @@ use super::{
     ledger::{Ledger, Refusal},
     prepared::{Prepared, PreparedSettlement},
     queue::Queue,
+    redact::Removal,
     room::Room,
     stores::Stores,
     trail,
@@ -43,6 +44,11 @@ pub(super) enum Work {
         before: Timestamp,
         batches_max: usize,
     },
+    Redact {
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    },
     Audited(Audited),
 }
 
@@ -51,6 +57,7 @@ pub(super) enum Work {
 pub(super) enum Done {
     Admitted(Result<Admitted, Refusal>),
     Written,
+    /// So many batches.
     Purged(usize),
 }
 
@@ -159,7 +166,11 @@ impl Committer {
         self.ledger
             .settle(group.iter().flat_map(|entry| match &entry.work {
                 Work::Settle(settlements) => settlements.as_slice(),
-                Work::Admit(_) | Work::Stop(..) | Work::Purge { .. } | Work::Audited(_) => &[],
+                Work::Admit(_)
+                | Work::Stop(..)
+                | Work::Purge { .. }
+                | Work::Redact { .. }
+                | Work::Audited(_) => &[],
             }))?;
         let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
         let room = if group.iter().any(admits) {
@@ -185,6 +196,11 @@ impl Committer {
                     before,
                     batches_max,
                 } => Done::Purged(self.ledger.purge(*before, *batches_max)?),
+                Work::Redact {
+                    removal,
+                    before,
+                    batches_max,
+                } => Done::Purged(self.ledger.redact(*removal, *before, *batches_max)?),
                 Work::Audited(audited) => {
                     self.ledger.audited(audited)?;
                     Done::Written
@@ -216,7 +232,7 @@ impl Entry {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(settlements) => settlements.len(),
-            Work::Stop(..) | Work::Purge { .. } | Work::Audited(_) => 1,
+            Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } | Work::Audited(_) => 1,
         }
     }
 
@@ -227,7 +243,7 @@ impl Entry {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(settlements) => settlements.len(),
             Work::Stop(..) | Work::Audited(_) => 1,
-            Work::Purge { .. } => limits::BATCH_ITEMS_MAX,
+            Work::Purge { .. } | Work::Redact { .. } => limits::BATCH_ITEMS_MAX,
         }
     }
 }

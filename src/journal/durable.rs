@@ -20,10 +20,11 @@ use super::{
     gate::Gate,
     home::{Home, Lock, OpenError, Purpose, damaged},
     ledger::Ledger,
-    prepared::{Prepared, PreparedSettlement},
+    prepared::{Keep, Prepared, PreparedSettlement},
     query,
     queue::Queue,
     reader::Reader,
+    redact::Removal,
     room::Room,
     standing,
     stores::Stores,
@@ -53,6 +54,8 @@ pub struct Options {
     pub compact_bytes_min: u64,
     /// Lines that its audit may lack before nothing more is admitted; `None` if it has none.
     pub audit_lag_max: Option<u64>,
+    /// What is written of outcomes.
+    pub keep: Keep,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             ballast_bytes: 0,
             compact_bytes_min: limits::STORE_FILE_BYTES_MIN,
             audit_lag_max: None,
+            keep: Keep::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ struct Shared {
     meters: Arc<JournalMeters>,
     options: Options,
     name: String,
+    keep: Keep,
     trail: Arc<trail::Shared>,
     // Only the audit uses it, so nobody ever waits for this lock.
     trailed: Mutex<trailed::Cache>,
@@ -196,6 +201,7 @@ impl SledJournal {
             meters,
             options: options.clone(),
             name: meta.store,
+            keep: options.keep,
             trail,
             trailed: Mutex::default(),
         };
@@ -339,7 +345,9 @@ impl Journal for SledJournal {
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let prepared = settlements.iter().map(PreparedSettlement::new);
+            let keep = shared.keep;
+            let prepared = settlements.iter();
+            let prepared = prepared.map(|settlement| PreparedSettlement::new(settlement, keep));
             let prepared = prepared.collect::<Result<_, _>>()?;
             shared.write_only(Work::Settle(prepared)).await
         })
@@ -359,6 +367,26 @@ impl Journal for SledJournal {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let work = Work::Purge {
+                before,
+                batches_max,
+            };
+            match shared.write(work).await? {
+                Done::Purged(batches) => Ok(batches),
+                other @ (Done::Admitted(_) | Done::Written) => Err(mistaken(&other)),
+            }
+        })
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let work = Work::Redact {
+                removal,
                 before,
                 batches_max,
             };

@@ -111,7 +111,8 @@ impl History {
         let damaged = |why: &str| Fault::damaged(format_args!("the log of batch {batch}"), why);
         let mut span = Span::log(batch);
         // The log only grows, and every step comes whole. So all up to the key that is last now
-        // can be read without gaps, whatever is written meanwhile.
+        // can be read without gaps, whatever is written meanwhile, unless a step is just being
+        // replaced by a shorter one: then this is an error, and the next look finds it whole.
         let Some(last) = table.scan(span.clone()).next_back() else {
             return Ok(());
         };

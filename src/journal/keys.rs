@@ -18,6 +18,10 @@ pub(super) enum StoreKey {
     Audited,
     /// The number of commits when the audit was switched off.
     AuditOff,
+    /// The last batch whose providers' answers were removed.
+    AnswersRemoved,
+    /// The last batch whose e-mail addresses were removed.
+    EmailsRemoved,
     /// A batch.
     Header(BatchId),
     /// The commands of [`crate::limits::RECORD_ITEMS`] neighbours in a batch.
@@ -47,6 +51,8 @@ const BATCH_FLOOR: u8 = 0x02;
 const COMMITS: u8 = 0x03;
 const AUDITED: u8 = 0x04;
 const AUDIT_OFF: u8 = 0x05;
+const ANSWERS_REMOVED: u8 = 0x06;
+const EMAILS_REMOVED: u8 = 0x07;
 const HEADER: u8 = 0x10;
 const ITEMS: u8 = 0x11;
 const LOG: u8 = 0x12;
@@ -66,6 +72,8 @@ impl StoreKey {
             Self::Commits => vec![COMMITS],
             Self::Audited => vec![AUDITED],
             Self::AuditOff => vec![AUDIT_OFF],
+            Self::AnswersRemoved => vec![ANSWERS_REMOVED],
+            Self::EmailsRemoved => vec![EMAILS_REMOVED],
             Self::Header(batch) => of_batch(HEADER, *batch),
             Self::Items { batch, group, part } => in_parts(ITEMS, *batch, *group, *part),
             Self::Log { batch, seq, part } => in_parts(LOG, *batch, *seq, *part),
@@ -100,6 +108,8 @@ impl StoreKey {
             COMMITS => (Self::Commits, rest),
             AUDITED => (Self::Audited, rest),
             AUDIT_OFF => (Self::AuditOff, rest),
+            ANSWERS_REMOVED => (Self::AnswersRemoved, rest),
+            EMAILS_REMOVED => (Self::EmailsRemoved, rest),
             HEADER => batch_in(rest).map(|(batch, rest)| (Self::Header(batch), rest))?,
             ITEMS => {
                 let (batch, group, part, rest) = parted_in(rest)?;
@@ -331,6 +341,15 @@ impl Span {
         }
     }
 
+    /// The same, after this key of one of them.
+    pub(super) fn expired_after(after: Option<&[u8]>, before_us: i64) -> Self {
+        let span = Self::expired(before_us);
+        let from = after.map_or(span.from, |after| Self::after(after).from);
+        // What was removed up to is later than this once a retention was made longer.
+        let to = span.to.max(from.clone());
+        Self { from, to }
+    }
+
     /// All items' own keys that could be mistaken for one derived from this request's key.
     pub(super) fn like_derived(scope: &Scope, request_key: &Key) -> Self {
         let mut prefix = item(scope, request_key);
@@ -386,6 +405,8 @@ mod tests {
             Just(StoreKey::Commits),
             Just(StoreKey::Audited),
             Just(StoreKey::AuditOff),
+            Just(StoreKey::AnswersRemoved),
+            Just(StoreKey::EmailsRemoved),
             any::<u64>().prop_map(StoreKey::Trail),
             batch().prop_map(StoreKey::Header),
             (batch(), number(), any::<u16>()).prop_map(|(batch, group, part)| StoreKey::Items {

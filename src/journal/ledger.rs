@@ -21,6 +21,7 @@ use super::{
     prepared::{Prepared, PreparedSettlement},
     reader::Reader,
     record::{self, Header, Item, Step},
+    redact::{self, Removal},
     room::NoRoom,
     slots::{count, merge, put_group, put_indexes, rewrite},
     staged::Staged,
@@ -217,6 +218,22 @@ impl<T: Table> Ledger<T> {
             let mut writes = Writes::default();
             self.purge_batch(batch, &mut writes)?;
             writes.remove(key.clone());
+            self.write(writes)?;
+        }
+        Ok(due.len())
+    }
+
+    /// Takes out of settled batches what is kept for a shorter time; says of how many.
+    pub(super) fn redact(
+        &mut self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Result<usize, Fault> {
+        let due = redact::due(Reader(&*self.table), removal, before, batches_max)?;
+        for (key, batch) in &due {
+            let mut writes = Writes::default();
+            redact::remove(Reader(&*self.table), removal, (key, *batch), &mut writes)?;
             self.write(writes)?;
         }
         Ok(due.len())

@@ -14,9 +14,10 @@ use super::{
     fault::Fault,
     keys::Span,
     ledger::Ledger,
-    prepared::{Prepared, PreparedSettlement},
+    prepared::{Keep, Prepared, PreparedSettlement},
     query,
     reader::Reader,
+    redact::Removal,
     table::{Table, Writes},
     trailed,
 };
@@ -152,7 +153,8 @@ impl Journal for MemoryJournal {
 
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
         self.write(move |ledger| {
-            let prepared = settlements.iter().map(PreparedSettlement::new);
+            let keep = Keep::default();
+            let prepared = settlements.iter().map(|s| PreparedSettlement::new(s, keep));
             ledger.settle(prepared.collect::<Result<Vec<_>, _>>()?.iter())
         })
     }
@@ -168,6 +170,15 @@ impl Journal for MemoryJournal {
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
         self.write(move |ledger| ledger.purge(before, batches_max))
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        self.write(move |ledger| ledger.redact(removal, before, batches_max))
     }
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {

@@ -29,6 +29,7 @@ mod query;
 mod queue;
 mod reader;
 mod record;
+mod redact;
 mod room;
 mod slots;
 mod staged;
@@ -43,6 +44,8 @@ mod trailed;
 pub mod verify;
 
 pub use self::{
+    prepared::Keep,
+    redact::Removal,
     room::{FreeSpace, NoRoom},
     trail::{Audited, Behind},
     trailed::{
@@ -98,6 +101,17 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// that settled first before others; says how many it deleted. What the audit has not got yet
     /// stays. Other writes wait meanwhile.
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>>;
+
+    /// Takes out of batches all of whose items settled before `before` what is kept for a shorter
+    /// time than they are, of at most `batches_max` that it was not done for yet; says of how
+    /// many. An e-mail address that an item would need to be taken up again stays. Other writes
+    /// wait meanwhile.
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>>;
 
     /// What is open, oldest first: before anything is admitted, what the last run left. Reads
     /// the disk and waits for a write under way: call it off the async threads, as all that

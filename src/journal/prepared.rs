@@ -1,6 +1,8 @@
 //! Requests made ready for the one thread that writes: everything that needs only the request is
 //! computed before, on the caller's side.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -12,6 +14,24 @@ use super::{
 };
 use crate::{domain::ids::ItemId, limits};
 
+/// What is written of outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Providers' answers.
+    pub answers: bool,
+    /// E-mail addresses.
+    pub emails: bool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            answers: true,
+            emails: true,
+        }
+    }
+}
+
 /// A settlement with its outcome's JSON.
 #[derive(Debug)]
 pub(super) struct PreparedSettlement {
@@ -21,8 +41,15 @@ pub(super) struct PreparedSettlement {
 }
 
 impl PreparedSettlement {
-    pub(super) fn new(settlement: &Settlement) -> Result<Self, Fault> {
-        let json = serde_json::value::to_raw_value(&*settlement.settled);
+    pub(super) fn new(settlement: &Settlement, keep: Keep) -> Result<Self, Fault> {
+        let mut settled = Cow::Borrowed(&*settlement.settled);
+        if !keep.answers && settled.conclusion.answer.is_some() {
+            settled.to_mut().conclusion.remove_answer();
+        }
+        if !keep.emails {
+            settled.to_mut().conclusion.remove_emails();
+        }
+        let json = serde_json::value::to_raw_value(&*settled);
         Ok(Self {
             id: settlement.id,
             settled_at: settlement.settled.settled_at,

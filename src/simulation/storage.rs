@@ -15,7 +15,7 @@ use crate::{
     domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
     journal::{
         Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
-        Record, Settlement, Trail, Unavailable, memory::MemoryJournal,
+        Record, Removal, Settlement, Trail, Unavailable, memory::MemoryJournal,
     },
 };
 
@@ -156,6 +156,15 @@ impl Journal for Storage {
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
         self.disk.purge(before, batches_max)
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        self.disk.redact(removal, before, batches_max)
     }
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {

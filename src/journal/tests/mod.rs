@@ -11,6 +11,7 @@ mod month;
 #[cfg(target_os = "linux")]
 mod power;
 mod promises;
+mod redaction;
 mod sizes;
 mod trail;
 

@@ -1,0 +1,173 @@
+//! What is kept for a shorter time than outcomes goes, and all else stays as it was.
+
+use super::*;
+use crate::{
+    domain::outcome::{Enrollment, EnrollmentsDetail},
+    journal::{Removal, verify::Offline},
+};
+
+const ADDRESS: &str = "ann@example.com";
+
+/// Of everyone whose entry has this value.
+fn of_value(value: &str) -> Slot {
+    let command = EnrollmentsCommand {
+        account: AccountName::try_from("sequenzy").unwrap(),
+        sequence_id: TargetId::try_from("seq").unwrap(),
+        target: EnrollmentsTarget::Field {
+            path: None,
+            values: vec![TargetId::try_from(value).unwrap()],
+        },
+        reason: None,
+        matches_max: None,
+    };
+    Slot::Item {
+        key: None,
+        command: Arc::new(Command::Enrollments(command)),
+    }
+}
+
+fn request(items: usize, value: &str) -> Admission {
+    let mut admission = admission("r", (0..items).map(|_| of_value(value)));
+    admission.scope.kind = Kind::Enrollments;
+    admission
+}
+
+fn ended(outcome: Outcome) -> Arc<Settled> {
+    let detail = Detail::Enrollments(EnrollmentsDetail {
+        matched: 3,
+        canceled: 2,
+        enrollments: vec![Enrollment {
+            enrollment_id: "e".to_owned(),
+            subscriber_email: ADDRESS.to_owned(),
+            ..Enrollment::default()
+        }],
+        ..EnrollmentsDetail::default()
+    });
+    let mut conclusion = Conclusion::success(outcome, detail);
+    // Longer than one value of the store, of which less is left.
+    let filler = "0123456789abcdef".repeat(1_000);
+    conclusion.answer = Some(Answer::from_text(&format!(
+        r#"{{"to":"{ADDRESS}","filler":"{filler}"}}"#
+    )));
+    Arc::new(Settled {
+        conclusion,
+        attempts: 2,
+        settled_at: at(1),
+    })
+}
+
+fn record(bench: &Bench, key: &str) -> Record {
+    let scope = Scope {
+        kind: Kind::Enrollments,
+        ..scope()
+    };
+    bench
+        .journal()
+        .find(&scope, &self::key(key))
+        .unwrap()
+        .unwrap()
+}
+
+fn text(record: &Record) -> String {
+    let command = serde_json::to_string(&record.command).unwrap();
+    let settled = serde_json::to_string(&record.settled).unwrap();
+    command + &settled
+}
+
+fn redact(bench: &Bench, removal: Removal, seconds: i64) -> usize {
+    wait(bench.journal().redact(removal, at(seconds), 10)).unwrap()
+}
+
+#[test]
+fn answers_and_addresses_go_and_the_outcome_stays() {
+    for mut bench in Bench::both() {
+        let batch = bench.admit(request(20, ADDRESS)).batch;
+        let canceled = ended(Outcome::Canceled);
+        bench.settle_all((0..20).map(|index| (id(batch, index), &canceled)));
+        for removal in [Removal::Answers, Removal::Emails] {
+            assert_eq!(redact(&bench, removal, 1), 0, "it is too soon");
+        }
+        assert_eq!(redact(&bench, Removal::Answers, 2), 1);
+        let conclusion = record(&bench, "r/7").settled.unwrap().conclusion.clone();
+        assert_eq!(conclusion.answer, None);
+        assert!(conclusion.answer_removed && !conclusion.emails_removed);
+        assert!(text(&record(&bench, "r/7")).contains(ADDRESS));
+
+        assert_eq!(redact(&bench, Removal::Emails, 2), 1);
+        bench.restart();
+        for removal in [Removal::Answers, Removal::Emails] {
+            assert_eq!(redact(&bench, removal, 2), 0, "it is done once");
+        }
+        let kept = record(&bench, "r/7");
+        assert!(!text(&kept).contains('@'), "{kept:?}");
+        let settled = kept.settled.unwrap();
+        assert_eq!((settled.attempts, settled.settled_at), (2, at(1)));
+        assert!(settled.conclusion.emails_removed);
+        let Detail::Enrollments(detail) = &settled.conclusion.detail else {
+            panic!("{settled:?}");
+        };
+        assert_eq!((detail.matched, detail.canceled), (3, 2));
+        assert_eq!(detail.enrollments[0].enrollment_id, "e");
+
+        // The key still means what it meant.
+        let replay = told(&bench.admit(request(20, ADDRESS)));
+        assert_eq!(replay[3], Told::Settled(id(batch, 3), Outcome::Canceled));
+        let conflicts = bench.conflicts(request(20, "bob@example.com"));
+        assert_eq!(conflicts[3].fields, ["target"]);
+        bench.journal = None;
+        if let Place::Disk(dir) = &bench.home {
+            let offline = Offline::open(&Options::new(dir.path())).unwrap();
+            let mut out = Vec::new();
+            assert_eq!(offline.verify(&mut out).unwrap().problems, 0);
+        }
+    }
+}
+
+#[test]
+fn an_item_that_can_be_taken_up_again_keeps_what_it_needs_and_loses_it_in_the_end() {
+    for mut bench in Bench::both() {
+        let batch = bench.admit(request(1, ADDRESS)).batch;
+        bench.settle(id(batch, 0), &ended(Outcome::Unavailable));
+        assert_eq!(redact(&bench, Removal::Emails, 2), 1);
+        let kept = record(&bench, "r/0");
+        assert!(!serde_json::to_string(&kept.settled).unwrap().contains('@'));
+        bench.admit(request(1, ADDRESS));
+        bench.restart();
+        let open = serde_json::to_string(&bench.open_items()[0].command).unwrap();
+        assert!(open.contains(ADDRESS), "a restart can go on with it");
+        let mut last = (*ended(Outcome::Canceled)).clone();
+        last.settled_at = at(5);
+        bench.settle(id(batch, 0), &Arc::new(last));
+        assert_eq!(redact(&bench, Removal::Emails, 6), 1);
+        assert!(!text(&record(&bench, "r/0")).contains('@'));
+    }
+}
+
+#[test]
+fn what_is_switched_off_is_never_written() {
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        keep: crate::journal::Keep {
+            answers: false,
+            emails: false,
+        },
+        ..Options::new(dir.path())
+    };
+    let journal = SledJournal::open(&options).unwrap();
+    let batch = wait(journal.admit(request(1, ADDRESS))).unwrap().batch;
+    let settlement = Settlement {
+        id: id(batch, 0),
+        settled: ended(Outcome::Canceled),
+    };
+    wait(journal.settle(vec![settlement])).unwrap();
+    let scope = Scope {
+        kind: Kind::Enrollments,
+        ..scope()
+    };
+    let record = journal.find(&scope, &key("r/0")).unwrap().unwrap();
+    let conclusion = &record.settled.as_ref().unwrap().conclusion;
+    assert_eq!(conclusion.answer, None);
+    assert!(conclusion.answer_removed);
+    let settled = serde_json::to_string(&record.settled).unwrap();
+    assert!(!settled.contains('@'), "{settled}");
+}

@@ -98,7 +98,7 @@ async fn blocking<R: Send + 'static>(
 async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot::Receiver<()>) {
     let mut looks = interval(Duration::from_millis(limits::AUDIT_LOOK_MS));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut noted_at = Instant::now();
+    let mut noted_since: Option<Instant> = None;
     let mut failing = false;
     loop {
         let is_last = tokio::select! {
@@ -121,7 +121,6 @@ async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot:
                     return;
                 }
             };
-            noted_at = Instant::now();
             match passed {
                 Ok(()) if failing => tracing::info!("the audit is written again"),
                 Ok(()) => {}
@@ -133,10 +132,15 @@ async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot:
             }
             failing = failing && !is_last && writer.has_work();
         }
-        if is_last || (trail.is_noted() && noted_at.elapsed() >= PATIENCE) {
+        // Without other writes it is never recorded, and admissions that were stopped because the
+        // audit was behind bring none.
+        noted_since = trail
+            .is_noted()
+            .then(|| noted_since.unwrap_or_else(Instant::now));
+        if is_last || noted_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
             // If it fails, the log's own last line says as much.
             let _ = trail.record(writer.audited()).await;
-            noted_at = Instant::now();
+            noted_since = None;
         }
         if is_last {
             return;

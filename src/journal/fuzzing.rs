@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::record::{self, Header, Item, Joiner, Meta, Step};
+use super::{
+    Audited, Ended,
+    record::{self, Header, Item, Joiner, Meta, Step},
+    redact, trail,
+};
 use crate::domain::outcome::Settled;
 
 /// Reads any bytes as each kind of value.
@@ -15,6 +19,9 @@ pub fn records(bytes: &[u8]) {
     let _ = record::check_marker(bytes);
     let _ = record::number_in(bytes);
     let _ = record::item_id_in(bytes);
+    let _ = trail::marks_in(bytes);
+    let _ = redact::cursor_in(bytes);
+    let _ = record::read_whole::<Audited>(bytes, "fuzz");
     bodies(bytes);
     // A fuzzer does not guess checksums, so these bytes also come as what is inside one.
     if let Ok(parts) = record::split(bytes) {
@@ -34,4 +41,6 @@ fn bodies(body: &[u8]) {
     let _ = record::parse::<Vec<Option<Item>>>(body, "fuzz");
     let _ = record::parse::<Step<Arc<Settled>>>(body, "fuzz");
     let _ = record::parse::<Step<&RawValue>>(body, "fuzz");
+    let _ = record::parse::<Step<Ended>>(body, "fuzz");
+    let _ = record::parse::<Audited>(body, "fuzz");
 }

@@ -343,6 +343,78 @@ async fn without_an_audit_nothing_is_written() {
     assert_eq!(audit(&["verify"]).0, 64, "it needs to know where");
 }
 
+const DAY: i64 = 24 * 60 * 60;
+
+#[tokio::test]
+async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_themselves() {
+    let mut gateway = gateway().config("[audit]\nlag_max = 3").start().await;
+    let item = |id: &str| subscription(Provider::Rebilly, id, now());
+    gateway.cancel_one("first", item("first")).await.unwrap();
+    // The next file cannot be made: something else is where its directory was.
+    gateway.advance(2 * DAY);
+    let (dir, away) = (gateway.audit_dir(), gateway.journal_dir().join("away"));
+    fs::rename(&dir, &away).unwrap();
+    fs::write(&dir, "in the way").unwrap();
+    let mut taken = 1;
+    let refused = loop {
+        let id = format!("sub-{taken}");
+        match gateway.cancel_one(&id, item(&id)).await {
+            Ok(_) => taken += 1,
+            Err(status) => break status,
+        }
+        assert!(taken < 1_000, "it is never refused");
+    };
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert_eq!(details.error_info().unwrap().reason, "AUDIT_BEHIND");
+    assert!(details.retry_info().is_some());
+    let replayed = gateway.cancel_one("first", item("first")).await.unwrap();
+    assert!(replayed.replayed, "what is known is answered");
+
+    fs::remove_file(&dir).unwrap();
+    fs::rename(&away, &dir).unwrap();
+    in_time(async {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(50));
+        while gateway.cancel_one("last", item("last")).await.is_err() {
+            looks.tick().await;
+        }
+    })
+    .await;
+    gateway.stop().await;
+    assert_eq!(gateway.events("settled").len(), taken + 1);
+    assert!(files(&gateway.audit_dir()).len() > 1);
+    let (code, said) = verify(&gateway.journal_dir());
+    assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn files_whose_time_is_over_go_and_the_log_says_where_it_begins() {
+    let mut gateway = gateway().start().await;
+    let item = |id: &str| subscription(Provider::Rebilly, id, now());
+    for (id, days) in [("a", 2), ("b", 2), ("c", 401)] {
+        gateway.cancel_one(id, item(id)).await.unwrap();
+        gateway.restart().await;
+        gateway.advance(days * DAY);
+    }
+    let before = files(&gateway.audit_dir());
+    assert!(before.len() > 1, "{before:?}");
+    gateway.restart().await;
+    gateway.stop().await;
+    let left = files(&gateway.audit_dir());
+    assert!(!left.contains(&before[0]), "{left:?}");
+    let dropped = gateway.events("dropped").remove(0);
+    let first = lines(&gateway.audit_dir()).remove(0);
+    let upto = dropped["upto_seq"].as_u64().unwrap();
+    assert_eq!(first["seq"], upto + 1);
+    assert_eq!(first["prev"], dropped["upto_hash"]);
+    let (code, said) = verify(&gateway.journal_dir());
+    assert_eq!(code, 0, "{said}");
+    // Without that line it would be a gap.
+    fs::remove_file(&left[0]).unwrap();
+    let (code, said) = verify(&gateway.journal_dir());
+    assert_eq!(code, 1, "{said}");
+}
+
 /// A finished audit of 40 lines.
 async fn finished() -> (Gateway, Vec<Vec<u8>>) {
     let mut gateway = gateway().start().await;

@@ -226,7 +226,7 @@ fn items() -> Vec<SubscriptionCancellation> {
             Provider::Sequenzy => continue,
         };
         for failure in FAILURES.into_iter().chain(["away", "unknown"]) {
-            let mut item = subscription(provider, 1, when.clone());
+            let mut item = subscription(provider, 1, when);
             item.account = format!("{}-{failure}", provider.name());
             items.push(item);
         }
@@ -374,8 +374,8 @@ async fn check(format: &str) {
     has("config print", "rebilly-401");
     for (place, text) in &searched {
         if let Some(at) = text.find(MARK) {
-            let around = text.get(at.saturating_sub(200)..).unwrap_or(&text[at..]);
-            let around: String = around.chars().take(400).collect();
+            let begin = text.floor_char_boundary(at.saturating_sub(200));
+            let around: String = text[begin..].chars().take(400).collect();
             panic!("{place} has a secret: ...{around}...");
         }
     }

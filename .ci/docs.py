@@ -83,7 +83,23 @@ def links(found):
 
 def placed(text, work):
     """A text with the paths of a machine below a directory."""
-    return re.sub(r"(?<![\w.])/(etc|var/lib)/cancelot", rf"{work}/\1/cancelot", text)
+    return re.sub(r"(?<![\w.])/(etc/cancelot|var/lib/cancelot|var/run/secrets)", rf"{work}/\1", text)
+
+
+def secret(path, work):
+    """What a file has to hold that a configuration names: a certificate, a key, or some text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".crt", ".key"):
+        own = {suffix: pathlib.Path(work) / f"own{suffix}" for suffix in (".crt", ".key")}
+        if not own[".key"].exists():
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-nodes", "-subj", "/CN=docs", "-addext", "subjectAltName=DNS:docs", "-days", "1",
+                 "-keyout", own[".key"], "-out", own[".crt"]], check=True, capture_output=True,
+            )
+        path.write_bytes(own[path.suffix].read_bytes())
+    else:
+        path.write_text(f"{path.name}-of-32-characters-of-a-checked-page\n")
 
 
 def configurations(found, cancelot):
@@ -95,10 +111,8 @@ def configurations(found, cancelot):
             count += 1
             with tempfile.TemporaryDirectory() as work:
                 text = placed(text, work)
-                for secret in re.findall(r'_file = "([^"]+)"', text):
-                    path = pathlib.Path(secret)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(f"{path.name}-of-32-characters-of-a-checked-page\n")
+                for named in re.findall(r'_file = "([^"]+)"', text):
+                    secret(pathlib.Path(named), work)
                 config = pathlib.Path(work) / "cancelot.toml"
                 config.write_text(text)
                 checked = subprocess.run(

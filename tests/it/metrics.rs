@@ -12,7 +12,9 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::support::{Gateway, gateway, now, period_end, request, subscription};
+use crate::support::{
+    Gateway, gateway, in_time, now, period_end, provider_default, request, subscription,
+};
 
 const ADMIN: &str = "[server]\nadmin_listen = \"127.0.0.1:0\"\n";
 
@@ -265,7 +267,7 @@ async fn a_provider_that_throttles_and_fails_is_seen() {
     let mut gateway = gateway().config(ADMIN).start().await;
     let throttle = Fault::Throttle { retry_after_ms: 1 };
     gateway.control.script(Provider::Revolv3, throttle);
-    let item = subscription(Provider::Revolv3, "7", crate::support::provider_default());
+    let item = subscription(Provider::Revolv3, "7", provider_default());
     let settled = gateway.cancel_one("key", item).await.unwrap();
     assert_eq!(settled.outcome(), Outcome::Canceled);
 
@@ -368,7 +370,34 @@ async fn connections_that_say_nothing_keep_nobody_from_the_admin_listener() {
         silent.push(opened.unwrap());
     }
 
-    let answered = crate::support::in_time(get(&gateway, "/livez", "*/*")).await;
+    let answered = in_time(get(&gateway, "/livez", "*/*")).await;
 
     assert_eq!(answered.0, 200);
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_hangs_up_counts_as_canceled_and_its_work_goes_on() {
+    let mut gateway = gateway().config(ADMIN).start().await;
+    gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
+    let item = subscription(Provider::Rebilly, "sub_1", now());
+    let sent = request("key", [item.clone()]);
+    let stream = gateway.client.cancel_subscription(sent).await.unwrap();
+    in_time(gateway.control.held_reached(Provider::Rebilly, 1)).await;
+
+    drop(stream);
+
+    let cancel = of("CancelSubscription", "server_stream");
+    let canceled = format!("grpc_server_handled_total{{{cancel},grpc_code=\"Canceled\"}}");
+    in_time(async {
+        while Scrape::of(&gateway).await.0[&canceled] != 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let scrape = Scrape::of(&gateway).await;
+    scrape.check("cancelot_open_items", 1.0);
+    assert!(scrape.counted("cancelot_outcomes_total").is_empty());
+    gateway.control.release(Provider::Rebilly);
+    let settled = gateway.cancel_one("key", item).await.unwrap();
+    assert_eq!(settled.outcome(), Outcome::Canceled);
 }

@@ -131,9 +131,7 @@ async fn from_the_drain_on_it_is_not_ready_and_still_measured() {
         .into_inner();
     let first = watched.message().await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::Serving);
-    while gateway.control.requests(Provider::Rebilly).is_empty() {
-        tokio::task::yield_now().await;
-    }
+    in_time(gateway.control.held_reached(Provider::Rebilly, 1)).await;
 
     let app = gateway.take_app();
     let stopping = tokio::spawn(app.stop());

@@ -1,7 +1,7 @@
 //! Spans as a collector receives them from the real process, from a caller's trace to the request
 //! at the provider.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use cancelot::{
     rpc::proto::ListAccountsRequest,
@@ -248,7 +248,7 @@ async fn a_collector_that_is_away_or_talks_otherwise_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn work_that_goes_on_after_a_restart_begins_a_trace_of_its_own() {
-    let sandbox = Arc::new(Sandbox::start(cancelot::sandbox::Options::default()).unwrap());
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
     let mut collector = Collector::start().await;
     let place = Place::new(&sandbox, &collector.config(""));
     sandbox
@@ -259,9 +259,7 @@ async fn work_that_goes_on_after_a_restart_begins_a_trace_of_its_own() {
     let item = subscription(Provider::Rebilly, "sub_1", now());
     let sent = request("key", [item.clone()]);
     let _stream = client.cancel_subscription(sent.clone()).await.unwrap();
-    while sandbox.control().requests(Provider::Rebilly).is_empty() {
-        tokio::task::yield_now().await;
-    }
+    in_time(sandbox.control().held_reached(Provider::Rebilly, 1)).await;
     process.kill();
     sandbox.control().clear_faults(Provider::Rebilly);
     sandbox.control().release(Provider::Rebilly);

@@ -1,6 +1,7 @@
 // Takes rendered objects from standard input as an API server would take them when they are made:
 // read without fields that it does not know, given its defaults, validated by its own strategies,
 // and every pod held against the restricted Pod Security Standard by its admission controller.
+// Objects of custom kinds are held against the CustomResourceDefinitions in the files that are named.
 // Warnings count as errors.
 package main
 
@@ -16,8 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
-	"k8s.io/apimachinery/pkg/util/yaml"
+	documents "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
@@ -34,6 +36,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
 )
 
 var strategies = map[string]rest.RESTCreateStrategy{
@@ -51,14 +54,18 @@ var restricted = api.LevelVersion{Level: api.LevelRestricted, Version: api.Lates
 func main() {
 	objects, pods := 0, 0
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	for documents := yaml.NewYAMLReader(bufio.NewReader(os.Stdin)); err == nil; {
+	var custom map[schema.GroupVersionKind]customKind
+	if err == nil {
+		custom, err = customKinds(os.Args[1:])
+	}
+	for reader := documents.NewYAMLReader(bufio.NewReader(os.Stdin)); err == nil; {
 		var document []byte
-		if document, err = documents.Read(); err != nil {
+		if document, err = reader.Read(); err != nil {
 			break
 		}
 		objects++
 		var isPod bool
-		isPod, err = admit(document, evaluator)
+		isPod, err = admit(document, custom, evaluator)
 		if isPod {
 			pods++
 		}
@@ -71,7 +78,22 @@ func main() {
 	os.Exit(1)
 }
 
-func admit(document []byte, evaluator policy.Evaluator) (isPod bool, err error) {
+func admit(document []byte, custom map[schema.GroupVersionKind]customKind,
+	evaluator policy.Evaluator) (isPod bool, err error) {
+	meant := metav1.TypeMeta{}
+	if err := yaml.Unmarshal(document, &meant); err != nil {
+		return false, err
+	}
+	if known, is := custom[meant.GroupVersionKind()]; is {
+		object, err := known.decode(document)
+		if err == nil {
+			err = create(known.strategy, object)
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", meant.Kind, err)
+		}
+		return false, nil
+	}
 	scheme := legacyscheme.Scheme
 	decoder := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme,
 		json.SerializerOptions{Yaml: true, Strict: true})
@@ -91,13 +113,8 @@ func admit(document []byte, evaluator policy.Evaluator) (isPod bool, err error) 
 	if service, is := internal.(*core.Service); is {
 		giveAddress(&service.Spec)
 	}
-	ctx := context.Background()
-	strategy.PrepareForCreate(ctx, internal)
-	if mistakes := strategy.Validate(ctx, internal); len(mistakes) > 0 {
-		return false, fmt.Errorf("%s: %w", kind.Kind, mistakes.ToAggregate())
-	}
-	if warnings := strategy.WarningsOnCreate(ctx, internal); len(warnings) > 0 {
-		return false, fmt.Errorf("%s: %v", kind.Kind, warnings)
+	if err := create(strategy, internal); err != nil {
+		return false, fmt.Errorf("%s: %w", kind.Kind, err)
 	}
 	var meta *metav1.ObjectMeta
 	var spec *corev1.PodSpec
@@ -114,6 +131,18 @@ func admit(document []byte, evaluator policy.Evaluator) (isPod bool, err error) 
 		return true, fmt.Errorf("%s: %s", kind.Kind, result.ForbiddenDetail())
 	}
 	return true, nil
+}
+
+func create(strategy rest.RESTCreateStrategy, object runtime.Object) error {
+	ctx := context.Background()
+	strategy.PrepareForCreate(ctx, object)
+	if mistakes := strategy.Validate(ctx, object); len(mistakes) > 0 {
+		return mistakes.ToAggregate()
+	}
+	if warnings := strategy.WarningsOnCreate(ctx, object); len(warnings) > 0 {
+		return fmt.Errorf("%v", warnings)
+	}
+	return nil
 }
 
 // A server gives a service its address before it validates it.

@@ -24,7 +24,7 @@ def schema_of(kind):
         return {"type": name, "minimum": of(bounds[2]), "maximum": of(bounds[3])}
     if kind.startswith("list of: "):
         item = schema_of(kind.removeprefix("list of: "))
-        return {"anyOf": [item, {"type": "array", "minItems": 1, "items": item}]}
+        return {"type": "array", "minItems": 1, "items": item}
     if re.fullmatch(r"`\w+`(, `\w+`)*", kind):
         return {"enum": re.findall(r"`(\w+)`", kind)}
     if kind == "IP address and port":
@@ -35,13 +35,16 @@ def schema_of(kind):
 
 
 def table(settings):
-    return {
+    schema = {
         "type": "object",
         "additionalProperties": False,
         "properties": {
             s.word: {**schema_of(s.kind), "description": s.meaning} for s in settings if s.in_file
         },
     }
+    if required := [s.word for s in settings if s.required and not s.owners]:
+        schema["required"] = required
+    return schema
 
 
 def config_schema(settings):
@@ -52,7 +55,7 @@ def config_schema(settings):
     for section, of_section in sections.items():
         group = section.removesuffix(".<name>")
         schema = table(of_section)
-        if group in ("accounts", "callers"):
+        if group in ("callers", "accounts"):
             schema["properties"]["existingSecret"] = {
                 "type": "string",
                 "minLength": 1,
@@ -63,8 +66,6 @@ def config_schema(settings):
                 "minLength": 1,
                 "description": "Its key.",
             }
-        if group == "accounts":
-            schema["required"] = ["provider"]
         if group != section:
             schema = {"type": "object", "additionalProperties": schema}
         properties[group] = schema
@@ -91,8 +92,8 @@ def values_table(text):
             if description is not None:
                 default = key[3] or "see values.yaml"
                 rows.append(f"| `{'.'.join(path)}` | `{default}` | {description} |")
-                described.add(path[0] if len(path) == 1 else None)
-            elif key[3] and path[0] not in described:
+                described.add(tuple(path))
+            elif key[3] and not any(tuple(path[:n]) in described for n in range(len(path))):
                 sys.exit(f"values.yaml: {'.'.join(path)} has no description")
             description = None
         else:

@@ -1,7 +1,10 @@
-{{/* Where the chart mounts secrets, by "accounts" or "callers" and name. */}}
+{{/* Where the chart mounts Secrets and ConfigMaps: files of accounts, callers, TLS and the cluster. */}}
 {{- define "cancelot.secretsDir" -}}/var/run/secrets/cancelot{{- end }}
 
-{{/* A value in TOML. JSON's strings are TOML's; numbers of YAML come as floats, also whole ones. */}}
+{{/*
+A value in TOML. JSON's strings and lists of them are TOML's; numbers of YAML come as floats, also
+whole ones.
+*/}}
 {{- define "cancelot.toml.value" -}}
 {{- if or (kindIs "string" .) (kindIs "slice" .) }}
 {{- toJson . }}
@@ -24,25 +27,53 @@
 {{- end }}
 {{- end }}
 
-{{/* The configuration file. */}}
-{{- define "cancelot.toml" -}}
-{{- $secrets := include "cancelot.secretsDir" . -}}
-# Written by the chart from the values below `config`.
-{{ range $name := list "server" "journal" "engine" "log" }}
-{{- with index $.Values.config $name }}
-{{- include "cancelot.toml.table" (dict "name" $name "settings" .) }}
+{{/* The settings as JSON: those that are given, and the paths of what the chart mounts for them. */}}
+{{- define "cancelot.settings" -}}
+{{- $secrets := include "cancelot.secretsDir" . }}
+{{- $settings := deepCopy .Values.config }}
+{{- if include "cancelot.tlsSecret" . }}
+{{- $_ := set $settings.server "tls_cert_file" (printf "%s/tls/tls.crt" $secrets) }}
+{{- $_ := set $settings.server "tls_key_file" (printf "%s/tls/tls.key" $secrets) }}
+{{- end }}
+{{- with .Values.tls.clientCA }}
+{{- if or .existingSecret .configMap }}
+{{- $_ := set $settings.server "tls_client_ca_file" (printf "%s/tls/client-ca.crt" $secrets) }}
 {{- end }}
 {{- end }}
-{{- range $name, $settings := .Values.config.issuers }}
-{{- include "cancelot.toml.table" (dict "name" (printf "issuers.%s" $name) "settings" $settings) }}
+{{- with .Values.kubernetesCallers }}
+{{- if .enabled }}
+{{- $issuer := dict "issuer" (.issuer | default (printf "https://kubernetes.default.svc.%s" $.Values.clusterDomain)) "audiences" .audiences }}
+{{- $_ := set $issuer "jwks_url" "https://kubernetes.default.svc/openid/v1/jwks" }}
+{{- $_ := set $issuer "jwks_ca_file" (printf "%s/kubernetes/ca.crt" $secrets) }}
+{{- $_ := set $issuer "jwks_token_file" (printf "%s/kubernetes/token" $secrets) }}
+{{- $_ := set $settings "issuers" (merge (dict "kubernetes" $issuer) ($settings.issuers | default dict)) }}
+{{- end }}
 {{- end }}
 {{- range $group, $file := dict "callers" "token_file" "accounts" "credential_file" }}
-{{- range $name, $given := index $.Values.config $group }}
-{{- $settings := omit $given "existingSecret" "secretKey" }}
+{{- range $name, $given := index $settings $group }}
 {{- if $given.existingSecret }}
-{{- $settings = set $settings $file (printf "%s/%s/%s" $secrets $group $name) }}
+{{- $_ := set $given $file (printf "%s/%s/%s" $secrets $group $name) }}
 {{- end }}
-{{- include "cancelot.toml.table" (dict "name" (printf "%s.%s" $group $name) "settings" $settings) }}
+{{- $_ := unset $given "existingSecret" }}
+{{- $_ := unset $given "secretKey" }}
+{{- end }}
+{{- end }}
+{{- toJson $settings }}
+{{- end }}
+
+{{/* The configuration file. */}}
+{{- define "cancelot.toml" -}}
+{{- $settings := include "cancelot.settings" . | fromJson -}}
+{{- $groups := list "issuers" "callers" "accounts" -}}
+# Written by the chart from the values below `config`.
+{{ range $name, $section := $settings }}
+{{- if and $section (not (has $name $groups)) }}
+{{- include "cancelot.toml.table" (dict "name" $name "settings" $section) }}
+{{- end }}
+{{- end }}
+{{- range $group := $groups }}
+{{- range $name, $given := index $settings $group }}
+{{- include "cancelot.toml.table" (dict "name" (printf "%s.%s" $group $name) "settings" $given) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -59,5 +90,30 @@
         path: {{ $group }}/{{ $name }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- with include "cancelot.tlsSecret" . }}
+- secret:
+    name: {{ . }}
+    items:
+      - key: tls.crt
+        path: tls/tls.crt
+      - key: tls.key
+        path: tls/tls.key
+{{- end }}
+{{- with .Values.tls.clientCA }}
+{{- if or .existingSecret .configMap }}
+{{ include "cancelot.authorities" (dict "from" . "path" "tls/client-ca.crt") }}
+{{- end }}
+{{- end }}
+{{- if .Values.kubernetesCallers.enabled }}
+# For the API server itself, which wants to know who asks for its keys.
+- serviceAccountToken:
+    path: kubernetes/token
+    expirationSeconds: {{ int64 .Values.kubernetesCallers.tokenExpirationSeconds }}
+- configMap:
+    name: kube-root-ca.crt
+    items:
+      - key: ca.crt
+        path: kubernetes/ca.crt
 {{- end }}
 {{- end }}

@@ -64,6 +64,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.config.server.listen | splitList ":" | last }}
 {{- end }}
 
+{{/* The port of config.server.admin_listen; empty if there is none. */}}
+{{- define "cancelot.adminPort" -}}
+{{- .Values.config.server.admin_listen | default "" | splitList ":" | last }}
+{{- end }}
+
+{{/* Where the kubelet asks after health: in the clear, as it can do no TLS. */}}
+{{- define "cancelot.probePort" -}}
+{{- include "cancelot.adminPort" . | default (include "cancelot.port" .) }}
+{{- end }}
+
 {{/*
 Seconds from the word to stop to the kill: the sleep before the signal, the drain, and as much again
 as the process takes for its last frames and its journal.
@@ -73,14 +83,24 @@ as the process takes for its last frames and its journal.
 {{- add .Values.preStopSleepSeconds $drain 10 }}
 {{- end }}
 
-{{/* Ports on which accounts are reached, as a JSON list: 443 and those of base_url and proxy_url. */}}
+{{/* Ports that are reached, as a JSON list: 443, those of URLs in the settings, and the API server's. */}}
 {{- define "cancelot.egressPorts" -}}
-{{- $ports := list 443 }}
+{{- $urls := list (.Values.config.telemetry | default dict).otlp_endpoint }}
 {{- range .Values.config.accounts }}
-{{- range compact (list .base_url .proxy_url) }}
+{{- $urls = concat $urls (list .base_url .proxy_url) }}
+{{- end }}
+{{- range .Values.config.issuers }}
+{{- $urls = append $urls .jwks_url }}
+{{- end }}
+{{- $ports := list 443 }}
+{{- range compact $urls }}
 {{- $url := urlParse . }}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
 {{- $ports = append $ports (int ($port | default (ternary "80" "443" (eq $url.scheme "http")))) }}
+{{- end }}
+{{- if .Values.kubernetesCallers.enabled }}
+{{- range .Values.kubernetesCallers.apiServerPorts }}
+{{- $ports = append $ports (int .) }}
 {{- end }}
 {{- end }}
 {{- $ports | uniq | toJson }}

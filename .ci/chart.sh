@@ -2,7 +2,7 @@
 # All that has to hold of the Helm chart, without a cluster: helm's lint and rendering for each file
 # of helm/cancelot/ci, refusals with their reasons, unit tests, the schemas of the oldest Kubernetes
 # and an API server's own validation and Pod Security of a new one, the configuration as the service
-# reads it, and the commands of the notes.
+# reads and serves it, over TLS too, with probes, the commands of the notes and of helm test.
 # Usage: chart.sh CANCELOT [GRPCURL]
 set -euo pipefail
 cancelot=$(realpath "$1")
@@ -18,8 +18,16 @@ failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
 ok() { printf 'ok: %s\n' "$*"; }
 
 (cd .ci/chart && GOBIN=$tools go install -mod=readonly tool ./admit)
+module() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 # A library's folder of every built-in kind's schema, which is all that is used of it.
-schemas=$(go mod download -json sigs.k8s.io/kubectl-validate@v0.0.4 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+schemas=$(module sigs.k8s.io/kubectl-validate@v0.0.4)
+# The custom kinds that the chart can use, as those define them who make them.
+operator=$(module github.com/prometheus-operator/prometheus-operator@v0.85.0)/example/prometheus-operator-crd
+manager=$(module github.com/cert-manager/cert-manager@v1.21.2)/deploy/crds
+definitions=(
+  "$operator"/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml
+  "$manager/cert-manager.io_certificates.yaml"
+)
 python3 .ci/chart/kube_schemas.py "$schemas/pkg/openapiclient/builtins/$oldest" target/kube-schemas
 
 work=$(mktemp -d)
@@ -40,11 +48,14 @@ for values in "$chart"/ci/*-values.yaml; do
   "$tools/helm" lint --strict --quiet --kube-version $oldest $chart --values "$values"
   rendered=$work/$(basename "$values")
   render --values "$values" >"$rendered"
-  "$tools/kubeconform" -strict -summary \
+  # The custom kinds are left to the definitions, which say more than a schema can.
+  "$tools/kubeconform" -strict -summary -skip Certificate,PrometheusRule,ServiceMonitor \
     -schema-location 'target/kube-schemas/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json' \
     "$rendered"
-  "$tools/admit" <"$rendered"
+  "$tools/admit" "${definitions[@]}" <"$rendered"
 done
+custom=$(cat "$work"/*-values.yaml | grep -cE '^kind: (Certificate|PrometheusRule|ServiceMonitor)$')
+[ "$custom" = 3 ] || failed "$custom objects of custom kinds were looked at"
 
 "$tools/helm-unittest" --strict $chart
 
@@ -66,7 +77,8 @@ refused 'config.journal.dir is /var/lib: give a directory below /data' --set con
 refused 'extraEnv sets CANCELOT_SERVER_DRAIN_MS' --set 'extraEnv[0].name=CANCELOT_SERVER_DRAIN_MS'
 refused 'config.accounts.new has no credential: give existingSecret' \
   --set config.accounts.new.provider=rebilly
-refused 'config.callers.new has no token: give existingSecret' --set config.callers.new.secretKey=x
+refused 'config.callers.new has nothing that proves it: give existingSecret' \
+  --set config.callers.new.secretKey=x
 refused 'config.accounts.sequenzy has its credential in several places (existingSecret, credential_env)' \
   --set config.accounts.sequenzy.credential_env=KEY
 refused "additional properties 'credential' not allowed" --set config.accounts.sequenzy.credential=s3cret
@@ -88,6 +100,63 @@ refused 'commonLabels sets app.kubernetes.io/name, which is the chart' \
 refused 'podLabels sets app.kubernetes.io/component, which is the chart' \
   --set 'podLabels.app\.kubernetes\.io/component=other'
 refused "at '/preStopSleepSeconds': minimum: got 0, want 1" --set preStopSleepSeconds=0
+refused 'config.server.admin_listen is [::1]:8081, which nothing outside' \
+  --set-string 'config.server.admin_listen=[::1]:8081'
+refused 'config.server.admin_listen has the port of config.server.listen (50051)' \
+  --set config.server.admin_listen=0.0.0.0:50051
+refused 'metrics.serviceMonitor is enabled, and there is nothing to scrape' \
+  --set metrics.serviceMonitor.enabled=true,config.server.admin_listen=null
+refused 'extraEnv sets CANCELOT_SERVER_TLS_CERT_FILE' --set 'extraEnv[0].name=CANCELOT_SERVER_TLS_CERT_FILE'
+
+tls=tls.existingSecret=cancelot-tls
+certificate=tls.certManager.enabled=true,tls.certManager.issuerRef.name=internal
+clients=tls.clientCA.existingSecret=clients
+refused 'TLS is on and config.server.admin_listen is not set' --set $tls,config.server.admin_listen=null
+refused 'tls.existingSecret names a certificate, and tls.certManager would make another' --set $tls,$certificate
+refused 'nobody is named who issues the certificate' --set tls.certManager.enabled=true
+refused 'config.server has tls_cert_file or tls_key_file, and so has the chart' \
+  --set $certificate,config.server.tls_cert_file=/tls.crt
+refused 'config.server has one of tls_cert_file and tls_key_file' \
+  --set config.server.tls_key_file=/tls.key
+refused 'tls.clientCA is in a Secret (clients) and in a ConfigMap (others)' \
+  --set $tls,$clients,tls.clientCA.configMap=others
+refused 'tls.serverCA is in a Secret (a) and in a ConfigMap (b)' \
+  --set $tls,tls.serverCA.existingSecret=a,tls.serverCA.configMap=b
+refused 'config.server has tls_client_ca_file, and so has the chart' \
+  --set $tls,$clients,config.server.tls_client_ca_file=/ca.crt
+refused 'tls.clientCA vouches for certificates that no client can show without TLS' --set $clients
+refused 'config.server.tls_client_auth is required, and nobody vouches' \
+  --set $tls,config.server.tls_client_auth=required
+refused 'tests.clientCertSecret is a certificate that the service does not ask for' \
+  --set $tls,tests.clientCertSecret=mine
+refused 'config.callers.new has tls_sans, and the service asks for no certificates: set tls.clientCA.' \
+  --set "$tls,config.callers.new.tls_sans={dns:a}"
+refused 'and config.server.tls_client_auth to optional or required' \
+  --set "$tls,$clients,config.server.tls_client_auth=none,config.callers.new.tls_sans={dns:a}"
+
+jwt=config.callers.new.jwt_issuer=kubernetes
+subjects='config.callers.new.jwt_subjects={a}'
+refused 'config.callers.new.jwt_issuer is kubernetes, and there is no such issuer: enable kubernetesCallers' \
+  --set "$jwt,$subjects"
+refused 'there is no such issuer: add config.issuers.partner' \
+  --set "config.callers.new.jwt_issuer=partner,$subjects"
+refused 'config.callers.new.jwt_issuer would let everybody in to whom kubernetes issues tokens' \
+  --set $jwt,kubernetesCallers.enabled=true
+refused 'config.callers.new has jwt_subjects or jwt_claims, which mean nothing without an issuer' \
+  --set "$subjects"
+issuer='config.issuers.kubernetes.issuer=a,config.issuers.kubernetes.audiences={a}'
+refused 'config.issuers.kubernetes has neither jwks_file nor jwks_url' --set "$issuer"
+refused 'config.issuers.kubernetes is what kubernetesCallers adds' \
+  --set "$issuer,config.issuers.kubernetes.jwks_file=/keys,kubernetesCallers.enabled=true"
+refused 'config.issuers.A is not a legal name' --set 'config.issuers.A.issuer=a,config.issuers.A.audiences={a}'
+refused "missing property 'audiences'" --set config.issuers.a.issuer=a
+refused "at '/config/callers/new/tls_sans': got string, want array" --set config.callers.new.tls_sans=dns:a
+refused "value must be one of 'none', 'optional', 'required'" --set config.server.tls_client_auth=maybe
+refused "at '/tls/certManager/keyAlgorithm': value must be one of" --set tls.certManager.keyAlgorithm=DSA
+refused "at '/metrics/serviceMonitor/interval': 'often' does not match" \
+  --set metrics.serviceMonitor.interval=often
+refused "at '/kubernetesCallers/tokenExpirationSeconds': minimum: got 1, want 600" \
+  --set kubernetesCallers.tokenExpirationSeconds=1
 said=$("$tools/helm" template cancelot $chart --kube-version 1.29 2>&1 || true)
 grep -qF 'requires kubeVersion: >=1.30' <<<"$said" || failed "Kubernetes 1.29: $said"
 ok 'refused: Kubernetes 1.29'
@@ -97,13 +166,25 @@ checksum() { render --values $chart/ci/accounts-values.yaml "$@" | grep checksum
 [ "$(checksum)" != "$(checksum --set config.server.drain_ms=1)" ] || failed 'the checksum stays'
 ok 'a change of the configuration, and nothing else, changes its checksum'
 
-python3 .ci/chart/keys.py "$cancelot" "$tools/helm"
+watched() { render --values $chart/ci/monitoring-values.yaml --show-only "templates/$1"; }
+watched dashboard.yaml | sed -n '/^  cancelot.json: /,$s/^    //p' | cmp - $chart/dashboards/cancelot.json
+# Wrapped and quoted in another way, but with the same alerts and the same that Prometheus fills in.
+alerts() { tr -d '\\' | tr -s ' \n' ' ' | grep -oE 'alert: [A-Za-z]+|\{\{[^}]*\}\}' | sort; }
+diff <(watched prometheusrule.yaml | alerts) <(alerts <$chart/alerts/rules.yaml) ||
+  failed 'alerts have changed on their way through Helm'
+ok 'alerts and dashboards are those of the files'
+
+mkdir "$work/pki"
+.ci/chart/pki.sh "$work/pki" cancelot.ends.svc URI:spiffe://prod/ns/billing/sa/worker
+python3 .ci/chart/keys.py "$cancelot" "$tools/helm" "$work/pki"
 ok 'every setting of the configuration reference is reached by values'
+python3 .ci/chart/release.py "$cancelot" "$grpcurl" "$tools/helm" "$work/pki" \
+  "$chart"/ci/{accounts,mtls,kubernetes}-values.yaml
 
 # Against the accounts of a sandbox, which have the names of their providers.
 cp -r $chart "$work/chart"
 { printf '{{- define "notes" }}'; cat $chart/templates/NOTES.txt; printf '{{ end }}'; } \
-  >"$work/chart/templates/_notes.tpl"
+  >"$work/chart/templates/_text.tpl"
 printf 'notes: {{ include "notes" . | toJson }}\n' >"$work/chart/templates/notes.yaml"
 "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 >"$work/out" 2>"$work/log" &
 served=$!
@@ -131,8 +212,7 @@ for provider in rebilly solidgate funnelfox revolv3; do
 done
 ok 'the grpcurl commands of the notes work'
 
-# What the pods of helm test run, outside of pods.
-"$cancelot" accounts --endpoint "http://$addr" >/dev/null
+# What the pod of helm test runs that has a sandbox, outside of a pod.
 mapfile -t args < <(render --values $chart/ci/insecure-values.yaml --show-only templates/tests/sandbox.yaml |
   sed -n '/name: cancel$/,/securityContext/s/^        - //p' | sed "s/127.0.0.1:50051/$addr/")
 "$cancelot" "${args[@]}" >"$work/out" 2>&1 || failed "helm test's cancellation: $(cat "$work/out")"

@@ -104,6 +104,7 @@ refused 'config.server.admin_listen is [::1]:8081, which nothing outside' \
   --set-string 'config.server.admin_listen=[::1]:8081'
 refused 'config.server.admin_listen has the port of config.server.listen (50051)' \
   --set config.server.admin_listen=0.0.0.0:50051
+refused 'config.audit.dir is /tmp/audit: give a directory below /data' --set config.audit.dir=/tmp/audit
 refused 'metrics.serviceMonitor is enabled, and there is nothing to scrape' \
   --set metrics.serviceMonitor.enabled=true,config.server.admin_listen=null
 refused 'extraEnv sets CANCELOT_SERVER_TLS_CERT_FILE' --set 'extraEnv[0].name=CANCELOT_SERVER_TLS_CERT_FILE'

@@ -23,6 +23,7 @@ LEGAL = {
     "listen": "0.0.0.0:7000",
     "admin_listen": "0.0.0.0:7001",
     "journal.dir": "/data/elsewhere",
+    "audit.dir": "/data/audit",
     "filter": 'info,cancelot::egress=debug,cancelot[a{b="<&>"}]=warn',
     "auth": "bearer",
     "base_url": "https://api.example.com:8443",

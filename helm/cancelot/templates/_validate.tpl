@@ -28,8 +28,10 @@
 {{- if and .Values.metrics.serviceMonitor.enabled (not $config.server.admin_listen) }}
 {{- fail "metrics.serviceMonitor is enabled, and there is nothing to scrape: set config.server.admin_listen, such as 0.0.0.0:8081." }}
 {{- end }}
-{{- if not (hasPrefix "/data/" $config.journal.dir) }}
-{{- fail (printf "config.journal.dir is %s: give a directory below /data, where the volume is. All else is read-only or lost with the pod." $config.journal.dir) }}
+{{- range $key, $dir := dict "journal.dir" $config.journal.dir "audit.dir" ($config.audit | default dict).dir }}
+{{- if and $dir (not (hasPrefix "/data/" $dir)) }}
+{{- fail (printf "config.%s is %s: give a directory below /data, where the volume is. All else is read-only or lost with the pod." $key $dir) }}
+{{- end }}
 {{- end }}
 {{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels }}
 {{- range $label, $_ := $labels }}
@@ -38,7 +40,7 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $key := list "server.listen" "server.admin_listen" "server.drain_ms" "server.tls_cert_file" "server.tls_key_file" "server.tls_client_ca_file" "server.tls_client_auth" "journal.dir" }}
+{{- range $key := list "server.listen" "server.admin_listen" "server.drain_ms" "server.tls_cert_file" "server.tls_key_file" "server.tls_client_ca_file" "server.tls_client_auth" "journal.dir" "audit.dir" }}
 {{- $variable := printf "CANCELOT_%s" ($key | replace "." "_" | upper) }}
 {{- if contains (printf ",%s," $variable) (include "cancelot.variables" $) }}
 {{- fail (printf "extraEnv sets %s, which the process would follow and its ports, probes, grace period and volume would not: set config.%s instead." $variable $key) }}

@@ -108,6 +108,10 @@ pub const AUDIT_REFUSALS_WAITING_MAX: usize = 1_000;
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of any other request message: it asks for a key or a page.
 pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a question that anybody may ask: it holds a service's name.
+pub const BRIEF_BYTES_MAX: usize = 1024;
+/// Time in which such a question has to arrive.
+pub const BRIEF_MS_MAX: u64 = 5_000;
 /// Time in which a request message has to arrive.
 pub const RECEIVE_MS_MAX: u64 = 60_000;
 /// Results in one response message.

@@ -33,6 +33,8 @@ use crate::dispatch::Hangup;
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
 const HANDSHAKE_BYTES: usize = 24 + 9;
+/// What the paths of calls begin with that are why there is a service.
+const WORK: &str = "/cancelot.";
 /// Rest after an accept failed, such as for want of file descriptors: trying again at once
 /// would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -343,7 +345,9 @@ where
         request
             .extensions_mut()
             .insert::<Hangup>(from.guest.leave.clone());
-        let call = OpenCall::new(from.guest);
+        // Whoever only watches the service's health, and anybody may, keeps no place by that.
+        let is_work = request.uri().path().starts_with(WORK);
+        let call = is_work.then(|| OpenCall::new(from.guest));
         let response = self.0.call(request);
         Box::pin(async move {
             let response = response.await?;

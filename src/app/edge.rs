@@ -13,7 +13,7 @@ use crate::{
     limits,
     observe::Method,
     rpc::{
-        self, Access, Guard, Intake, ObserveLayer, Opening, Service,
+        self, Access, Brief, Guard, Intake, ObserveLayer, Opening, Service,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
@@ -101,9 +101,16 @@ pub(super) fn router<H: Health>(
         // What may arrive unread, of a call and of a connection.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(Guard::new(opening, access))
-        .add_service(health)
+        .add_service(Guard::new(opening, access.clone()))
+        // Probes and balancers have no credentials.
+        .add_service(Brief::new(health))
         // grpcurl and others still ask for the older version.
-        .add_service(v1.max_decoding_message_size(SMALL_BYTES_MAX))
-        .add_service(v1alpha.max_decoding_message_size(SMALL_BYTES_MAX)))
+        .add_service(Guard::new(
+            v1.max_decoding_message_size(SMALL_BYTES_MAX),
+            access.clone(),
+        ))
+        .add_service(Guard::new(
+            v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
+            access,
+        )))
 }

@@ -270,7 +270,8 @@ async fn count_admitted(
     let brought = dispatch::blocking(move || journal.admitted_since(from)).await?;
     for intake in brought {
         if let Some(quota) = limited.get(&intake.caller) {
-            quota.count(intake.items, intake.at);
+            // A clock that was ahead then is not followed there.
+            quota.count(intake.items, intake.at.min(now));
         }
     }
     Ok(())

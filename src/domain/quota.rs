@@ -79,7 +79,9 @@ impl Hourly {
         window.move_on(minute);
         let used = window.sum();
         if used.saturating_add(items) <= self.max {
-            window.add(items, minute);
+            // Of a clock that was ahead, the time that it has been to counts.
+            let newest = window.minute;
+            window.add(items, newest);
             return Ok(());
         }
         let excess = used.saturating_add(items).saturating_sub(self.max);
@@ -196,6 +198,14 @@ mod tests {
         assert!(hourly.take(1, at(-7_200)).is_err());
         assert!(hourly.take(1, at(1)).is_err());
         assert_eq!(hourly.take(10, at(7_200)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_takes_no_limit_away() {
+        let hourly = Hourly::new(10);
+        hourly.take(5, at(24 * 60 * 60)).unwrap();
+        assert_eq!(hourly.take(5, at(0)), Ok(()));
+        assert!(hourly.take(1, at(1)).is_err());
     }
 
     #[test]

@@ -219,7 +219,9 @@ impl Committer {
                 .map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
             self.meters.commit_time.time(begun.elapsed());
             let changes = group.iter().map(Entry::changes).sum();
-            self.meters.group_size.count(changes);
+            if changes > 0 {
+                self.meters.group_size.count(changes);
+            }
             self.trail.set_end(self.ledger.trail().end());
         }
         Ok(done)
@@ -227,12 +229,13 @@ impl Committer {
 }
 
 impl Entry {
-    /// Items that it admits or settles.
+    /// Items that it admits or settles; what the audit says of itself is none.
     fn changes(&self) -> usize {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(settlements) => settlements.len(),
-            Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } | Work::Audited(_) => 1,
+            Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } => 1,
+            Work::Audited(_) => 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! provider by name and owns no task: what it starts belongs to dispatch.
 
 mod auth;
+mod brief;
 mod deadline;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -21,6 +22,7 @@ mod weigh;
 
 pub use self::{
     auth::{Access, Guard, KeySource},
+    brief::Brief,
     intake::Intake,
     observe::{ObserveLayer, methods},
     opening::Opening,

@@ -5,6 +5,8 @@ use cancelot::{
     sandbox::{Fault, Provider},
 };
 use prost::Message as _;
+use tonic::transport::Endpoint;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     frames::{CANCEL, DATA, END_STREAM, GOAWAY, HEADERS, PREFACE, Wire, frame, grpc},
@@ -67,6 +69,30 @@ async fn the_connection_that_was_idle_the_longest_makes_room() {
     gateway.control.release(Provider::Rebilly);
     let results = at_work.rest().await.unwrap();
     assert_eq!(results[0].outcome(), Outcome::Canceled);
+}
+
+#[tokio::test]
+async fn who_only_watches_health_makes_room_too() {
+    let gateway = gateway()
+        .config("[server]\nconnections_max = 3")
+        .start()
+        .await;
+    let mut watching = Vec::new();
+    for _ in 0..3 {
+        let endpoint = Endpoint::from_shared(gateway.url()).unwrap();
+        let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+        let asked = HealthCheckRequest::default();
+        let mut watch = health.watch(asked).await.unwrap().into_inner();
+        assert!(in_time(watch.message()).await.unwrap().is_some());
+        watching.push(watch);
+    }
+
+    let mut other = connect(&gateway.url()).await;
+    let single = request("K", [subscription(Provider::Solidgate, "b", now())]);
+    in_time(other.cancel_subscription(single)).await.unwrap();
+
+    let first = watching.first_mut().unwrap();
+    assert!(in_time(first.message()).await.is_err(), "it made room");
 }
 
 #[tokio::test]

@@ -1,13 +1,20 @@
 //! What tools ask first: reflection in both versions, and health.
 
 use tokio_stream::once;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::support::{Gateway, gateway};
+use crate::{
+    identities::by,
+    slow::Slow,
+    support::{BILLING_TOKEN, Gateway, gateway},
+};
 
 const SERVICE: &str = "cancelot.v1.CancellationService";
 
@@ -94,5 +101,56 @@ async fn health_knows_the_server_and_the_service_and_nothing_else() {
         service: "nothing".to_owned(),
     };
     let status = health.check(unknown).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::NotFound);
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn who_is_no_caller_is_told_of_health_and_not_of_the_api() {
+    let gateway = gateway()
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
+        .start()
+        .await;
+    let channel = channel(&gateway).await;
+    let question = || {
+        use v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
+        once(ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        })
+    };
+    let mut reflection = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+
+    let refused = reflection.server_reflection_info(question()).await;
+    let told = reflection
+        .server_reflection_info(by(BILLING_TOKEN, question()))
+        .await;
+
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    assert!(
+        told.unwrap()
+            .into_inner()
+            .message()
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let asked = HealthCheckRequest {
+        service: SERVICE.to_owned(),
+    };
+    let health = HealthClient::new(channel).check(asked).await.unwrap();
+    assert_eq!(health.into_inner().status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_question_about_health_is_short_and_whole() {
+    let gateway = gateway().start().await;
+    const WATCH: &str = "/grpc.health.v1.Health/Watch";
+    let mut long = Slow::open_at(&gateway, WATCH, None).await;
+    long.body.send_data(vec![0; 2_000].into(), false).unwrap();
+    assert_eq!(long.status().await.code(), Code::ResourceExhausted);
+
+    let mut slow = Slow::open_at(&gateway, WATCH, None).await;
+    slow.body.send_data(vec![0; 3].into(), false).unwrap();
+    tokio::time::pause();
+    assert_eq!(slow.status().await.code(), Code::DeadlineExceeded);
 }

@@ -223,6 +223,7 @@ impl Committer {
                 self.meters.group_size.count(changes);
             }
             self.trail.set_end(self.ledger.trail().end());
+            self.trail.set_progress(self.ledger.trail().progress());
         }
         Ok(done)
     }

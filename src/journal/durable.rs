@@ -147,6 +147,7 @@ impl SledJournal {
         let ledger = Ledger::load(Arc::clone(&store), is_audited).map_err(damaged(&options.dir))?;
         let trail = Arc::new(trail::Shared::default());
         trail.set_end(ledger.trail().end());
+        trail.set_progress(ledger.trail().progress());
         if ledger.commits() < acknowledged {
             return Err(OpenError::Shortened {
                 dir: options.dir.clone(),
@@ -437,6 +438,7 @@ impl Journal for SledJournal {
             free_bytes_min: *free_bytes_min,
             file_bytes: self.shared.store.current().file_bytes().ok(),
             is_compacting: self.is_compacting(),
+            audit: self.shared.trail.progress(),
         }
     }
 

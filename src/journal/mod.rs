@@ -47,7 +47,7 @@ pub use self::{
     prepared::Keep,
     redact::Removal,
     room::{FreeSpace, NoRoom},
-    trail::{Audited, Behind},
+    trail::{Audited, Behind, Progress},
     trailed::{
         Concluded, Ended, Failed, Happened, Known, KnownState, Said, Subject, Trail, Trailed, What,
     },
@@ -164,6 +164,8 @@ pub struct Vitals {
     pub file_bytes: Option<u64>,
     /// Whether it is giving disk space back.
     pub is_compacting: bool,
+    /// How far its audit is.
+    pub audit: Progress,
 }
 
 /// A request to admit.

@@ -125,6 +125,8 @@ pub(super) struct Trail {
     entries: VecDeque<Entry>,
     next: u64,
     lines: u64,
+    /// Lines that the audit has told of, since the start.
+    told: u64,
     /// Whether the journal has ever been audited.
     is_known: bool,
     /// Commits when it was switched off, if it was.
@@ -148,6 +150,7 @@ impl Trail {
             entries: VecDeque::new(),
             next: audited.as_ref().map_or(0, |audited| audited.trail) + 1,
             lines: 0,
+            told: 0,
             is_known: audited.is_some(),
             off: reader.number(&StoreKey::AuditOff)?,
         };
@@ -236,10 +239,20 @@ impl Trail {
             && entry.is_closed
         {
             writes.remove(StoreKey::Trail(entry.number).encode());
-            self.lines = self.lines.saturating_sub(lines(&entry.marks));
+            let told = lines(&entry.marks);
+            self.lines = self.lines.saturating_sub(told);
+            self.told = self.told.saturating_add(told);
             self.entries.pop_front();
         }
         Ok(())
+    }
+
+    /// How far the audit is.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            waiting: self.lines,
+            told: self.told,
+        }
     }
 
     /// Whether more may be admitted.
@@ -261,6 +274,15 @@ impl Trail {
         });
         batches.collect()
     }
+}
+
+/// How far an audit is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Lines that it still has to tell.
+    pub waiting: u64,
+    /// Lines that it has told since the start.
+    pub told: u64,
 }
 
 fn lines(marks: &[Mark]) -> u64 {
@@ -287,6 +309,8 @@ pub(super) fn entry_in(
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     end: AtomicU64,
+    waiting: AtomicU64,
+    told: AtomicU64,
     noted: Mutex<Option<Audited>>,
 }
 
@@ -298,6 +322,19 @@ impl Shared {
 
     pub(super) fn set_end(&self, end: u64) {
         self.end.store(end, Ordering::Release);
+    }
+
+    pub(super) fn set_progress(&self, progress: Progress) {
+        self.waiting.store(progress.waiting, Ordering::Relaxed);
+        self.told.store(progress.told, Ordering::Relaxed);
+    }
+
+    /// How far the audit is, as of the last write.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            waiting: self.waiting.load(Ordering::Relaxed),
+            told: self.told.load(Ordering::Relaxed),
+        }
     }
 
     /// To be recorded with a later write.

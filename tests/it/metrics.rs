@@ -202,6 +202,9 @@ async fn after_known_calls_every_count_is_what_it_has_to_be() {
     scrape.check("cancelot_open_batches", 0.0);
     scrape.check("cancelot_ready", 1.0);
     scrape.check("cancelot_journal_failed", 0.0);
+    // Three admitted and three settled, whether written by now or not.
+    let audit = ["cancelot_audit_waiting_lines", "cancelot_audit_lines_total"];
+    assert_eq!(audit.map(|name| scrape.0[name]).iter().sum::<f64>(), 6.0);
     assert!(scrape.0["cancelot_journal_commit_seconds_count"] >= 2.0);
     // Admitted, and settled.
     scrape.check("cancelot_journal_group_items_sum", 6.0);

@@ -211,6 +211,16 @@ fn journal(page: &mut Page<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
         [([], u64::from(vitals.is_compacting))],
     )?;
     page.gauge(
+        "cancelot_audit_waiting_lines",
+        "Lines that the audit has yet to write, beyond audit.lag_max of which requests are refused.",
+        [([], vitals.audit.waiting)],
+    )?;
+    page.counter(
+        "cancelot_audit_lines",
+        "Lines of admissions, settlements and stops that the audit has written.",
+        [([], vitals.audit.told)],
+    )?;
+    page.gauge(
         "cancelot_journal_failed",
         "Whether the journal has failed, after which the process ends.",
         [([], u64::from(failed))],

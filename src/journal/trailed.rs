@@ -261,10 +261,15 @@ impl Cache {
         batch: BatchId,
     ) -> Result<Happened, Fault> {
         let header = self.header(reader, batch)?;
+        // The log after the slots: one that is filled in between is then seen vacant, or with the
+        // step that filled it. The other way round it would be told here and by that step.
+        let read: Result<Vec<_>, Fault> = (0..groups(header.total))
+            .map(|group| Ok((group, reader.group(batch, &header, group)?)))
+            .collect();
+        let read = read?;
         let history = reader.history(batch, &header, |_| Wanted::Nothing)?;
         let mut items = Vec::new();
-        for group in 0..groups(header.total) {
-            let read = reader.group(batch, &header, group)?;
+        for (group, read) in read {
             let first = first_of(group);
             for (index, item) in (first..).zip(&read) {
                 // What came to a vacant slot later was admitted by that step.

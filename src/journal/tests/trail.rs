@@ -1,6 +1,23 @@
 //! What the audit is told: each thing once, after a crash too, and nothing is deleted before it is.
 
-use super::*;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{
+    super::{
+        fault::Fault,
+        keys::Span,
+        ledger::Ledger,
+        memory::MemoryTable,
+        prepared::Prepared,
+        reader::Reader,
+        table::{Table, Writes},
+        trailed,
+    },
+    *,
+};
 
 fn off(dir: &Path) -> SledJournal {
     SledJournal::open(&Options::new(dir)).unwrap()
@@ -146,4 +163,83 @@ fn what_the_audit_has_is_forgotten_with_the_next_write() {
     drop(journal);
     let journal = open_restless(dir.path());
     assert_eq!(journal.trail().end(), 2, "numbers are not used again");
+}
+
+/// A table under which an admission is written right before one of its reads.
+struct Racing {
+    table: Arc<MemoryTable>,
+    reads: AtomicUsize,
+    before: usize,
+    write: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Racing {
+    fn read(&self) {
+        if self.reads.fetch_add(1, Ordering::SeqCst) == self.before {
+            let write = self.write.lock().unwrap().take();
+            write.unwrap()();
+        }
+    }
+}
+
+impl Table for Racing {
+    type Bytes = Arc<[u8]>;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+        self.read();
+        self.table.get(key)
+    }
+
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+        self.read();
+        self.table.scan(span)
+    }
+
+    fn write(&self, _: Writes) -> Result<(), Fault> {
+        panic!("it is only read");
+    }
+}
+
+#[test]
+fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
+    let admit = |ledger: &mut Ledger<MemoryTable>, slots: [Slot; 2]| {
+        let prepared = Prepared::new(admission("a", slots)).unwrap();
+        ledger.admit(&prepared, Ok(())).unwrap().unwrap();
+        ledger.close_group().unwrap();
+    };
+    for before in 0.. {
+        let table = Arc::new(MemoryTable::default());
+        let mut ledger = Ledger::load(Arc::clone(&table), true).unwrap();
+        admit(&mut ledger, [item("s"), Slot::Vacant]);
+        let racing = Racing {
+            table,
+            reads: AtomicUsize::new(0),
+            before,
+            write: Mutex::new(Some(Box::new(move || {
+                admit(&mut ledger, [item("s"), item("t")]);
+            }))),
+        };
+        let mut cache = trailed::Cache::default();
+        let (mut after, mut told) = (0, Vec::new());
+        loop {
+            let range = (after, u64::MAX);
+            let read = trailed::read(Reader(&racing), &mut cache, range, usize::MAX).unwrap();
+            let Some(last) = read.last() else { break };
+            after = last.number;
+            told.extend(
+                read.iter()
+                    .flat_map(|entry| &entry.happened)
+                    .flat_map(words),
+            );
+        }
+        if racing.write.lock().unwrap().is_some() {
+            assert!(before > 3, "it is read in several looks");
+            return;
+        }
+        let expected = ["admitted a/0", "admitted a/1"];
+        assert_eq!(told, expected, "written before read {before}");
+    }
 }

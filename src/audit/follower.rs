@@ -63,7 +63,8 @@ impl Follower {
     /// Takes the audit up where it was left, and follows from there.
     ///
     /// # Errors
-    /// The directory or the journal cannot be read.
+    /// The directory or the journal cannot be read; or, when an older copy of the journal was put
+    /// in its place, the line that says so cannot be written.
     pub async fn start(trail: Arc<dyn Trail>, options: Options) -> Result<Self, Error> {
         let (writer, is_known) = blocking({
             let trail = Arc::clone(&trail);
@@ -171,6 +172,7 @@ struct Writer {
 }
 
 impl Writer {
+    /// With it, whether the journal knows how far the log has got.
     fn open(trail: Arc<dyn Trail>, options: Options) -> Result<(Self, bool), Error> {
         let known = trail.audited()?;
         let known_at = known.as_ref().map(|known| Position {
@@ -184,6 +186,7 @@ impl Writer {
         let Found { log, gap } = Log::open(&options.dir, known_at.as_ref())?;
         let mut gaps: Vec<_> = gap.into_iter().collect();
         let at = log.at();
+        let mut is_known = known.is_some();
         let (after, begun) = match &known {
             // This journal has not been told of here.
             None => (0, 0),
@@ -194,6 +197,7 @@ impl Writer {
                     at.trail,
                     trail.end()
                 ));
+                is_known = false;
                 (trail.end(), 0)
             }
             Some(known) if at.trail <= known.trail => (known.trail, 0),
@@ -203,7 +207,8 @@ impl Writer {
         for gap in &gaps {
             tracing::error!(reason = gap, "the audit is not whole");
         }
-        let writer = Self {
+        let is_older = known.is_some() && !is_known;
+        let mut writer = Self {
             sweep_at: Timestamp::MIN,
             trail,
             options,
@@ -214,7 +219,13 @@ impl Writer {
             gaps,
             has_started: false,
         };
-        Ok((writer, known.is_some()))
+        if is_older {
+            // The numbers come again, for other entries. Before there are any, the log has to say
+            // from where on, or the next start takes what it has of the first ones for these.
+            writer.log.set_trail(after);
+            writer.begin()?;
+        }
+        Ok((writer, is_known))
     }
 
     /// How far it has got, durably.
@@ -256,18 +267,24 @@ impl Writer {
         self.sweep()
     }
 
+    /// Says what is missing, and that it goes on from here.
+    fn begin(&mut self) -> Result<(), Error> {
+        let now = (self.options.now)();
+        for gap in &self.gaps {
+            self.log.add(Line::gap(now, gap), None)?;
+        }
+        let journal = self.trail.journal();
+        self.log.add(Line::started(now, &journal), None)?;
+        self.sync()?;
+        self.has_started = true;
+        Ok(())
+    }
+
     fn follow_trail(&mut self) -> Result<(), Error> {
         // What an earlier failure could not take back.
         self.log.roll_back()?;
         if !self.has_started {
-            let now = (self.options.now)();
-            for gap in &self.gaps {
-                self.log.add(Line::gap(now, gap), None)?;
-            }
-            let journal = self.trail.journal();
-            self.log.add(Line::started(now, &journal), None)?;
-            self.sync()?;
-            self.has_started = true;
+            self.begin()?;
         }
         loop {
             let entries = self.trail.read(self.after, limits::AUDIT_ENTRIES)?;
@@ -328,5 +345,127 @@ impl Writer {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::{
+            Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    use super::*;
+    use crate::{
+        audit::segments::Segment,
+        journal::{Happened, Pending, Trailed, Unavailable},
+    };
+
+    /// A journal's trail: each entry tells a number of its own.
+    #[derive(Debug, Default)]
+    struct Told {
+        first: u64,
+        end: AtomicU64,
+        audited: Mutex<Option<Audited>>,
+    }
+
+    impl Trail for Told {
+        fn journal(&self) -> String {
+            "told".to_owned()
+        }
+
+        fn end(&self) -> u64 {
+            self.end.load(Ordering::SeqCst)
+        }
+
+        fn audited(&self) -> Result<Option<Audited>, Unavailable> {
+            Ok(self.audited.lock().unwrap().clone())
+        }
+
+        fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+            let entries = (after + 1..=self.end()).take(entries_max);
+            let entries = entries.map(|number| Trailed {
+                number,
+                happened: vec![Happened::Off {
+                    commits: self.first + number,
+                }],
+            });
+            Ok(entries.collect())
+        }
+
+        fn note(&self, _: Audited) {}
+
+        fn is_noted(&self) -> bool {
+            false
+        }
+
+        fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>> {
+            *self.audited.lock().unwrap() = Some(audited);
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// As [`Follower::start`] does it. To drop the writer is a crash.
+    fn open(trail: &Arc<Told>, dir: &std::path::Path) -> Writer {
+        let options = Options {
+            dir: dir.to_owned(),
+            retention: Duration::from_secs(1_000_000),
+            now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
+            sink: Sink::default(),
+        };
+        let (writer, is_known) = Writer::open(Arc::<Told>::clone(trail), options).unwrap();
+        if !is_known {
+            *trail.audited.lock().unwrap() = Some(writer.audited());
+        }
+        writer
+    }
+
+    /// The numbers that the lines tell, and how many say that an older journal was found.
+    fn told(dir: &std::path::Path) -> (Vec<u64>, usize) {
+        let segments = Segment::list(dir).unwrap();
+        let text: String = segments
+            .iter()
+            .map(|segment| fs::read_to_string(&segment.path).unwrap())
+            .collect();
+        let numbers = text.lines().filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["commits"].as_u64()
+        });
+        (numbers.collect(), text.matches("an older copy").count())
+    }
+
+    #[test]
+    fn after_an_older_journal_was_put_in_place_a_crash_at_once_loses_no_entry() {
+        for (is_begun, new) in (0..8).flat_map(|new| [(false, new), (true, new)]) {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = Arc::new(Told::default());
+            let mut writer = open(&journal, dir.path());
+            journal.end.store(2, Ordering::SeqCst);
+            writer.pass(false).unwrap();
+            let older = Told {
+                first: 100,
+                end: AtomicU64::new(2),
+                audited: Mutex::new(Some(writer.audited())),
+            };
+            journal.end.store(5, Ordering::SeqCst);
+            writer.pass(true).unwrap();
+
+            let journal = Arc::new(older);
+            let mut writer = open(&journal, dir.path());
+            if is_begun {
+                writer.pass(false).unwrap();
+            }
+            drop(writer);
+            journal.end.fetch_add(new, Ordering::SeqCst);
+            let mut writer = open(&journal, dir.path());
+            writer.pass(true).unwrap();
+
+            let expected: Vec<_> = (1..=5).chain(103..103 + new).collect();
+            let case = format!("{new} entries, begun: {is_begun}");
+            assert_eq!(told(dir.path()), (expected, 1), "{case}");
+        }
     }
 }

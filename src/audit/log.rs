@@ -209,6 +209,14 @@ impl Log {
         &self.at
     }
 
+    /// Lines that are added from here on are of this entry of the trail, or of later ones,
+    /// whatever the lines before them say.
+    pub(super) fn set_trail(&mut self, trail: u64) {
+        for at in [&mut self.at, &mut self.durable] {
+            (at.trail, at.part) = (trail, u32::MAX);
+        }
+    }
+
     /// What of it is durable.
     pub(super) fn durable(&self) -> &Head {
         &self.durable.head

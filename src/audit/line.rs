@@ -1,6 +1,9 @@
 //! What a line says: who, what, when, why, how it ended, and the provider's own reference. It
-//! holds no secret, no comment, no provider's words but its error code, and no e-mail address:
-//! of a target that is a list of values it has their number.
+//! holds no secret, no comment, and no provider's words but its error code. Of a target that is a
+//! list of values it has their number, and e-mail addresses are taken out of what is free text.
+//! Ids and keys are as they are, for without them a line is of nothing.
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,6 +14,7 @@ use crate::{
         command::{Command, EnrollmentsTarget, Initiator, When},
         ids::{BatchId, Kind, Scope},
         outcome::{FailureReason, Outcome, Reached},
+        personal::without_emails,
     },
     journal::{Ended, Happened, Known, Subject, What},
     limits,
@@ -61,7 +65,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     initiated_by: Option<Initiator>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +75,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider_code: Option<&'a str>,
+    provider_code: Option<Cow<'a, str>>,
     /// The provider's own id of the effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_reference: Option<&'a str>,
@@ -167,7 +171,7 @@ impl<'a> Line<'a> {
     /// Something is missing, for this reason.
     pub(super) fn gap(now: Timestamp, why: &'a str) -> Self {
         Self {
-            reason: Some(why),
+            reason: Some(clip(why.into())),
             ..Self::new(now, "gap")
         }
     }
@@ -191,7 +195,7 @@ impl<'a> Line<'a> {
             account: refused.account.as_ref().map(|account| account.as_str()),
             items: refused.items,
             code: Some(refused.why.code()),
-            reason: Some(refused.why.word()),
+            reason: Some(refused.why.word().into()),
             ..Self::new(refused.at, "refused")
         }
     }
@@ -200,7 +204,7 @@ impl<'a> Line<'a> {
     pub(super) fn suppressed(now: Timestamp, suppressed: &Suppressed) -> Self {
         Self {
             code: Some(suppressed.why.code()),
-            reason: Some(suppressed.why.word()),
+            reason: Some(suppressed.why.word().into()),
             suppressed: Some(suppressed.count),
             ..Self::new(now, "refused")
         }
@@ -223,11 +227,11 @@ impl<'a> Line<'a> {
                 line.prorate = command.prorate;
                 line.line_items = Some(command.line_items.len()).filter(|count| *count > 0);
                 line.initiated_by = command.initiated_by;
-                line.reason = command.reason.map(crate::domain::command::Reason::slug);
+                line.reason = command.reason.map(|reason| reason.slug().into());
             }
             Command::Enrollments(command) => {
                 line.max_matches = command.matches_max;
-                line.reason = command.reason.as_deref().map(clip);
+                line.reason = command.reason.as_deref().map(clean);
                 match &command.target {
                     EnrollmentsTarget::Subscriber(id) => line.subscribers = vec![id.as_str()],
                     EnrollmentsTarget::Subscribers(ids) => {
@@ -262,7 +266,7 @@ impl<'a> Line<'a> {
             failure: failure.map(|failure| failure.reason),
             reached: failure.map(|failure| failure.reached),
             provider_status: said.map(|said| said.http_status),
-            provider_code: said.and_then(|said| said.code.as_deref()).map(clip),
+            provider_code: said.and_then(|said| said.code.as_deref()).map(clean),
             confirmed_by_lookup: conclusion.confirmed_by_lookup,
             attempts: Some(ended.attempts),
             ..self
@@ -290,10 +294,22 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The beginning of a text that others wrote, without e-mail addresses: cut, one could not be
+/// known any more.
+fn clean(text: &str) -> Cow<'_, str> {
+    clip(without_emails(text))
+}
+
 /// The beginning of a text that may be long.
-fn clip(text: &str) -> &str {
+fn clip(mut text: Cow<'_, str>) -> Cow<'_, str> {
     let end = text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX);
-    text.get(..end).unwrap_or_default()
+    match &mut text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        Cow::Owned(owned) => {
+            owned.truncate(end);
+            text
+        }
+    }
 }
 
 /// Gives the lines of what happened, in order.
@@ -339,7 +355,7 @@ pub(super) fn each<E>(
         }),
         Happened::Unreadable { batch, why } => give(Line {
             batch: Some(BatchText(*batch)),
-            ..Line::gap(now, clip(why))
+            ..Line::gap(now, why)
         }),
         Happened::Off { commits } => give(Line {
             commits: Some(*commits),
@@ -348,5 +364,93 @@ pub(super) fn each<E>(
                 "the audit was switched off (audit.enabled) for a while",
             )
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domain::command::EnrollmentsCommand,
+        journal::{Concluded, Failed, Said},
+    };
+
+    /// What lines say of an item with this text wherever a text is free.
+    fn lines(text: &str) -> Vec<serde_json::Value> {
+        let subject = Subject {
+            index: 0,
+            key: "k/0".try_into().unwrap(),
+            command: Arc::new(Command::Enrollments(EnrollmentsCommand {
+                account: "sequenzy".try_into().unwrap(),
+                sequence_id: "seq".try_into().unwrap(),
+                target: EnrollmentsTarget::All,
+                reason: Some(text.to_owned()),
+                matches_max: None,
+            })),
+        };
+        let ended = Ended {
+            conclusion: Concluded {
+                outcome: Outcome::Rejected,
+                detail: Known::Enrollments {
+                    matched: 0,
+                    canceled: 0,
+                    remaining: 0,
+                },
+                failure: Some(Failed {
+                    reason: FailureReason::ProviderError,
+                    reached: Reached::Yes,
+                    provider: Some(Said {
+                        http_status: 400,
+                        code: Some(text.to_owned()),
+                    }),
+                }),
+                confirmed_by_lookup: false,
+            },
+            attempts: 1,
+            settled_at: Timestamp::MIN,
+        };
+        let happened = Happened::ToItems {
+            scope: Scope {
+                caller: "billing".try_into().unwrap(),
+                kind: Kind::Enrollments,
+            },
+            batch: BatchId(1),
+            items: vec![
+                (subject.clone(), What::Admitted(Timestamp::MIN)),
+                (subject, What::Settled(Box::new(ended))),
+            ],
+        };
+        let mut lines = Vec::new();
+        let given = each(Timestamp::MIN, &happened, |line| {
+            lines.push(serde_json::to_value(line)?);
+            Ok::<_, serde_json::Error>(())
+        });
+        given.unwrap();
+        lines
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let lines = lines(text);
+        assert_eq!(lines.len(), 2);
+        for line in &lines {
+            assert_eq!(line["reason"], expected, "{text}");
+        }
+        assert_eq!(lines[1]["provider_code"], expected, "{text}");
+    }
+
+    #[test]
+    fn free_text_is_bounded_and_has_no_addresses() {
+        check("closed", "closed");
+        check("closed by ann@example.com.", "closed by (e-mail removed).");
+        check(&"ü".repeat(200), &"ü".repeat(127));
+        // Cut first, the address would have no domain to be known by.
+        let filler = format!("{} ", "x".repeat(243));
+        check(
+            &format!("{filler}ann@example.com"),
+            &format!("{filler}(e-mail rem"),
+        );
     }
 }

@@ -169,7 +169,7 @@ async fn of_enrollments_ids_are_kept_and_values_only_counted() {
         sequence_id: format!("seq-{n}"),
         target: Some(target),
         dry_run: Some(false),
-        reason: "closed".to_owned(),
+        reason: "closed by eve@example.com".to_owned(),
         ..Default::default()
     });
     let request = CancelEnrollmentsRequest {
@@ -185,7 +185,7 @@ async fn of_enrollments_ids_are_kept_and_values_only_counted() {
     assert_eq!(admitted[1]["field_path"], "customer.email");
     assert_eq!(admitted[1]["values_count"], 2);
     assert_eq!(admitted[2]["everyone"], true);
-    assert_eq!(admitted[2]["reason"], "closed");
+    assert_eq!(admitted[2]["reason"], "closed by (e-mail removed)");
     let settled = gateway.events("settled");
     assert_eq!(settled.len(), 3);
     assert!(

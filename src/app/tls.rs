@@ -310,10 +310,13 @@ impl Secured {
         }
     }
 
-    /// Says why there is no connection. Who connects and says nothing, as probes of ports do, is
-    /// not worth a line.
+    /// Says why there is no connection. Who connects and goes away, as probes of ports do, is not
+    /// worth a line.
     fn tell_failed(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
+        if let io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe = error.kind()
+        {
             return;
         }
         let info = self.told.get::<TcpConnectInfo>();
@@ -403,5 +406,37 @@ impl Connected for Secured {
 
     fn connect_info(&self) -> Extensions {
         self.told.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_goes_away_in_the_handshake_is_no_refusal_and_who_speaks_wrongly_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let io = TcpStream::connect(listener.local_addr().unwrap());
+        let told = Arc::new(AtomicUsize::new(0));
+        let refusals = Refusals::new({
+            let told = Arc::clone(&told);
+            move |_| {
+                told.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let secured = Secured::new(io.await.unwrap(), None, refusals);
+        for (kind, expected) in [
+            (io::ErrorKind::UnexpectedEof, 0),
+            (io::ErrorKind::ConnectionReset, 0),
+            (io::ErrorKind::BrokenPipe, 0),
+            (io::ErrorKind::InvalidData, 1),
+        ] {
+            secured.tell_failed(&kind.into());
+            assert_eq!(told.load(Ordering::SeqCst), expected, "{kind}");
+        }
     }
 }

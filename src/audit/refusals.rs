@@ -19,6 +19,10 @@ use crate::{
 pub enum Why {
     /// Nobody is known by what was shown, or nothing was.
     Unauthenticated,
+    /// Who calls cannot be told now: an issuer's keys are not known.
+    KeysUnavailable,
+    /// No connection came about, so nothing was asked.
+    Handshake,
     /// The caller may not do that.
     NotPermitted,
     /// The request is not as the API wants it.
@@ -45,6 +49,8 @@ impl Why {
     pub fn word(self) -> &'static str {
         match self {
             Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::Handshake => "HANDSHAKE_FAILED",
             Self::NotPermitted => "NOT_PERMITTED",
             Self::Invalid => "INVALID_REQUEST",
             Self::NotFound => "NOT_FOUND",
@@ -57,10 +63,11 @@ impl Why {
         }
     }
 
-    /// The gRPC status that the caller gets.
+    /// The gRPC status that the caller gets; `None` if there was no call.
     #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
+    pub fn code(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Handshake => return None,
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::NotPermitted => "PERMISSION_DENIED",
             Self::Invalid => "INVALID_ARGUMENT",
@@ -68,8 +75,8 @@ impl Why {
             Self::KeyReused => "FAILED_PRECONDITION",
             Self::OverQuota | Self::Full => "RESOURCE_EXHAUSTED",
             Self::Oversized => "OUT_OF_RANGE",
-            Self::DiskFull | Self::AuditBehind => "UNAVAILABLE",
-        }
+            Self::KeysUnavailable | Self::DiskFull | Self::AuditBehind => "UNAVAILABLE",
+        })
     }
 }
 

@@ -120,6 +120,9 @@ pub enum Unproven {
     TwoCallers(CallerId, CallerId),
 }
 
+/// The word for [`JwtFault::NoKeys`]: it is not the caller's fault.
+pub const KEYS_UNAVAILABLE: &str = "KEYS_UNAVAILABLE";
+
 impl Unproven {
     /// A stable word for it, in `SCREAMING_SNAKE_CASE`.
     #[must_use]
@@ -127,7 +130,7 @@ impl Unproven {
         match self {
             Self::Nothing(_) => "CREDENTIALS_MISSING",
             Self::NoBearer | Self::LongToken | Self::UnknownToken => "TOKEN_INVALID",
-            Self::Jwt(JwtFault::NoKeys { .. }) => "KEYS_UNAVAILABLE",
+            Self::Jwt(JwtFault::NoKeys { .. }) => KEYS_UNAVAILABLE,
             Self::Jwt(_) | Self::OtherClaim(_) => "JWT_INVALID",
             Self::UnknownSubject => "SUBJECT_UNKNOWN",
             Self::UnknownCertificate => "CERTIFICATE_UNKNOWN",

@@ -12,7 +12,9 @@ mod properties;
 mod token;
 
 pub use self::{
-    callers::{Caller, CallerSettings, Callers, Proofs, Shared, Subject, Unproven},
+    callers::{
+        Caller, CallerSettings, Callers, KEYS_UNAVAILABLE, Proofs, Shared, Subject, Unproven,
+    },
     certificate::{Certificate, San},
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,

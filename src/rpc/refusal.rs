@@ -7,7 +7,11 @@ use http::Extensions;
 use tonic::transport::server::TcpConnectInfo;
 
 use super::status;
-use crate::{audit::Why, domain::ids::CallerId, identity::Caller};
+use crate::{
+    audit::Why,
+    domain::ids::CallerId,
+    identity::{Caller, KEYS_UNAVAILABLE},
+};
 
 /// A call that was refused because of who called, or what for; or a connection, because of what it
 /// showed in its handshake. Nothing was admitted.
@@ -30,6 +34,8 @@ impl Refusal<'_> {
     #[must_use]
     pub fn why(&self) -> Why {
         match self.caller {
+            None if self.method == HANDSHAKE => Why::Handshake,
+            None if self.reason == KEYS_UNAVAILABLE => Why::KeysUnavailable,
             None => Why::Unauthenticated,
             Some(_) if self.reason == status::HOURLY_ITEMS_EXHAUSTED => Why::OverQuota,
             Some(_) => Why::NotPermitted,

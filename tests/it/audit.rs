@@ -64,7 +64,7 @@ impl Gateway {
     }
 
     /// The lines of one event, once it has stopped.
-    fn events(&self, event: &str) -> Vec<Value> {
+    pub(crate) fn events(&self, event: &str) -> Vec<Value> {
         let mut lines = lines(&self.audit_dir());
         lines.retain(|line| line["event"] == event);
         lines

@@ -513,7 +513,7 @@ async fn while_keys_cannot_be_fetched_the_last_ones_are_good() {
 async fn without_keys_a_token_is_not_refused_for_good() {
     let signer = Signer::ec("k");
     let publisher = Publisher::start(String::new()).await;
-    let gateway = with_issuer(&format!("jwks_url = {:?}", publisher.url)).await;
+    let mut gateway = with_issuer(&format!("jwks_url = {:?}", publisher.url)).await;
     let token = signer.sign(&claims());
     let status = called_as(&gateway.client, Some(&token), "a")
         .await
@@ -527,6 +527,11 @@ async fn without_keys_a_token_is_not_refused_for_good() {
     gateway.reload().await;
     let called = called_as(&gateway.client, Some(&token), "a").await;
     assert_eq!(called.unwrap(), "billing");
+    gateway.stop().await;
+    let refused = gateway.events("refused");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["reason"], "KEYS_UNAVAILABLE");
+    assert_eq!(refused[0]["code"], "UNAVAILABLE");
 }
 
 /// As a cluster has it: an API server with an authority of its own, which shows its keys to who

@@ -238,6 +238,12 @@ async fn who_speaks_no_tls_or_never_ends_its_handshake_is_closed_and_holds_nobod
     let called = in_time(called_as(&client, Some(BILLING_TOKEN), "a")).await;
     assert_eq!(called.unwrap(), "billing");
     in_time(bench.gateway.stop()).await;
+    let refused = bench.gateway.events("refused");
+    assert!(!refused.is_empty());
+    for line in refused {
+        assert_eq!(line["reason"], "HANDSHAKE_FAILED", "{line}");
+        assert!(line.get("code").is_none(), "there was no call: {line}");
+    }
 }
 
 #[tokio::test]

@@ -299,12 +299,32 @@ mod tests {
         assert_eq!(suppressed.why, Why::Unauthenticated);
         assert_eq!(suppressed.count, 10_000 - 50);
 
-        seconds.fetch_add(10, Ordering::SeqCst);
+        seconds.fetch_add(30, Ordering::SeqCst);
+        refuse(&sink, Why::Unauthenticated, 100);
+        let taken = sink.take(false);
+        assert!(taken.refused.is_empty(), "one a minute: {taken:?}");
+        assert!(taken.suppressed.is_empty(), "the rest is told now and then");
+        seconds.fetch_add(600, Ordering::SeqCst);
         refuse(&sink, Why::Unauthenticated, 100);
         let taken = sink.take(false);
         assert_eq!(taken.refused.len(), 10, "some more with time");
-        assert!(taken.suppressed.is_empty(), "the rest is told now and then");
-        assert_eq!(sink.take(true).suppressed[0].count, 90);
+        assert_eq!(taken.suppressed[0].count, 100 + 90);
+    }
+
+    #[test]
+    fn a_flood_of_a_day_writes_little() {
+        const DAY: i64 = 24 * 60 * 60;
+        let (sink, seconds) = sink();
+        let mut lines = 0;
+        for _ in 0..DAY / 10 {
+            refuse(&sink, Why::Unauthenticated, 20);
+            let taken = sink.take(false);
+            lines += taken.refused.len() + taken.suppressed.len();
+            seconds.fetch_add(10, Ordering::SeqCst);
+        }
+        let minutes = usize::try_from(DAY / 60).unwrap();
+        let most = 50 + 2 * minutes;
+        assert!((minutes..=most).contains(&lines), "{lines}");
     }
 
     #[test]

@@ -58,10 +58,10 @@ impl Algorithm {
     fn of(algorithm: jsonwebtoken::Algorithm) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|ours| ours.library() == algorithm)
+            .find(|ours| ours.to_jsonwebtoken() == algorithm)
     }
 
-    fn library(self) -> jsonwebtoken::Algorithm {
+    fn to_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
         use jsonwebtoken::Algorithm as A;
         match self {
             Self::Rs256 => A::RS256,
@@ -180,7 +180,7 @@ impl Issuer {
         {
             return Err(JwtFault::UnknownKey { issuer: issuer() });
         }
-        let mut validation = Validation::new(algorithm.library());
+        let mut validation = Validation::new(algorithm.to_jsonwebtoken());
         validation.leeway = limits::JWT_LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.set_issuer(&[&settings.issuer]);

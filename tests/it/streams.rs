@@ -218,3 +218,23 @@ async fn a_drain_reports_after_each_call() {
     assert_eq!((last.matched_count, last.canceled_count), (3_522, 3_522));
     assert_eq!((last.remaining_count, last.attempts), (0, 4));
 }
+
+#[tokio::test]
+async fn a_drain_counts_each_call_however_many_get_no_answer() {
+    let gateway = gateway().start().await;
+    let control = &gateway.control;
+    for _ in 0..4 {
+        control.script(Provider::Sequenzy, Fault::ErrorBefore { status: 503 });
+        control.script(Provider::Sequenzy, Fault::Latency { latency_ms: 0 });
+    }
+    let batch = enrollments("K", [live(enrollment("drain_3522", everyone()))]);
+
+    let stream = gateway.open_enrollments(batch).await;
+    let told = enrollment_messages(stream).await.unwrap();
+
+    let last = told.last().unwrap();
+    assert_eq!(last.outcome(), Outcome::Canceled);
+    assert_eq!(last.canceled_count, 3_522);
+    let counts = told.iter().map(|result| result.canceled_count);
+    assert!(counts.is_sorted());
+}

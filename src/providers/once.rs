@@ -140,20 +140,20 @@ pub(super) fn next(
     read_error: fn(&Response) -> ProviderError,
 ) -> Step {
     let at_once = command.when == When::Now;
-    let bears = |exchange: &Exchange| bearing(talk, at_once, exchange);
-    let mut standing = Standing::new(task, history, EFFECTS, read_error, bears);
-    let wary = Standing::new(task, history, EFFECTS, read_error, |exchange| {
-        match bears(exchange) {
-            Bearing::Doubt => Bearing::Doubt,
-            Bearing::Settled | Bearing::Neither => Bearing::Neither,
-        }
-    });
+    let bearings: Vec<_> = history
+        .iter()
+        .map(|exchange| bearing(talk, at_once, exchange))
+        .collect();
+    let told = bearings.iter().copied();
+    let mut standing = Standing::new(task, history, EFFECTS, read_error, told);
+    let mut wary = standing.clone();
+    wary.doubt = bearings.contains(&Bearing::Doubt);
     // A cancel that was accepted and cannot be seen may yet show its effect, so that no look
     // settles it.
-    standing.doubt |= history.iter().any(|exchange| {
+    standing.doubt |= history.iter().zip(&bearings).any(|(exchange, bearing)| {
         exchange.operation == Some(CANCEL)
             && success(&exchange.reply).is_some()
-            && bears(exchange) == Bearing::Doubt
+            && *bearing == Bearing::Doubt
     });
     let mut looks = history.iter().rev().filter(|e| e.operation == Some(LOOK));
     let known = looks.find_map(|exchange| read(talk, exchange));

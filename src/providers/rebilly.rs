@@ -119,7 +119,13 @@ impl Provider for Rebilly {
         };
         let talk = Talk {
             command,
-            at: Standing::new(task, history, effects, read_error, bears),
+            at: Standing::new(
+                task,
+                history,
+                effects,
+                read_error,
+                history.iter().map(bears),
+            ),
         };
         let step = match task.mode {
             Mode::Cancel => talk.cancel(),

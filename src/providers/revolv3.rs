@@ -120,8 +120,10 @@ fn id(text: &str) -> Option<u32> {
 /// An id that is none here is refused before it is admitted. If it is met anyway, then the
 /// account was at another provider when that was done.
 fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
-    let bears = |exchange: &Exchange| standing::bearing(exchange, &[CANCEL, SET_TIMING]);
-    Standing::new(task, history, &[CANCEL, SET_TIMING], read_error, bears).gives_up(
+    let effects = &[CANCEL, SET_TIMING];
+    let bearings = history.iter();
+    let bearings = bearings.map(|exchange| standing::bearing(exchange, effects));
+    Standing::new(task, history, effects, read_error, bearings).gives_up(
         FailureReason::AccountChanged,
         "subscription_id is no id of Revolv3",
         "restore the account's configuration and send the key again",

@@ -128,10 +128,9 @@ impl<'a> Drain<'a> {
             true => Bearing::Neither,
             false => bears(exchange),
         };
-        let lost = history
-            .iter()
-            .any(|exchange| bears(exchange) == Bearing::Doubt);
-        let mut at = Standing::new(task, history, &[CANCEL], read_error, bears);
+        let bearings: Vec<_> = history.iter().map(bears).collect();
+        let lost = bearings.contains(&Bearing::Doubt);
+        let mut at = Standing::new(task, history, &[CANCEL], read_error, bearings);
         at.detail = Detail::Enrollments(detail(&calls));
         Self {
             command,

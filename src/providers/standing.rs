@@ -44,6 +44,7 @@ pub(super) fn bearing(exchange: &Exchange, effects: &[Operation]) -> Bearing {
 }
 
 /// An item in the middle of its history.
+#[derive(Clone)]
 pub(super) struct Standing<'a> {
     pub(super) task: &'a Task<'a>,
     pub(super) history: &'a [Exchange],
@@ -59,17 +60,18 @@ pub(super) struct Standing<'a> {
 
 impl<'a> Standing<'a> {
     /// Reads a history. `effects` are the operations that change something, `read_error` reads
-    /// the provider's error envelopes, and `bears` says what an exchange tells about effects.
+    /// the provider's error envelopes, and `bearings` are what each exchange says about
+    /// effects.
     pub(super) fn new(
         task: &'a Task<'a>,
         history: &'a [Exchange],
         effects: &'a [Operation],
         read_error: fn(&Response) -> ProviderError,
-        bears: impl Fn(&Exchange) -> Bearing,
+        bearings: impl IntoIterator<Item = Bearing>,
     ) -> Self {
-        let doubt = history
-            .iter()
-            .fold(false, |doubt, exchange| match bears(exchange) {
+        let doubt = bearings
+            .into_iter()
+            .fold(false, |doubt, bearing| match bearing {
                 Bearing::Doubt => true,
                 Bearing::Settled => false,
                 Bearing::Neither => doubt,

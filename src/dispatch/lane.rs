@@ -273,7 +273,8 @@ impl Lane {
             match self.next() {
                 Action::Start(runs) => {
                     for run in runs {
-                        let talk = Arc::clone(&self).converse(run);
+                        // Several kilobytes: on the heap once, or they are copied at each step.
+                        let talk = Box::pin(Arc::clone(&self).converse(run));
                         let cut = self.shared.cut.clone();
                         self.shared.tasks.spawn(cut.run_until_cancelled_owned(talk));
                     }

@@ -156,11 +156,15 @@ impl Http {
         Ok(Response::new(
             status,
             headers,
-            shown
-                .scrub
-                .clean(String::from_utf8_lossy(&body).into_owned()),
+            shown.scrub.clean(text(body)),
         ))
     }
+}
+
+/// A body as text; what is no UTF-8 is replaced.
+fn text(body: Vec<u8>) -> String {
+    String::from_utf8(body)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Only a failure to connect is certain to have sent nothing.

@@ -49,21 +49,16 @@ impl std::str::FromStr for Head {
 }
 
 const HEX_CHARS: usize = 64;
-/// What stands between a line's content and its hash.
+/// What stands before a line's number.
+const BEFORE_SEQ: &[u8] = b"{\"seq\":";
+/// What stands between a line's content and the hash of the line before it.
+const BEFORE_PREV: &[u8] = b",\"prev\":\"";
+/// What stands between that and its own hash.
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// What ends a line.
 const AFTER_HASH: &[u8] = b"\"}\n";
 
-/// What a line says of its place.
-#[derive(Serialize)]
-struct Place<'a, T> {
-    seq: u64,
-    #[serde(flatten)]
-    content: &'a T,
-    prev: &'a str,
-}
-
-/// Appends a line to `out`, and moves on to it. `content` has to be an object.
+/// Appends a line to `out`, and moves on to it. `content` has to be an object with a field.
 pub(super) fn add(
     head: &mut Head,
     content: &impl Serialize,
@@ -71,17 +66,21 @@ pub(super) fn add(
 ) -> Result<(), serde_json::Error> {
     let begin = out.len();
     let seq = head.seq.saturating_add(1);
-    let place = Place {
-        seq,
-        content,
-        prev: &head.hash,
-    };
-    if let Err(error) = serde_json::to_writer(&mut *out, &place) {
+    out.extend(BEFORE_SEQ);
+    out.extend(seq.to_string().as_bytes());
+    let content_begin = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, content) {
         out.truncate(begin);
         return Err(error);
     }
-    // Its closing brace comes after the hash.
+    // It opened with a brace where the place already did, and closes after the hash.
+    if let Some(brace) = out.get_mut(content_begin) {
+        *brace = b',';
+    }
     out.pop();
+    out.extend(BEFORE_PREV);
+    out.extend(head.hash.as_bytes());
+    out.push(b'"');
     let hash = hash_of(out.get(begin..).unwrap_or_default());
     out.extend(BEFORE_HASH);
     out.extend(hash.as_bytes());

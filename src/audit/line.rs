@@ -419,7 +419,7 @@ mod tests {
             batch: BatchId(1),
             items: vec![
                 (subject.clone(), What::Admitted(Timestamp::MIN)),
-                (subject, What::Settled(Box::new(ended))),
+                (subject, What::Settled(Arc::new(ended))),
             ],
         };
         let mut lines = Vec::new();

@@ -222,7 +222,8 @@ impl Committer {
             if changes > 0 {
                 self.meters.group_size.count(changes);
             }
-            self.trail.set_end(self.ledger.trail().end());
+            let recent = self.ledger.take_recent();
+            self.trail.set_end(self.ledger.trail().end(), recent);
             self.trail.set_progress(self.ledger.trail().progress());
         }
         Ok(done)

@@ -24,6 +24,7 @@ use super::{
     query,
     queue::Queue,
     reader::Reader,
+    recent::Recent,
     redact::Removal,
     room::Room,
     standing,
@@ -146,7 +147,7 @@ impl SledJournal {
         let is_audited = options.audit_lag_max.is_some();
         let ledger = Ledger::load(Arc::clone(&store), is_audited).map_err(damaged(&options.dir))?;
         let trail = Arc::new(trail::Shared::default());
-        trail.set_end(ledger.trail().end());
+        trail.set_end(ledger.trail().end(), Recent::default());
         trail.set_progress(ledger.trail().progress());
         if ledger.commits() < acknowledged {
             return Err(OpenError::Shortened {
@@ -481,6 +482,7 @@ impl Trail for SledTrail {
         let reader = Reader(&*self.0.store);
         Ok(trailed::read(
             reader,
+            &self.0.trail,
             &mut cache,
             (after, upto),
             entries_max,

@@ -20,6 +20,7 @@ use super::{
     plan::{Plan, SlotPlan, plan},
     prepared::{Prepared, PreparedSettlement},
     reader::Reader,
+    recent::{Recent, Told},
     record::{self, Header, Item, Step},
     redact::{self, Removal},
     room::NoRoom,
@@ -110,6 +111,11 @@ impl<T: Table> Ledger<T> {
     /// What the audit has not got yet.
     pub(super) fn trail(&self) -> &Trail {
         &self.trail
+    }
+
+    /// What the last group of writes brought, for the audit.
+    pub(super) fn take_recent(&mut self) -> Recent {
+        self.trail.take_recent()
     }
 
     /// Whether there is something to close a group for.
@@ -419,7 +425,9 @@ impl<T: Table> Ledger<T> {
                 open.insert(index);
             }
         }
-        self.trail.note(Of::Admission(id), header.own);
+        let own = header.own;
+        let told = || Told::Admitted(header, slots);
+        self.trail.tell(Of::Admission(id), own, told);
         writes.put(StoreKey::Open(id).encode(), record::marker());
         let batch = OpenBatch {
             open,

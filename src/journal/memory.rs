@@ -19,7 +19,7 @@ use super::{
     reader::Reader,
     redact::Removal,
     table::{Table, Writes},
-    trailed,
+    trail, trailed,
 };
 use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Scope};
 
@@ -230,8 +230,10 @@ impl Trail for MemoryJournal {
 
     fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
         let range = (after, u64::MAX);
-        let mut cache = trailed::Cache::default();
-        self.read(|reader| trailed::read(reader, &mut cache, range, entries_max))
+        let (shared, mut cache) = (trail::Shared::default(), trailed::Cache::default());
+        let recent = self.writer().ledger.take_recent();
+        shared.set_end(self.end(), recent);
+        self.read(|reader| trailed::read(reader, &shared, &mut cache, range, entries_max))
     }
 
     /// Nothing has to be saved here: it is recorded at once.

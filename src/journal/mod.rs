@@ -9,6 +9,7 @@ mod check;
 mod committer;
 mod compact;
 pub mod durable;
+mod ended;
 mod fault;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -28,6 +29,7 @@ mod prepared;
 mod query;
 mod queue;
 mod reader;
+mod recent;
 mod record;
 mod redact;
 mod room;
@@ -44,13 +46,12 @@ mod trailed;
 pub mod verify;
 
 pub use self::{
+    ended::{Concluded, Ended, Failed, Known, KnownState, Said},
     prepared::Keep,
     redact::Removal,
     room::{FreeSpace, NoRoom},
     trail::{Audited, Behind, Progress},
-    trailed::{
-        Concluded, Ended, Failed, Happened, Known, KnownState, Said, Subject, Trail, Trailed, What,
-    },
+    trailed::{Happened, Subject, Trail, Trailed, What},
 };
 
 use std::{future::Future, pin::Pin, sync::Arc};

@@ -1,5 +1,7 @@
 //! What has to be known of a batch while items of it are open, to write its log.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
@@ -10,6 +12,7 @@ use super::{
     keys::StoreKey,
     prepared::PreparedSettlement,
     reader::Reader,
+    recent::Told,
     record::{self, Header, Item, Step},
     table::{Table, Writes},
     trail::{Of, Trail},
@@ -94,7 +97,11 @@ impl OpenBatch {
             }
             self.latest = latest;
             let lines = u32::try_from(items.len()).unwrap_or(u32::MAX);
-            trail.note(Of::Step(id, self.next_seq), lines);
+            trail.tell(Of::Step(id, self.next_seq), lines, || {
+                let ended = now.iter();
+                let ended = ended.map(|one| (one.id.index, Arc::clone(&one.ended)));
+                Told::Settled(ended.collect())
+            });
             self.log(id, &Step::Settled { latest, items }, writes)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Requests made ready for the one thread that writes: everything that needs only the request is
 //! computed before, on the caller's side.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Admission, Settlement, Slot,
+    ended::Ended,
     fault::Fault,
     record::{self, Item},
 };
@@ -38,6 +39,8 @@ pub(super) struct PreparedSettlement {
     pub(super) id: ItemId,
     pub(super) settled_at: Timestamp,
     pub(super) json: Box<RawValue>,
+    /// What the audit keeps of it.
+    pub(super) ended: Arc<Ended>,
 }
 
 impl PreparedSettlement {
@@ -53,6 +56,7 @@ impl PreparedSettlement {
         Ok(Self {
             id: settlement.id,
             settled_at: settlement.settled.settled_at,
+            ended: Arc::new(Ended::from(&*settled)),
             json: json.map_err(|error| {
                 Fault::Misused(format!("an outcome cannot be written as JSON: {error}"))
             })?,
@@ -101,7 +105,7 @@ impl Slot {
             Self::Vacant => None,
             Self::Item { key, command } => Some(Item::Own {
                 key: key.clone(),
-                command: std::sync::Arc::clone(command),
+                command: Arc::clone(command),
             }),
         }
     }

@@ -16,6 +16,7 @@ use super::{
     fault::Fault,
     keys::{Span, StoreKey},
     reader::Reader,
+    recent::{Recent, Told},
     record,
     table::{Table, Writes},
 };
@@ -58,7 +59,7 @@ pub(super) struct Mark {
 }
 
 /// One of the things that happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Of {
     /// The admission of a batch.
     Admission(BatchId),
@@ -127,6 +128,8 @@ pub(super) struct Trail {
     lines: u64,
     /// Lines that the audit has told of, since the start.
     told: u64,
+    /// What the group of writes brings, for an audit that comes soon.
+    recent: Recent,
     /// Whether the journal has ever been audited.
     is_known: bool,
     /// Commits when it was switched off, if it was.
@@ -151,6 +154,7 @@ impl Trail {
             next: audited.as_ref().map_or(0, |audited| audited.trail) + 1,
             lines: 0,
             told: 0,
+            recent: Recent::default(),
             is_known: audited.is_some(),
             off: reader.number(&StoreKey::AuditOff)?,
         };
@@ -190,6 +194,19 @@ impl Trail {
                 self.next += 1;
             }
         }
+    }
+
+    /// As [`Self::note`], with what the audit is going to ask for.
+    pub(super) fn tell(&mut self, of: Of, lines: u32, told: impl FnOnce() -> Told) {
+        self.note(of, lines);
+        if self.is_on {
+            self.recent.add(of, told());
+        }
+    }
+
+    /// What the last group of writes brought.
+    pub(super) fn take_recent(&mut self) -> Recent {
+        std::mem::take(&mut self.recent)
     }
 
     /// Adds to a write what it brings. `commits` is how many there were before its group.
@@ -312,6 +329,7 @@ pub(super) struct Shared {
     waiting: AtomicU64,
     told: AtomicU64,
     noted: Mutex<Option<Audited>>,
+    recent: Mutex<Recent>,
 }
 
 impl Shared {
@@ -320,8 +338,19 @@ impl Shared {
         self.end.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_end(&self, end: u64) {
+    /// All up to this entry is durable. `recent` is what it and those before it brought.
+    pub(super) fn set_end(&self, end: u64, recent: Recent) {
+        self.recent().append(recent);
         self.end.store(end, Ordering::Release);
+    }
+
+    /// What was written, if that is still known: to be told once.
+    pub(super) fn take(&self, of: Of) -> Option<Told> {
+        self.recent().take(of)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_progress(&self, progress: Progress) {

@@ -7,23 +7,26 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     Pending, Unavailable,
+    ended::Ended,
     fault::Fault,
     history::{History, Wanted},
     keys::Span,
     reader::{Items, Reader, first_of, group_of, groups},
+    recent::Told,
     record::{self, Header, Item, Step},
     table::Table,
-    trail::{Audited, Of, entry_in},
+    trail::{self, Audited, Of, entry_in},
 };
-use crate::domain::{
-    command::Command,
-    ids::{BatchId, CallerId, Key, Scope},
-    outcome::{FailureReason, Outcome, Reached},
+use crate::{
+    domain::{
+        command::Command,
+        ids::{BatchId, CallerId, Key, Scope},
+    },
+    limits,
 };
 
 /// What an audit asks of a journal.
@@ -52,7 +55,7 @@ pub trait Trail: std::fmt::Debug + Send + Sync {
 }
 
 /// An entry of the trail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Trailed {
     /// Its number.
     pub number: u64,
@@ -61,7 +64,7 @@ pub struct Trailed {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
     /// To items of a batch.
     ToItems {
@@ -98,7 +101,7 @@ pub enum Happened {
 }
 
 /// An item.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     /// Its place in its batch.
     pub index: u32,
@@ -109,94 +112,14 @@ pub struct Subject {
 }
 
 /// What happened to an item.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// It was admitted.
     Admitted(Timestamp),
     /// It was taken up again.
     Opened(Timestamp),
     /// It settled.
-    Settled(Box<Ended>),
-}
-
-/// How an item ended: what an audit keeps of its outcome.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Ended {
-    /// What the provider concluded.
-    pub conclusion: Concluded,
-    /// HTTP requests that may have reached the provider.
-    pub attempts: u32,
-    /// When.
-    pub settled_at: Timestamp,
-}
-
-/// The same of a conclusion.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Concluded {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What is known of the target.
-    pub detail: Known,
-    /// Why there is no success.
-    #[serde(default)]
-    pub failure: Option<Failed>,
-    /// The outcome was learned by a look.
-    #[serde(default)]
-    pub confirmed_by_lookup: bool,
-}
-
-/// The same of a failure.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Failed {
-    /// A stable word.
-    pub reason: FailureReason,
-    /// Whether a request may have reached the provider.
-    pub reached: Reached,
-    /// What the provider said.
-    #[serde(default)]
-    pub provider: Option<Said>,
-}
-
-/// The same of a provider's error.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Said {
-    /// Its HTTP status.
-    pub http_status: u16,
-    /// Its own error code.
-    #[serde(default)]
-    pub code: Option<String>,
-}
-
-/// The same of what is known of a target.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Known {
-    /// Of a subscription.
-    Subscription {
-        /// When it ended or will end.
-        #[serde(default)]
-        effective_at: Option<Timestamp>,
-        /// The subscription as last described.
-        #[serde(default)]
-        state: Option<KnownState>,
-    },
-    /// Of a sequence's enrollments.
-    Enrollments {
-        /// Matches when the first call was made.
-        matched: u64,
-        /// Ended so far.
-        canceled: u64,
-        /// Still matching.
-        remaining: u64,
-    },
-}
-
-/// The same of a subscription's state.
-#[derive(Debug, Clone, Deserialize)]
-pub struct KnownState {
-    /// The provider's id of the cancellation.
-    #[serde(default)]
-    pub cancellation_id: Option<String>,
+    Settled(Arc<Ended>),
 }
 
 /// Batches and groups of items that were read and are likely to be asked for again: an item is
@@ -214,9 +137,11 @@ const HEADERS_MAX: usize = 1_024;
 /// Groups that are kept: some 10 MB.
 const GROUPS_MAX: usize = 2_048;
 
-/// Reads entries after this one and up to that one.
+/// Reads entries after this one and up to that one, and of what is still in memory no more than
+/// what they name.
 pub(super) fn read<T: Table>(
     reader: Reader<'_, T>,
+    shared: &trail::Shared,
     cache: &mut Cache,
     (after, upto): (u64, u64),
     entries_max: usize,
@@ -229,7 +154,15 @@ pub(super) fn read<T: Table>(
         }
         let mut happened = Vec::with_capacity(marks.len());
         for mark in marks {
-            happened.push(cache.tell(reader, mark.of)?);
+            happened.push(match (mark.of, shared.take(mark.of)) {
+                (Of::Admission(batch), Some(Told::Admitted(header, items))) => {
+                    cache.admitted(batch, header, items)?
+                }
+                (Of::Step(batch, _), Some(Told::Settled(items))) => {
+                    cache.settled(reader, batch, items)?
+                }
+                (of, _) => cache.tell(reader, of)?,
+            });
         }
         trailed.push(Trailed { number, happened });
     }
@@ -253,6 +186,32 @@ impl Cache {
                 told => return told,
             }
         }
+    }
+
+    /// As [`Self::admission`], of what is still in memory.
+    fn admitted(
+        &mut self,
+        batch: BatchId,
+        header: Header,
+        items: Items,
+    ) -> Result<Happened, Fault> {
+        let mut told = Vec::with_capacity(items.len());
+        for (index, item) in (0..).zip(&items) {
+            if let Some(Item::Own { .. }) = item {
+                let what = What::Admitted(header.admitted_at);
+                told.push((subject(batch, &header, index, item.as_ref())?, what));
+            }
+        }
+        for (group, items) in (0..).zip(items.chunks(limits::RECORD_ITEMS)) {
+            self.keep((batch, group), items.to_vec());
+        }
+        let scope = header.scope();
+        self.keep_header(batch, header);
+        Ok(Happened::ToItems {
+            scope,
+            batch,
+            items: told,
+        })
     }
 
     fn admission<T: Table>(
@@ -308,16 +267,9 @@ impl Cache {
                 });
             }
             Step::Settled { items, .. } => {
-                let mut settled = Vec::with_capacity(items.len());
-                for (index, ended) in items {
-                    let subject = self.subject(reader, batch, &header, index)?;
-                    settled.push((subject, What::Settled(Box::new(ended))));
-                }
-                return Ok(Happened::ToItems {
-                    scope,
-                    batch,
-                    items: settled,
-                });
+                let items = items.into_iter();
+                let items = items.map(|(index, ended)| (index, Arc::new(ended)));
+                return self.settled(reader, batch, items.collect());
             }
             Step::Opened { at, indexes, .. } => (at, indexes),
         };
@@ -338,17 +290,41 @@ impl Cache {
         })
     }
 
+    fn settled<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+        settled: Vec<(u32, Arc<Ended>)>,
+    ) -> Result<Happened, Fault> {
+        let header = self.header(reader, batch)?;
+        let mut items = Vec::with_capacity(settled.len());
+        for (index, ended) in settled {
+            let subject = self.subject(reader, batch, &header, index)?;
+            items.push((subject, What::Settled(ended)));
+        }
+        let scope = header.scope();
+        Ok(Happened::ToItems {
+            scope,
+            batch,
+            items,
+        })
+    }
+
     fn header<T: Table>(&mut self, reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
         if let Some(header) = self.headers.get(&batch) {
             return Ok(header.clone());
         }
         let header = reader.header(batch)?;
         let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        self.keep_header(batch, header.clone());
+        Ok(header)
+    }
+
+    fn keep_header(&mut self, batch: BatchId, header: Header) {
         if self.headers.len() >= HEADERS_MAX {
             self.headers.clear();
         }
-        self.headers.insert(batch, header.clone());
-        Ok(header)
+        self.headers.insert(batch, header);
     }
 
     fn subject<T: Table>(

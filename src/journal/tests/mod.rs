@@ -157,7 +157,10 @@ impl Auditor {
     fn look(&mut self, journal: &dyn Journal) -> Vec<String> {
         let trail = journal.trail();
         let mut seen = Vec::new();
-        for entry in trail.read(self.after, usize::MAX).unwrap() {
+        let read = trail.read(self.after, usize::MAX).unwrap();
+        // What was in memory is told once. Then it is what the records say.
+        assert_eq!(trail.read(self.after, usize::MAX).unwrap(), read);
+        for entry in read {
             assert_eq!(entry.number, self.after + 1, "entries have no gaps");
             self.after = entry.number;
             seen.extend(entry.happened.iter().flat_map(words));

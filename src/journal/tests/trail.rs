@@ -14,7 +14,7 @@ use super::{
         prepared::Prepared,
         reader::Reader,
         table::{Table, Writes},
-        trailed,
+        trail, trailed,
     },
     *,
 };
@@ -222,11 +222,12 @@ fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
                 admit(&mut ledger, [item("s"), item("t")]);
             }))),
         };
-        let mut cache = trailed::Cache::default();
+        let (shared, mut cache) = (trail::Shared::default(), trailed::Cache::default());
         let (mut after, mut told) = (0, Vec::new());
         loop {
             let range = (after, u64::MAX);
-            let read = trailed::read(Reader(&racing), &mut cache, range, usize::MAX).unwrap();
+            let read =
+                trailed::read(Reader(&racing), &shared, &mut cache, range, usize::MAX).unwrap();
             let Some(last) = read.last() else { break };
             after = last.number;
             told.extend(

@@ -30,7 +30,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response, Unanswered>> + Send>>
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
-    base_url: String,
+    base_url: Url,
     credential: Credential,
 }
 
@@ -55,7 +55,7 @@ impl Http {
             client = client.proxy(proxy);
         }
         let client = client.build().map_err(|error| error.to_string())?;
-        Url::parse(&options.account.base_url).map_err(|error| {
+        let base_url = Url::parse(&options.account.base_url).map_err(|error| {
             format!(
                 "base URL {:?} cannot be used: {error}",
                 options.account.base_url
@@ -63,14 +63,16 @@ impl Http {
         })?;
         Ok(Self {
             client,
-            base_url: options.account.base_url.clone(),
+            base_url,
             credential,
         })
     }
 
     fn request(&self, request: Request, shown: &Shown) -> Result<reqwest::Request, String> {
-        let mut url = Url::parse(&format!("{}{}", self.base_url, request.path.as_str()))
-            .map_err(|error| error.to_string())?;
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/');
+        let path = format!("{base}{}", request.path.as_str());
+        url.set_path(&path);
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(request.query);
         }

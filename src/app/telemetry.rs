@@ -2,7 +2,7 @@
 //! Whoever reads them may be slow or stuck, and there is a line for each item: nobody who works
 //! waits for a line to be read. What does not fit into a bounded queue is dropped and counted.
 
-use std::io::IsTerminal as _;
+use std::io::{BufWriter, IsTerminal as _};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
@@ -38,6 +38,9 @@ impl LostLines {
     }
 }
 
+/// Bytes of lines that are written with one call.
+const BUFFER_BYTES: usize = 16 * 1024;
+
 /// Begins logging, until what it gives is dropped. A second call changes nothing.
 ///
 /// # Errors
@@ -48,7 +51,8 @@ pub fn init(format: Format, filter: &str) -> Result<Log, ParseError> {
         .buffered_lines_limit(limits::LOG_LINES_WAITING_MAX)
         .lossy(true)
         .thread_name("log")
-        .finish(std::io::stderr());
+        // Flushed whenever no line waits. Standard error alone would take a call for each line.
+        .finish(BufWriter::with_capacity(BUFFER_BYTES, std::io::stderr()));
     let lost = LostLines(Some(writer.error_counter()));
     let logs = fmt().with_env_filter(filter).with_writer(writer);
     let installed = match format {

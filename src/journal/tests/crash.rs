@@ -1,5 +1,6 @@
 //! kill -9 at random moments: whatever was acknowledged is there after it, and nothing is half.
-//! Meanwhile what is old is purged, and the database is replaced whenever that is worth it.
+//! Meanwhile what is old is purged, the database is replaced whenever that is worth it, and the
+//! audit follows.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,10 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::*;
+use super::{
+    audited::{Told, check_chain, follow},
+    *,
+};
 use crate::journal::{home::OpenError, marker::Marker, verify::Offline};
 
 /// What was acknowledged, by request: its items, how many of them settled, and how.
@@ -38,21 +42,23 @@ fn whatever_was_acknowledged_survives_kill_9() {
         {
             hear(line, &mut acknowledged);
         }
-        check(Path::new(&dir), &acknowledged, 0);
+        check(Path::new(&dir), &acknowledged, &mut Told::default(), 0);
+        check_chain(Path::new(&dir), 0);
         say(format!("looked for {}", acknowledged.len()));
         return;
     }
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let dir = TempDir::new().unwrap();
-    let mut all = BTreeMap::new();
+    let (mut all, mut told) = (BTreeMap::new(), Told::default());
     for run in 0..KILLS {
         let mut acknowledged = BTreeMap::new();
         kill(dir.path(), run, &mut random, &mut acknowledged);
-        check(dir.path(), &acknowledged, seed);
+        check(dir.path(), &acknowledged, &mut told, seed);
         all.append(&mut acknowledged);
     }
-    check(dir.path(), &all, seed);
+    check(dir.path(), &all, &mut told, seed);
+    check_chain(dir.path(), seed);
     assert!(all.len() > 100, "{} acknowledged, seed {seed}", all.len());
     let marker = Marker::read(dir.path()).unwrap().unwrap();
     let first = Marker::being_made().store;
@@ -65,9 +71,11 @@ pub(super) fn work(dir: &Path, run: &str) -> ! {
         compact_bytes_min: 256 << 10,
         free_bytes_min: number(RESERVE, 0),
         ballast_bytes: number(RESERVE, 0),
+        audit_lag_max: Some(u64::MAX),
         ..Options::new(dir)
     };
     let journal = &SledJournal::open(&options).unwrap();
+    let _follower = wait(follow(dir, journal));
     let admit = |admission: Admission| async move {
         loop {
             match journal.admit(admission.clone()).await {
@@ -182,9 +190,9 @@ fn kill(dir: &Path, run: u64, random: &mut fastrand::Rng, acknowledged: &mut Ack
     }
 }
 
-/// Everything that was acknowledged is there, and nothing is half.
+/// Everything that was acknowledged is there and in the audit, and nothing is half.
 #[track_caller]
-pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, seed: u64) {
+pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, seed: u64) {
     let mut out = Vec::new();
     let offline = Offline::open(&Options::new(dir)).map(|offline| offline.verify(&mut out));
     match offline {
@@ -196,7 +204,8 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, seed: u64) {
         Err(OpenError::Io { .. }) if acknowledged.is_empty() => {}
         Err(error) => panic!("{error}, seed {seed}"),
     }
-    let journal = open(dir);
+    let journal = open_audited(dir);
+    told.look(dir, &journal, seed);
     for (request, (items, settled, said)) in acknowledged {
         let record = journal
             .find(&scope(), &key(&format!("{request}/0")))
@@ -209,6 +218,7 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, seed: u64) {
             usize::try_from(*items).unwrap(),
             "{request}, seed {seed}"
         );
+        told.check(&records, seed);
         let found: Vec<_> = records.iter().filter_map(outcome).collect();
         // All of a write is there or nothing, and what was acknowledged is.
         let whole = records

@@ -1,6 +1,7 @@
 //! The journal's promises, through its public trait; what holds for both tables is claimed of
 //! both.
 
+mod audited;
 mod compaction;
 mod crash;
 mod damage;
@@ -223,6 +224,15 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn open_restless(dir: &Path) -> SledJournal {
     let options = Options {
         compact_bytes_min: 0,
+        audit_lag_max: Some(u64::MAX),
+        ..Options::new(dir)
+    };
+    SledJournal::open(&options).unwrap()
+}
+
+#[track_caller]
+fn open_audited(dir: &Path) -> SledJournal {
+    let options = Options {
         audit_lag_max: Some(u64::MAX),
         ..Options::new(dir)
     };

@@ -23,6 +23,7 @@ use std::{
 
 use self::{disk::Disk, record::Op};
 use super::{
+    audited::{Told, check_chain},
     compaction::stores,
     crash::{self, Acknowledged, hear},
     *,
@@ -50,15 +51,18 @@ fn whatever_was_acknowledged_survives_a_power_cut() {
     let recorder = build_recorder();
     let mut base = TempDir::new().unwrap();
     let mut acknowledged = Acknowledged::new();
+    let mut told = Told::default();
     let mut sum = Sum::default();
     for run in 0..cuts.div_ceil(CUTS_PER_RUN) {
         if run % RUNS_PER_JOURNAL == 0 {
             base = TempDir::new().unwrap();
             acknowledged.clear();
+            told = Told::default();
         }
         let ops = recorded(&recorder, base.path(), run, &mut random);
         let places = places(&ops, &mut random);
         let mut after = acknowledged.clone();
+        let mut told_after = told.clone();
         let mut done = 0;
         let mut disk = ops.disk;
         for place in places {
@@ -75,9 +79,12 @@ fn whatever_was_acknowledged_survives_a_power_cut() {
             disk.cut(base.path(), &mut random);
             sum.add(base.path(), after.len());
             println!("run {run}, cut at {place} of {}", ops.list.len());
-            crash::check(base.path(), &after, seed);
+            told_after = told.clone();
+            crash::check(base.path(), &after, &mut told_after, seed);
         }
         acknowledged = after;
+        told = told_after;
+        check_chain(base.path(), seed);
     }
     println!("{sum:?}");
     assert!(sum.acknowledged > 10 * sum.cuts, "{sum:?}, seed {seed}");

@@ -125,7 +125,8 @@ OPENAT(openat64)
 ssize_t write(int fd, const void *data, size_t size) {
     begin();
     uint64_t inode = fd == 1 ? 0 : inode_of(fd);
-    off_t at = inode && is_ours(inode) ? lseek(fd, 0, SEEK_CUR) : -1;
+    int from = fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR;
+    off_t at = inode && is_ours(inode) ? lseek(fd, 0, from) : -1;
     ssize_t written = REAL(write)(fd, data, size);
     if (fd == 1 && written > 0) record('s', 0, 0, "", data, (size_t)written);
     if (at >= 0 && written > 0) record('w', inode, (uint64_t)at, "", data, (size_t)written);

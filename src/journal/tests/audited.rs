@@ -1,0 +1,97 @@
+//! The audit of a journal that is cut off: what it tells of each item is what the records say,
+//! each thing once, in order.
+
+use std::{collections::HashMap, io::BufRead as _, time::Duration};
+
+use super::*;
+use crate::{
+    audit::{
+        Follower, Sink,
+        segments::Segment,
+        verify::{Known, verify},
+    },
+    journal::durable::SledJournal,
+};
+
+/// What an audit has told so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    lines: u64,
+    items: HashMap<(String, u64), Vec<String>>,
+}
+
+fn dir_in(dir: &Path) -> std::path::PathBuf {
+    dir.join("audit")
+}
+
+/// Follows a journal as the service does.
+pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
+    let options = crate::audit::Options {
+        dir: dir_in(dir),
+        retention: Duration::from_secs(1_000_000_000),
+        now: Arc::new(|| at(0)),
+        sink: Sink::default(),
+    };
+    Follower::start(journal.trail(), options).await.unwrap()
+}
+
+impl Told {
+    /// Lets the audit of a journal come to its end, and reads what it says since the last look.
+    #[track_caller]
+    pub(super) fn look(&mut self, dir: &Path, journal: &SledJournal, seed: u64) {
+        wait(async { follow(dir, journal).await.stop().await });
+        for segment in Segment::list(&dir_in(dir)).unwrap() {
+            let file = std::io::BufReader::new(std::fs::File::open(&segment.path).unwrap());
+            for (seq, line) in (segment.first..).zip(file.lines()) {
+                if seq > self.lines {
+                    self.lines = seq;
+                    let line = line.unwrap();
+                    self.take(&serde_json::from_str(&line).unwrap(), seed);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn take(&mut self, line: &serde_json::Value, seed: u64) {
+        let event = line["event"].as_str().unwrap();
+        let batch = line["batch"].as_str().unwrap_or_default().to_owned();
+        let item = (batch, line["index"].as_u64().unwrap_or(u64::MAX));
+        let told = self.items.entry(item).or_default();
+        let before = told.last().map(String::as_str);
+        let follows = match event {
+            "started" => return,
+            "admitted" => before.is_none(),
+            "settled" => matches!(before, Some("admitted" | "opened")),
+            "opened" => before == Some("settled"),
+            _ => false,
+        };
+        assert!(follows, "after {before:?}: {line}, seed {seed}");
+        told.push(event.to_owned());
+    }
+
+    /// What it tells of these items is what is recorded of them.
+    #[track_caller]
+    pub(super) fn check(&self, records: &[Record], seed: u64) {
+        for record in records {
+            let item = (record.id.batch.to_string(), u64::from(record.id.index));
+            let told = self.items.get(&item).and_then(|told| told.last());
+            let told = told.unwrap_or_else(|| panic!("{} is not told of, seed {seed}", record.id));
+            let is_settled = outcome(record).is_some();
+            assert_eq!(told == "settled", is_settled, "{}, seed {seed}", record.id);
+        }
+    }
+}
+
+/// Nothing in the chain was changed, and it ends where the journal says.
+#[track_caller]
+pub(super) fn check_chain(dir: &Path, seed: u64) {
+    let mut problems = Vec::new();
+    let report = verify(&dir_in(dir), &Known::default(), |problem| {
+        problems.push(problem.clone());
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert_eq!(report.problems, 0, "{problems:?}, seed {seed}");
+    assert!(report.lines > 0);
+}

@@ -115,6 +115,7 @@ impl Shown for SubscriptionResult {
             "charges": charges,
             "confirmed_by_lookup": self.confirmed_by_lookup,
             "preview": self.preview,
+            "removed_parts": self.removed_parts,
         }))
     }
 
@@ -165,6 +166,7 @@ impl Shown for EnrollmentResult {
             "failure": failure(self.failure.as_ref()),
             "confirmed_by_lookup": self.confirmed_by_lookup,
             "preview": self.preview,
+            "removed_parts": self.removed_parts,
         }))
     }
 

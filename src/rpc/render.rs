@@ -16,8 +16,8 @@ use crate::{
         },
         ids::{Key, Kind},
         outcome::{
-            Detail, EnrollmentsDetail, Failure, Outcome, Reached, Settled, SubscriptionDetail,
-            SubscriptionState, SubscriptionStatus,
+            Conclusion, Detail, EnrollmentsDetail, Failure, Outcome, Reached, Settled,
+            SubscriptionDetail, SubscriptionState, SubscriptionStatus,
         },
     },
     journal::Record,
@@ -81,6 +81,7 @@ struct Common<'a> {
     provider_response: Option<Struct>,
     confirmed_by_lookup: bool,
     preview: String,
+    removed_parts: Vec<String>,
     detail: Option<&'a Detail>,
 }
 
@@ -114,6 +115,7 @@ impl<'a> Common<'a> {
             provider_response: None,
             confirmed_by_lookup: false,
             preview: String::new(),
+            removed_parts: Vec::new(),
             detail: None,
         }
     }
@@ -139,9 +141,20 @@ impl<'a> Common<'a> {
                 .flatten(),
             confirmed_by_lookup: conclusion.confirmed_by_lookup,
             preview: conclusion.preview.clone().unwrap_or_default(),
+            removed_parts: removed_parts(conclusion),
             detail: Some(&conclusion.detail),
         }
     }
+}
+
+/// What an outcome had and has no more.
+fn removed_parts(conclusion: &Conclusion) -> Vec<String> {
+    let parts = [
+        (conclusion.answer_removed, "provider_response"),
+        (conclusion.emails_removed, "email_addresses"),
+    ];
+    let removed = parts.into_iter().filter(|(is_removed, _)| *is_removed);
+    removed.map(|(_, part)| part.to_owned()).collect()
 }
 
 /// News of a subscription's cancellation.
@@ -192,6 +205,7 @@ fn subscription(
         provider_response: common.provider_response,
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
+        removed_parts: common.removed_parts,
     }
 }
 
@@ -248,6 +262,7 @@ fn enrollments(
         provider_response: common.provider_response,
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
+        removed_parts: common.removed_parts,
     }
 }
 

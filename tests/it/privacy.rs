@@ -73,6 +73,7 @@ async fn what_is_not_to_be_kept_is_told_once_and_not_written() {
         results[0].provider_response.is_some(),
         "who asked is told all of it"
     );
+    assert!(results[0].removed_parts.is_empty(), "{results:?}");
     // What settled is looked through at the start, and from then on now and then.
     gateway.restart().await;
     in_time(swept(&mut gateway)).await;
@@ -85,6 +86,8 @@ async fn what_is_not_to_be_kept_is_told_once_and_not_written() {
     assert_eq!(replayed[0].outcome(), Outcome::Canceled);
     assert_eq!(replayed[0].matched_count, results[0].matched_count);
     assert!(replayed[0].provider_response.is_none());
+    let removed = ["provider_response", "email_addresses"];
+    assert_eq!(replayed[0].removed_parts, removed);
     let other = gateway
         .cancel_enrollments(request("bob@example.com"))
         .await
@@ -117,6 +120,7 @@ async fn a_shorter_time_than_the_outcomes_is_kept_to() {
         .await
         .unwrap();
     assert!(replayed[0].provider_response.is_some(), "it is too soon");
+    assert!(replayed[0].removed_parts.is_empty(), "{replayed:?}");
     gateway.advance(3 * 24 * 60 * 60);
     gateway.restart().await;
     in_time(swept(&mut gateway)).await;

@@ -483,6 +483,8 @@ impl Trail for SledTrail {
         Ok(trailed::read(
             reader,
             &self.0.trail,
+            // Of a journal that failed nothing is read any more.
+            || drop(self.0.gate.pass()),
             &mut cache,
             (after, upto),
             entries_max,

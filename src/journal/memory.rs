@@ -233,7 +233,7 @@ impl Trail for MemoryJournal {
         let (shared, mut cache) = (trail::Shared::default(), trailed::Cache::default());
         let recent = self.writer().ledger.take_recent();
         shared.set_end(self.end(), recent);
-        self.read(|reader| trailed::read(reader, &shared, &mut cache, range, entries_max))
+        self.read(|reader| trailed::read(reader, &shared, || {}, &mut cache, range, entries_max))
     }
 
     /// Nothing has to be saved here: it is recorded at once.

@@ -138,10 +138,11 @@ const HEADERS_MAX: usize = 1_024;
 const GROUPS_MAX: usize = 2_048;
 
 /// Reads entries after this one and up to that one, and of what is still in memory no more than
-/// what they name.
+/// what they name. `settle` waits until what is being written is whole.
 pub(super) fn read<T: Table>(
     reader: Reader<'_, T>,
     shared: &trail::Shared,
+    settle: impl Fn(),
     cache: &mut Cache,
     (after, upto): (u64, u64),
     entries_max: usize,
@@ -154,14 +155,18 @@ pub(super) fn read<T: Table>(
         }
         let mut happened = Vec::with_capacity(marks.len());
         for mark in marks {
-            happened.push(match (mark.of, shared.take(mark.of)) {
+            let known = match (mark.of, shared.take(mark.of)) {
                 (Of::Admission(batch), Some(Told::Admitted(header, items))) => {
-                    cache.admitted(batch, header, items)?
+                    cache.admitted(batch, header, items).ok()
                 }
                 (Of::Step(batch, _), Some(Told::Settled(items))) => {
-                    cache.settled(reader, batch, items)?
+                    cache.settled(reader, batch, items).ok()
                 }
-                (of, _) => cache.tell(reader, of)?,
+                _ => None,
+            };
+            happened.push(match known {
+                Some(happened) => happened,
+                None => cache.tell(reader, mark.of, &settle)?,
             });
         }
         trailed.push(Trailed { number, happened });
@@ -170,7 +175,12 @@ pub(super) fn read<T: Table>(
 }
 
 impl Cache {
-    fn tell<T: Table>(&mut self, reader: Reader<'_, T>, of: Of) -> Result<Happened, Fault> {
+    fn tell<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        of: Of,
+        settle: impl Fn(),
+    ) -> Result<Happened, Fault> {
         let mut reads = 1;
         loop {
             let (batch, told) = match of {
@@ -180,7 +190,10 @@ impl Cache {
             };
             match told {
                 // Several looks are no snapshot; damage is there every time.
-                Err(Fault::Damaged(_)) if reads < READS_MAX => reads += 1,
+                Err(Fault::Damaged(_)) if reads < READS_MAX => {
+                    settle();
+                    reads += 1;
+                }
                 // It stays so, and all that comes after can still be told.
                 Err(Fault::Damaged(why)) => return Ok(Happened::Unreadable { batch, why }),
                 told => return told,

@@ -226,8 +226,15 @@ fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
         let (mut after, mut told) = (0, Vec::new());
         loop {
             let range = (after, u64::MAX);
-            let read =
-                trailed::read(Reader(&racing), &shared, &mut cache, range, usize::MAX).unwrap();
+            let read = trailed::read(
+                Reader(&racing),
+                &shared,
+                || {},
+                &mut cache,
+                range,
+                usize::MAX,
+            )
+            .unwrap();
             let Some(last) = read.last() else { break };
             after = last.number;
             told.extend(

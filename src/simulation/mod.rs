@@ -9,6 +9,7 @@
 
 mod aims;
 mod arrival;
+mod audited;
 mod bounds;
 mod clients;
 mod enrollments;

@@ -75,6 +75,9 @@ impl Network {
         }
         world.step().await;
         let mut state = world.state();
+        if let Ok(response) = &result {
+            state.watch.answered(&seen, response);
+        }
         match &result {
             // That a cancel type is set says nothing of a cancel.
             Ok(_) if matches!(fate, Fate::Clean | Fate::Twice) && operation != "set_timing" => {

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{
+    audited,
     clients::{self, Sent},
     plan::End,
     service::options,
@@ -53,7 +54,9 @@ pub(super) fn run(seed: u64) -> Arc<World> {
             world.end_life();
         }
         drop(runtime);
+        let told = audited::read(&disk);
         disk = disk.restarted();
+        audited::check(&world, told.as_ref(), &disk);
         let mut state = world.state();
         state.trace(format_args!("life ends: {how}"));
         state.met(how);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::plan::Plan;
-use crate::domain::exchange::{Request, Safety};
+use crate::domain::exchange::{Request, Response, Safety};
 
 /// See the module docs.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Watch {
     pub(super) clear_at: BTreeMap<usize, Duration>,
     /// A 2xx that was no answer was given to a request with an effect.
     pub(super) was_odd: BTreeMap<usize, bool>,
+    /// Enrollments that answers of this life say were ended, by target and tag.
+    pub(super) heard: BTreeMap<(usize, Option<String>), u64>,
     /// Effects by target, and the tag that each came with.
     pub(super) effects: Vec<Effect>,
     /// Which tag an id of an effect came with, and the other way round.
@@ -98,6 +100,19 @@ impl Watch {
         self.accounts.clear();
         self.at_work.clear();
         self.failed.clear();
+        self.heard.clear();
+    }
+
+    /// The service has an answer to a request with an effect.
+    pub(super) fn answered(&mut self, seen: &Sighting, response: &Response) {
+        let canceled = response
+            .json
+            .as_ref()
+            .and_then(|body| body.get("cancelledCount"));
+        let canceled = canceled.and_then(serde_json::Value::as_u64);
+        if let (true, Some(target), Some(canceled)) = (seen.is_effect, seen.target, canceled) {
+            *self.heard.entry((target, seen.tag.clone())).or_default() += canceled;
+        }
     }
 
     /// Whether a request that names the target was sent since then.

@@ -1,0 +1,80 @@
+//! What the journal keeps for an audit, held against what was written: every admission and every
+//! settlement once, in order, and the same from memory and from the records.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use crate::{
+    domain::{ids::ItemId, outcome::Outcome},
+    journal::{Happened, Journal as _, Trailed, What, memory::MemoryJournal},
+};
+
+/// What happened to an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Admitted,
+    Opened,
+    Settled(Outcome),
+}
+
+/// What a life left to be told. Of a store that failed nothing can be read any more.
+pub(super) fn read(disk: &MemoryJournal) -> Option<Vec<Trailed>> {
+    disk.trail().read(0, usize::MAX).ok()
+}
+
+/// Holds what is told after a life against what was written, and against what was told `before`
+/// the store was opened again.
+pub(super) fn check(world: &World, before: Option<&Vec<Trailed>>, disk: &MemoryJournal) {
+    let mut state = world.state();
+    let Some(told) = read(disk) else {
+        state.broken("the audit can be told", "the trail cannot be read");
+        return;
+    };
+    if before.is_some_and(|before| *before != told) {
+        let how = format!("{before:?}, and from the records {told:?}");
+        state.broken("the audit is told the same from memory", how);
+    }
+    let mut items = BTreeMap::<ItemId, Vec<Step>>::new();
+    for happened in told.into_iter().flat_map(|entry| entry.happened) {
+        match happened {
+            Happened::ToItems {
+                batch, items: told, ..
+            } => {
+                for (subject, what) in told {
+                    let index = subject.index;
+                    let step = match what {
+                        What::Admitted(_) => Step::Admitted,
+                        What::Opened(_) => Step::Opened,
+                        What::Settled(ended) => Step::Settled(ended.conclusion.outcome),
+                    };
+                    items.entry(ItemId { batch, index }).or_default().push(step);
+                }
+            }
+            Happened::Stopped { .. } => {}
+            Happened::Unreadable { .. } | Happened::Off { .. } => {
+                state.broken("the audit can be told", format!("{happened:?}"));
+            }
+        }
+    }
+    let expected = state.model.items.iter().map(|(id, item)| {
+        let mut steps = vec![Step::Admitted];
+        for (settled, _) in &item.settled {
+            if steps.len() > 1 {
+                steps.push(Step::Opened);
+            }
+            steps.push(Step::Settled(settled.conclusion.outcome));
+        }
+        if item.open && steps.len() > 1 {
+            steps.push(Step::Opened);
+        }
+        (*id, steps)
+    });
+    let expected: BTreeMap<_, _> = expected.collect();
+    if items != expected {
+        let differs = expected
+            .iter()
+            .find(|(id, steps)| items.get(id) != Some(steps));
+        let how = format!("{differs:?} was written, of {} told", items.len());
+        state.broken("the audit is told each thing once", how);
+    }
+}

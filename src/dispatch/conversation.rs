@@ -182,18 +182,20 @@ impl Lane {
             mode: run.mode(),
         };
         let provider = providers::of(self.options.account.provider());
-        let Some(detail) = provider.progress(&task, &run.history) else {
+        let Some(mut progress) = provider.progress(&task, &run.history) else {
             return;
         };
+        run.count_on(&mut progress.detail, &mut progress.lost);
         match &run.origin {
-            Origin::Recorded(id) => self.shared.live.progress(*id, &detail, run.attempts),
+            Origin::Recorded(id) => self.shared.live.progress(*id, &progress, run.attempts),
             Origin::Planned(feed, place) => {
                 if let Some(feed) = feed.upgrade() {
                     feed.push([(
                         *place,
                         Update::Progress {
-                            detail,
+                            detail: progress.detail,
                             attempts: run.attempts,
+                            lost: progress.lost,
                         },
                     )]);
                 }

@@ -33,6 +33,8 @@ pub enum Update {
         detail: Detail,
         /// HTTP requests so far.
         attempts: u32,
+        /// An answer was lost on the way, so counts are lower bounds.
+        lost: bool,
     },
 }
 

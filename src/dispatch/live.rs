@@ -12,11 +12,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::feed::{Ended, Feed, Update};
 use crate::{
-    domain::{
-        ids::{BatchId, ItemId},
-        outcome::Detail,
-    },
+    domain::ids::{BatchId, ItemId},
     journal::{Batch, Settlement, Unavailable},
+    providers::Progress,
 };
 
 /// A stream's interest in items of one batch.
@@ -218,7 +216,7 @@ impl Live {
     }
 
     /// Tells everybody who watches how far an item is.
-    pub(super) fn progress(&self, id: ItemId, detail: &Detail, attempts: u32) {
+    pub(super) fn progress(&self, id: ItemId, progress: &Progress, attempts: u32) {
         let batches = self.batches();
         let watchers = batches.get(&id.batch).map(|live| live.watchers.as_slice());
         for watcher in watchers.unwrap_or_default() {
@@ -227,8 +225,9 @@ impl Live {
                 feed.push([(
                     place,
                     Update::Progress {
-                        detail: detail.clone(),
+                        detail: progress.detail.clone(),
                         attempts,
+                        lost: progress.lost,
                     },
                 )]);
             }

@@ -15,7 +15,7 @@ use crate::{
     },
     egress::gate::{Entry, Pass},
     observe,
-    providers::{EffectId, Mode},
+    providers::{EffectId, Mode, Progress},
 };
 
 /// Where a run's outcome goes.
@@ -117,6 +117,18 @@ impl Run {
         request.safety == Safety::Once && self.history.iter().any(is_same)
     }
 
+    /// A drain that was taken up again goes on counting. `lost` says that counts are lower bounds.
+    pub(super) fn count_on(&self, detail: &mut Detail, lost: &mut bool) {
+        let before = self.previous.as_deref();
+        let before = before.map(|settled| &settled.conclusion);
+        if let (Detail::Enrollments(now), Some(before)) = (detail, before)
+            && let Detail::Enrollments(then) = &before.detail
+        {
+            now.canceled = now.canceled.saturating_add(then.canceled);
+            *lost |= before.confirmed_by_lookup;
+        }
+    }
+
     /// What is recorded of it.
     pub(super) fn settle(&self, mut conclusion: Conclusion, now: Timestamp) -> Settled {
         if let Some(failure) = &mut conclusion.failure
@@ -125,15 +137,15 @@ impl Run {
         {
             failure.retry_at = self.retry_at;
         }
-        let before = self.previous.as_deref();
-        if let (Detail::Enrollments(now), Some(Detail::Enrollments(before))) = (
-            &mut conclusion.detail,
-            before.map(|settled| &settled.conclusion.detail),
-        ) {
-            // A drain that was taken up again goes on counting.
-            now.canceled = now.canceled.saturating_add(before.canceled);
-        }
-        let attempts = before
+        let Conclusion {
+            detail,
+            confirmed_by_lookup: lost,
+            ..
+        } = &mut conclusion;
+        self.count_on(detail, lost);
+        let attempts = self
+            .previous
+            .as_deref()
             .map_or(0, |settled| settled.attempts)
             .saturating_add(self.attempts);
         Settled {
@@ -154,7 +166,7 @@ pub(super) fn blank(command: &Command) -> Detail {
 
 /// The end of an item whose batch was stopped. `so_far` is what it had come to, if it takes
 /// several calls.
-pub(super) fn stopped(run: &Run, so_far: Option<Detail>) -> Conclusion {
+pub(super) fn stopped(run: &Run, so_far: Option<Progress>) -> Conclusion {
     let untouched = run.is_untouched();
     let message = if untouched && run.attempts > 0 {
         "the batch was stopped before the provider took this on; send the same key again to take \
@@ -177,13 +189,15 @@ pub(super) fn stopped(run: &Run, so_far: Option<Detail>) -> Conclusion {
         retry_at: None,
         provider: None,
     };
-    let detail = so_far.unwrap_or_else(|| blank(&run.command));
-    let mut conclusion = Conclusion::failure(Outcome::Stopped, detail, failure);
-    // Then counts are lower bounds.
-    conclusion.confirmed_by_lookup = run
-        .history
-        .iter()
-        .any(|exchange| matches!(exchange.reply, Reply::InDoubt(_)));
+    let so_far = so_far.unwrap_or_else(|| Progress {
+        detail: blank(&run.command),
+        lost: run
+            .history
+            .iter()
+            .any(|exchange| matches!(exchange.reply, Reply::InDoubt(_))),
+    });
+    let mut conclusion = Conclusion::failure(Outcome::Stopped, so_far.detail, failure);
+    conclusion.confirmed_by_lookup = so_far.lost;
     conclusion
 }
 

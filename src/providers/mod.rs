@@ -55,6 +55,15 @@ pub enum Mode {
     DryRun,
 }
 
+/// How far an unfinished item is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// What is known of the target.
+    pub detail: Detail,
+    /// An answer was lost on the way, so counts are lower bounds.
+    pub lost: bool,
+}
+
 /// One item as a provider sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
@@ -197,7 +206,7 @@ pub trait Provider: Sync {
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step;
 
     /// How far an unfinished item is, for items that take several calls.
-    fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Detail> {
+    fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Progress> {
         let _ = (task, history);
         None
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    Mode, Provider, Step, Task,
+    Mode, Progress, Provider, Step, Task,
     standing::{Bearing, Standing, bearing},
     status::{self, Verdict, verdict},
 };
@@ -63,7 +63,7 @@ impl Provider for Sequenzy {
             Err(step) => return step,
         };
         let drain = Drain::new(task, command, history);
-        match drain.next() {
+        let step = match drain.next() {
             Step::Send(_) if history.len() >= limits::EXCHANGES_MAX => drain.at.gives_up(
                 FailureReason::DrainUnfinished,
                 &format!("{}, and one run makes no more calls", drain.so_far()),
@@ -71,12 +71,23 @@ impl Provider for Sequenzy {
                 None,
             ),
             step => step,
+        };
+        match step {
+            Step::Done(mut conclusion) => {
+                conclusion.confirmed_by_lookup = drain.lost;
+                Step::Done(conclusion)
+            }
+            Step::Send(request) => Step::Send(request),
         }
     }
 
-    fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Detail> {
+    fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Progress> {
         let drain = Drain::new(task, task.enrollments().ok()?, history);
-        (!drain.calls.is_empty()).then(|| drain.at.detail.clone())
+        let is_begun = drain.lost || !drain.calls.is_empty();
+        is_begun.then(|| Progress {
+            detail: drain.at.detail.clone(),
+            lost: drain.lost,
+        })
     }
 
     /// Nothing is documented but the status. Its SDKs also read `retry-after-ms`.
@@ -224,8 +235,7 @@ impl<'a> Drain<'a> {
         } else {
             Outcome::AlreadyCanceled
         };
-        let mut conclusion = Conclusion::success(outcome, self.at.detail.clone());
-        conclusion.confirmed_by_lookup = self.lost;
+        let conclusion = Conclusion::success(outcome, self.at.detail.clone());
         self.at.end(conclusion, Some(call.response))
     }
 

@@ -96,8 +96,13 @@ impl<'a> Common<'a> {
                 }
                 common
             }
-            Update::Progress { detail, attempts } => Self {
+            Update::Progress {
+                detail,
+                attempts,
+                lost,
+            } => Self {
                 attempts: *attempts,
+                confirmed_by_lookup: *lost,
                 detail: Some(detail),
                 ..Self::open()
             },

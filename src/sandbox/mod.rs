@@ -145,6 +145,8 @@ pub struct Options {
     pub period_left: Duration,
     /// How the simulated providers read what their pages leave open.
     pub variants: Variants,
+    /// How many enrollments one call at Sequenzy ends; it repeats until nothing remains.
+    pub enrollments_per_call: usize,
     /// Where a simulated clock stands that only [`Control::advance`] moves; `None` for the
     /// system's.
     pub stands_at: Option<jiff::Timestamp>,
@@ -159,6 +161,7 @@ impl Default for Options {
             recorded_requests_max: 4_096,
             period_left: Duration::from_secs(20 * 24 * 60 * 60),
             variants: Variants::default(),
+            enrollments_per_call: 1_000,
             stands_at: None,
         }
     }

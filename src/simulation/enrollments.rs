@@ -25,19 +25,13 @@ pub(super) fn claims(world: &World, state: &State, item: &Recorded, settled: &Se
     };
     let confirmed = settled.conclusion.confirmed_by_lookup;
     let straggled = state.watch.straggled(item.target);
-    // An outcome that was taken up again goes on counting from a lower bound.
     let again = item.settled.len() > 1;
-    // An answer that could not be read is not counted, and STOPPED does not say so.
-    let odd = state.watch.was_odd.contains_key(&item.target);
-    let exact = confirmed || odd || straggled || again || told.canceled == mine;
+    let exact = confirmed || straggled || told.canceled == mine;
     let heard = state.watch.heard.get(&(item.target, Some(tag)));
     let heard = heard.copied().unwrap_or_default();
     let mut claims = vec![
         (told.canceled <= mine, "more is told than was done"),
-        (
-            again || told.canceled >= heard,
-            "less is told than was heard",
-        ),
+        (told.canceled >= heard, "less is told than was heard"),
         (all.iter().all(|one| one.effects <= 1), "an effect twice"),
     ];
     claims.extend(match settled.conclusion.outcome {

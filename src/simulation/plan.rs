@@ -215,8 +215,9 @@ fn target(account: usize, provider: Provider, n: usize, rng: &mut fastrand::Rng)
             (format!("{}", range + u64::try_from(n).unwrap()), born)
         }
         Provider::Sequenzy => {
-            let more = match rng.u32(0..120) {
-                0 => "drain_1100_",
+            // Many calls, a few at a time.
+            let more = match rng.u32(0..4) {
+                0 => "drain_11_",
                 _ => "",
             };
             let word = if rng.bool() { "active" } else { word };

@@ -61,6 +61,7 @@ impl World {
             seed,
             recorded_requests_max: 0,
             variants: plan.variants,
+            enrollments_per_call: 2,
             stands_at: Some(EPOCH),
             ..Options::default()
         });

@@ -25,7 +25,6 @@ use super::{
 use order::Order;
 use view::{Cancelled, ListRow, SampleRow, message, target_view};
 
-const CANCELLED_PER_CALL_MAX: usize = 1_000;
 const SAMPLE_ITEMS_MAX: usize = 50;
 const PAGE_ITEMS_DEFAULT: usize = 50;
 const PAGE_ITEMS_MAX: usize = 500;
@@ -36,6 +35,7 @@ pub(super) struct Desk {
     pub(super) variants: SequenzyVariants,
     sequences: HashMap<Box<str>, Sequence>,
     auto_create: bool,
+    per_call: usize,
 }
 
 impl Desk {
@@ -44,6 +44,7 @@ impl Desk {
             variants,
             sequences: HashMap::new(),
             auto_create: options.auto_create,
+            per_call: options.enrollments_per_call,
         }
     }
 
@@ -124,7 +125,7 @@ impl Desk {
     }
 
     fn cancel(&mut self, id: &str, request: &Received, now: Timestamp) -> Reply {
-        let variants = self.variants;
+        let (variants, per_call) = (self.variants, self.per_call);
         let Some(sequence) = self.touch(id, now) else {
             return self.no_sequence();
         };
@@ -147,7 +148,7 @@ impl Desk {
         {
             return self.error(StatusCode::NOT_FOUND, "NOT_FOUND", "Subscriber not found");
         }
-        let (matched, places) = sequence.matching(&order.target, CANCELLED_PER_CALL_MAX, now);
+        let (matched, places) = sequence.matching(&order.target, per_call, now);
         let cancelled = if order.dry_run { 0 } else { places.len() };
         for place in places.iter().take(cancelled) {
             sequence.cancel(*place, order.reason.as_ref(), now);

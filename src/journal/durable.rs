@@ -1,18 +1,21 @@
 //! The journal on disk, put together: its directory, the one thread that writes, and readers
 //! that tell nothing that is not durable.
 
+mod followed;
+
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread,
 };
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::followed::SledTrail;
 use super::{
-    Admission, AdmitError, Admitted, Audited, Batch, Filter, FreeSpace, Intake, Journal, OpenItem,
-    Page, Pending, Record, Settlement, Trail, Trailed, Unavailable, Vitals,
+    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Intake, Journal, OpenItem, Page,
+    Pending, Record, Settlement, Trail, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -26,10 +29,11 @@ use super::{
     reader::Reader,
     recent::Recent,
     redact::Removal,
+    retold,
     room::Room,
     standing,
     stores::Stores,
-    trail, trailed,
+    trail,
 };
 use crate::{
     domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
@@ -107,7 +111,7 @@ struct Shared {
     keep: Keep,
     trail: Arc<trail::Shared>,
     // Only the audit uses it, so nobody ever waits for this lock.
-    trailed: Mutex<trailed::Cache>,
+    trailed: Mutex<retold::Cache>,
 }
 
 /// Requests that are read and prepared at a time; there are no more cores to use, and each may
@@ -449,61 +453,5 @@ impl Journal for SledJournal {
 
     fn failure(&self) -> Option<Unavailable> {
         self.shared.gate.failure()
-    }
-}
-
-/// What an audit follows of the journal on disk.
-struct SledTrail(Arc<Shared>);
-
-impl std::fmt::Debug for SledTrail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SledTrail")
-    }
-}
-
-impl Trail for SledTrail {
-    fn journal(&self) -> String {
-        self.0.name.clone()
-    }
-
-    fn end(&self) -> u64 {
-        self.0.trail.end()
-    }
-
-    fn audited(&self) -> Result<Option<Audited>, Unavailable> {
-        self.0.read(|reader| reader.audited())
-    }
-
-    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
-        // All up to here is durable, so there is nothing to wait for.
-        let upto = self.0.trail.end();
-        let cache = self.0.trailed.lock();
-        let mut cache = cache.unwrap_or_else(PoisonError::into_inner);
-        let reader = Reader(&*self.0.store);
-        Ok(trailed::read(
-            reader,
-            &self.0.trail,
-            // Of a journal that failed nothing is read any more.
-            || drop(self.0.gate.pass()),
-            &mut cache,
-            (after, upto),
-            entries_max,
-        )?)
-    }
-
-    fn note(&self, audited: Audited) {
-        self.0.trail.note(audited);
-    }
-
-    fn is_noted(&self) -> bool {
-        self.0.trail.is_noted()
-    }
-
-    fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>> {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move {
-            shared.trail.take_noted();
-            shared.write_only(Work::Audited(audited)).await
-        })
     }
 }

@@ -18,8 +18,9 @@ use super::{
     query,
     reader::Reader,
     redact::Removal,
+    retold,
     table::{Table, Writes},
-    trail, trailed,
+    trail,
 };
 use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Scope};
 
@@ -230,10 +231,10 @@ impl Trail for MemoryJournal {
 
     fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
         let range = (after, u64::MAX);
-        let (shared, mut cache) = (trail::Shared::default(), trailed::Cache::default());
+        let (shared, mut cache) = (trail::Shared::default(), retold::Cache::default());
         let recent = self.writer().ledger.take_recent();
         shared.set_end(self.end(), recent);
-        self.read(|reader| trailed::read(reader, &shared, || {}, &mut cache, range, entries_max))
+        self.read(|reader| retold::read(reader, &shared, || {}, &mut cache, range, entries_max))
     }
 
     /// Nothing has to be saved here: it is recorded at once.

@@ -32,6 +32,7 @@ mod reader;
 mod recent;
 mod record;
 mod redact;
+mod retold;
 mod room;
 mod slots;
 mod staged;

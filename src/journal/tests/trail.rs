@@ -13,8 +13,9 @@ use super::{
         memory::MemoryTable,
         prepared::Prepared,
         reader::Reader,
+        retold,
         table::{Table, Writes},
-        trail, trailed,
+        trail,
     },
     *,
 };
@@ -222,11 +223,11 @@ fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
                 admit(&mut ledger, [item("s"), item("t")]);
             }))),
         };
-        let (shared, mut cache) = (trail::Shared::default(), trailed::Cache::default());
+        let (shared, mut cache) = (trail::Shared::default(), retold::Cache::default());
         let (mut after, mut told) = (0, Vec::new());
         loop {
             let range = (after, u64::MAX);
-            let read = trailed::read(
+            let read = retold::read(
                 Reader(&racing),
                 &shared,
                 || {},

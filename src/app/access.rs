@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Changing,
-    keys::{Fetcher, Fetchers, State},
+    keys::{Fetcher, Fetchers, Freshness, State},
     reload::Watch,
     tls::{Pem, Tls},
 };
@@ -39,6 +39,7 @@ pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
                 token_file: token_file.clone(),
                 refresh: *refresh,
                 state: Mutex::new(State::default()),
+                freshness: Freshness::default(),
             }),
         }
         issuers.push(made);

@@ -113,6 +113,7 @@ impl Front {
             Arc::clone(&calls),
             Arc::clone(&readiness),
             lost_lines,
+            changing.clone(),
         ));
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let serve_admin = admin.map(|listener| {

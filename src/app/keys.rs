@@ -1,7 +1,14 @@
 //! Keys of issuers that are fetched: at the start, in intervals, and when a token names one that is
 //! not known. While they cannot be fetched, the last ones stay in use.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use secrecy::SecretString;
 use tokio::{
@@ -27,6 +34,35 @@ pub(super) struct Fetcher {
     pub(super) refresh: Duration,
     /// Held while they are fetched, so that who waits finds them fetched.
     pub(super) state: Mutex<State>,
+    pub(super) freshness: Freshness,
+}
+
+/// How fresh an issuer's keys are, for whoever watches.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    /// When they were fetched last, in seconds since 1970; 0 for never.
+    fetched_at: AtomicU64,
+    /// Whether the last try failed.
+    failing: AtomicBool,
+}
+
+impl Freshness {
+    fn tell(&self, is_fetched: bool) {
+        if is_fetched {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let seconds = now.map_or(0, |now| now.as_secs());
+            self.fetched_at.store(seconds, Ordering::Relaxed);
+        }
+        self.failing.store(!is_fetched, Ordering::Relaxed);
+    }
+
+    pub(super) fn fetched_at(&self) -> u64 {
+        self.fetched_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
 }
 
 /// What fetching has come to.
@@ -99,7 +135,9 @@ impl Fetcher {
     /// Fetches them; whether that went well.
     async fn fetch_now(&self, state: &mut State) -> bool {
         let issuer = self.issuer.name();
-        match self.keys().await {
+        let fetched = self.keys().await;
+        self.freshness.tell(fetched.is_ok());
+        match fetched {
             Ok(keys) => {
                 if state.told.take().is_some() {
                     tracing::info!(issuer, keys = keys.count(), "keys are fetched again");

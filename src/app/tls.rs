@@ -27,7 +27,7 @@ use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::{
-    identity::Certificate,
+    identity::{Certificate, Validity},
     limits,
     rpc::{HANDSHAKE, Refusal, Refusals},
 };
@@ -44,6 +44,8 @@ pub struct Tls {
 struct Current {
     config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    own_validity: Option<Validity>,
+    clients_validity: Option<Validity>,
 }
 
 /// The content of the files, in PEM.
@@ -81,6 +83,16 @@ impl Tls {
         Ok(())
     }
 
+    /// When what is in use is good: the listener's chain, and the authorities for clients. Of
+    /// each, the certificate that ends first.
+    pub(super) fn validities(&self) -> [(&'static str, Option<Validity>); 2] {
+        let current = self.current.load();
+        [
+            ("server", current.own_validity),
+            ("client_ca", current.clients_validity),
+        ]
+    }
+
     fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {
         let current = self.current.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
@@ -93,14 +105,21 @@ impl Tls {
     }
 }
 
+const CLIENT_CA: &str = "server.tls_client_ca_file";
+
 fn current(pem: Pem<'_>, clients_required: bool) -> Result<Current, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(pem.cert, "server.tls_cert_file")?;
     let key = PrivateKeyDer::from_pem_slice(pem.key)
         .map_err(|_| "server.tls_key_file holds no private key in PEM")?;
-    let clients = pem
+    let own_validity = ends_first(&chain);
+    let authorities = pem
         .client_ca
-        .map(|ca| verifier(ca, clients_required, &provider))
+        .map(|ca| certificates(ca, CLIENT_CA))
+        .transpose()?;
+    let clients_validity = authorities.as_deref().and_then(ends_first);
+    let clients = authorities
+        .map(|authorities| verifier(authorities, clients_required, &provider))
         .transpose()?;
     // 1.2 too: rustls has none of its weak parts, and old runtimes know nothing newer.
     let builder = ServerConfig::builder_with_provider(provider)
@@ -120,7 +139,13 @@ fn current(pem: Pem<'_>, clients_required: bool) -> Result<Current, String> {
     Ok(Current {
         config: Arc::new(config),
         clients,
+        own_validity,
+        clients_validity,
     })
+}
+
+fn ends_first(certificates: &[CertificateDer<'_>]) -> Option<Validity> {
+    Validity::ends_first(certificates.iter().map(|certificate| &**certificate))
 }
 
 fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -132,16 +157,15 @@ fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>
 }
 
 fn verifier(
-    pem: &[u8],
+    authorities: Vec<CertificateDer<'static>>,
     required: bool,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    const SETTING: &str = "server.tls_client_ca_file";
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem, SETTING)? {
+    for certificate in authorities {
         roots
             .add(certificate)
-            .map_err(|error| format!("{SETTING} holds what is no authority: {error}"))?;
+            .map_err(|error| format!("{CLIENT_CA} holds what is no authority: {error}"))?;
     }
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
@@ -152,7 +176,7 @@ fn verifier(
     };
     builder
         .build()
-        .map_err(|error| format!("{SETTING} cannot be used: {error}"))
+        .map_err(|error| format!("{CLIENT_CA} cannot be used: {error}"))
 }
 
 /// What a connection showed of itself in its handshake.

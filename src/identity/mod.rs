@@ -10,6 +10,7 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod token;
+mod validity;
 
 pub use self::{
     callers::{
@@ -20,4 +21,5 @@ pub use self::{
     keys::Keys,
     policy::{AccountPattern, Method, Policy},
     token::TokenDigest,
+    validity::Validity,
 };

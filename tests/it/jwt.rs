@@ -21,6 +21,7 @@ use tonic::Code;
 
 use crate::{
     identities::{called_as, every_rpc, reason, refused_as},
+    metrics::Scrape,
     pki::{Authority, Files, Pair},
     support::{Gateway, gateway},
 };
@@ -414,6 +415,10 @@ impl Publisher {
         *self.state.status.lock().unwrap() = "500 Internal Server Error";
     }
 
+    fn recover(&self) {
+        *self.state.status.lock().unwrap() = "200 OK";
+    }
+
     fn asked(&self) -> usize {
         self.state.count.load(Ordering::SeqCst)
     }
@@ -507,6 +512,43 @@ async fn while_keys_cannot_be_fetched_the_last_ones_are_good() {
     drop(publisher);
     gateway.reload().await;
     assert_eq!(billing("e").await, "billing");
+}
+
+#[tokio::test]
+async fn whether_keys_are_fetched_and_when_they_last_were_is_measured() {
+    const LAST: &str = "cancelot_issuer_keys_last_success_timestamp_seconds{issuer=\"test\"}";
+    const FAILING: &str = "cancelot_issuer_keys_failing{issuer=\"test\"}";
+    let publisher = Publisher::start(String::new()).await;
+    let gateway = with_issuer(&format!(
+        "jwks_url = {:?}\n[server]\nadmin_listen = \"127.0.0.1:0\"",
+        publisher.url
+    ))
+    .await;
+    gateway.reload().await;
+    let scrape = Scrape::of(&gateway).await;
+    scrape.check(LAST, 0.0);
+    scrape.check(FAILING, 1.0);
+
+    let before = within(0);
+    publisher.publish(jwks([&Signer::ec("k")]));
+    gateway.reload().await;
+    let scrape = Scrape::of(&gateway).await;
+    scrape.check(FAILING, 0.0);
+    let fetched = scrape.value(LAST).unwrap();
+    let bounds = [before, within(0)].map(|at| at.to_string().parse::<f64>().unwrap());
+    assert!(
+        (bounds[0]..=bounds[1]).contains(&fetched),
+        "{fetched} {bounds:?}"
+    );
+
+    publisher.fail();
+    gateway.reload().await;
+    let scrape = Scrape::of(&gateway).await;
+    scrape.check(FAILING, 1.0);
+    scrape.check(LAST, fetched);
+    publisher.recover();
+    gateway.reload().await;
+    Scrape::of(&gateway).await.check(FAILING, 0.0);
 }
 
 #[tokio::test]

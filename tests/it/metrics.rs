@@ -40,10 +40,10 @@ async fn get(gateway: &Gateway, path: &str, accept: &str) -> (u16, String, Strin
 }
 
 /// All samples by name and labels.
-struct Scrape(BTreeMap<String, f64>);
+pub(crate) struct Scrape(BTreeMap<String, f64>);
 
 impl Scrape {
-    async fn of(gateway: &Gateway) -> Self {
+    pub(crate) async fn of(gateway: &Gateway) -> Self {
         let (status, _, page) = get(gateway, "/metrics", "*/*").await;
         assert_eq!(status, 200);
         let samples = page
@@ -56,10 +56,14 @@ impl Scrape {
         Self(samples.collect())
     }
 
+    /// A sample's value, if it is there.
+    pub(crate) fn value(&self, sample: &str) -> Option<f64> {
+        self.0.get(sample).copied()
+    }
+
     #[track_caller]
-    fn check(&self, sample: &str, expected: f64) {
-        let found = self.0.get(sample).copied();
-        assert_eq!(found, Some(expected), "{sample}");
+    pub(crate) fn check(&self, sample: &str, expected: f64) {
+        assert_eq!(self.value(sample), Some(expected), "{sample}");
     }
 
     /// Samples of a name that are not zero.

@@ -29,19 +29,37 @@ pub(crate) struct Pair {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
+        Self::make(name, |_| {})
+    }
+
+    fn make(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         let issuer = Issuer::new(params, key);
         Self { issuer, pem }
     }
 
+    /// An authority that is good from the beginning of one year to that of another.
+    pub(crate) fn of_years(name: &str, from: i32, until: i32) -> Self {
+        Self::make(name, |params| years(params, from, until))
+    }
+
     /// A certificate for a server.
     pub(crate) fn server(&self) -> Pair {
         let dns = format!("dns:{SERVER_NAME}");
         self.leaf(&[&dns], ExtendedKeyUsagePurpose::ServerAuth, |_| {})
+    }
+
+    /// One that is good from the beginning of one year to that of another.
+    pub(crate) fn server_of_years(&self, from: i32, until: i32) -> Pair {
+        let dns = format!("dns:{SERVER_NAME}");
+        self.leaf(&[&dns], ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            years(params, from, until);
+        })
     }
 
     /// A certificate for a server at an address.
@@ -60,8 +78,7 @@ impl Authority {
     /// One that ended long ago.
     pub(crate) fn expired_client(&self, names: &[&str]) -> Pair {
         self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |params| {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
+            years(params, 2020, 2021);
         })
     }
 
@@ -94,6 +111,11 @@ impl Authority {
             key: key.serialize_pem(),
         }
     }
+}
+
+fn years(params: &mut CertificateParams, from: i32, until: i32) {
+    params.not_before = date_time_ymd(from, 1, 1);
+    params.not_after = date_time_ymd(until, 1, 1);
 }
 
 /// A directory with files that the gateway reads.

@@ -14,6 +14,7 @@ use crate::{
     asking::Reader,
     frames::{PREFACE, Wire},
     identities::{by, called_as, every_rpc, one, refused_as},
+    metrics::Scrape,
     pki::{Authority, Files, Pair},
     support::{BILLING_TOKEN, Gateway, SUPPORT_TOKEN, gateway, in_time},
 };
@@ -322,6 +323,60 @@ async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open
     );
     bench.refuses(Some(&old)).await;
     assert_eq!(called_as(&client, None, "e").await.unwrap(), "billing");
+}
+
+/// The first moment of a year, in seconds since 1970.
+fn year(year: i16) -> f64 {
+    let date = jiff::civil::date(year, 1, 1);
+    let at = date.to_zoned(jiff::tz::TimeZone::UTC).unwrap();
+    at.timestamp().as_duration().as_secs_f64()
+}
+
+/// Checks from when until when the metrics say that a certificate is good.
+#[track_caller]
+fn is_good(scrape: &Scrape, certificate: &str, years: [i16; 2]) {
+    for (bound, at) in ["before", "after"].into_iter().zip(years) {
+        let metric = format!("cancelot_tls_certificate_not_{bound}_timestamp_seconds");
+        scrape.check(
+            &format!("{metric}{{certificate=\"{certificate}\"}}"),
+            year(at),
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_each_certificate_in_use_is_measured_and_follows_reloads() {
+    let bench = Bench::start("admin_listen = \"127.0.0.1:0\"").await;
+    let intermediate = Authority::of_years("between", 2021, 2041);
+    let leaf = bench.server_ca.server_of_years(2022, 2042);
+    let chain = format!("{}{}", leaf.cert, intermediate.pem);
+    let old = Authority::of_years("old", 2001, 2002);
+    let new = Authority::of_years("new", 2023, 2043);
+    bench.files.write("server.pem", &chain);
+    bench.files.write("server-key.pem", &leaf.key);
+    bench
+        .files
+        .write("client-ca.pem", &format!("{}{}", new.pem, old.pem));
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    // What ends first is what matters.
+    let scrape = Scrape::of(&bench.gateway).await;
+    is_good(&scrape, "server", [2021, 2041]);
+    is_good(&scrape, "client_ca", [2001, 2002]);
+    // An authority's own end is watched and not enforced: its certificates have ends of their own.
+    let client = bench.connect(Some(&old.client(&[SPIFFE]))).await;
+    assert_eq!(called_as(&client, None, "a").await.unwrap(), "billing");
+
+    bench.files.write("server.pem", &leaf.cert);
+    bench.files.write("client-ca.pem", &new.pem);
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    let scrape = Scrape::of(&bench.gateway).await;
+    is_good(&scrape, "server", [2022, 2042]);
+    is_good(&scrape, "client_ca", [2023, 2043]);
+
+    // What is refused is not in use.
+    bench.files.write("server.pem", "no certificate");
+    assert_eq!(bench.gateway.reload().await.failed, 1);
+    is_good(&Scrape::of(&bench.gateway).await, "server", [2022, 2042]);
 }
 
 #[tokio::test]

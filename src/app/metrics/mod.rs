@@ -3,6 +3,7 @@
 
 mod classic;
 mod engine;
+mod entrance;
 mod page;
 mod process;
 
@@ -16,7 +17,7 @@ use prometheus_client::{
 };
 
 use self::page::Page;
-use super::{readiness::Readiness, telemetry::LostLines};
+use super::{front::Changing, readiness::Readiness, telemetry::LostLines};
 use crate::{
     dispatch::Dispatch,
     observe::{CODES, CallMeters, MethodMeters},
@@ -63,6 +64,7 @@ struct Watched {
     calls: Arc<CallMeters>,
     readiness: Arc<Readiness>,
     lost_lines: LostLines,
+    entrance: Changing,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
     /// not keep the journal open.
     engine: OnceLock<Weak<Dispatch>>,
@@ -73,11 +75,13 @@ impl Metrics {
         calls: Arc<CallMeters>,
         readiness: Arc<Readiness>,
         lost_lines: LostLines,
+        entrance: Changing,
     ) -> Self {
         let watched = Arc::new(Watched {
             calls,
             readiness,
             lost_lines,
+            entrance,
             engine: OnceLock::new(),
         });
         let mut registry = Registry::default();
@@ -120,6 +124,7 @@ impl Collector for Watched {
             [([], self.lost_lines.count())],
         )?;
         calls(&mut page, &self.calls)?;
+        entrance::encode(&mut page, &self.entrance)?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine::encode(&mut page, &engine)?;
         }

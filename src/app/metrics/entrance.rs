@@ -1,0 +1,43 @@
+//! The metrics of what lets callers in: certificates that end, and keys that have to stay fresh.
+
+use std::fmt;
+
+use super::page::Page;
+use crate::app::{front::Changing, tls::Tls};
+
+pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
+    let tls = entrance.tls.as_ref();
+    let validities: Vec<_> = tls
+        .into_iter()
+        .flat_map(Tls::validities)
+        .filter_map(|(certificate, validity)| Some(([("certificate", certificate)], validity?)))
+        .collect();
+    page.gauge(
+        "cancelot_tls_certificate_not_before_timestamp_seconds",
+        "Since when a certificate that is in use is good, in seconds since 1970.",
+        validities
+            .iter()
+            .map(|(which, validity)| (*which, validity.not_before)),
+    )?;
+    page.gauge(
+        "cancelot_tls_certificate_not_after_timestamp_seconds",
+        "Until when a certificate that is in use is good, in seconds since 1970: server for the listener's, client_ca for the authorities of clients; of several in a file, the one that ends first.",
+        validities
+            .iter()
+            .map(|(which, validity)| (*which, validity.not_after)),
+    )?;
+    let fetchers = || entrance.fetchers.0.iter();
+    page.gauge(
+        "cancelot_issuer_keys_last_success_timestamp_seconds",
+        "When the keys of an issuer with a jwks_url were fetched last, in seconds since 1970; 0 for never.",
+        fetchers().map(|of| ([("issuer", of.issuer.name())], of.freshness.fetched_at())),
+    )?;
+    page.gauge(
+        "cancelot_issuer_keys_failing",
+        "Whether the last try to fetch the keys of an issuer failed.",
+        fetchers().map(|of| {
+            let is_failing = u64::from(of.freshness.is_failing());
+            ([("issuer", of.issuer.name())], is_failing)
+        }),
+    )
+}

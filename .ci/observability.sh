@@ -30,27 +30,50 @@ fi
 ok 'each alert fires, and none while all is well'
 
 work=$(mktemp -d)
-served='' watching='' calling=''
+served='' watching='' calling='' publishing=''
 clean() {
-  for pid in $calling $watching $served; do
+  for pid in $calling $watching $served $publishing; do
     { kill "$pid" && wait "$pid"; } 2>/dev/null || true
   done
   rm -rf "$work"
 }
 trap clean EXIT
 
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+# With certificates, and an issuer whose keys are fetched, so that everything is there to be measured.
+mkdir "$work/pki" "$work/published"
+.ci/chart/pki.sh "$work/pki" cancelot.ends.svc URI:spiffe://prod/ci 90
+cp "$work/pki/jwks.json" "$work/published"
+keys=$(free_port)
+python3 -m http.server --bind 127.0.0.1 --directory "$work/published" "$keys" >"$work/keys.log" 2>&1 &
+publishing=$!
+until curl -sf "http://127.0.0.1:$keys/jwks.json" >/dev/null; do
+  kill -0 "$publishing" || failed "the keys are not published: $(cat "$work/keys.log")"
+  sleep 0.1
+done
 "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set server.admin_listen=127.0.0.1:0 \
+  --set server.tls_cert_file="$work/pki/tls.crt" --set server.tls_key_file="$work/pki/tls.key" \
+  --set server.tls_client_ca_file="$work/pki/ca.crt" --set callers.ci.tls_sans=spiffe://prod/ci \
+  --set issuers.ci.issuer=ci --set issuers.ci.audiences=cancelot \
+  --set issuers.ci.jwks_url="http://127.0.0.1:$keys/jwks.json" \
+  --set callers.ci.jwt_issuer=ci --set callers.ci.jwt_subjects=ci \
   --set log.filter=warn >"$work/out" 2>"$work/log" &
 served=$!
+# How the client connects, and what it shows.
+export CANCELOT_ENDPOINT
+shown=(--tls-ca-file "$work/pki/ca.crt" --tls-cert-file "$work/pki/client.crt" --tls-key-file "$work/pki/client.key")
 for _ in $(seq 100); do
   addr=$(sed -n 's/^listening on //p' "$work/out")
   [ -z "$addr" ] || break
   kill -0 "$served" || failed "the sandbox does not serve: $(cat "$work/log")"
   sleep 0.1
 done
+CANCELOT_ENDPOINT=https://$addr
 admin=$(sed -n 's/^metrics and probes on //p' "$work/out")
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 cat >"$work/prometheus.yaml" <<YAML
 global: {scrape_interval: 500ms, evaluation_interval: 1s}
 rule_files: [$PWD/$rules]
@@ -71,12 +94,12 @@ calls() {
     for account in rebilly solidgate funnelfox revolv3; do
       id=$n when=now
       [ $account != funnelfox ] || when=period-end
-      "$cancelot" cancel subscriptions --endpoint "http://$addr" --account "$account" \
+      "$cancelot" cancel subscriptions "${shown[@]}" --account "$account" \
         --subscription-id "$id" --when "$when" --yes --output jsonl || true
     done
-    "$cancelot" cancel subscriptions --endpoint "http://$addr" --account rebilly \
+    "$cancelot" cancel subscriptions "${shown[@]}" --account rebilly \
       --subscription-id "missing-$n" --when now --yes --output jsonl || true
-    "$cancelot" cancel subscriptions --endpoint "http://$addr" --account nobody \
+    "$cancelot" cancel subscriptions "${shown[@]}" --account nobody \
       --subscription-id 1 --when now --yes --output jsonl || true
   done
 }

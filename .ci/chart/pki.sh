@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Makes certificates and keys as a cluster would have them, good for a day, in a directory: an authority
+# Makes certificates and keys as a cluster would have them, good for a day or so many, in a directory: an authority
 # (ca.crt), the service's certificate (tls.crt, tls.key) and a client's (client.crt, client.key), each
 # by that authority, and the key of an issuer of tokens (issuer.key, and jwks.json with its public part).
-# Usage: pki.sh DIRECTORY SERVICE_NAME CLIENT_SAN
+# Usage: pki.sh DIRECTORY SERVICE_NAME CLIENT_SAN [DAYS]
 set -euo pipefail
 cd "$1"
+days=${4:-1}
 key() { openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$1"; }
 signed() { # signed NAME SUBJECT_ALT_NAMES USAGE
   key "$1.key"
   openssl req -new -key "$1.key" -subj "/CN=$1" |
-    openssl x509 -req -CA ca.crt -CAkey ca.key -days 1 -out "$1.crt" 2>/dev/null \
+    openssl x509 -req -CA ca.crt -CAkey ca.key -days "$days" -out "$1.crt" 2>/dev/null \
       -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=%s\nbasicConstraints=CA:false\n' "$2" "$3")
 }
 key ca.key
-openssl req -x509 -new -key ca.key -subj /CN=authority -days 1 -out ca.crt \
+openssl req -x509 -new -key ca.key -subj /CN=authority -days "$days" -out ca.crt \
   -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign
 signed tls "DNS:$2,IP:127.0.0.1" serverAuth
 signed client "$3" clientAuth

@@ -60,11 +60,16 @@ pub(super) fn run(arguments: Arguments) -> Exit {
             say(format!("cancelot: {problem}"));
             return Exit::Usage;
         }
-        Ok(config) => out(format!(
-            "the configuration is right: {} accounts, {} callers",
-            config.accounts.len(),
-            config.callers.len()
-        )),
+        Ok(config) => {
+            for warning in &config.warnings {
+                say(format!("warning: {warning}"));
+            }
+            out(format!(
+                "the configuration is right: {} accounts, {} callers",
+                config.accounts.len(),
+                config.callers.len()
+            ));
+        }
         Err(mistakes) => {
             say(mistakes.to_string());
             return Exit::Usage;

@@ -142,6 +142,9 @@ async fn serve(config: Config) -> Exit {
         "serving"
     );
     tell_what_is_open(&config);
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "a setting does nothing");
+    }
     let reload = app.reload().clone();
     let reloads = tokio::spawn(reload_at(hangup, reload));
     let ended = app.run(stop).await;

@@ -96,13 +96,18 @@ impl Mistakes {
     }
 
     /// Nothing if there are none, and all of them in order otherwise.
-    pub(super) fn into_result(mut self) -> Result<(), Self> {
+    pub(super) fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() {
             return Ok(());
         }
+        Err(Self(self.into_sorted()))
+    }
+
+    /// Each of them, in order.
+    pub(super) fn into_sorted(mut self) -> Vec<Mistake> {
         self.0
             .sort_by(|a, b| (&a.source, &a.key).cmp(&(&b.source, &b.key)));
-        Err(self)
+        self.0
     }
 
     /// Each of them.

@@ -8,6 +8,7 @@
 
 mod account;
 mod caller;
+mod conflict;
 mod env;
 mod file;
 mod form;
@@ -96,6 +97,8 @@ pub struct Config {
     pub callers: Vec<CallerConfig>,
     /// The accounts, by name. May be empty.
     pub accounts: Vec<AccountConfig>,
+    /// What is legal and does nothing, in the order of its places.
+    pub warnings: Vec<Mistake>,
     /// All of that as it was read, without secrets.
     entries: Vec<Entry>,
 }
@@ -239,6 +242,7 @@ pub fn parse(
         env,
         layers,
         mistakes,
+        warnings: Mistakes::default(),
         entries: Vec::new(),
     };
     let server = server(&mut reader);
@@ -253,6 +257,16 @@ pub fn parse(
     if reader.layers.names(Group::Callers).is_empty() {
         refuse_open_door(&mut reader, &server);
     }
+    let whole = conflict::Whole {
+        server: &server,
+        journal: &journal,
+        audit: audit.as_ref(),
+        issuers: &issuers,
+        telemetry: &telemetry,
+        callers: &callers,
+        accounts: &accounts,
+    };
+    conflict::look(&mut reader, &whole);
     reader.mistakes.into_result()?;
     Ok(Config {
         server,
@@ -264,6 +278,7 @@ pub fn parse(
         telemetry,
         callers,
         accounts,
+        warnings: reader.warnings.into_sorted(),
         entries: reader.entries,
     })
 }

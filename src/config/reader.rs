@@ -24,6 +24,7 @@ pub(super) struct Reader<'a> {
     pub(super) env: &'a Env,
     pub(super) layers: Layers,
     pub(super) mistakes: Mistakes,
+    pub(super) warnings: Mistakes,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -91,6 +92,12 @@ impl Reader<'_> {
     pub(super) fn refuse(&mut self, key: &str, problem: Problem) {
         let source = self.source(key);
         self.mistakes.push(source, key, problem);
+    }
+
+    /// Notes that a setting is legal and does nothing.
+    pub(super) fn warn(&mut self, key: &str, problem: Problem) {
+        let source = self.source(key);
+        self.warnings.push(source, key, problem);
     }
 
     /// Keeps a value for `config print`.

@@ -109,12 +109,13 @@ settings! {
     /// keys: a key that is sent again later is a new one.
     RETENTION_DAYS: u32 = "journal.retention_days", default 30, within 1..=3_650;
 
-    /// Time that providers' answers are kept after a batch settled, if that is less; 0 never
-    /// writes them.
+    /// Time that providers' answers are kept after a batch settled, at most
+    /// `journal.retention_days`; 0 never writes them.
     ANSWERS_DAYS: Option<u32> = "journal.answers_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
-    /// Time that e-mail addresses are kept after a batch settled, if that is less; with 0 they
-    /// are not written, but for those that an item needs until it has its final outcome.
+    /// Time that e-mail addresses are kept after a batch settled, at most
+    /// `journal.retention_days`; with 0 they are not written, but for those that an item needs
+    /// until it has its final outcome.
     EMAILS_DAYS: Option<u32> = "journal.emails_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
 

@@ -77,6 +77,13 @@ impl Keys {
         self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
+    /// Whether one of them signs by one of these.
+    #[must_use]
+    pub fn sign_by_any(&self, algorithms: &[Algorithm]) -> bool {
+        let mut signable = self.0.iter().flat_map(|key| &key.algorithms);
+        signable.any(|algorithm| algorithms.contains(algorithm))
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

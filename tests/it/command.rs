@@ -135,6 +135,51 @@ async fn a_server_is_open_only_if_it_is_told_to_be_and_says_so() {
     assert!(told.contains("INSECURE: no caller is configured"), "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_contradicts_itself_is_refused_by_the_check_and_by_the_start_alike() {
+    let (ca, files) = (Authority::new("server"), Files::new());
+    let server = files.server(&ca.server());
+    let client_ca = files.write("ca", &ca.pem);
+    files.write(
+        "cancelot.toml",
+        &format!(
+            "[server]\n{server}tls_client_ca_file = {client_ca}\ntls_client_auth = \"none\"\n\
+             [callers.crm]\ntls_sans = \"dns:crm.internal\""
+        ),
+    );
+    let config = files.path("cancelot.toml").display().to_string();
+    for command in [&["config", "check"][..], &["serve"]] {
+        let (code, text) = cancelot(&[command, &["--config", &config]].concat(), &[]).await;
+        assert_eq!(code, 64, "{text}");
+        let remedy = "callers.crm.tls_sans names certificates that nobody is asked for, as \
+                      server.tls_client_auth is none; set that to optional or required";
+        assert!(text.contains(remedy), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_does_nothing_is_told_and_lets_the_service_start() {
+    const IDLE: &str = "[telemetry]\npropagate_to_providers = true";
+    let files = Files::new();
+    files.write("cancelot.toml", IDLE);
+    let config = files.path("cancelot.toml").display().to_string();
+    let (code, text) = cancelot(&["config", "check", "--config", &config], &[]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("the configuration is right"), "{text}");
+    let setting = "telemetry.propagate_to_providers does nothing";
+    assert!(
+        text.contains("warning: ") && text.contains(setting),
+        "{text}"
+    );
+
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let place = Place::new(&sandbox, IDLE);
+    let (process, _) = place.serve().await;
+    in_time(place.says(setting)).await;
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
 const NEW: &str = "new-0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
          jwks_url = \"https://w/jwks\"\njwks_refresh_ms = 1000\n\
          [callers.billing]\njwt_issuer = \"cluster\"\njwt_subjects = [\"s1\", \"s2\"]\n\
          jwt_claims = [\"azp=x=y\"]\ntls_sans = [\"dns:Billing.Internal\", \"spiffe://prod/b\"]\n\
-         methods = [\"ListAccounts\"]\naccounts = [\"rebilly-*\", \"solidgate\"]\n\
+         methods = [\"ListAccounts\", \"GetCancellation\"]\naccounts = [\"rebilly-*\", \"solidgate\"]\n\
          batch_items_max = 5\nhourly_items_max = 6\nmany_matching = false\nauditor = true\n",
     );
     let config = accepted(&text, &[]);

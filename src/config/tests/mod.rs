@@ -2,6 +2,7 @@
 
 mod accounts;
 mod callers;
+mod conflicts;
 mod properties;
 mod secrets;
 

@@ -1,0 +1,202 @@
+//! Settings that are right by themselves and not beside each other. What can never work as it is
+//! written is a mistake; what only does nothing is a warning, since it may be on its way in or out.
+
+use std::{net::SocketAddr, path::Path};
+
+use super::{
+    AccountConfig, Audit, CallerConfig, IssuerConfig, Journal, KeysFrom, Server, Telemetry,
+    mistake::Problem, reader::Reader, setting::keyed, table,
+};
+use crate::identity::Method;
+
+/// All that was read.
+pub(super) struct Whole<'a> {
+    pub(super) server: &'a Server,
+    pub(super) journal: &'a Journal,
+    pub(super) audit: Option<&'a Audit>,
+    pub(super) issuers: &'a [IssuerConfig],
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) callers: &'a [CallerConfig],
+    pub(super) accounts: &'a [AccountConfig],
+}
+
+/// Notes what contradicts each other, and what does nothing.
+pub(super) fn look(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    listeners(reader, whole.server);
+    client_certificates(reader, whole);
+    retention(reader, whole.journal);
+    if let Some(audit) = whole.audit {
+        audit_dir(reader, &audit.dir, &whole.journal.dir);
+    }
+    auditors(reader, whole.callers);
+    issuers(reader, whole);
+    patterns(reader, whole);
+    traces(reader, whole.telemetry);
+    if whole.server.insecure && !whole.callers.is_empty() {
+        let problem = Problem::new(
+            "does nothing, as there are callers, and nobody else may call",
+            "leave it away",
+        );
+        reader.warn(table::INSECURE.key, problem);
+    }
+}
+
+fn listeners(reader: &mut Reader<'_>, server: &Server) {
+    let Some(admin) = server.admin_listen else {
+        return;
+    };
+    if meet(server.listen, admin) {
+        let problem = Problem::new(
+            "has the port of server.listen, which only one of them can have",
+            "give it another one, such as 8081",
+        );
+        reader.refuse(table::ADMIN_LISTEN.key, problem);
+    }
+}
+
+/// Whether two listeners cannot be open at once. Port 0 is any that is free.
+fn meet(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_everywhere)
+}
+
+fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    let Some(tls) = &whole.server.tls else { return };
+    // Without authorities that is said of each caller where it is read.
+    let vouched_for = reader.source(table::TLS_CLIENT_CA_FILE.key).is_some();
+    if tls.clients.is_some() || !vouched_for {
+        return;
+    }
+    let with_names = whole
+        .callers
+        .iter()
+        .filter(|caller| !caller.settings.sans.is_empty());
+    let mut is_needed = false;
+    for caller in with_names {
+        is_needed = true;
+        let problem = Problem::new(
+            "names certificates that nobody is asked for, as server.tls_client_auth is none",
+            "set that to optional or required",
+        );
+        let key = keyed(table::TLS_SANS.key, caller.settings.id.as_str());
+        reader.refuse(&key, problem);
+    }
+    if !is_needed {
+        let problem = Problem::new(
+            "does nothing, as server.tls_client_auth is none and no certificate is asked for",
+            "set that to optional or required, or leave both away",
+        );
+        reader.warn(table::TLS_CLIENT_CA_FILE.key, problem);
+    }
+}
+
+fn retention(reader: &mut Reader<'_>, journal: &Journal) {
+    for (setting, kept) in [
+        (table::ANSWERS_DAYS.key, journal.answers_retention),
+        (table::EMAILS_DAYS.key, journal.emails_retention),
+    ] {
+        if kept.is_some_and(|kept| kept > journal.retention) {
+            let problem = Problem::new(
+                "is more than journal.retention_days, after which nothing of a batch is kept",
+                "give as much or less, or leave it away",
+            );
+            reader.refuse(setting, problem);
+        }
+    }
+}
+
+/// The journal removes what it finds in its own files' places.
+fn audit_dir(reader: &mut Reader<'_>, audit: &Path, journal: &Path) {
+    let Ok(below) = audit.strip_prefix(journal) else {
+        return;
+    };
+    let first = below.components().next();
+    let is_the_journals = first.is_none_or(|first| {
+        let name = first.as_os_str().to_string_lossy();
+        name.starts_with("store-")
+    });
+    if is_the_journals {
+        let problem = Problem::new(
+            "is where the journal has its own files",
+            "give a directory of its own, or leave it away for `audit` in journal.dir",
+        );
+        reader.refuse(table::AUDIT_DIR.key, problem);
+    }
+}
+
+fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
+    for caller in callers {
+        let policy = &caller.settings.policy;
+        let reads = [Method::GetCancellation, Method::ListCancellations];
+        if policy.auditor && !reads.into_iter().any(|method| policy.allows_method(method)) {
+            let problem = Problem::new(
+                "means nothing to a caller that may not read records",
+                "add GetCancellation and ListCancellations to its methods, or leave it away",
+            );
+            let key = keyed(table::AUDITOR.key, caller.settings.id.as_str());
+            reader.refuse(&key, problem);
+        }
+    }
+}
+
+fn issuers(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    for issuer in whole.issuers {
+        let settings = &issuer.settings;
+        if let KeysFrom::File { keys, .. } = &issuer.keys
+            && !keys.sign_by_any(&settings.algorithms)
+        {
+            let problem = Problem::new(
+                "has no key for any of the issuer's algorithms, so that no token of its is good",
+                "add what its keys sign with to algorithms, or give its other keys",
+            );
+            reader.refuse(&keyed(table::JWKS_FILE.key, &settings.name), problem);
+        }
+        let mut subjects = whole.callers.iter().flat_map(|c| &c.settings.subjects);
+        if !subjects.any(|subject| subject.issuer == settings.name) {
+            let problem = Problem::new(
+                "proves nobody, as no caller has it as jwt_issuer",
+                "set jwt_issuer and jwt_subjects of a caller, or leave the issuer away",
+            );
+            reader.warn(&keyed(table::ISSUER.key, &settings.name), problem);
+        }
+    }
+}
+
+/// A pattern may be there before its account, or be left after it: an account that is taken out
+/// for a while must not keep the service from starting.
+fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    if whole.accounts.is_empty() {
+        return;
+    }
+    for caller in whole.callers {
+        let unmatched = |pattern: &&crate::identity::AccountPattern| {
+            let mut accounts = whole.accounts.iter();
+            !accounts.any(|config| pattern.fits(config.account.name.as_str()))
+        };
+        let count = caller
+            .settings
+            .policy
+            .accounts
+            .iter()
+            .filter(unmatched)
+            .count();
+        if count > 0 {
+            let problem = Problem::new(
+                format!("has {count} that no account is called by"),
+                "compare them with the names of [accounts]",
+            );
+            let key = keyed(table::ACCOUNTS.key, caller.settings.id.as_str());
+            reader.warn(&key, problem);
+        }
+    }
+}
+
+fn traces(reader: &mut Reader<'_>, telemetry: &Telemetry) {
+    if telemetry.propagate_to_providers && telemetry.otlp_endpoint.is_none() {
+        let problem = Problem::new(
+            "does nothing, as there are no traces without telemetry.otlp_endpoint",
+            "set that, or leave this away",
+        );
+        reader.warn(table::PROPAGATE.key, problem);
+    }
+}

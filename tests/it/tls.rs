@@ -380,6 +380,49 @@ async fn the_end_of_each_certificate_in_use_is_measured_and_follows_reloads() {
 }
 
 #[tokio::test]
+async fn a_stream_outlives_its_certificate_until_the_next_call_ends_their_connection() {
+    let bench = Bench::start("").await;
+    let (old, new_ca) = (bench.client_ca.client(&[SPIFFE]), Authority::new("new"));
+    let (mut quiet, mut calls) = (
+        bench.connect(Some(&old)).await,
+        bench.connect(Some(&old)).await,
+    );
+    let control = &bench.gateway.control;
+    control.script(Provider::Rebilly, Fault::HoldBefore);
+    control.script(Provider::Rebilly, Fault::HoldBefore);
+    let mut open = Vec::new();
+    for (client, key) in [(&mut quiet, "quiet"), (&mut calls, "calls")] {
+        let sent = client.cancel_subscription(one(key, key)).await;
+        open.push(Reader::new(sent.unwrap().into_inner()));
+    }
+    control.held_reached(Provider::Rebilly, 2).await;
+
+    bench.files.write("client-ca.pem", &new_ca.pem);
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    let refused = calls.list_accounts(ListAccountsRequest {}).await;
+    let code = refused.unwrap_err().code();
+    assert!(matches!(code, Code::Unavailable | Code::Unknown), "{code}");
+    // Its stream goes with it, and the other connection has not noticed anything.
+    open.remove(1)
+        .rest()
+        .await
+        .expect_err("the connection ended");
+    control.release(Provider::Rebilly);
+    let results = open.remove(0).rest().await.unwrap();
+    assert_eq!(results[0].outcome(), Outcome::Canceled);
+
+    // What was told to nobody is told to who asks again with a certificate that is good.
+    let mut client = bench.connect(Some(&new_ca.client(&[SPIFFE]))).await;
+    let sent = client.cancel_subscription(one("calls", "calls")).await;
+    let results = Reader::new(sent.unwrap().into_inner())
+        .rest()
+        .await
+        .unwrap();
+    assert_eq!(results[0].outcome(), Outcome::Canceled);
+    assert_eq!(bench.gateway.requests(Provider::Rebilly), 2);
+}
+
+#[tokio::test]
 async fn results_stream_over_tls_as_they_do_without() {
     let bench = Bench::start("").await;
     let mut client = bench.connect(None).await;

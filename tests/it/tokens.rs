@@ -1,11 +1,16 @@
 //! Static tokens that nobody can read from where they are kept, and secrets that are replaced
 //! while the service runs.
 
-use cancelot::{app::Reloaded, rpc::proto::Outcome, sandbox::Provider};
+use cancelot::{
+    app::Reloaded,
+    rpc::proto::Outcome,
+    sandbox::{Fault, Provider},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    identities::{called_as, refused_as},
+    asking::Reader,
+    identities::{by, called_as, one, refused_as},
     pki::Files,
     support::{gateway, now, subscription},
 };
@@ -75,6 +80,30 @@ async fn tokens_are_rotated_by_changing_their_file() {
     assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
     let support = called_as(client, Some(crate::support::SUPPORT_TOKEN), "e").await;
     assert_eq!(support.unwrap(), "support");
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_token_and_no_call_after_it_does() {
+    let files = Files::new();
+    let path = files.write("token", OLD);
+    let gateway = gateway()
+        .config(&format!("[callers.billing]\ntoken_file = {path}"))
+        .start()
+        .await;
+    gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
+    let mut client = gateway.client.clone();
+    let sent = client.cancel_subscription(by(OLD, one("K", "a"))).await;
+    let mut open = Reader::new(sent.unwrap().into_inner());
+    gateway.control.held_reached(Provider::Rebilly, 1).await;
+
+    files.write("token", NEW);
+    assert_eq!(gateway.reload().await.changed, 1);
+    // On the connection that the stream is on.
+    assert_eq!(refused_as(&client, Some(OLD)).await, "TOKEN_INVALID");
+    gateway.control.release(Provider::Rebilly);
+    let results = open.rest().await.unwrap();
+    assert_eq!(results[0].outcome(), Outcome::Canceled);
+    assert_eq!(refused_as(&client, Some(OLD)).await, "TOKEN_INVALID");
 }
 
 #[tokio::test]

@@ -76,6 +76,7 @@ impl Service {
             items: submission.items.clone(),
             with_answer,
         };
+        let caller = submission.scope.caller.clone();
         let submitted = async {
             self.refuse_late(asking, &submission, &parsed.late).await?;
             self.dispatch.submit(submission).await.map_err(|error| {
@@ -89,6 +90,7 @@ impl Service {
         tracing::info!(
             batch = ticket.batch.map(tracing::field::display),
             items = asked.items.len(),
+            %caller,
             "request taken on"
         );
         Ok(Response::new(stream::results(ticket, asked, deadline)))

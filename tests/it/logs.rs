@@ -116,6 +116,7 @@ async fn each_settled_item_is_one_line_that_says_how_it_ended_and_whose_request_
         assert!(line["attempts"].as_u64().unwrap() > 0);
     }
     assert_eq!(lines(&log, "dry run finished").len(), 2);
+    assert_eq!(lines(&log, "request taken on")[0]["caller"], "anonymous");
     for (message, id) in [("request taken on", "ours-1"), ("batch stopped", "ours-2")] {
         let line = lines(&log, message).remove(0);
         assert_eq!(line["span"]["request_id"], id, "{line}");

@@ -9,8 +9,11 @@ Marks are comments in front of a block of sh, or on their own:
   <!-- checked: TEXT -->      and what it writes contains TEXT
   <!-- checked, serves -->    it is left running once it says that it listens
   <!-- run: COMMANDS -->      what the check alone has to do, such as to end what was left running
+  <!-- cluster -->            in docs/runbooks, where each block of sh is marked: it takes a cluster
 Blocks of a page run in order in one shell, in a directory and a network of their own; /etc/cancelot
-and /var/lib/cancelot are below that directory.
+and /var/lib/cancelot are below that directory. Those of docs/runbooks are tried against the service
+of .ci/runbooks/service.sh, with its own kubectl for logs, exec and port-forward, and with the words
+in capitals replaced.
 """
 
 import fcntl
@@ -26,8 +29,11 @@ import tempfile
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FENCE = re.compile(r"^(?:<!-- (?P<mark>(?:checked|run)[^\n]*?) -->\n)?(?:^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$)?", re.M | re.S)
+FENCE = re.compile(r"^(?:<!-- (?P<mark>(?:checked|run|cluster)[^\n]*?) -->\n)?(?:^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$)?", re.M | re.S)
 failures = []
+RUNBOOKS = ROOT / "docs/runbooks"
+# What stands for words that a page leaves to its reader, before the words that they begin with.
+WORDS = {"HOST:PORT": "localhost:50051", "HOST": "localhost", "ACCOUNT": "rebilly", "ISSUER": "cluster"}
 
 
 def ok(what):
@@ -124,8 +130,23 @@ def configurations(found, cancelot):
     ok(f"{count} configurations are right")
 
 
-def commands(page, cancelot, grpcurl):
-    """Runs what is marked in a page."""
+def runbooks(cancelot, grpcurl):
+    """Runs what is marked in the runbooks, each beside a service that has the trouble of its page."""
+    with tempfile.TemporaryDirectory() as pki:
+        pki_sh = ROOT / ".ci/chart/pki.sh"
+        subprocess.run([pki_sh, pki, "localhost", "URI:spiffe://prod/docs"], check=True)
+        for page in sorted(RUNBOOKS.glob("*.md")):
+            marked = [mark for mark, kind, _ in blocks(page.read_text()) if kind == "sh"]
+            if not all(mark and mark.startswith(("checked", "cluster")) for mark in marked):
+                failures.append(f"{page.relative_to(ROOT)}: a block of sh is not marked")
+            for mark, kind, text in blocks(page.read_text()):
+                if mark == "cluster" and not re.search(r"kubectl|HOST", text):
+                    failures.append(f"{page.relative_to(ROOT)}: what needs no cluster is not run: {text}")
+            commands(page, cancelot, grpcurl, pki)
+
+
+def commands(page, cancelot, grpcurl, pki=None):
+    """Runs what is marked in a page; with the certificates of `pki`, as a runbook."""
     steps, count = [], 0
     for mark, kind, text in blocks(page.read_text()):
         if mark and mark.startswith("run: "):
@@ -149,7 +170,18 @@ def commands(page, cancelot, grpcurl):
             f"mkdir -p {work}/etc/cancelot {work}/var/lib/cancelot {work}/home; cd {work}/home",
             f"ln -s {ROOT}/proto {ROOT}/docs {ROOT}/tests .",
         ]
+        if pki:
+            (bin_dir / "kubectl").symlink_to(ROOT / ".ci/runbooks/kubectl")
+            lines += [f"ETC={work}/etc/cancelot LIB={work}/var/lib/cancelot PKI={pki}",
+                      f"exec 3>&1 >{work}/out.0 2>&1", f". {ROOT}/.ci/runbooks/service.sh", "exec >&3 2>&3"]
+            steps.insert(0, ("the service of .ci/runbooks", "run"))
         for number, (text, mark) in enumerate(steps):
+            if pki and not number:
+                continue
+            if pki:
+                # Where the chart has the journal.
+                text = text.replace("/data/journal", "/var/lib/cancelot/journal")
+                text = re.sub(r"\b(" + "|".join(WORDS) + r")\b", lambda word: WORDS[word[0]], text)
             # What a reader builds first is what is given here.
             text = placed(text.replace("cargo run --release -- ", "cancelot "), work)
             out = f"{work}/out.{number}"
@@ -271,6 +303,7 @@ def main():
     calls(cancelot, grpcurl)
     for page in readers:
         commands(page, cancelot, grpcurl)
+    runbooks(cancelot, grpcurl)
     for failure in failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     sys.exit(bool(failures))

@@ -58,7 +58,7 @@ def alerts_have_pages_and_tests():
         for link in re.findall(r"\]\((\w+\.md)\)", text):
             check((PAGES / link).exists(), f"{page} names {link}")
         if page.stem != "README":
-            for part in (f"# {page.stem}\n", "**Meaning.**", "**Impact.**", "## Diagnosis", "## Mitigation", "```sh"):
+            for part in (f"# {page.stem}\n", "**Meaning.**", "**Impact.**", "**Escalate.**", "## Diagnosis", "## Mitigation", "```sh"):
                 check(part in text, f"{page} has no {part!r}")
     return alerts
 
@@ -124,6 +124,18 @@ def the_dashboard_shows_something():
     return len(panels), len(queries)
 
 
+def pages_ask_what_there_is():
+    """Each line of a page's PromQL can be asked."""
+    asked = 0
+    for page in PAGES.glob("*.md"):
+        for block in re.findall(r"^```promql\n(.*?)^```$", page.read_text(), re.M | re.S):
+            for line in block.splitlines():
+                get("query", query=line)
+                asked += 1
+    check(asked > 5, "queries of pages are found")
+    return asked
+
+
 def rules_run():
     def rules():
         return [rule for group in get("rules")["groups"] for rule in group["rules"]]
@@ -150,4 +162,5 @@ until(is_up, "Prometheus does not start")
 until(lambda: has_data("cancelot_build_info"), "Prometheus does not scrape")
 panels, queries = the_dashboard_shows_something()
 print(f"ok: {queries} queries of {panels} panels have data")
+print(f"ok: {pages_ask_what_there_is()} queries of pages can be asked")
 print(f"ok: {rules_run()} rules are evaluated, and none fires at a healthy service")

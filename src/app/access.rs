@@ -14,6 +14,7 @@ use crate::{
     audit::{Refused, Sink},
     config::{self, Config, KeysFrom, read_file},
     dispatch::LaneOptions,
+    egress::jwks::authorities,
     identity::{Callers, Issuer, Keys},
     limits,
     rpc::{Access, KeySource, Refusals},
@@ -66,16 +67,32 @@ fn told_to(audit: Sink) -> Refusals {
     })
 }
 
-/// Whether a configuration that reads well can be carried out, as far as files tell.
+/// Whether a configuration that reads well can be carried out, as far as files tell; with what
+/// can be, and will not do what it is for.
 ///
 /// # Errors
 /// What is wrong with the listener's certificates.
-pub fn check(config: &Config) -> Result<(), String> {
-    config
-        .server
-        .tls
+pub fn check(config: &Config) -> Result<Vec<String>, String> {
+    let listener = config.server.tls.as_ref().map(tls).transpose()?;
+    let mut warnings: Vec<_> = listener
         .as_ref()
-        .map_or(Ok(()), |settings| tls(settings).map(drop))
+        .and_then(Tls::warning)
+        .into_iter()
+        .collect();
+    for issuer in &config.issuers {
+        if let KeysFrom::Url {
+            ca_file: Some(file),
+            ..
+        } = &issuer.keys
+            && let Err(why) = read_file(file, pem_bytes_max()).and_then(|pem| authorities(&pem))
+        {
+            warnings.push(format!(
+                "issuers.{}.jwks_ca_file: {why}, so that no keys can be fetched",
+                issuer.settings.name
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// The listener's TLS from its files.

@@ -12,6 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::Extensions;
+use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -48,6 +49,25 @@ struct Current {
     clients_validity: Option<Validity>,
 }
 
+impl Current {
+    fn ended(&self) -> Option<String> {
+        let end = self.own_validity?.not_after;
+        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let at = Timestamp::from_second(end).ok().filter(|_| end < now)?;
+        Some(format!(
+            "server.tls_cert_file has a certificate that ended at {at}, so that clients refuse to \
+             connect; renew it"
+        ))
+    }
+
+    /// Work that was admitted goes on without callers, so this is no reason not to start.
+    fn tell(&self) {
+        if let Some(warning) = self.ended() {
+            tracing::error!(%warning, "the listener's certificate has ended");
+        }
+    }
+}
+
 /// The content of the files, in PEM.
 #[derive(Debug, Clone, Copy)]
 pub struct Pem<'a> {
@@ -66,6 +86,7 @@ impl Tls {
     /// What is wrong with them, in the words of the configuration.
     pub fn new(pem: Pem<'_>, clients_required: bool) -> Result<Self, String> {
         let current = current(pem, clients_required)?;
+        current.tell();
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(current)),
             clients_required,
@@ -79,6 +100,7 @@ impl Tls {
     /// What is wrong with them; then the old ones stay.
     pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
         let current = current(pem, self.clients_required)?;
+        current.tell();
         self.current.store(Arc::new(current));
         Ok(())
     }
@@ -91,6 +113,11 @@ impl Tls {
             ("server", current.own_validity),
             ("client_ca", current.clients_validity),
         ]
+    }
+
+    /// What is wrong with the listener's certificate at this time, although it can be used.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.current.load().ended()
     }
 
     fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {

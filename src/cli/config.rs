@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app,
-    config::{self, Env, Sources},
+    config::{self, Config, Env, Sources},
 };
 
 #[derive(Debug, Args)]
@@ -40,6 +40,27 @@ struct Which {
     overrides: Vec<(String, String)>,
 }
 
+/// Looks into the files that it names too.
+fn check(config: &Config) -> Exit {
+    let of_files = match app::check(config) {
+        Ok(warnings) => warnings,
+        Err(problem) => {
+            say(format!("cancelot: {problem}"));
+            return Exit::Usage;
+        }
+    };
+    let warnings = config.warnings.iter().map(ToString::to_string);
+    for warning in warnings.chain(of_files) {
+        say(format!("warning: {warning}"));
+    }
+    out(format!(
+        "the configuration is right: {} accounts, {} callers",
+        config.accounts.len(),
+        config.callers.len()
+    ));
+    Exit::Success
+}
+
 pub(super) fn run(arguments: Arguments) -> Exit {
     let (which, print) = match arguments.action {
         Action::Check(which) => (which, false),
@@ -56,20 +77,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
         overrides: &which.overrides,
     }) {
         Ok(config) if print => out(config::print(&config)),
-        Ok(config) if let Err(problem) = app::check(&config) => {
-            say(format!("cancelot: {problem}"));
-            return Exit::Usage;
-        }
-        Ok(config) => {
-            for warning in &config.warnings {
-                say(format!("warning: {warning}"));
-            }
-            out(format!(
-                "the configuration is right: {} accounts, {} callers",
-                config.accounts.len(),
-                config.callers.len()
-            ));
-        }
+        Ok(config) => return check(&config),
         Err(mistakes) => {
             say(mistakes.to_string());
             return Exit::Usage;

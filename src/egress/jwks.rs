@@ -33,9 +33,7 @@ pub async fn fetch(question: &Question) -> Result<String, String> {
         .referer(false)
         .timeout(Duration::from_millis(limits::JWKS_FETCH_MS_MAX));
     if let Some(pem) = &question.ca_pem {
-        let authorities = Certificate::from_pem_bundle(pem)
-            .map_err(|_| "the authorities' file holds no certificates in PEM")?;
-        client = client.tls_certs_only(authorities);
+        client = client.tls_certs_only(read(pem)?);
     }
     let client = client.build().map_err(|error| chain(&error))?;
     let mut request = client.get(&question.url);
@@ -61,6 +59,21 @@ pub async fn fetch(question: &Question) -> Result<String, String> {
         body.extend_from_slice(&chunk);
     }
     String::from_utf8(body).map_err(|_| "its answer is not UTF-8".to_owned())
+}
+
+/// Whether a PEM file has authorities to believe.
+///
+/// # Errors
+/// If it has none.
+pub fn authorities(pem: &[u8]) -> Result<(), String> {
+    read(pem).map(drop)
+}
+
+fn read(pem: &[u8]) -> Result<Vec<Certificate>, String> {
+    match Certificate::from_pem_bundle(pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err("the authorities' file holds no certificates in PEM".to_owned()),
+    }
 }
 
 fn chain(error: &reqwest::Error) -> String {

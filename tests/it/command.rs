@@ -180,6 +180,33 @@ async fn a_setting_that_does_nothing_is_told_and_lets_the_service_start() {
     assert!(process.ended().await.success());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_is_told_and_keeps_no_work_from_going_on() {
+    let (ca, files) = (Authority::new("server"), Files::new());
+    let server = files.server(&ca.server_of_years(2020, 2021));
+    let no_ca = files.write("no-ca", "no certificate");
+    let text = format!(
+        "[server]\n{server}[issuers.cluster]\nissuer = \"i\"\naudiences = \"a\"\n\
+         jwks_url = \"https://127.0.0.1:9/jwks\"\njwks_ca_file = {no_ca}\n\
+         [callers.a]\njwt_issuer = \"cluster\"\njwt_subjects = \"s\"\n"
+    );
+    files.write("cancelot.toml", &text);
+    let config = files.path("cancelot.toml").display().to_string();
+    let (code, told) = cancelot(&["config", "check", "--config", &config], &[]).await;
+    assert_eq!(code, 0, "{told}");
+    let ended = "server.tls_cert_file has a certificate that ended at 2021-01-01T00:00:00Z";
+    assert!(told.contains(&format!("warning: {ended}")), "{told}");
+    let keys = "warning: issuers.cluster.jwks_ca_file: the authorities' file holds no certificates";
+    assert!(told.contains(keys), "{told}");
+
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let place = Place::new(&sandbox, &text);
+    let (process, _) = place.serve().await;
+    in_time(place.says(ended)).await;
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
 const NEW: &str = "new-0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]

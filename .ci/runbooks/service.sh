@@ -49,7 +49,8 @@ TOKEN=$(cat "$ETC/oncall.token")
 cancelot sandbox >"$LIB/sandbox" 2>&1 &
 simulating=$!
 until curl -sf "$simulator" >/dev/null; do kill -0 "$simulating"; sleep 0.1; done
-serve() { cancelot serve --config "$ETC/cancelot.toml" >"$LIB/out" 2>>"$RUNBOOK_LOG" & served=$!; }
+# Standard output too, as a pod's log has it: lines that are no JSON among those that are.
+serve() { cancelot serve --config "$ETC/cancelot.toml" >>"$RUNBOOK_LOG" 2>&1 & served=$!; }
 serving() { until [ "$(curl -s http://127.0.0.1:9090/readyz)" = ready ]; do kill -0 "$served"; sleep 0.1; done; }
 serve
 serving

@@ -25,11 +25,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body, transport::server::Connected};
+use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
 use super::tls::{Now, Shown};
-use crate::dispatch::Hangup;
+use crate::{dispatch::Hangup, rpc::Refusals};
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
 const HANDSHAKE_BYTES: usize = 24 + 9;
@@ -291,21 +291,27 @@ impl Drop for OpenCall {
     }
 }
 
-/// Counts the open calls of each connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CallsLayer;
+/// Counts the open calls of each connection, and refuses those of connections that are to end.
+#[derive(Debug, Clone)]
+pub(super) struct CallsLayer(pub(super) Refusals);
 
 impl<S> Layer<S> for CallsLayer {
     type Service = CountsCalls<S>;
 
     fn layer(&self, inner: S) -> CountsCalls<S> {
-        CountsCalls(inner)
+        CountsCalls {
+            inner,
+            refusals: self.0.clone(),
+        }
     }
 }
 
 /// See [`CallsLayer`].
 #[derive(Debug, Clone)]
-pub(super) struct CountsCalls<S>(S);
+pub(super) struct CountsCalls<S> {
+    inner: S,
+    refusals: Refusals,
+}
 
 impl<S> Service<Request<Body>> for CountsCalls<S>
 where
@@ -317,12 +323,12 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Some(from) = request.extensions_mut().remove::<CameBy>() else {
-            return Box::pin(self.0.call(request));
+            return Box::pin(self.inner.call(request));
         };
         request.extensions_mut().extend(from.told);
         if let Some(shown) = request.extensions_mut().remove::<Shown>() {
@@ -331,14 +337,11 @@ where
                 Now::Good(certificate) => {
                     request.extensions_mut().insert(certificate);
                 }
-                Now::Stale => {
-                    // The connection is what is worth nothing any more: on another one, with
-                    // the certificate that the client has by now, the call may be fine.
+                Now::Stale(why) => {
+                    // The connection is what is worth nothing any more.
                     from.guest.leave.cancel();
-                    let status = Status::unavailable(
-                        "the certificate of this connection is good no more; connect again",
-                    );
-                    return Box::pin(async move { Ok(status.into_http()) });
+                    let answer = self.refusals.stale(&request, &why);
+                    return Box::pin(async move { Ok(answer) });
                 }
             }
         }
@@ -348,7 +351,7 @@ where
         // Whoever only watches the service's health, and anybody may, keeps no place by that.
         let is_work = request.uri().path().starts_with(WORK);
         let call = is_work.then(|| OpenCall::new(from.guest));
-        let response = self.0.call(request);
+        let response = self.inner.call(request);
         Box::pin(async move {
             let response = response.await?;
             Ok(response.map(|body| {

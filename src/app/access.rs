@@ -59,9 +59,12 @@ pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
 /// Refusals for the audit too.
 fn told_to(audit: Sink) -> Refusals {
     Refusals::new(move |refusal| {
-        audit.refused(refusal.why(), |refused| Refused {
+        audit.refused(refusal.why, |refused| Refused {
             caller: refusal.caller.cloned(),
             method: Some(refusal.method),
+            key: refusal.asked.and_then(|asked| asked.key.clone()),
+            items: refusal.asked.and_then(|asked| asked.items),
+            batch: refusal.asked.and_then(|asked| asked.batch),
             ..refused
         });
     })

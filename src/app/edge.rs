@@ -8,7 +8,6 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{StartError, accept::CallsLayer};
 use crate::{
-    audit::Sink,
     dispatch::{Dispatch, budget::Budget},
     limits,
     observe::Method,
@@ -40,8 +39,8 @@ pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
 pub(super) type Bounded = Intake<CancellationServiceServer<Service>>;
 
 /// The service over an engine.
-pub(super) fn service(dispatch: &Arc<Dispatch>, audit: Sink, edge: &Edge) -> Bounded {
-    let service = Service::new(Arc::clone(dispatch)).with_audit(audit);
+pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
+    let service = Service::new(Arc::clone(dispatch));
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
@@ -81,7 +80,7 @@ pub(super) fn router<H: Health>(
     let v1alpha = reflection().build_v1alpha()?;
     Ok(Server::builder()
         .layer(observe)
-        .layer(CallsLayer)
+        .layer(CallsLayer(access.refusals.clone()))
         // tonic passes "no limit" on unless told otherwise.
         .max_concurrent_streams(edge.streams_max)
         // Who does not answer a ping, or reads so slowly that the ping waits behind the results,

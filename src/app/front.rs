@@ -178,7 +178,7 @@ impl Front {
     /// Lets callers in to an engine.
     pub(super) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
         self.metrics.watch(dispatch);
-        let service = edge::service(dispatch, self.sink.clone(), &self.edge);
+        let service = edge::service(dispatch, &self.edge);
         self.opening.open(service);
         self.tell(State::Serving).await;
     }

@@ -28,6 +28,7 @@ use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::{
+    audit::Why,
     identity::{Certificate, Validity},
     limits,
     rpc::{HANDSHAKE, Refusal, Refusals},
@@ -239,8 +240,8 @@ pub(super) enum Now {
     None,
     /// It is good.
     Good(Arc<Certificate>),
-    /// It was good when the connection began.
-    Stale,
+    /// It was good when the connection began; why it is not any more.
+    Stale(String),
 }
 
 impl Shown {
@@ -258,7 +259,7 @@ impl Shown {
         }
         let (Some((first, others)), Some(clients)) = (seen.chain.split_first(), &current.clients)
         else {
-            return Now::Stale;
+            return Now::Stale("no certificates of clients are believed".to_owned());
         };
         match clients.verify_client_cert(first, others, UnixTime::now()) {
             Ok(_) => {
@@ -268,10 +269,7 @@ impl Shown {
                 };
                 Now::Good(Arc::clone(&seen.certificate))
             }
-            Err(error) => {
-                tracing::warn!(%error, "the certificate of an open connection is good no more");
-                Now::Stale
-            }
+            Err(error) => Now::Stale(error.to_string()),
         }
     }
 
@@ -372,11 +370,13 @@ impl Secured {
         }
         let info = self.told.get::<TcpConnectInfo>();
         self.refusals.tell(&Refusal {
+            why: Why::Handshake,
             method: HANDSHAKE,
             caller: None,
             peer: info.and_then(TcpConnectInfo::remote_addr),
-            reason: "HANDSHAKE_FAILED",
+            reason: Why::Handshake.word(),
             message: &error.to_string(),
+            asked: None,
         });
     }
 }

@@ -31,8 +31,16 @@ pub enum Why {
     NotFound,
     /// A key was used before with other content.
     KeyReused,
+    /// The certificate of an open connection is good no more.
+    Stale,
     /// The caller has used up what it is given.
     OverQuota,
+    /// The request did not arrive in time.
+    NotReceived,
+    /// What arrived is no message of the RPC's.
+    Unreadable,
+    /// It is encoded as this service does not do it.
+    Unsupported,
     /// The service has no room.
     Full,
     /// There will never be room for such a request.
@@ -41,6 +49,12 @@ pub enum Why {
     DiskFull,
     /// The audit is too far behind.
     AuditBehind,
+    /// The journal cannot be used.
+    JournalFailed,
+    /// The service takes up what was open before.
+    Starting,
+    /// The service stops.
+    Draining,
 }
 
 impl Why {
@@ -55,12 +69,33 @@ impl Why {
             Self::Invalid => "INVALID_REQUEST",
             Self::NotFound => "NOT_FOUND",
             Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::Stale => "CERTIFICATE_STALE",
             Self::OverQuota => "OVER_QUOTA",
+            Self::NotReceived => "NOT_RECEIVED",
+            Self::Unreadable => "UNREADABLE",
+            Self::Unsupported => "UNSUPPORTED",
             Self::Full => "SERVICE_FULL",
             Self::Oversized => "OVERSIZED",
             Self::DiskFull => "JOURNAL_DISK_FULL",
             Self::AuditBehind => "AUDIT_BEHIND",
+            Self::JournalFailed => "JOURNAL_UNAVAILABLE",
+            Self::Starting => "STARTING",
+            Self::Draining => "DRAINING",
         }
+    }
+
+    /// Whether it is because of who called, or what for, and not because of the request.
+    #[must_use]
+    pub fn is_about_the_caller(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated
+                | Self::KeysUnavailable
+                | Self::Handshake
+                | Self::Stale
+                | Self::NotPermitted
+                | Self::OverQuota
+        )
     }
 
     /// The gRPC status that the caller gets; `None` if there was no call.
@@ -75,7 +110,16 @@ impl Why {
             Self::KeyReused => "FAILED_PRECONDITION",
             Self::OverQuota | Self::Full => "RESOURCE_EXHAUSTED",
             Self::Oversized => "OUT_OF_RANGE",
-            Self::KeysUnavailable | Self::DiskFull | Self::AuditBehind => "UNAVAILABLE",
+            Self::NotReceived => "DEADLINE_EXCEEDED",
+            Self::Unreadable => "INTERNAL",
+            Self::Unsupported => "UNIMPLEMENTED",
+            Self::KeysUnavailable
+            | Self::Stale
+            | Self::DiskFull
+            | Self::AuditBehind
+            | Self::JournalFailed
+            | Self::Starting
+            | Self::Draining => "UNAVAILABLE",
         })
     }
 }

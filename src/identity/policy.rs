@@ -45,6 +45,15 @@ impl Method {
         }
     }
 
+    /// Whether it changes something. The others are questions.
+    #[must_use]
+    pub fn acts(self) -> bool {
+        match self {
+            Self::CancelSubscription | Self::CancelEnrollments | Self::StopBatch => true,
+            Self::GetCancellation | Self::ListCancellations | Self::ListAccounts => false,
+        }
+    }
+
     /// The RPC at the end of an HTTP path; `None` for one that there is not.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {

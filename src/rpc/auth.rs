@@ -13,10 +13,10 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use super::{
-    refusal::{Known, Refusal, Refusals, peer},
+    refusal::{Called, Refusals},
     status,
 };
-use crate::identity::{Caller, Callers, Certificate, JwtFault, Method, Proofs, Unproven};
+use crate::identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven};
 
 /// Fetches an issuer's keys anew when a token names one that is not known.
 pub trait KeySource: fmt::Debug + Send + Sync {
@@ -62,38 +62,18 @@ impl Access {
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
-    async fn let_in(&self, head: &mut Parts) -> Result<(), Status> {
-        let method = Method::of_path(head.uri.path());
-        let peer = peer(&head.extensions);
-        let caller = self.identify(head).await.map_err(|unproven| {
-            let status = status::unproven(&unproven);
-            self.refusals.tell(&Refusal {
-                method: method.map_or("unknown", Method::name),
-                caller: None,
-                peer,
-                reason: unproven.reason(),
-                message: status.message(),
-            });
-            status
-        })?;
+    async fn let_in(&self, head: &mut Parts, call: &Arc<Called>) -> Result<(), Status> {
+        let identified = self.identify(head).await;
+        let caller = identified.map_err(|unproven| status::unproven(&unproven))?;
+        let caller = call.caller.get_or_init(|| caller);
         // What is none is told so by the service, after it is known who asks.
-        if let Some(method) = method {
-            let known = Known {
-                caller: Arc::clone(&caller),
-                method: method.name(),
-                peer,
-                refusals: self.refusals.clone(),
-            };
-            if !caller.policy.allows_method(method) {
-                return Err(known.refused(
-                    status::METHOD_NOT_ALLOWED,
-                    status::method_not_allowed(&caller, method),
-                ));
-            }
-            head.extensions.insert(known);
+        if let Some(method) = call.method
+            && !caller.policy.allows_method(method)
+        {
+            return Err(status::method_not_allowed(caller, method));
         }
-        head.extensions.insert(caller.id.clone());
-        head.extensions.insert(caller);
+        head.extensions.insert(Arc::clone(caller));
+        head.extensions.insert(Arc::clone(call));
         Ok(())
     }
 }
@@ -136,11 +116,14 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut inner, access) = (self.inner.clone(), self.access.clone());
         Box::pin(async move {
+            let call = Arc::new(Called::by(&request));
             let (mut head, body) = request.into_parts();
-            match access.let_in(&mut head).await {
-                Ok(()) => inner.call(Request::from_parts(head, body)).await,
-                Err(status) => Ok(status.into_http()),
-            }
+            let answer = match access.let_in(&mut head, &call).await {
+                Ok(()) => inner.call(Request::from_parts(head, body)).await?,
+                Err(status) => status.into_http(),
+            };
+            access.refusals.look(&call, &answer);
+            Ok(answer)
         })
     }
 }

@@ -78,13 +78,6 @@ pub(super) fn exceeded() -> Status {
     )
 }
 
-/// The status of a request that did not arrive in time.
-pub(super) fn not_received() -> Status {
-    Status::deadline_exceeded(
-        "the request was not received in time; nothing was admitted; send it again",
-    )
-}
-
 /// Waits for the work, but not beyond the deadline.
 pub(super) async fn within<T>(
     deadline: Option<Instant>,

@@ -81,10 +81,10 @@ where
             let receiving = receive(body, shape, bytes_max, &bytes);
             let received = match until(&head) {
                 // A timer would only notice in the next millisecond, when the request may be in.
-                Ok(until) if until <= Instant::now() => Err(deadline::not_received()),
+                Ok(until) if until <= Instant::now() => Err(status::not_received()),
                 Ok(until) => tokio::time::timeout_at(until, receiving)
                     .await
-                    .unwrap_or_else(|_| Err(deadline::not_received())),
+                    .unwrap_or_else(|_| Err(status::not_received())),
                 Err(status) => Err(status),
             };
             match received {

@@ -26,7 +26,7 @@ pub use self::{
     intake::Intake,
     observe::{ObserveLayer, methods},
     opening::Opening,
-    refusal::{HANDSHAKE, Refusal, Refusals},
+    refusal::{Asked, HANDSHAKE, Refusal, Refusals},
     service::Service,
 };
 

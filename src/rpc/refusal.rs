@@ -1,50 +1,55 @@
-//! What is told of calls that were refused because of who called, or what for. One place, so that
-//! the log, and whoever else has to hear of it, hears of all of them.
+//! What is told of calls that were refused. It is told where the answer leaves, above all that may
+//! refuse a call, so that nothing which refuses has to remember to say so.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
-use http::Extensions;
-use tonic::transport::server::TcpConnectInfo;
+use http::{Extensions, Request, Response};
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 
 use super::status;
 use crate::{
     audit::Why,
-    domain::ids::CallerId,
-    identity::{Caller, KEYS_UNAVAILABLE},
+    domain::ids::{BatchId, CallerId, Key},
+    identity::{Caller, Method},
 };
 
-/// A call that was refused because of who called, or what for; or a connection, because of what it
-/// showed in its handshake. Nothing was admitted.
+/// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
+/// was admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
+    /// Why.
+    pub why: Why,
     /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
     pub method: &'static str,
     /// Who called, if that is known.
     pub caller: Option<&'a CallerId>,
     /// Where from, if that is known.
     pub peer: Option<SocketAddr>,
-    /// Why: a stable word in `SCREAMING_SNAKE_CASE`, as in the status's ErrorInfo.
-    pub reason: &'a str,
+    /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`, as in the status's ErrorInfo.
+    pub reason: &'static str,
     /// The status's message.
     pub message: &'a str,
-}
-
-impl Refusal<'_> {
-    /// What the audit calls it.
-    #[must_use]
-    pub fn why(&self) -> Why {
-        match self.caller {
-            None if self.method == HANDSHAKE => Why::Handshake,
-            None if self.reason == KEYS_UNAVAILABLE => Why::KeysUnavailable,
-            None => Why::Unauthenticated,
-            Some(_) if self.reason == status::HOURLY_ITEMS_EXHAUSTED => Why::OverQuota,
-            Some(_) => Why::NotPermitted,
-        }
-    }
+    /// What was asked for, if it was read before it was refused.
+    pub asked: Option<&'a Asked>,
 }
 
 /// Stands for a method where a connection did not come about.
 pub const HANDSHAKE: &str = "handshake";
+
+/// What a call asks for, as far as it is told when it is refused.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The request's key, if it is one.
+    pub key: Option<Key>,
+    /// Items of the request.
+    pub items: Option<usize>,
+    /// The batch that it is about.
+    pub batch: Option<BatchId>,
+}
 
 /// Told of each refusal, before the caller is. Must not block.
 #[derive(Clone)]
@@ -58,15 +63,49 @@ impl Refusals {
 
     /// Tells of a refusal.
     pub fn tell(&self, refusal: &Refusal<'_>) {
-        tracing::warn!(
-            method = refusal.method,
-            caller = refusal.caller.map(tracing::field::display),
-            peer = refusal.peer.map(tracing::field::display),
-            reason = refusal.reason,
-            why = refusal.message,
-            "refused"
-        );
+        // Of other refusals the message may quote what is personal.
+        if refusal.why.is_about_the_caller() {
+            tracing::warn!(
+                method = refusal.method,
+                caller = refusal.caller.map(tracing::field::display),
+                peer = refusal.peer.map(tracing::field::display),
+                reason = refusal.reason,
+                why = refusal.message,
+                "refused"
+            );
+        }
         (self.0)(refusal);
+    }
+
+    /// Tells of a call if its answer refuses it. Questions that are no good change nothing and are
+    /// not told, but for who asked them.
+    pub(super) fn look(&self, call: &Called, answer: &Response<Body>) {
+        // The status of a call that was taken on comes after the answer's head.
+        let Some(status) = answer.extensions().get::<Status>() else {
+            return;
+        };
+        let Some(Because { why, reason }) = because_of(status) else {
+            return;
+        };
+        if why.is_about_the_caller() || call.method.is_some_and(Method::acts) {
+            self.tell(&Refusal {
+                why,
+                method: call.method.map_or("unknown", Method::name),
+                caller: call.caller.get().map(|caller| &caller.id),
+                peer: call.peer,
+                reason,
+                message: status.message(),
+                asked: call.asked.get(),
+            });
+        }
+    }
+
+    /// The answer to a call on a connection whose certificate is good no more, and why it is not.
+    #[must_use]
+    pub fn stale<B>(&self, request: &Request<B>, why: &str) -> Response<Body> {
+        let answer = status::stale(why).into_http();
+        self.look(&Called::by(request), &answer);
+        answer
     }
 }
 
@@ -82,30 +121,64 @@ impl fmt::Debug for Refusals {
     }
 }
 
+/// A call, with what has come to be known of it.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) method: Option<Method>,
+    pub(super) caller: OnceLock<Arc<Caller>>,
+    peer: Option<SocketAddr>,
+    asked: OnceLock<Asked>,
+}
+
+impl Called {
+    pub(super) fn by<B>(request: &Request<B>) -> Self {
+        Self {
+            method: Method::of_path(request.uri().path()),
+            caller: OnceLock::new(),
+            peer: peer(request.extensions()),
+            asked: OnceLock::new(),
+        }
+    }
+
+    /// Notes what is asked for. The first note stays.
+    pub(super) fn asks(&self, asked: Asked) {
+        self.asked.get_or_init(|| asked);
+    }
+}
+
 /// Where a call comes from.
-pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<TcpConnectInfo>()?.remote_addr()
 }
 
-/// A call whose caller is known, as refusals need it.
-#[derive(Debug, Clone)]
-pub(super) struct Known {
-    pub(super) caller: Arc<Caller>,
-    pub(super) method: &'static str,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) refusals: Refusals,
+/// What a status that refuses has as its source, so that it is known why when it leaves.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{reason}")]
+struct Because {
+    why: Why,
+    reason: &'static str,
 }
 
-impl Known {
-    /// Tells that the call is refused with this status, and gives it back.
-    pub(super) fn refused(&self, reason: &str, status: tonic::Status) -> tonic::Status {
-        self.refusals.tell(&Refusal {
-            method: self.method,
-            caller: Some(&self.caller.id),
-            peer: self.peer,
-            reason,
-            message: status.message(),
-        });
-        status
+/// Says why a status refuses, with the reason that it tells.
+pub(super) fn because(why: Why, reason: &'static str, mut status: Status) -> Status {
+    status.set_source(Arc::new(Because { why, reason }));
+    status
+}
+
+/// Why a status refuses its call; `None` if that is not what it does.
+fn because_of(status: &Status) -> Option<Because> {
+    let source = std::error::Error::source(status);
+    if let Some(because) = source.and_then(|source| source.downcast_ref()) {
+        return Some(*because);
     }
+    // The call was refused below us: its message could not be read.
+    let why = match status.code() {
+        Code::Ok | Code::Cancelled | Code::DeadlineExceeded => return None,
+        Code::InvalidArgument => Why::Invalid,
+        Code::OutOfRange => Why::Oversized,
+        Code::Unimplemented => Why::Unsupported,
+        _ => Why::Unreadable,
+    };
+    let reason = why.word();
+    Some(Because { why, reason })
 }

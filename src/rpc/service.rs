@@ -16,14 +16,13 @@ use super::{
         cancellation_service_server::CancellationService,
     },
     records,
-    refusal::Known,
-    render, status,
-    stream::{self, Asked},
+    refusal::{Asked, Called},
+    render, status, stream,
 };
 use crate::{
-    audit::{Refused, Sink, Why},
     dispatch::{self, Dispatch, Hangup, Submission, Ticket},
     domain::ids::{BatchId, CallerId, Key},
+    identity::Caller,
     journal::{Batch, Unavailable},
     observe::Origin,
 };
@@ -34,57 +33,40 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub struct Service {
     dispatch: Arc<Dispatch>,
-    audit: Sink,
 }
 
 impl Service {
     /// A service over this engine.
     #[must_use]
     pub fn new(dispatch: Arc<Dispatch>) -> Self {
-        Self {
-            dispatch,
-            audit: Sink::default(),
-        }
-    }
-
-    /// The same, and what it refuses is told to the audit.
-    #[must_use]
-    pub fn with_audit(self, audit: Sink) -> Self {
-        Self { audit, ..self }
+        Self { dispatch }
     }
 
     /// Submits what was parsed, and streams what comes of it.
     async fn submit<R: stream::Response>(
         &self,
-        asking: &Asking<'_>,
+        caller: &Caller,
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
         came: Came,
     ) -> Result<Response<ResponseStream<R>>, Status> {
-        let parsed = parsed.map_err(|violations| {
-            self.refused(asking, Why::Invalid);
-            violations.into_status()
-        })?;
+        let parsed = parsed.map_err(status::Violations::into_status)?;
         let submission = Submission {
             hangup: came.hangup,
             from: came.from,
             ..parsed.submission
         };
-        let asked = Asked {
+        let asked = stream::Asked {
             key: submission.key.clone(),
             items: submission.items.clone(),
             with_answer,
         };
         let caller = submission.scope.caller.clone();
         let submitted = async {
-            self.refuse_late(asking, &submission, &parsed.late).await?;
-            self.dispatch.submit(submission).await.map_err(|error| {
-                if let Some(why) = status::refusal(&error) {
-                    self.refused(asking, why);
-                }
-                status::of_submit(error, asking.known)
-            })
+            self.refuse_late(&submission, &parsed.late).await?;
+            let submitted = self.dispatch.submit(submission).await;
+            submitted.map_err(|error| status::of_submit(error, caller))
         };
         let ticket: Ticket = deadline::within(deadline, submitted).await?;
         tracing::info!(
@@ -97,12 +79,7 @@ impl Service {
     }
 
     /// A time that has passed is right only in a request that was admitted before it had.
-    async fn refuse_late(
-        &self,
-        asking: &Asking<'_>,
-        submission: &Submission,
-        late: &[u32],
-    ) -> Result<(), Status> {
+    async fn refuse_late(&self, submission: &Submission, late: &[u32]) -> Result<(), Status> {
         let mut violations = status::Violations::default();
         for place in late {
             let at = usize::try_from(*place)
@@ -125,20 +102,8 @@ impl Service {
         if violations.is_empty() {
             Ok(())
         } else {
-            self.refused(asking, Why::Invalid);
             Err(violations.into_status())
         }
-    }
-
-    /// Tells the audit.
-    fn refused(&self, asking: &Asking<'_>, why: Why) {
-        self.audit.refused(why, |refused| Refused {
-            caller: Some(asking.known.caller.id.clone()),
-            method: Some(asking.known.method),
-            key: asking.key.clone(),
-            items: Some(asking.items),
-            ..refused
-        });
     }
 
     async fn read<T: Send + 'static>(
@@ -160,14 +125,6 @@ impl Service {
     }
 }
 
-/// What the audit is told of a request that is refused.
-struct Asking<'a> {
-    known: &'a Known,
-    /// The request's key, if it is one.
-    key: Option<Key>,
-    items: usize,
-}
-
 /// Items that are parsed where they came in: some tenths of a millisecond's work.
 const PARSED_IN_PLACE_MAX: usize = 100;
 
@@ -184,30 +141,46 @@ async fn aside_if_long<T: Send + 'static>(
         .map_err(|error| Status::internal(format!("reading the request failed: {error}")))
 }
 
-/// Who calls. Nobody gets here but through the guard.
-fn known<T>(request: &Request<T>) -> Result<Known, Status> {
-    let known = request.extensions().get::<Known>().cloned();
-    known.ok_or_else(|| Status::internal("the call came in past the guard"))
+/// A call of somebody who is known.
+struct Known {
+    caller: Arc<Caller>,
+    call: Arc<Called>,
 }
 
-/// Goes on if nothing is asked for that is not the caller's to ask for.
-fn allowed(known: &Known, violations: status::Violations) -> Result<(), Status> {
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let status = violations.into_denied(&known.caller);
-    Err(known.refused(status::POLICY_VIOLATED, status))
-}
-
-/// Whose records are asked for, if they are the caller's to see.
-fn whose(known: &Known, named: &str, all: bool) -> Result<Whose, Status> {
-    match policy::whose(&known.caller, named, all) {
-        Ok(whose) => Ok(whose),
-        Err(Denied::Malformed(violations)) => Err(violations.into_status()),
-        Err(Denied::NotAllowed(violations)) => {
-            let status = violations.into_denied(&known.caller);
-            Err(known.refused(status::POLICY_VIOLATED, status))
+impl Known {
+    /// Nobody gets here but through the guard.
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let told = request.extensions();
+        match (told.get().cloned(), told.get().cloned()) {
+            (Some(caller), Some(call)) => Ok(Self { caller, call }),
+            _ => Err(Status::internal("the call came in past the guard")),
         }
+    }
+
+    /// Notes what a batch's request asks for.
+    fn asks(&self, key: &str, items: usize) {
+        self.call.asks(Asked {
+            key: Key::chosen(key.to_owned()).ok(),
+            items: Some(items),
+            batch: None,
+        });
+    }
+
+    /// Goes on if nothing is asked for that is not the caller's to ask for.
+    fn may(&self, violations: status::Violations) -> Result<(), Status> {
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(violations.into_denied(&self.caller))
+        }
+    }
+
+    /// Whose records are asked for, if they are the caller's to see.
+    fn whose(&self, named: &str, all: bool) -> Result<Whose, Status> {
+        policy::whose(&self.caller, named, all).map_err(|denied| match denied {
+            Denied::Malformed(violations) => violations.into_status(),
+            Denied::NotAllowed(violations) => violations.into_denied(&self.caller),
+        })
     }
 }
 
@@ -237,24 +210,17 @@ impl CancellationService for Service {
         request: Request<CancelSubscriptionRequest>,
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = known(&request)?;
+        let known = Known::of(&request)?;
         let came = Came::of(&request);
         let request = request.into_inner();
-        allowed(
-            &known,
-            policy::subscriptions(&request, &known.caller.policy),
-        )?;
-        let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
-        let asking = Asking {
-            known: &known,
-            key: Key::chosen(request.idempotency_key.clone()).ok(),
-            items,
-        };
+        known.asks(&request.idempotency_key, items);
+        known.may(policy::subscriptions(&request, &known.caller.policy))?;
+        let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::subscriptions(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&asking, parsed, with_answer, deadline, came)
+        self.submit(&known.caller, parsed, with_answer, deadline, came)
             .await
     }
 
@@ -263,21 +229,17 @@ impl CancellationService for Service {
         request: Request<CancelEnrollmentsRequest>,
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = known(&request)?;
+        let known = Known::of(&request)?;
         let came = Came::of(&request);
         let request = request.into_inner();
-        allowed(&known, policy::enrollments(&request, &known.caller.policy))?;
-        let with_answer = request.include_provider_response;
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
-        let asking = Asking {
-            known: &known,
-            key: Key::chosen(request.idempotency_key.clone()).ok(),
-            items,
-        };
+        known.asks(&request.idempotency_key, items);
+        known.may(policy::enrollments(&request, &known.caller.policy))?;
+        let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::enrollments(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
-        self.submit(&asking, parsed, with_answer, deadline, came)
+        self.submit(&known.caller, parsed, with_answer, deadline, came)
             .await
     }
 
@@ -286,9 +248,9 @@ impl CancellationService for Service {
         request: Request<GetCancellationRequest>,
     ) -> Result<Response<GetCancellationResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = known(&request)?;
+        let known = Known::of(&request)?;
         let request = request.into_inner();
-        let caller = match whose(&known, &request.caller, false)? {
+        let caller = match known.whose(&request.caller, false)? {
             Whose::Of(caller) => caller,
             Whose::All => known.caller.id.clone(),
         };
@@ -310,9 +272,9 @@ impl CancellationService for Service {
         request: Request<ListCancellationsRequest>,
     ) -> Result<Response<ListCancellationsResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = known(&request)?;
+        let known = Known::of(&request)?;
         let request = request.into_inner();
-        let whose = whose(&known, &request.caller, request.all_callers)?;
+        let whose = known.whose(&request.caller, request.all_callers)?;
         let listing = records::list(&request, whose).map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let read = self.read(move |journal| journal.list(&filter, after, max));
@@ -336,26 +298,21 @@ impl CancellationService for Service {
         request: Request<StopBatchRequest>,
     ) -> Result<Response<StopBatchResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let caller = known(&request)?.caller.id.clone();
+        let known = Known::of(&request)?;
+        let caller = known.caller.id.clone();
         let parsed = request.into_inner().batch_id.parse::<BatchId>();
         let id = parsed.map_err(|malformed| {
             let mut violations = status::Violations::default();
             violations.add("batch_id", malformed.to_string());
             violations.into_status()
         })?;
+        // Whoever asks for a batch of another caller's learns nothing, and the audit does.
+        known.call.asks(Asked {
+            batch: Some(id),
+            ..Asked::default()
+        });
         let work = async {
-            // Whoever asks for a batch of another caller's learns nothing, and the audit does.
-            let found = self.batch(id, &caller).await;
-            found.inspect_err(|status| {
-                if status.code() == tonic::Code::NotFound {
-                    self.audit.refused(Why::NotFound, |refused| Refused {
-                        caller: Some(caller.clone()),
-                        method: Some("StopBatch"),
-                        batch: Some(id),
-                        ..refused
-                    });
-                }
-            })?;
+            self.batch(id, &caller).await?;
             let stopped = self.dispatch.stop_batch(id, caller.clone()).await;
             let stopped = stopped.map_err(|unavailable| status::of_unavailable(&unavailable))?;
             tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
@@ -374,7 +331,7 @@ impl CancellationService for Service {
         &self,
         request: Request<ListAccountsRequest>,
     ) -> Result<Response<ListAccountsResponse>, Status> {
-        let known = known(&request)?;
+        let known = Known::of(&request)?;
         let policy = &known.caller.policy;
         let accounts: Vec<proto::Account> = self
             .dispatch

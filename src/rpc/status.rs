@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::refusal::Known;
+use super::refusal::because;
 use crate::{
     audit::Why,
     dispatch::SubmitError,
@@ -29,9 +29,9 @@ const TOLD_MAX: usize = 3;
 /// The domain of our ErrorInfo.
 const DOMAIN: &str = "cancelot";
 /// Reasons of refusals.
-pub(super) const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
-pub(super) const POLICY_VIOLATED: &str = "POLICY_VIOLATED";
-pub(super) const HOURLY_ITEMS_EXHAUSTED: &str = "HOURLY_ITEMS_EXHAUSTED";
+const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
+const POLICY_VIOLATED: &str = "POLICY_VIOLATED";
+const HOURLY_ITEMS_EXHAUSTED: &str = "HOURLY_ITEMS_EXHAUSTED";
 
 /// All that is wrong with a request.
 #[derive(Debug, Default)]
@@ -84,15 +84,15 @@ impl Violations {
 
     /// INVALID_ARGUMENT with all of them, as far as they fit.
     pub(super) fn into_status(self) -> Status {
-        self.told(Code::InvalidArgument, ErrorDetails::new())
+        let status = self.told(Code::InvalidArgument, ErrorDetails::new());
+        refuse(Why::Invalid, status)
     }
 
     /// PERMISSION_DENIED with all of them: fields whose values are not this caller's to choose.
     pub(super) fn into_denied(self, caller: &Caller) -> Status {
-        self.told(
-            Code::PermissionDenied,
-            refused_details(POLICY_VIOLATED, caller),
-        )
+        let details = refused_details(POLICY_VIOLATED, caller);
+        let status = self.told(Code::PermissionDenied, details);
+        because(Why::NotPermitted, POLICY_VIOLATED, status)
     }
 
     fn told(self, code: Code, mut details: ErrorDetails) -> Status {
@@ -122,6 +122,23 @@ impl Violations {
     }
 }
 
+/// Says why a status refuses, by the word that the audit has for it.
+fn refuse(why: Why, status: Status) -> Status {
+    because(why, why.word(), status)
+}
+
+/// UNAVAILABLE, to be tried again after so many seconds.
+fn unavailable(why: Why, message: impl Into<String>, again_after: u64) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(again_after)));
+    details.set_error_info(why.word(), DOMAIN, []);
+    let mut message = message.into();
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    refuse(
+        why,
+        Status::with_error_details(Code::Unavailable, message, details),
+    )
+}
+
 fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
     let metadata = [("caller".to_owned(), caller.id.to_string())];
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
@@ -131,16 +148,17 @@ fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
 /// our fault.
 pub(super) fn unproven(unproven: &Unproven) -> Status {
     let mut details = ErrorDetails::with_error_info(unproven.reason(), DOMAIN, []);
-    let code = match unproven {
+    let (why, code) = match unproven {
         Unproven::Jwt(JwtFault::NoKeys { .. }) => {
             details.set_retry_info(Some(Duration::from_secs(5)));
-            Code::Unavailable
+            (Why::KeysUnavailable, Code::Unavailable)
         }
-        _ => Code::Unauthenticated,
+        _ => (Why::Unauthenticated, Code::Unauthenticated),
     };
     let mut message = unproven.to_string();
     clip(&mut message, MESSAGE_BYTES_MAX);
-    Status::with_error_details(code, message, details)
+    let status = Status::with_error_details(code, message, details);
+    because(why, unproven.reason(), status)
 }
 
 /// PERMISSION_DENIED: an RPC that is not this caller's to call.
@@ -152,11 +170,12 @@ pub(super) fn method_not_allowed(caller: &Caller, method: Method) -> Status {
         caller.policy.methods_told()
     );
     let details = refused_details(METHOD_NOT_ALLOWED, caller);
-    Status::with_error_details(Code::PermissionDenied, message, details)
+    let status = Status::with_error_details(Code::PermissionDenied, message, details);
+    because(Why::NotPermitted, METHOD_NOT_ALLOWED, status)
 }
 
 /// RESOURCE_EXHAUSTED: more new items than the caller may bring in an hour.
-pub(super) fn over_quota(exhausted: &Exhausted, caller: &Caller) -> Status {
+fn over_quota(exhausted: &Exhausted, caller: &Caller) -> Status {
     let mut details = refused_details(HOURLY_ITEMS_EXHAUSTED, caller);
     let mut message = format!("nothing was admitted: {exhausted}");
     match exhausted.retry_after {
@@ -171,7 +190,8 @@ pub(super) fn over_quota(exhausted: &Exhausted, caller: &Caller) -> Status {
     }
     details.add_quota_failure_violation(format!("caller:{}", caller.id), exhausted.to_string());
     clip(&mut message, MESSAGE_BYTES_MAX);
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    because(Why::OverQuota, HOURLY_ITEMS_EXHAUSTED, status)
 }
 
 fn plural(count: usize, word: &str) -> String {
@@ -191,27 +211,10 @@ fn clip(text: &mut String, bytes_max: usize) {
     }
 }
 
-/// What the audit is told of a request that was not taken on; nothing if it was not refused but
-/// could not be looked at.
-pub(super) fn refusal(error: &SubmitError) -> Option<Why> {
-    match error {
-        SubmitError::Conflict(_) => Some(Why::KeyReused),
-        SubmitError::Full(_) => Some(Why::Full),
-        SubmitError::NoRoom(_) => Some(Why::DiskFull),
-        SubmitError::Oversized(_) => Some(Why::Oversized),
-        SubmitError::Behind(_) => Some(Why::AuditBehind),
-        // Of the caller's hour the refusal itself tells.
-        SubmitError::OverQuota(_) | SubmitError::Draining | SubmitError::Unavailable(_) => None,
-    }
-}
-
 /// The status of a request that was not taken on.
-pub(super) fn of_submit(error: SubmitError, known: &Known) -> Status {
+pub(super) fn of_submit(error: SubmitError, caller: &Caller) -> Status {
     match error {
-        SubmitError::OverQuota(exhausted) => {
-            let status = over_quota(&exhausted, &known.caller);
-            known.refused(HOURLY_ITEMS_EXHAUSTED, status)
-        }
+        SubmitError::OverQuota(exhausted) => over_quota(&exhausted, caller),
         SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
@@ -224,74 +227,67 @@ pub(super) fn of_submit(error: SubmitError, known: &Known) -> Status {
 
 /// UNAVAILABLE: the journal's disk is full.
 fn of_no_room(no_room: &NoRoom) -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(30)));
-    details.set_error_info("JOURNAL_DISK_FULL", DOMAIN, []);
-    let mut message = format!(
+    let message = format!(
         "nothing was admitted and nothing is sent: {no_room}; then send the same request again"
     );
-    clip(&mut message, MESSAGE_BYTES_MAX);
-    Status::with_error_details(Code::Unavailable, message, details)
+    unavailable(Why::DiskFull, message, 30)
 }
 
 /// UNAVAILABLE: what is admitted is audited, and the audit cannot be written.
 fn of_behind(behind: &Behind) -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(10)));
-    details.set_error_info("AUDIT_BEHIND", DOMAIN, []);
-    let mut message =
+    let message =
         format!("nothing was admitted and nothing is sent: {behind}; send the same request again");
-    clip(&mut message, MESSAGE_BYTES_MAX);
-    Status::with_error_details(Code::Unavailable, message, details)
+    unavailable(Why::AuditBehind, message, 10)
 }
 
 /// RESOURCE_EXHAUSTED: there is no room at the moment.
 pub(super) fn full(why: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-    details.set_error_info("SERVICE_FULL", DOMAIN, []);
+    details.set_error_info(Why::Full.word(), DOMAIN, []);
     let message = format!("the service is full: {why}; nothing was admitted");
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    refuse(Why::Full, status)
 }
 
 /// OUT_OF_RANGE: there will never be room for such a request.
 pub(super) fn oversized(why: &str) -> Status {
-    Status::out_of_range(format!(
-        "{why}; nothing was admitted; send it in several requests"
-    ))
+    let message = format!("{why}; nothing was admitted; send it in several requests");
+    refuse(Why::Oversized, Status::out_of_range(message))
+}
+
+/// DEADLINE_EXCEEDED: the request did not arrive in time.
+pub(super) fn not_received() -> Status {
+    let message = "the request was not received in time; nothing was admitted; send it again";
+    refuse(Why::NotReceived, Status::deadline_exceeded(message))
+}
+
+/// UNAVAILABLE: the certificate of the call's connection is good no more. On another connection,
+/// with the certificate that the client has by now, the call may be fine.
+pub(super) fn stale(why: &str) -> Status {
+    let message =
+        format!("the certificate of this connection is good no more ({why}); connect again");
+    unavailable(Why::Stale, message, 1)
 }
 
 /// UNAVAILABLE: this replica does not serve yet.
 pub(super) fn starting() -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-    details.set_error_info("STARTING", DOMAIN, []);
-    Status::with_error_details(
-        Code::Unavailable,
-        "the service takes up what was open before; nothing was admitted; send the same request \
-         again",
-        details,
-    )
+    let message = "the service takes up what was open before; nothing was admitted; send the same \
+                   request again";
+    unavailable(Why::Starting, message, 1)
 }
 
 /// UNAVAILABLE: this replica stops serving.
 pub(super) fn draining() -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-    details.set_error_info("DRAINING", DOMAIN, []);
-    Status::with_error_details(
-        Code::Unavailable,
-        "the service is draining; what was admitted goes on; send the same request again",
-        details,
-    )
+    let message = "the service is draining; what was admitted goes on; send the same request again";
+    unavailable(Why::Draining, message, 1)
 }
 
 /// UNAVAILABLE: the journal does not work.
-pub(super) fn of_unavailable(unavailable: &Unavailable) -> Status {
-    tracing::error!(error = %unavailable, "the journal cannot be used");
-    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(5)));
-    details.set_error_info("JOURNAL_UNAVAILABLE", DOMAIN, []);
-    Status::with_error_details(
-        Code::Unavailable,
-        "the journal cannot be used; nothing that is not recorded has been sent; send the same \
-         request again",
-        details,
-    )
+pub(super) fn of_unavailable(error: &Unavailable) -> Status {
+    tracing::error!(%error, "the journal cannot be used");
+    let message = "the journal cannot be used; nothing that is not recorded has been sent; send \
+                   the same request again";
+    unavailable(Why::JournalFailed, message, 5)
 }
 
 fn of_conflicts(conflicts: &[Conflict]) -> Status {
@@ -337,7 +333,8 @@ fn of_conflicts(conflicts: &[Conflict]) -> Status {
         message.push_str("; ...");
     }
     clip(&mut message, MESSAGE_BYTES_MAX);
-    Status::with_error_details(Code::FailedPrecondition, message, details)
+    let status = Status::with_error_details(Code::FailedPrecondition, message, details);
+    refuse(Why::KeyReused, status)
 }
 
 /// NOT_FOUND of a record or a batch.
@@ -349,5 +346,6 @@ pub(super) fn not_found(kind: &str, name: &str) -> Status {
         "never admitted for this caller, or its retention is over",
     );
     let message = format!("there is no {kind} {name:?} of this caller's, or its retention is over");
-    Status::with_error_details(Code::NotFound, message, details)
+    let status = Status::with_error_details(Code::NotFound, message, details);
+    refuse(Why::NotFound, status)
 }

@@ -145,11 +145,11 @@ async fn who_is_no_caller_is_told_of_health_and_not_of_the_api() {
 async fn a_question_about_health_is_short_and_whole() {
     let gateway = gateway().start().await;
     const WATCH: &str = "/grpc.health.v1.Health/Watch";
-    let mut long = Slow::open_at(&gateway, WATCH, None).await;
+    let mut long = Slow::open_at(&gateway, WATCH, &[]).await;
     long.body.send_data(vec![0; 2_000].into(), false).unwrap();
     assert_eq!(long.status().await.code(), Code::ResourceExhausted);
 
-    let mut slow = Slow::open_at(&gateway, WATCH, None).await;
+    let mut slow = Slow::open_at(&gateway, WATCH, &[]).await;
     slow.body.send_data(vec![0; 3].into(), false).unwrap();
     tokio::time::pause();
     assert_eq!(slow.status().await.code(), Code::DeadlineExceeded);

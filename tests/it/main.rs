@@ -47,6 +47,7 @@ mod process;
 mod published;
 mod readiness;
 mod records;
+mod refusals;
 mod restarts;
 mod results;
 mod robustness;

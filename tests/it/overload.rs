@@ -217,7 +217,7 @@ async fn a_message_that_would_grow_in_memory_is_refused_before_it_is_read() {
     ] {
         assert!(message.len() < limits::REQUEST_BYTES_MAX);
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        let mut call = Slow::open_at(&gateway, path, None).await;
+        let mut call = Slow::open_at(&gateway, path, &[]).await;
         let body = [&[0], &length[..], &message].concat();
         call.body.send_data(body.into(), true).unwrap();
         let status = call.status().await;

@@ -19,11 +19,12 @@ pub(crate) struct Slow {
 impl Slow {
     /// A call that has sent its headers.
     pub(crate) async fn open(gateway: &Gateway, timeout: Option<&str>) -> Self {
-        Self::open_at(gateway, CANCEL, timeout).await
+        let headers = timeout.map(|timeout| ("grpc-timeout", timeout));
+        Self::open_at(gateway, CANCEL, headers.as_slice()).await
     }
 
-    /// The same, of any RPC.
-    pub(crate) async fn open_at(gateway: &Gateway, path: &str, timeout: Option<&str>) -> Self {
+    /// The same, of any RPC, with any headers.
+    pub(crate) async fn open_at(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> Self {
         let url = gateway.url();
         let tcp = TcpStream::connect(url.strip_prefix("http://").unwrap());
         let (send, connection) = h2::client::handshake(tcp.await.unwrap()).await.unwrap();
@@ -31,8 +32,8 @@ impl Slow {
         let mut head = http::Request::post(format!("{url}{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        if let Some(timeout) = timeout {
-            head = head.header("grpc-timeout", timeout);
+        for (name, value) in headers {
+            head = head.header(*name, *value);
         }
         let mut send = send.ready().await.unwrap();
         let (response, body) = send.send_request(head.body(()).unwrap(), false).unwrap();

@@ -300,7 +300,7 @@ async fn the_servers_certificate_is_replaced_without_a_restart() {
 
 #[tokio::test]
 async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open() {
-    let bench = Bench::start("").await;
+    let mut bench = Bench::start("").await;
     let new_ca = Authority::new("new");
     let (old, new) = (bench.client_ca.client(&[SPIFFE]), new_ca.client(&[SPIFFE]));
     let open = bench.connect(Some(&old)).await;
@@ -323,6 +323,15 @@ async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open
     );
     bench.refuses(Some(&old)).await;
     assert_eq!(called_as(&client, None, "e").await.unwrap(), "billing");
+
+    in_time(bench.gateway.stop()).await;
+    let mut refused = bench.gateway.events("refused");
+    refused.retain(|line| line["reason"] == "CERTIFICATE_STALE");
+    let [line] = &*refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(line["method"], "CancelSubscription");
+    assert_eq!(line["code"], "UNAVAILABLE");
 }
 
 /// The first moment of a year, in seconds since 1970.

@@ -94,13 +94,14 @@ pub const AUDIT_LOOK_MS: u64 = 100;
 pub const AUDIT_ENTRIES: usize = 16;
 /// Bytes of a text in a line of the audit that is not an id.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 255;
-/// Refusals for one reason that the audit takes at once; then it takes one a minute. With the
-/// count of the others each minute, a flood for one reason writes about a megabyte a day.
-pub const AUDIT_REFUSALS_BURST: f64 = 50.0;
-/// See [`AUDIT_REFUSALS_BURST`].
-pub const AUDIT_REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
+/// Refusals for one reason that have a line each, in the audit and in the log, when they come at
+/// once; then it is one a minute. With the count of the others each minute, a flood for one reason
+/// writes about a megabyte a day.
+pub const REFUSALS_BURST: f64 = 50.0;
+/// See [`REFUSALS_BURST`].
+pub const REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
 /// Time between two counts of the refusals that got no line.
-pub const AUDIT_SUPPRESSED_SECONDS: i64 = 60;
+pub const REFUSALS_COUNTED_SECONDS: u64 = 60;
 /// Refusals that wait while the audit cannot be written; others are counted.
 pub const AUDIT_REFUSALS_WAITING_MAX: usize = 1_000;
 

@@ -29,7 +29,7 @@ use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
 use super::tls::{Now, Shown};
-use crate::{dispatch::Hangup, rpc::Refusals};
+use crate::{dispatch::Hangup, observe::Thinning, rpc::Refusals};
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
 const HANDSHAKE_BYTES: usize = 24 + 9;
@@ -48,6 +48,15 @@ pub(super) struct Door {
     next: AtomicU64,
     /// So that a siege is a line in the log and not one for each connection.
     full: AtomicBool,
+    /// Nor one for each time that it is lifted.
+    told: Mutex<Thinning<Trouble>>,
+}
+
+/// What strangers can bring about as often as they like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    NotAccepted,
+    Full,
 }
 
 /// One connection.
@@ -96,11 +105,18 @@ impl Door {
             guests: Mutex::default(),
             next: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            told: Mutex::default(),
         })
     }
 
     fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Guest>>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// If a trouble has a line, how many of its kind had none since the last one.
+    fn tells(&self, trouble: Trouble) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.passes_for(trouble, Instant::now().into_std())
     }
 
     /// The connections that are let in. It ends with what it accepts from, and never with an
@@ -117,7 +133,10 @@ impl Door {
                 match accepted {
                     Ok(io) => door.place(io).map(Ok),
                     Err(error) => {
-                        tracing::warn!(%error, "a connection cannot be accepted");
+                        if let Some(suppressed) = door.tells(Trouble::NotAccepted) {
+                            let suppressed = Some(suppressed).filter(|count| *count > 0);
+                            tracing::warn!(%error, suppressed, "a connection cannot be accepted");
+                        }
                         sleep(ACCEPT_PAUSE).await;
                         None
                     }
@@ -139,8 +158,17 @@ impl Door {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut guests = self.guests();
         let is_full = guests.len() >= self.places;
-        if is_full != self.full.swap(is_full, Ordering::AcqRel) && is_full {
-            tracing::warn!(connections = guests.len(), "all places are taken");
+        let was_full = self.full.swap(is_full, Ordering::AcqRel);
+        if is_full
+            && !was_full
+            && let Some(suppressed) = self.tells(Trouble::Full)
+        {
+            let suppressed = Some(suppressed).filter(|count| *count > 0);
+            tracing::warn!(
+                connections = guests.len(),
+                suppressed,
+                "all places are taken"
+            );
         }
         if is_full {
             let idle = guests.iter().filter_map(|(id, guest)| {

@@ -24,7 +24,7 @@ use crate::{
     dispatch::Dispatch,
     identity::Callers,
     observe::{CallMeters, Tracer},
-    rpc::{Access, ObserveLayer, Opening},
+    rpc::{Access, ObserveLayer, Opening, Refusals},
 };
 
 /// How callers come in.
@@ -79,6 +79,8 @@ pub struct Front {
     opening: Opening<Bounded>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    refusals: Refusals,
+    _counts: AbortOnDropHandle<()>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     _admin: Option<AbortOnDropHandle<()>>,
@@ -122,6 +124,7 @@ impl Front {
             AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, routes)))
         });
         let refusals = access.refusals.clone();
+        let counts = AbortOnDropHandle::new(tokio::spawn(refusals.clone().keep_telling_counts()));
         let opening = Opening::new();
         let observe = ObserveLayer::new(calls, tracer);
         let router = edge::router(opening.clone(), health, access, observe, &edge)?;
@@ -129,7 +132,10 @@ impl Front {
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
         let door = Door::new(edge.connections_max, edge.handshake_timeout);
-        let secured = move |io| Secured::new(io, tls.as_ref(), refusals.clone());
+        let secured = {
+            let refusals = refusals.clone();
+            move |io| Secured::new(io, tls.as_ref(), refusals.clone())
+        };
         let tcp = tcp.map(move |accepted| accepted.map(&secured));
         let incoming = door.let_in(tcp);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -146,6 +152,8 @@ impl Front {
             opening,
             readiness,
             metrics,
+            refusals,
+            _counts: counts,
             stop,
             server,
             _admin: serve_admin,
@@ -198,5 +206,6 @@ impl Front {
         if timeout(CONNECTIONS_END, &mut server).await.is_err() {
             server.abort();
         }
+        self.refusals.tell_counts();
     }
 }

@@ -2,16 +2,17 @@
 //! come in floods, so that nobody can fill the disk by being refused. What is left out is counted.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     domain::ids::{AccountName, BatchId, CallerId, Key},
     limits,
+    observe::Thinning,
 };
 
 /// Why a request was refused. The words are published in README.md.
@@ -170,31 +171,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     waiting: Vec<Refused>,
-    by_reason: BTreeMap<Why, Flow>,
-    /// When what was suppressed was told last.
-    told: Option<Timestamp>,
-}
-
-/// The refusals of one reason: a token bucket, and what found it empty.
-struct Flow {
-    left: f64,
-    at: Timestamp,
-    suppressed: u64,
-}
-
-impl Flow {
-    fn passes(&mut self, now: Timestamp) -> bool {
-        let passed = now.duration_since(self.at).max(SignedDuration::ZERO);
-        let more = passed.as_secs_f64() * limits::AUDIT_REFUSALS_PER_SECOND;
-        self.left = (self.left + more).min(limits::AUDIT_REFUSALS_BURST);
-        self.at = now;
-        if self.left < 1.0 {
-            self.suppressed = self.suppressed.saturating_add(1);
-            return false;
-        }
-        self.left -= 1.0;
-        true
-    }
+    thinning: Thinning<Why>,
 }
 
 /// What is to be written.
@@ -217,17 +194,11 @@ impl Sink {
     /// is held for a moment.
     pub fn refused(&self, why: Why, complete: impl FnOnce(Refused) -> Refused) {
         let Some(inner) = &self.0 else { return };
-        let at = (inner.now)();
+        let (at, now) = ((inner.now)(), Instant::now());
         let mut state = inner.state();
-        let state = &mut *state;
-        let flow = state.by_reason.entry(why).or_insert_with(|| Flow {
-            left: limits::AUDIT_REFUSALS_BURST,
-            at,
-            suppressed: 0,
-        });
         if state.waiting.len() >= limits::AUDIT_REFUSALS_WAITING_MAX {
-            flow.suppressed = flow.suppressed.saturating_add(1);
-        } else if flow.passes(at) {
+            state.thinning.count(why, 1, now);
+        } else if state.thinning.passes(why, now) {
             let refused = Refused {
                 at,
                 why,
@@ -246,8 +217,7 @@ impl Sink {
     pub(super) fn is_waiting(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| {
             let state = inner.state();
-            let suppressed = |flow: &Flow| flow.suppressed > 0;
-            !state.waiting.is_empty() || state.by_reason.values().any(suppressed)
+            !state.waiting.is_empty() || state.thinning.has_counts()
         })
     }
 
@@ -256,48 +226,31 @@ impl Sink {
         let Some(inner) = &self.0 else {
             return Taken::default();
         };
-        let now = (inner.now)();
         let mut state = inner.state();
-        let refused = std::mem::take(&mut state.waiting);
-        let interval = SignedDuration::from_secs(limits::AUDIT_SUPPRESSED_SECONDS);
-        let is_due = state
-            .told
-            .is_none_or(|told| now.duration_since(told) >= interval);
-        let mut suppressed = Vec::new();
-        if all || is_due {
-            for (why, flow) in &mut state.by_reason {
-                let count = std::mem::take(&mut flow.suppressed);
-                if count > 0 {
-                    suppressed.push(Suppressed { why: *why, count });
-                }
-            }
-            if !suppressed.is_empty() {
-                state.told = Some(now);
-            }
-        }
+        let counts = state.thinning.take_counts(all, Instant::now());
         Taken {
-            refused,
-            suppressed,
+            refused: std::mem::take(&mut state.waiting),
+            suppressed: counts
+                .into_iter()
+                .map(|(why, count)| Suppressed { why, count })
+                .collect(),
         }
     }
 
     /// Gives back what could not be written. What is more than a little is only counted.
     pub(super) fn give_back(&self, taken: Taken) {
         let Some(inner) = &self.0 else { return };
+        let now = Instant::now();
         let mut state = inner.state();
-        let mut counted = taken.suppressed;
         for refused in taken.refused {
             if state.waiting.len() < limits::AUDIT_REFUSALS_WAITING_MAX {
                 state.waiting.push(refused);
             } else {
-                let why = refused.why;
-                counted.push(Suppressed { why, count: 1 });
+                state.thinning.count(refused.why, 1, now);
             }
         }
-        for Suppressed { why, count } in counted {
-            if let Some(flow) = state.by_reason.get_mut(&why) {
-                flow.suppressed = flow.suppressed.saturating_add(count);
-            }
+        for Suppressed { why, count } in taken.suppressed {
+            state.thinning.count(why, count, now);
         }
     }
 }
@@ -310,15 +263,10 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
-
     use super::*;
 
-    fn sink() -> (Sink, Arc<AtomicI64>) {
-        let seconds = Arc::new(AtomicI64::new(1_800_000_000));
-        let now = Arc::clone(&seconds);
-        let sink = Sink::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());
-        (sink, seconds)
+    fn sink() -> Sink {
+        Sink::new(|| Timestamp::UNIX_EPOCH)
     }
 
     fn refuse(sink: &Sink, why: Why, times: usize) {
@@ -329,51 +277,24 @@ mod tests {
 
     #[test]
     fn a_flood_is_thinned_out_and_every_refusal_of_it_is_counted() {
-        let (sink, seconds) = sink();
+        let sink = sink();
         refuse(&sink, Why::Unauthenticated, 10_000);
         refuse(&sink, Why::NotPermitted, 1);
         let taken = sink.take(false);
         let by = |why| taken.refused.iter().filter(|r| r.why == why).count();
         assert_eq!(by(Why::NotPermitted), 1, "others pass a flood by");
         let told = by(Why::Unauthenticated);
-        assert_eq!(told, 50);
         let [suppressed] = &*taken.suppressed else {
             panic!("{taken:?}");
         };
         assert_eq!(suppressed.why, Why::Unauthenticated);
-        assert_eq!(suppressed.count, 10_000 - 50);
-
-        seconds.fetch_add(30, Ordering::SeqCst);
-        refuse(&sink, Why::Unauthenticated, 100);
-        let taken = sink.take(false);
-        assert!(taken.refused.is_empty(), "one a minute: {taken:?}");
-        assert!(taken.suppressed.is_empty(), "the rest is told now and then");
-        seconds.fetch_add(600, Ordering::SeqCst);
-        refuse(&sink, Why::Unauthenticated, 100);
-        let taken = sink.take(false);
-        assert_eq!(taken.refused.len(), 10, "some more with time");
-        assert_eq!(taken.suppressed[0].count, 100 + 90);
-    }
-
-    #[test]
-    fn a_flood_of_a_day_writes_little() {
-        const DAY: i64 = 24 * 60 * 60;
-        let (sink, seconds) = sink();
-        let mut lines = 0;
-        for _ in 0..DAY / 10 {
-            refuse(&sink, Why::Unauthenticated, 20);
-            let taken = sink.take(false);
-            lines += taken.refused.len() + taken.suppressed.len();
-            seconds.fetch_add(10, Ordering::SeqCst);
-        }
-        let minutes = usize::try_from(DAY / 60).unwrap();
-        let most = 50 + 2 * minutes;
-        assert!((minutes..=most).contains(&lines), "{lines}");
+        assert_eq!(told + usize::try_from(suppressed.count).unwrap(), 10_000);
+        assert!(told < 100, "{told}");
     }
 
     #[test]
     fn what_could_not_be_written_is_not_lost() {
-        let (sink, _) = sink();
+        let sink = sink();
         refuse(&sink, Why::KeyReused, 60);
         sink.give_back(sink.take(true));
         let taken = sink.take(true);

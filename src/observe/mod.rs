@@ -8,6 +8,7 @@ mod journal;
 mod meter;
 mod origin;
 mod refusals;
+mod thinning;
 mod trace;
 
 pub use self::{
@@ -17,5 +18,6 @@ pub use self::{
     meter::{Counter, Histogram, Snapshot, Tally},
     origin::{Origin, RequestId},
     refusals::{Refusal, Refusals},
+    thinning::Thinning,
     trace::{ClientCall, ClientSpan, ServerSpan, Tracer},
 };

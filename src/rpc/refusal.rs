@@ -4,7 +4,8 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use http::{Extensions, Request, Response};
@@ -15,6 +16,8 @@ use crate::{
     audit::Why,
     domain::ids::{BatchId, CallerId, Key},
     identity::{Caller, Method},
+    limits,
+    observe::Thinning,
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
@@ -51,30 +54,64 @@ pub struct Asked {
     pub batch: Option<BatchId>,
 }
 
-/// Told of each refusal, before the caller is. Must not block.
+/// Told of each refusal, before the caller is. Clones are of the same.
 #[derive(Clone)]
-pub struct Refusals(Arc<dyn Fn(&Refusal<'_>) + Send + Sync>);
+pub struct Refusals(Arc<Told>);
+
+struct Told {
+    /// What has no line of its own in the log.
+    log: Mutex<Thinning<Why>>,
+    tell: Box<Tell>,
+}
+
+type Tell = dyn Fn(&Refusal<'_>) + Send + Sync;
 
 impl Refusals {
-    /// Tells this function, and the log.
+    /// Tells this function, which must not block, and the log.
     pub fn new(tell: impl Fn(&Refusal<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self(Arc::new(Told {
+            log: Mutex::default(),
+            tell: Box::new(tell),
+        }))
     }
 
-    /// Tells of a refusal.
+    /// Tells of a refusal. In the log a flood of them is thinned out.
     pub fn tell(&self, refusal: &Refusal<'_>) {
-        // Of other refusals the message may quote what is personal.
-        if refusal.why.is_about_the_caller() {
+        let passes = self.log().passes(refusal.why, Instant::now());
+        if passes {
+            // Of other refusals the message may quote what is personal.
+            let is_fit = refusal.why.is_about_the_caller();
             tracing::warn!(
                 method = refusal.method,
                 caller = refusal.caller.map(tracing::field::display),
                 peer = refusal.peer.map(tracing::field::display),
                 reason = refusal.reason,
-                why = refusal.message,
+                why = is_fit.then_some(refusal.message),
                 "refused"
             );
         }
-        (self.0)(refusal);
+        (self.0.tell)(refusal);
+    }
+
+    /// Tells the log how many refusals had no lines of their own.
+    pub fn tell_counts(&self) {
+        let counts = self.log().take_counts(true, Instant::now());
+        for (why, count) in counts {
+            tracing::warn!(reason = why.word(), suppressed = count, "refused");
+        }
+    }
+
+    /// Does so now and then, for ever.
+    pub async fn keep_telling_counts(self) {
+        let interval = Duration::from_secs(limits::REFUSALS_COUNTED_SECONDS);
+        loop {
+            tokio::time::sleep(interval).await;
+            self.tell_counts();
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Thinning<Why>> {
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a call if its answer refuses it. Questions that are no good change nothing and are

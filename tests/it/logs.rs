@@ -1,5 +1,7 @@
 //! What the log tells, and what it must never tell.
 
+use std::collections::BTreeMap;
+
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, Initiator, ListAccountsRequest, StopBatchRequest},
     sandbox::{Fault, Provider, Sandbox},
@@ -9,6 +11,9 @@ use tonic::{Code, Request};
 
 use crate::{
     asking::{enrollment, enrollments, subscriber},
+    frames::Wire,
+    identities::by,
+    pki::{Authority, Files},
     process::{Place, try_connect},
     support::{
         Client, gateway, in_time, now, provider_default, request, subscription,
@@ -222,4 +227,102 @@ async fn a_log_that_nobody_reads_holds_up_no_cancellation() {
     process.terminate();
     assert!(process.ended().await.success());
     drop(unread);
+}
+
+/// Lines that tell of one refusal each, and how many the others stand for, by their reason.
+fn refusals(log: &str) -> (Vec<Value>, BTreeMap<String, u64>) {
+    let (counts, told): (Vec<_>, Vec<_>) = lines(log, "refused")
+        .into_iter()
+        .partition(|line| line["suppressed"].is_u64());
+    let mut counted = BTreeMap::new();
+    for line in counts {
+        let reason = line["reason"].as_str().unwrap().to_owned();
+        *counted.entry(reason).or_default() += line["suppressed"].as_u64().unwrap();
+    }
+    (told, counted)
+}
+
+/// Lines that a flood may write: a few more than it does at once, in case it takes minutes.
+const FLOOD_LINES_MAX: usize = 60;
+
+#[tokio::test]
+async fn a_flood_of_refused_calls_is_thinned_out_and_the_rest_is_counted() {
+    const CALLS: usize = 1_000;
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let files = Files::new();
+    let token = files.write("token", "billing-0123456789abcdef");
+    let place = Place::new(
+        &sandbox,
+        &format!(
+            "[log]\nformat = \"json\"\n[callers.billing]\ntoken_file = {token}\n\
+             methods = [\"ListAccounts\"]\n"
+        ),
+    );
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+    for _ in 0..CALLS {
+        let refused = client.list_accounts(ListAccountsRequest {}).await;
+        assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    }
+    let other = by("billing-0123456789abcdef", request("key", []));
+    let refused = client.cancel_subscription(other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    process.terminate();
+    assert!(process.ended().await.success());
+
+    let (told, counted) = refusals(&place.stderr());
+    let of = |reason: &str| told.iter().filter(|line| line["reason"] == reason).count();
+    let strangers = of("CREDENTIALS_MISSING");
+    assert!((50..FLOOD_LINES_MAX).contains(&strangers), "{strangers}");
+    assert_eq!(of("METHOD_NOT_ALLOWED"), 1, "others pass a flood by");
+    let rest = u64::try_from(CALLS - strangers).unwrap();
+    assert_eq!(counted, [("UNAUTHENTICATED".to_owned(), rest)].into());
+}
+
+#[tokio::test]
+async fn a_flood_of_handshakes_that_fail_is_thinned_out_too() {
+    const CONNECTIONS: usize = 300;
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let files = Files::new();
+    let server = files.server(&Authority::new("server").server());
+    let config = format!("[log]\nformat = \"json\"\n[server]\n{server}");
+    let place = Place::new(&sandbox, &config);
+    let (process, url) = place.serve().await;
+    for _ in 0..CONNECTIONS {
+        let plain = Wire::silent(&url, b"GET / HTTP/1.1\r\n\r\n").await;
+        in_time(plain.closed()).await;
+    }
+    process.terminate();
+    assert!(process.ended().await.success());
+
+    let log = place.stderr();
+    let (told, counted) = refusals(&log);
+    assert!((50..FLOOD_LINES_MAX).contains(&told.len()), "{log}");
+    let rest = u64::try_from(CONNECTIONS - told.len()).unwrap();
+    assert_eq!(counted, [("HANDSHAKE_FAILED".to_owned(), rest)].into());
+    // Nobody else tells of each.
+    assert!(log.lines().count() < 2 * FLOOD_LINES_MAX, "{log}");
+}
+
+#[tokio::test]
+async fn places_that_are_taken_over_and_over_are_few_lines() {
+    const ROUNDS: usize = 300;
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let config = "[log]\nformat = \"json\"\n[server]\nconnections_max = 2\n";
+    let place = Place::new(&sandbox, config);
+    let (process, url) = place.serve().await;
+    for _ in 0..ROUNDS {
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            let mut wire = Wire::connect(&url, &[]).await;
+            assert!(in_time(wire.answers()).await);
+            taken.push(wire);
+        }
+    }
+    process.terminate();
+    assert!(process.ended().await.success());
+
+    let log = place.stderr();
+    let told = lines(&log, "all places are taken");
+    assert!((1..FLOOD_LINES_MAX).contains(&told.len()), "{}", told.len());
 }

@@ -171,7 +171,7 @@ settings! {
     /// Collector that spans are sent to by OTLP over gRPC, such as `http://127.0.0.1:4317`; unset,
     /// there are none.
     OTLP_ENDPOINT: Option<Text> = "telemetry.otlp_endpoint", within form::BASE_URL;
-    /// Share of the traces that begin here and are recorded; a caller's own choice wins.
+    /// Share of the traces that begin here and are recorded; a known caller's own choice wins.
     SAMPLE_RATIO: f64 = "telemetry.sample_ratio", default 1.0, within 0.0..=1.0;
     /// Sends the trace's id, and nothing else of it, to providers as `traceparent`.
     PROPAGATE: bool = "telemetry.propagate_to_providers", default false;

@@ -19,5 +19,5 @@ pub use self::{
     origin::{Origin, RequestId},
     refusals::{Refusal, Refusals},
     thinning::Thinning,
-    trace::{ClientCall, ClientSpan, ServerSpan, Tracer},
+    trace::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},
 };

@@ -58,10 +58,19 @@ struct Request {
 }
 
 impl Origin {
-    /// A request with its id, and its span if it is traced.
+    /// A request with its id.
     #[must_use]
-    pub fn new(id: RequestId, trace: Option<SpanContext>) -> Self {
-        Self(Some(Arc::new(Request { id, trace })))
+    pub fn new(id: RequestId) -> Self {
+        Self(Some(Arc::new(Request { id, trace: None })))
+    }
+
+    /// The same request, whose span this is.
+    #[must_use]
+    pub fn traced(&self, trace: SpanContext) -> Self {
+        Self(self.0.as_deref().map(|request| {
+            let (id, trace) = (request.id.clone(), Some(trace));
+            Arc::new(Request { id, trace })
+        }))
     }
 
     /// The request's id.

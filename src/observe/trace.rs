@@ -1,7 +1,11 @@
 //! Spans, by OpenTelemetry's conventions for RPC and HTTP. Switched off, a tracer is nothing, and
 //! asking it costs a comparison.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
 use opentelemetry::{
     Context, KeyValue,
@@ -88,29 +92,23 @@ impl Tracer {
         })))
     }
 
-    /// Begins the span of a gRPC call, below the caller's span if its headers name one.
-    pub fn server<'a>(&self, method: &str, header: &dyn Fn(&str) -> Option<&'a str>) -> ServerSpan {
-        let Some(on) = &self.0 else {
-            return ServerSpan::none();
-        };
-        let parent =
-            TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(header));
-        let method = if method.starts_with('_') {
-            "_OTHER"
-        } else {
-            method
-        }
-        .to_owned();
-        let attributes = [
-            KeyValue::new("rpc.system.name", "grpc"),
-            KeyValue::new("rpc.method", method.clone()),
-        ];
-        let span = on
-            .tracer
-            .span_builder(method)
-            .with_kind(SpanKind::Server)
-            .with_attributes(attributes);
-        ServerSpan(Some(span.start_with_context(&on.tracer, &parent)))
+    /// The span of a gRPC call that comes in now.
+    #[must_use]
+    pub fn server(&self, method: &str) -> ServerSpan {
+        let call = self.0.as_ref().map(|on| {
+            let method = if method.starts_with('_') {
+                "_OTHER"
+            } else {
+                method
+            };
+            Arc::new(CallSpan {
+                on: Arc::clone(on),
+                method: method.to_owned(),
+                since: SystemTime::now(),
+                begun: Mutex::default(),
+            })
+        });
+        ServerSpan(call)
     }
 
     /// Begins the span of a request to a provider, below the request that admitted its item.
@@ -143,12 +141,22 @@ impl Tracer {
     }
 }
 
-/// A caller's headers, as the propagator asks for them.
-struct Headers<'a, 'b>(&'b dyn Fn(&str) -> Option<&'a str>);
+/// What a caller says of the span that its call is below, as W3C Trace Context has it.
+#[derive(Debug)]
+pub struct Parent<'a> {
+    /// The `traceparent` header.
+    pub traceparent: &'a str,
+    /// The `tracestate` headers, as one.
+    pub tracestate: Option<String>,
+}
 
-impl Extractor for Headers<'_, '_> {
+impl Extractor for Parent<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        (self.0)(key)
+        match key {
+            "traceparent" => Some(self.traceparent),
+            "tracestate" => self.tracestate.as_deref(),
+            _ => None,
+        }
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -156,9 +164,59 @@ impl Extractor for Headers<'_, '_> {
     }
 }
 
-/// The span of a gRPC call.
+/// The span of a gRPC call, for whoever learns who calls. Until then there is none, since it is not
+/// for strangers to say what is recorded.
 #[derive(Debug)]
-pub struct ServerSpan(Option<Span>);
+pub struct CallSpan {
+    on: Arc<On>,
+    method: String,
+    since: SystemTime,
+    begun: Mutex<Option<Span>>,
+}
+
+impl CallSpan {
+    /// Begins it, as of when the call came in: below this span of the caller's, whose decision to
+    /// record wins, or in a trace of its own. The first time counts. Gives where others belong that
+    /// come of this call.
+    pub fn begin(&self, parent: Option<&Parent<'_>>) -> SpanContext {
+        let mut begun = self.lock();
+        let span = begun.get_or_insert_with(|| self.build(parent));
+        span.span_context().clone()
+    }
+
+    fn build(&self, parent: Option<&Parent<'_>>) -> Span {
+        let root = Context::new();
+        let parent = match parent {
+            Some(parent) => TraceContextPropagator::new().extract_with_context(&root, parent),
+            None => root,
+        };
+        let attributes = [
+            KeyValue::new("rpc.system.name", "grpc"),
+            KeyValue::new("rpc.method", self.method.clone()),
+        ];
+        self.on
+            .tracer
+            .span_builder(self.method.clone())
+            .with_kind(SpanKind::Server)
+            .with_start_time(self.since)
+            .with_attributes(attributes)
+            .start_with_context(&self.on.tracer, &parent)
+    }
+
+    /// The span, to be ended. Of a call that came to nobody who knows callers, it begins now.
+    fn take(&self) -> Span {
+        let begun = self.lock().take();
+        begun.unwrap_or_else(|| self.build(None))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Span>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The span of a gRPC call, which ends with it.
+#[derive(Debug)]
+pub struct ServerSpan(Option<Arc<CallSpan>>);
 
 impl ServerSpan {
     /// None.
@@ -167,22 +225,15 @@ impl ServerSpan {
         Self(None)
     }
 
-    /// Where others belong that come of this call.
+    /// For whoever learns who calls.
     #[must_use]
-    pub fn context(&self) -> Option<SpanContext> {
-        self.0.as_ref().map(|span| span.span_context().clone())
-    }
-
-    /// The trace's id, if it is recorded.
-    #[must_use]
-    pub fn trace_id(&self) -> Option<String> {
-        let context = self.0.as_ref()?.span_context();
-        context.is_sampled().then(|| context.trace_id().to_string())
+    pub fn call(&self) -> Option<Arc<CallSpan>> {
+        self.0.clone()
     }
 
     /// The call ended with a status of this number.
     pub fn end(&mut self, code: i32) {
-        let Some(mut span) = self.0.take() else {
+        let Some(mut span) = self.0.take().map(|call| call.take()) else {
             return;
         };
         let known = usize::try_from(code).ok().and_then(|code| CODES.get(code));

@@ -13,6 +13,7 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use super::{
+    observe,
     refusal::{Called, Refusals},
     status,
 };
@@ -64,6 +65,7 @@ impl Access {
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
     async fn let_in(&self, head: &mut Parts, call: &Arc<Called>) -> Result<(), Status> {
         let identified = self.identify(head).await;
+        observe::begin_span(head, identified.is_ok());
         let caller = identified.map_err(|unproven| status::unproven(&unproven))?;
         let caller = call.caller.get_or_init(|| caller);
         // What is none is told so by the service, after it is known who asks.

@@ -16,9 +16,14 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
 use tokio::{net::TcpListener, sync::mpsc};
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status,
+    transport::{Endpoint, server::TcpIncoming},
+};
 
 use crate::{
+    identities::shown,
+    pki::Files,
     process::{Place, try_connect},
     support::{in_time, now, request, subscription, subscription_results},
 };
@@ -130,7 +135,8 @@ async fn cancel(place: &Place, flags: &str, fault: Option<(&Sandbox, Fault)>) {
 async fn a_callers_trace_goes_on_to_the_requests_at_the_provider() {
     let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
     let mut collector = Collector::start().await;
-    let place = Place::new(&sandbox, &collector.config(""));
+    let config = format!("[log]\nformat = \"json\"\n{}", collector.config(""));
+    let place = Place::new(&sandbox, &config);
 
     cancel(
         &place,
@@ -138,6 +144,10 @@ async fn a_callers_trace_goes_on_to_the_requests_at_the_provider() {
         Some((&sandbox, Fault::ErrorBefore { status: 503 })),
     )
     .await;
+    let log = place.stderr();
+    let line = log.lines().find(|line| line.contains("request taken on"));
+    let in_log = format!("\"trace_id\":\"{TRACE}\"");
+    assert!(line.unwrap().contains(&in_log), "{log}");
     let spans = collector.all();
 
     let servers = of_kind(&spans, SpanKind::Server);
@@ -228,6 +238,86 @@ async fn a_caller_that_does_not_record_its_trace_decides_for_us_and_the_ratio_fo
         let place = Place::new(&sandbox, &collector.config(&settings));
         cancel(&place, flags, None).await;
         assert_eq!(!collector.all().is_empty(), recorded, "{ratio} {flags}");
+    }
+}
+
+/// The spans of one call by somebody with this token, below a span of its own.
+async fn called_with(token: Option<&str>, ratio: &str, flags: &str) -> Vec<Span> {
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let mut collector = Collector::start().await;
+    let files = Files::new();
+    let config = collector.config(&format!(
+        "sample_ratio = {ratio}\n[callers.billing]\ntoken_file = {}",
+        files.write("token", TOKEN)
+    ));
+    let place = Place::new(&sandbox, &config);
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+    let mut sent = shown(token, ListAccountsRequest {});
+    let parent = format!("00-{TRACE}-{PARENT}-{flags}");
+    sent.metadata_mut()
+        .insert("traceparent", parent.parse().unwrap());
+    let answer = client.list_accounts(sent).await;
+    assert_eq!(answer.is_ok(), token == Some(TOKEN));
+    process.terminate();
+    assert!(process.ended().await.success(), "{}", place.stderr());
+    collector.all()
+}
+
+const TOKEN: &str = "billing-0123456789abcdef";
+
+#[tokio::test]
+async fn a_stranger_makes_nobody_record_and_has_no_part_in_a_trace() {
+    for token in [None, Some("somebody-elses-0123456789")] {
+        let spans = called_with(token, "0.0", "01").await;
+        assert!(spans.is_empty(), "{token:?}: {spans:#?}");
+        // Nor keeps anybody from it.
+        let spans = called_with(token, "1.0", "00").await;
+        let [span] = &*spans else {
+            panic!("{token:?}: {spans:#?}");
+        };
+        assert_eq!(
+            attribute(span, "rpc.response.status_code"),
+            "UNAUTHENTICATED"
+        );
+        assert_ne!(hex(&span.trace_id), TRACE);
+        assert!(span.parent_span_id.is_empty(), "{span:#?}");
+    }
+    let spans = called_with(Some(TOKEN), "0.0", "01").await;
+    let [span] = &*spans else {
+        panic!("{spans:#?}");
+    };
+    assert_eq!(hex(&span.trace_id), TRACE);
+    assert_eq!(hex(&span.parent_span_id), PARENT);
+    assert!(called_with(Some(TOKEN), "1.0", "00").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_to_nowhere_has_a_span_of_its_own_if_the_service_wants_one() {
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    for (ratio, expected) in [("0.0", 0), ("1.0", 1)] {
+        let mut collector = Collector::start().await;
+        let place = Place::new(
+            &sandbox,
+            &collector.config(&format!("sample_ratio = {ratio}")),
+        );
+        let (process, url) = place.serve().await;
+        let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+        let mut grpc = tonic::client::Grpc::new(channel);
+        grpc.ready().await.unwrap();
+        let mut sent = Request::new(ListAccountsRequest {});
+        let parent = format!("00-{TRACE}-{PARENT}-01");
+        sent.metadata_mut()
+            .insert("traceparent", parent.parse().unwrap());
+        let codec = tonic_prost::ProstCodec::<_, ListAccountsRequest>::default();
+        let path = "/cancelot.v9.Nowhere/Nothing".parse().unwrap();
+        let status = grpc.unary(sent, path, codec).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unimplemented);
+        process.terminate();
+        assert!(process.ended().await.success(), "{}", place.stderr());
+        let spans = collector.all();
+        assert_eq!(spans.len(), expected, "{spans:#?}");
+        assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE));
     }
 }
 

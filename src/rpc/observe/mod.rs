@@ -4,6 +4,7 @@
 mod body;
 mod messages;
 mod methods;
+mod parent;
 
 pub use self::methods::methods;
 
@@ -13,14 +14,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
 use self::body::{Received, Sent};
 use super::deadline::Arrived;
-use crate::observe::{Call, CallMeters, Origin, RequestId, ServerSpan, Tracer};
+use crate::observe::{Call, CallMeters, CallSpan, Origin, RequestId, ServerSpan, Tracer};
 
 /// The header that names a request, both ways.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,8 +111,7 @@ where
         let call = meters.begin(path);
         let id = request_id(request.headers());
         let span = if path.starts_with(TRACED) {
-            let header = |name: &str| request.headers().get(name)?.to_str().ok();
-            tracer.server(&call.meters().full_name, &header)
+            tracer.server(&call.meters().full_name)
         } else {
             ServerSpan::none()
         };
@@ -120,11 +120,12 @@ where
             "call",
             request_id = %id,
             method = call.meters().method.name,
-            trace_id = span.trace_id(),
+            trace_id = tracing::field::Empty,
         );
-        request
-            .extensions_mut()
-            .insert(Origin::new(id.clone(), span.context()));
+        request.extensions_mut().insert(Origin::new(id.clone()));
+        if let Some(span) = span.call() {
+            request.extensions_mut().insert(span);
+        }
         let meters = Arc::clone(call.meters());
         let request = request.map(|body| Body::new(Received::new(body, meters)));
         let mut seen = Seen {
@@ -146,6 +147,22 @@ where
             Ok(response.map(|body| Body::new(Sent::new(body, seen))))
         };
         Box::pin(answered.instrument(log))
+    }
+}
+
+/// Begins a call's span, when it is known whether anybody knows who calls. A stranger's word on
+/// traces counts for nothing: it could have every call recorded, or hang its own on others' traces.
+pub(super) fn begin_span(head: &mut Parts, is_known: bool) {
+    let Some(span) = head.extensions.remove::<Arc<CallSpan>>() else {
+        return;
+    };
+    let parent = is_known.then(|| parent::of(&head.headers)).flatten();
+    let context = span.begin(parent.as_ref());
+    if context.is_sampled() {
+        Span::current().record("trace_id", tracing::field::display(context.trace_id()));
+    }
+    if let Some(origin) = head.extensions.remove::<Origin>() {
+        head.extensions.insert(origin.traced(context));
     }
 }
 

@@ -82,6 +82,12 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const LOG_LINES_WAITING_MAX: usize = 32_768;
 /// Spans that wait for their collector; what comes on top is dropped.
 pub const SPANS_WAITING_MAX: usize = 8_192;
+/// Members of a caller's `tracestate`, by W3C Trace Context.
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
+/// Bytes of all of them together.
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// Bytes of one beyond which it is the first to go if they are more.
+pub const TRACE_STATE_MEMBER_BYTES: usize = 128;
 /// The name of the audit's directory in the journal's.
 pub const AUDIT_DIR: &str = "audit";
 /// Bytes of the audit's file after which another one is begun.

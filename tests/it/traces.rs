@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::{
 use tokio::{net::TcpListener, sync::mpsc};
 use tonic::{
     Request, Response, Status,
+    metadata::AsciiMetadataKey,
     transport::{Endpoint, server::TcpIncoming},
 };
 
@@ -290,6 +291,76 @@ async fn a_stranger_makes_nobody_record_and_has_no_part_in_a_trace() {
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), PARENT);
     assert!(called_with(Some(TOKEN), "1.0", "00").await.is_empty());
+}
+
+/// The trace and its state that a call is in with these headers, if it is recorded.
+async fn check_state(headers: &[(&str, &str)], trace_is_followed: bool, state: &str) {
+    let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
+    let mut collector = Collector::start().await;
+    let place = Place::new(&sandbox, &collector.config(""));
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+    let mut sent = Request::new(ListAccountsRequest {});
+    for (name, value) in headers {
+        let name: AsciiMetadataKey = name.parse().unwrap();
+        sent.metadata_mut().append(name, value.parse().unwrap());
+    }
+    client.list_accounts(sent).await.unwrap();
+    process.terminate();
+    assert!(process.ended().await.success(), "{}", place.stderr());
+    let spans = collector.all();
+    let [span] = &*spans else {
+        panic!("{headers:?}: {spans:#?}");
+    };
+    let case = format!("{headers:?}");
+    assert_eq!(hex(&span.trace_id) == TRACE, trace_is_followed, "{case}");
+    assert_eq!(span.trace_state, state, "{case}");
+}
+
+#[tokio::test]
+async fn the_state_of_a_trace_may_come_in_several_headers() {
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let parent = ("traceparent", parent.as_str());
+    let state = |value| ("tracestate", value);
+    check_state(
+        &[
+            parent,
+            state("a=1,b=2"),
+            state(""),
+            state(" c=3 ,,"),
+            state("d=4"),
+        ],
+        true,
+        "a=1,b=2,c=3,d=4",
+    )
+    .await;
+    // What is wrong with one of them is wrong with all, and not with the trace.
+    check_state(&[parent, state("a=1"), state("B=2")], true, "").await;
+    // There may be one parent.
+    check_state(&[parent, parent, state("a=1")], false, "").await;
+}
+
+#[tokio::test]
+async fn the_state_of_a_trace_is_as_long_as_it_may_be() {
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let parent = ("traceparent", parent.as_str());
+    // So many members, and not one more.
+    let members: Vec<_> = (0..33).map(|n| format!("k{n}={n}")).collect();
+    let mut headers = vec![parent];
+    headers.extend(members.iter().map(|member| ("tracestate", &**member)));
+    check_state(&headers, true, &members[..32].join(",")).await;
+
+    // So many characters: long members go first, then the last ones.
+    let long = format!("long={}", "x".repeat(124));
+    let short = |n: usize| format!("s{n:02}={}", "x".repeat(96));
+    let shorts: Vec<_> = (0..6).map(short).collect();
+    let at_most = shorts[..5].join(",");
+    assert!(at_most.len() <= 512 && shorts.join(",").len() > 512);
+    let mut headers = vec![parent, ("tracestate", &*long)];
+    headers.extend(shorts.iter().map(|member| ("tracestate", &**member)));
+    check_state(&headers, true, &at_most).await;
+    let with_long = [&long, &shorts[0]].map(String::as_str).join(",");
+    check_state(&headers[..3], true, &with_long).await;
 }
 
 #[tokio::test]

@@ -62,7 +62,6 @@ impl Service {
             items: submission.items.clone(),
             with_answer,
         };
-        let caller = submission.scope.caller.clone();
         let submitted = async {
             self.refuse_late(&submission, &parsed.late).await?;
             let submitted = self.dispatch.submit(submission).await;
@@ -72,7 +71,7 @@ impl Service {
         tracing::info!(
             batch = ticket.batch.map(tracing::field::display),
             items = asked.items.len(),
-            %caller,
+            caller = %caller.id,
             "request taken on"
         );
         Ok(Response::new(stream::results(ticket, asked, deadline)))

@@ -16,6 +16,7 @@ use super::{
     keys::Fetchers,
     metrics::Metrics,
     readiness::{Readiness, State},
+    reload::Failing,
     telemetry::LostLines,
     tls::{Secured, Tls},
 };
@@ -181,6 +182,11 @@ impl Front {
     /// Where refusals are left for the audit.
     pub(super) fn sink(&self) -> &Sink {
         &self.sink
+    }
+
+    /// Tells whoever watches of files that cannot be used, too.
+    pub(super) fn watch_files(&self, failing: &Arc<Failing>) {
+        self.metrics.watch_files(failing);
     }
 
     /// Lets callers in to an engine.

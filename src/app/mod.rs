@@ -172,6 +172,7 @@ impl App {
         let reload = Reload::new(watches, Arc::clone(&fetchers));
         // What has changed since the configuration was read is taken before anybody calls.
         reload.files().await;
+        front.watch_files(reload.failing());
         let mut followers = JoinSet::new();
         followers.spawn(reload.clone().watch(every));
         followers.spawn(fetchers.watch());

@@ -5,7 +5,10 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ pub struct Watch {
     taken: Option<[u8; 32]>,
     /// What was told last, so that it is told once.
     told: Option<String>,
+    /// Whether that is so still, for whoever watches.
+    failing: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -47,6 +52,7 @@ impl Watch {
             take: Box::new(take),
             taken: None,
             told: None,
+            failing: Arc::default(),
         }
     }
 
@@ -70,7 +76,9 @@ impl Watch {
 
     /// The same, told to the log.
     fn look_and_tell(&mut self) -> Result<bool, ()> {
-        match self.look() {
+        let looked = self.look();
+        self.failing.store(looked.is_err(), Ordering::Relaxed);
+        match looked {
             Ok(is_new) => {
                 if is_new || self.told.take().is_some() {
                     tracing::info!(what = %self.what, "reloaded");
@@ -109,19 +117,42 @@ pub struct Reloaded {
     pub failed: usize,
 }
 
+/// Which files cannot be used as they are, for whoever watches: a look takes as long as a disk, and
+/// is not waited for.
+#[derive(Debug)]
+pub(super) struct Failing(Vec<(String, Arc<AtomicBool>)>);
+
+impl Failing {
+    /// Whose files there are, and whether they cannot be used.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
+        let all = self.0.iter();
+        all.map(|(what, failing)| (&**what, failing.load(Ordering::Relaxed)))
+    }
+}
+
 /// All that is reloaded. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Reload {
     watches: Arc<Mutex<Vec<Watch>>>,
     fetchers: Arc<Fetchers>,
+    failing: Arc<Failing>,
 }
 
 impl Reload {
     pub(super) fn new(watches: Vec<Watch>, fetchers: Arc<Fetchers>) -> Self {
+        let failing = watches
+            .iter()
+            .map(|w| (w.what.clone(), Arc::clone(&w.failing)));
         Self {
+            failing: Arc::new(Failing(failing.collect())),
             watches: Arc::new(Mutex::new(watches)),
             fetchers,
         }
+    }
+
+    /// Which files cannot be used as they are.
+    pub(super) fn failing(&self) -> &Arc<Failing> {
+        &self.failing
     }
 
     /// Looks at all files, and fetches all keys, now. What has changed is in use when this

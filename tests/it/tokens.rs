@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     asking::Reader,
     identities::{by, called_as, one, refused_as},
+    metrics::Scrape,
     pki::Files,
     support::{gateway, now, subscription},
 };
@@ -104,6 +105,46 @@ async fn a_stream_outlives_its_token_and_no_call_after_it_does() {
     let results = open.rest().await.unwrap();
     assert_eq!(results[0].outcome(), Outcome::Canceled);
     assert_eq!(refused_as(&client, Some(OLD)).await, "TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_measured_until_it_can() {
+    let files = Files::new();
+    let (token, credential) = (files.write("token", OLD), files.write("credential", "good"));
+    let gateway = gateway()
+        .config("[server]\nadmin_listen = \"127.0.0.1:0\"")
+        .config(&format!("[callers.billing]\ntoken_file = {token}"))
+        .account(
+            Provider::Rebilly,
+            &format!("credential_file = {credential}"),
+        )
+        .start()
+        .await;
+    let failing = async || {
+        let scrape = Scrape::of(&gateway).await;
+        [
+            "callers.billing.token_file",
+            "accounts.rebilly.credential_file",
+        ]
+        .map(|setting| {
+            scrape
+                .value(&format!("cancelot_reload_failing{{setting=\"{setting}\"}}"))
+                .unwrap()
+        })
+    };
+    assert_eq!(failing().await, [0.0, 0.0]);
+    files.write("token", "short");
+    gateway.reload().await;
+    assert_eq!(failing().await, [1.0, 0.0]);
+    files.write("credential", "two\nlines");
+    gateway.reload().await;
+    gateway.reload().await;
+    assert_eq!(failing().await, [1.0, 1.0]);
+    // The old content is right again, and no news.
+    files.write("token", OLD);
+    files.write("credential", "another");
+    gateway.reload().await;
+    assert_eq!(failing().await, [0.0, 0.0]);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! The metrics of what lets callers in: certificates that end, and keys that have to stay fresh.
+//! The metrics of what lets callers in, and of what is read anew: certificates that end, keys that
+//! have to stay fresh, and files that cannot be used.
 
 use std::fmt;
 
 use super::page::Page;
-use crate::app::{front::Changing, tls::Tls};
+use crate::app::{front::Changing, reload::Failing, tls::Tls};
 
 pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
     let tls = entrance.tls.as_ref();
@@ -39,5 +40,17 @@ pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
             let is_failing = u64::from(of.freshness.is_failing());
             ([("issuer", of.issuer.name())], is_failing)
         }),
+    )
+}
+
+/// Files that are looked at again and again, whoever they let in.
+pub(super) fn files(page: &mut Page<'_>, failing: Option<&Failing>) -> fmt::Result {
+    page.gauge(
+        "cancelot_reload_failing",
+        "Whether files that a setting names cannot be used as they are now, so that what they held before stays in use.",
+        failing
+            .into_iter()
+            .flat_map(Failing::iter)
+            .map(|(setting, is_failing)| ([("setting", setting)], u64::from(is_failing))),
     )
 }

@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 
 use self::page::Page;
-use super::{front::Changing, readiness::Readiness, telemetry::LostLines};
+use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::LostLines};
 use crate::{
     dispatch::Dispatch,
     observe::{CODES, CallMeters, MethodMeters},
@@ -65,6 +65,8 @@ struct Watched {
     readiness: Arc<Readiness>,
     lost_lines: LostLines,
     entrance: Changing,
+    /// Known when files have been looked at first.
+    files: OnceLock<Arc<Failing>>,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
     /// not keep the journal open.
     engine: OnceLock<Weak<Dispatch>>,
@@ -82,6 +84,7 @@ impl Metrics {
             readiness,
             lost_lines,
             entrance,
+            files: OnceLock::new(),
             engine: OnceLock::new(),
         });
         let mut registry = Registry::default();
@@ -92,6 +95,11 @@ impl Metrics {
     /// Watches the engine too, from now on.
     pub(super) fn watch(&self, engine: &Arc<Dispatch>) {
         self.watched.engine.get_or_init(|| Arc::downgrade(engine));
+    }
+
+    /// Watches the files that are reloaded too, from now on.
+    pub(super) fn watch_files(&self, failing: &Arc<Failing>) {
+        self.watched.files.get_or_init(|| Arc::clone(failing));
     }
 
     /// How everything stands. Takes locks and asks the disk: call it off the async threads.
@@ -125,6 +133,7 @@ impl Collector for Watched {
         )?;
         calls(&mut page, &self.calls)?;
         entrance::encode(&mut page, &self.entrance)?;
+        entrance::files(&mut page, self.files.get().map(Arc::as_ref))?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine::encode(&mut page, &engine)?;
         }

@@ -350,6 +350,13 @@ async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_
     let mut gateway = gateway().config("[audit]\nlag_max = 3").start().await;
     let item = |id: &str| subscription(Provider::Rebilly, id, now());
     gateway.cancel_one("first", item("first")).await.unwrap();
+    in_time(async {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+        while gateway.events("settled").is_empty() {
+            looks.tick().await;
+        }
+    })
+    .await;
     // The next file cannot be made: something else is where its directory was.
     gateway.advance(2 * DAY);
     let (dir, away) = (gateway.audit_dir(), gateway.journal_dir().join("away"));

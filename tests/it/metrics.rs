@@ -241,6 +241,25 @@ async fn all_methods_are_there_with_all_statuses_before_anybody_calls() {
 }
 
 #[tokio::test]
+async fn each_call_of_a_flood_that_is_refused_is_counted() {
+    let callers = "[callers.billing]\ntoken_env = \"BILLING_TOKEN\"\n";
+    let gateway = gateway().config(ADMIN).config(callers).start().await;
+    let mut client = gateway.client.clone();
+    for _ in 0..200 {
+        let refused = client.list_accounts(ListAccountsRequest {}).await;
+        assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    }
+
+    let scrape = Scrape::of(&gateway).await;
+
+    let calls = of("ListAccounts", "unary");
+    scrape.check(
+        &format!("grpc_server_handled_total{{{calls},grpc_code=\"Unauthenticated\"}}"),
+        200.0,
+    );
+}
+
+#[tokio::test]
 async fn calls_of_methods_that_there_are_not_share_one_label() {
     let gateway = gateway().config(ADMIN).start().await;
     let channel = tonic::transport::Endpoint::from_shared(gateway.url()).unwrap();

@@ -12,7 +12,7 @@ use crate::{
     limits,
     observe::Method,
     rpc::{
-        self, Access, Brief, Guard, Intake, ObserveLayer, Opening, Service,
+        self, Access, Behind, Brief, Intake, ObserveLayer, Opening, Service,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
@@ -36,7 +36,7 @@ pub struct Edge {
 pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// The service behind what bounds its memory.
-pub(super) type Bounded = Intake<CancellationServiceServer<Service>>;
+pub(super) type Bounded = Behind<Intake, CancellationServiceServer<Service>>;
 
 /// The service over an engine.
 pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
@@ -45,7 +45,8 @@ pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
     let receiving = Budget::new(edge.request_bytes_max);
-    Intake::new(service, receiving, Arc::clone(dispatch.refusals()))
+    let intake = Intake::new(receiving, Arc::clone(dispatch.refusals()));
+    Behind::new(intake, service)
 }
 
 /// The methods of all services.
@@ -100,16 +101,16 @@ pub(super) fn router<H: Health>(
         // What may arrive unread, of a call and of a connection.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(Guard::new(opening, access.clone()))
+        .add_service(Behind::new(access.clone(), opening))
         // Probes and balancers have no credentials.
-        .add_service(Brief::new(health))
+        .add_service(Behind::new(Brief, health))
         // grpcurl and others still ask for the older version.
-        .add_service(Guard::new(
-            v1.max_decoding_message_size(SMALL_BYTES_MAX),
+        .add_service(Behind::new(
             access.clone(),
+            v1.max_decoding_message_size(SMALL_BYTES_MAX),
         ))
-        .add_service(Guard::new(
-            v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
+        .add_service(Behind::new(
             access,
+            v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
         )))
 }

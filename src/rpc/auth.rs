@@ -1,18 +1,12 @@
 //! Who calls, and may they? Asked before anything of the request is received.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use http::{Request, Response, header::AUTHORIZATION, request::Parts};
-use tonic::{Status, body::Body, server::NamedService};
-use tower::Service;
+use tonic::{Status, body::Body};
 
 use super::{
+    behind::{Before, Grpc, answer_of},
     observe,
     refusal::{Called, Refusals},
     status,
@@ -25,7 +19,8 @@ pub trait KeySource: fmt::Debug + Send + Sync {
     fn refresh(&self, issuer: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// Who may call, and who hears of those who may not.
+/// Who may call, and who hears of those who may not. A service behind it is called by those alone
+/// who may.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// The callers.
@@ -80,52 +75,15 @@ impl Access {
     }
 }
 
-/// Lets calls through to a service whose callers may make them.
-#[derive(Debug, Clone)]
-pub struct Guard<S> {
-    inner: S,
-    access: Access,
-}
-
-impl<S> Guard<S> {
-    /// A service behind this.
-    #[must_use]
-    pub fn new(inner: S, access: Access) -> Self {
-        Self { inner, access }
-    }
-}
-
-impl<S: NamedService> NamedService for Guard<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> Service<Request<Body>> for Guard<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (mut inner, access) = (self.inner.clone(), self.access.clone());
-        Box::pin(async move {
-            let call = Arc::new(Called::by(&request));
-            let (mut head, body) = request.into_parts();
-            let answer = match access.let_in(&mut head, &call).await {
-                Ok(()) => inner.call(Request::from_parts(head, body)).await?,
-                Err(status) => status.into_http(),
-            };
-            access.refusals.look(&call, &answer);
-            Ok(answer)
-        })
+impl Before for Access {
+    async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
+        let call = Arc::new(Called::by(&request));
+        let (mut head, body) = request.into_parts();
+        let answer = match self.let_in(&mut head, &call).await {
+            Ok(()) => answer_of(service, Request::from_parts(head, body)).await,
+            Err(status) => status.into_http(),
+        };
+        self.refusals.look(&call, &answer);
+        answer
     }
 }

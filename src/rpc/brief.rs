@@ -1,36 +1,19 @@
 //! Services that everybody may ask, without saying who asks: their questions are short, come whole,
 //! and come soon, so that strangers can make the service hold next to nothing.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
-use tonic::{Status, body::Body, server::NamedService};
-use tower::Service;
+use tonic::{Status, body::Body};
 
+use super::behind::{Before, Grpc, answer_of};
 use crate::limits;
 
 /// Lets questions through to a service once they are there.
-#[derive(Debug, Clone)]
-pub struct Brief<S>(S);
-
-impl<S> Brief<S> {
-    /// A service behind this.
-    #[must_use]
-    pub fn new(inner: S) -> Self {
-        Self(inner)
-    }
-}
-
-impl<S: NamedService> NamedService for Brief<S> {
-    const NAME: &'static str = S::NAME;
-}
+#[derive(Debug, Clone, Copy)]
+pub struct Brief;
 
 /// The whole of a question. What is left of its stream is not held any more.
 async fn received(body: Body) -> Result<Body, Status> {
@@ -45,30 +28,12 @@ async fn received(body: Body) -> Result<Body, Status> {
     }
 }
 
-impl<S> Service<Request<Body>> for Brief<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut inner = self.0.clone();
-        Box::pin(async move {
-            let (head, body) = request.into_parts();
-            match received(body).await {
-                Ok(body) => inner.call(Request::from_parts(head, body)).await,
-                Err(status) => Ok(status.into_http()),
-            }
-        })
+impl Before for Brief {
+    async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        match received(body).await {
+            Ok(body) => answer_of(service, Request::from_parts(head, body)).await,
+            Err(status) => status.into_http(),
+        }
     }
 }

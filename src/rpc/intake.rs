@@ -2,23 +2,16 @@
 //! so is the time that each may take to arrive. Without it, two hundred streams of 32 MiB on one
 //! connection would be six gigabytes, and one that never ends would be held for ever.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
-use tonic::{Code, Status, body::Body, server::NamedService};
-use tower::Service;
+use tonic::{Code, Status, body::Body};
 
 use super::{
+    behind::{Before, Grpc, answer_of},
     deadline, status,
     weigh::{self, Shape, weigh},
 };
@@ -33,74 +26,45 @@ const PREFIX_BYTES: usize = 5;
 
 /// Receives whole requests for a service whose RPCs all take one message.
 #[derive(Debug, Clone)]
-pub struct Intake<S> {
-    inner: S,
+pub struct Intake {
     bytes: Budget,
     refusals: Arc<Refusals>,
 }
 
-impl<S> Intake<S> {
-    /// Requests to this service, with so many bytes for all of them. Those that find no room are
-    /// counted.
+impl Intake {
+    /// With so many bytes for all requests. Those that find no room are counted.
     #[must_use]
-    pub fn new(inner: S, bytes: Budget, refusals: Arc<Refusals>) -> Self {
-        Self {
-            inner,
-            bytes,
-            refusals,
-        }
+    pub fn new(bytes: Budget, refusals: Arc<Refusals>) -> Self {
+        Self { bytes, refusals }
     }
 }
 
-impl<S: NamedService> NamedService for Intake<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> Service<Request<Body>> for Intake<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (mut inner, bytes) = (self.inner.clone(), self.bytes.clone());
-        let refusals = Arc::clone(&self.refusals);
-        Box::pin(async move {
-            let (head, body) = request.into_parts();
-            let (shape, bytes_max) = bounds(head.uri.path());
-            let receiving = receive(body, shape, bytes_max, &bytes);
-            let received = match until(&head) {
-                // A timer would only notice in the next millisecond, when the request may be in.
-                Ok(until) if until <= Instant::now() => Err(status::not_received()),
-                Ok(until) => tokio::time::timeout_at(until, receiving)
-                    .await
-                    .unwrap_or_else(|_| Err(status::not_received())),
-                Err(status) => Err(status),
-            };
-            match received {
-                Ok((message, share)) => {
-                    let body = Body::new(Full::new(message));
-                    let response = inner.call(Request::from_parts(head, body)).await;
-                    // By now it is admitted, and counted there, or gone.
-                    drop(share);
-                    response
-                }
-                Err(status) => {
-                    refusal(status.code()).inspect(|why| refusals.inc(*why));
-                    Ok(status.into_http())
-                }
+impl Before for Intake {
+    async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let (shape, bytes_max) = bounds(head.uri.path());
+        let receiving = receive(body, shape, bytes_max, &self.bytes);
+        let received = match until(&head) {
+            // A timer would only notice in the next millisecond, when the request may be in.
+            Ok(until) if until <= Instant::now() => Err(status::not_received()),
+            Ok(until) => tokio::time::timeout_at(until, receiving)
+                .await
+                .unwrap_or_else(|_| Err(status::not_received())),
+            Err(status) => Err(status),
+        };
+        match received {
+            Ok((message, share)) => {
+                let body = Body::new(Full::new(message));
+                let answer = answer_of(service, Request::from_parts(head, body)).await;
+                // By now it is admitted, and counted there, or gone.
+                drop(share);
+                answer
             }
-        })
+            Err(status) => {
+                refusal(status.code()).inspect(|why| self.refusals.inc(*why));
+                status.into_http()
+            }
+        }
     }
 }
 
@@ -193,38 +157,24 @@ mod tests {
     use super::*;
 
     /// Says OK to whatever arrives.
-    #[derive(Clone)]
-    struct Yes;
-
-    impl Service<Request<Body>> for Yes {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            std::future::ready(Ok(Status::ok("").into_http()))
-        }
+    fn yes() -> impl Grpc {
+        tower::service_fn(async |_: Request<Body>| Ok(Status::ok("").into_http()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_never_ends_is_given_up_and_its_room_is_free() {
         let budget = Budget::new(10_000);
-        let mut intake = Intake::new(Yes, budget.clone(), Arc::default());
+        let intake = Intake::new(budget.clone(), Arc::default());
         let first = http_body::Frame::data(Bytes::from_static(&[0; 1_000]));
         let rest = futures_util::stream::pending::<Result<_, Status>>();
         let body = futures_util::StreamExt::chain(futures_util::stream::iter([Ok(first)]), rest);
         let body = Body::new(StreamBody::new(body));
 
         let begun = Instant::now();
-        let call = intake.call(Request::new(body));
-        let call = tokio::spawn(call);
+        let call = tokio::spawn(intake.answer(Request::new(body), yes()));
         tokio::task::yield_now().await;
         let held = budget.taken();
-        let response = call.await.unwrap().unwrap();
+        let response = call.await.unwrap();
 
         assert_eq!(held, 1_000);
         let status = Status::from_header_map(response.headers()).unwrap();

@@ -2,6 +2,7 @@
 //! provider by name and owns no task: what it starts belongs to dispatch.
 
 mod auth;
+mod behind;
 mod brief;
 mod deadline;
 #[cfg(feature = "fuzzing")]
@@ -21,7 +22,8 @@ mod stream;
 mod weigh;
 
 pub use self::{
-    auth::{Access, Guard, KeySource},
+    auth::{Access, KeySource},
+    behind::{Before, Behind, Grpc},
     brief::Brief,
     intake::Intake,
     observe::{ObserveLayer, methods},

@@ -1,0 +1,78 @@
+//! Services behind something that sees their calls first and may answer in their place.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{body::Body, server::NamedService};
+use tower::Service;
+
+/// A gRPC service, as tonic's router has it.
+pub trait Grpc:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Grpc for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// Sees a service's calls first.
+pub trait Before: Clone + Send + 'static {
+    /// Answers a call, by the service or in its place.
+    fn answer(
+        self,
+        request: Request<Body>,
+        service: impl Grpc,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What a service answers.
+pub(super) async fn answer_of(mut service: impl Grpc, request: Request<Body>) -> Response<Body> {
+    let Ok(answer) = service.call(request).await;
+    answer
+}
+
+/// A service behind something.
+#[derive(Debug, Clone)]
+pub struct Behind<B, S> {
+    before: B,
+    service: S,
+}
+
+impl<B, S> Behind<B, S> {
+    /// This service behind that.
+    #[must_use]
+    pub fn new(before: B, service: S) -> Self {
+        Self { before, service }
+    }
+}
+
+impl<B, S: NamedService> NamedService for Behind<B, S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<B: Before, S: Grpc> Service<Request<Body>> for Behind<B, S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (before, service) = (self.before.clone(), self.service.clone());
+        Box::pin(async move { Ok(before.answer(request, service).await) })
+    }
+}

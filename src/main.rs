@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// The default allocator costs a journalled fan-out a third of its speed.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -151,7 +151,7 @@ fn each_library_stays_where_it_belongs() {
     named_only_in("reqwest::", &["src/egress/"]);
     named_only_in("tonic::", &["src/rpc/", "src/app/", "src/cli/"]);
     named_only_in("prost::", &["src/rpc/", "src/app/", "src/cli/"]);
-    named_only_in("rustls::", &["src/app/tls.rs"]);
+    named_only_in("rustls::", &["src/app/tls/"]);
     named_only_in("jsonwebtoken::", &["src/identity/"]);
     named_only_in("x509_parser::", &["src/identity/"]);
     named_only_in("std::env::var", &["src/config/"]);

@@ -1,0 +1,78 @@
+//! TLS of the listener. It lies under the door of [`super::accept`], so that a connection without a
+//! handshake is one that has not said anything yet: it has a place for so long and no longer. The
+//! handshake is made by the connection's own task as it reads, and holds nobody up.
+
+mod current;
+mod secured;
+mod shown;
+
+pub(super) use self::{
+    current::Pem,
+    secured::Secured,
+    shown::{Now, Shown},
+};
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio_rustls::{Accept, TlsAcceptor};
+
+use self::current::Current;
+use crate::identity::Validity;
+
+/// What the listener shows, and whom it believes. Clones are of the same.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<Current>>,
+    clients_required: bool,
+}
+
+impl Tls {
+    /// TLS with these certificates.
+    ///
+    /// # Errors
+    /// What is wrong with them, in the words of the configuration.
+    pub fn new(pem: Pem<'_>, clients_required: bool) -> Result<Self, String> {
+        let current = Current::read(pem, clients_required)?;
+        current.tell();
+        Ok(Self {
+            current: Arc::new(ArcSwap::from_pointee(current)),
+            clients_required,
+        })
+    }
+
+    /// Takes others in their place, for new connections; certificates of clients that are
+    /// connected have to hold before the new authorities.
+    ///
+    /// # Errors
+    /// What is wrong with them; then the old ones stay.
+    pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
+        let current = Current::read(pem, self.clients_required)?;
+        current.tell();
+        self.current.store(Arc::new(current));
+        Ok(())
+    }
+
+    /// When what is in use is good: the listener's chain, and the authorities for clients. Of
+    /// each, the certificate that ends first.
+    pub(super) fn validities(&self) -> [(&'static str, Option<Validity>); 2] {
+        let current = self.current.load();
+        [
+            ("server", current.own_validity),
+            ("client_ca", current.clients_validity),
+        ]
+    }
+
+    /// What is wrong with the listener's certificate at this time, although it can be used.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.current.load().ended()
+    }
+
+    fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {
+        let current = self.current.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
+        let shown = Shown::new(Arc::clone(&self.current), current);
+        (acceptor.accept(io), shown)
+    }
+}

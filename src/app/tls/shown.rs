@@ -1,0 +1,112 @@
+//! The certificate that a client showed, and whether it is still good at the time of a call.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::time::Instant;
+
+use super::current::Current;
+use crate::{identity::Certificate, limits};
+
+/// What a connection showed of itself in its handshake.
+#[derive(Debug, Clone)]
+pub(in crate::app) struct Shown(Arc<ShownOnce>);
+
+#[derive(Debug)]
+struct ShownOnce {
+    tls: Arc<ArcSwap<Current>>,
+    /// Whom the handshake believes, which may be replaced while it is made.
+    accepted_by: Arc<Current>,
+    seen: OnceLock<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    chain: Vec<CertificateDer<'static>>,
+    certificate: Arc<Certificate>,
+    checked: Mutex<Checked>,
+}
+
+/// When the certificate was good last, and before which authorities.
+#[derive(Debug)]
+struct Checked {
+    at: Instant,
+    before: Arc<Current>,
+}
+
+/// A connection's certificate at the time of a call.
+#[derive(Debug)]
+pub(in crate::app) enum Now {
+    /// There is none.
+    None,
+    /// It is good.
+    Good(Arc<Certificate>),
+    /// It was good when the connection began; why it is not any more.
+    Stale(String),
+}
+
+impl Shown {
+    /// A connection whose handshake is still to come.
+    pub(super) fn new(tls: Arc<ArcSwap<Current>>, accepted_by: Arc<Current>) -> Self {
+        Self(Arc::new(ShownOnce {
+            tls,
+            accepted_by,
+            seen: OnceLock::new(),
+        }))
+    }
+
+    /// A connection may be older than a certificate's end or the removal of its authority, so it
+    /// is checked again: at once when the authorities have changed, and each minute.
+    pub(in crate::app) fn now(&self) -> Now {
+        let Some(seen) = self.0.seen.get() else {
+            return Now::None;
+        };
+        let current = self.0.tls.load_full();
+        let mut checked = seen.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = checked.at.elapsed() < Duration::from_millis(limits::CERTIFICATE_CHECK_MS);
+        if is_recent && Arc::ptr_eq(&checked.before, &current) {
+            return Now::Good(Arc::clone(&seen.certificate));
+        }
+        let (Some((first, others)), Some(clients)) = (seen.chain.split_first(), &current.clients)
+        else {
+            return Now::Stale("no certificates of clients are believed".to_owned());
+        };
+        match clients.verify_client_cert(first, others, UnixTime::now()) {
+            Ok(_) => {
+                *checked = Checked {
+                    at: Instant::now(),
+                    before: current,
+                };
+                Now::Good(Arc::clone(&seen.certificate))
+            }
+            Err(error) => Now::Stale(error.to_string()),
+        }
+    }
+
+    /// Keeps what the handshake brought.
+    pub(super) fn keep(&self, chain: Option<&[CertificateDer<'_>]>) -> io::Result<()> {
+        let Some((first, _)) = chain.and_then(<[_]>::split_first) else {
+            return Ok(());
+        };
+        let certificate = Certificate::read(first).map_err(|malformed| {
+            io::Error::new(io::ErrorKind::InvalidData, malformed.to_string())
+        })?;
+        let chain = chain.unwrap_or_default().iter();
+        let seen = Seen {
+            chain: chain.map(|c| c.clone().into_owned()).collect(),
+            certificate: Arc::new(certificate),
+            checked: Mutex::new(Checked {
+                at: Instant::now(),
+                before: Arc::clone(&self.0.accepted_by),
+            }),
+        };
+        // There is one handshake.
+        let _ = self.0.seen.set(seen);
+        Ok(())
+    }
+}

@@ -305,7 +305,8 @@ impl Dispatch {
     /// rest is finished.
     ///
     /// # Errors
-    /// If the journal cannot record it.
+    /// If the journal cannot record the stop or what it settled. Some of it may be on the disk all
+    /// the same, and a restart goes by that.
     pub async fn stop_batch(
         self: &Arc<Self>,
         batch: BatchId,
@@ -326,7 +327,7 @@ impl Dispatch {
                     lane.finish(run, conclusion).await;
                 }
             }
-            dispatch.flush().await;
+            dispatch.flush().await?;
             Ok(Stopped {
                 stopped,
                 finishing: dispatch.shared.live.open_count(batch),
@@ -371,7 +372,8 @@ impl Dispatch {
             self.shared.cut.cancel();
             self.shared.tasks.wait().await;
         }
-        self.hand_over(Handover::End).await;
+        // Without a journal nothing is left to record.
+        let _ = self.hand_over(Handover::End).await;
         self.shared.live.end(Ended::Draining);
     }
 
@@ -385,18 +387,23 @@ impl Dispatch {
         }
     }
 
-    /// Waits until all that was handed over to be recorded is recorded and told.
-    async fn flush(&self) {
-        self.hand_over(Handover::Flush).await;
+    /// Waits until all that was handed over to be recorded is recorded and told, or cannot be.
+    async fn flush(&self) -> Result<(), Unavailable> {
+        self.hand_over(Handover::Flush).await
     }
 
-    /// Asks the settler, and waits for its answer.
-    async fn hand_over(&self, question: fn(oneshot::Sender<()>) -> Handover) {
+    /// Asks the settler, and waits for its answer. A settler whose journal failed has none.
+    async fn hand_over(
+        &self,
+        question: fn(oneshot::Sender<()>) -> Handover,
+    ) -> Result<(), Unavailable> {
         let (done, answered) = oneshot::channel();
-        if self.shared.settle.send(question(done)).await.is_ok() {
-            // A failed journal drops the question.
-            let _ = answered.await;
+        let asked = self.shared.settle.send(question(done)).await;
+        if asked.is_ok() && answered.await.is_ok() {
+            return Ok(());
         }
+        let why = self.failed.borrow().clone();
+        Err(why.unwrap_or_else(|| Unavailable("nothing is recorded any more".to_owned())))
     }
 }
 

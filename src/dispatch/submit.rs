@@ -201,7 +201,8 @@ impl Dispatch {
         if admitted.as_ref().is_some_and(meets_others) {
             // What was recorded before this admission is told before its items are entered, so
             // that an outcome from before they were taken up again is no news of theirs.
-            self.flush().await;
+            // If it cannot be recorded, the feed ends.
+            let _ = self.flush().await;
         }
         let feed = self.shared.live.feed(count);
         if let Some(hangup) = &submission.hangup {

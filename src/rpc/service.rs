@@ -20,10 +20,10 @@ use super::{
     render, status, stream,
 };
 use crate::{
-    dispatch::{self, Dispatch, Hangup, Submission, Ticket},
+    dispatch::{self, Dispatch, Hangup, Stopped, Submission, Ticket},
     domain::ids::{BatchId, CallerId, Key},
     identity::Caller,
-    journal::{Batch, Unavailable},
+    journal::{Batch, Journal, Unavailable},
     observe::Origin,
 };
 
@@ -107,7 +107,7 @@ impl Service {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn crate::journal::Journal) -> Result<T, Unavailable> + Send + 'static,
+        read: impl FnOnce(&dyn Journal) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Status> {
         let journal = Arc::clone(self.dispatch.journal());
         dispatch::blocking(move || read(&*journal))
@@ -115,13 +115,24 @@ impl Service {
             .map_err(|unavailable| status::of_unavailable(&unavailable))
     }
 
-    /// A batch of this caller's.
-    async fn batch(&self, id: BatchId, caller: &CallerId) -> Result<Batch, Status> {
-        let batch = self.read(move |journal| journal.batch(id)).await?;
-        batch
-            .filter(|batch| batch.scope.caller == *caller)
-            .ok_or_else(|| status::not_found("batch", &id.to_string()))
+    /// Stops a batch, and gives it as it is afterwards.
+    async fn stop(
+        &self,
+        id: BatchId,
+        by: CallerId,
+    ) -> Result<(Stopped, Option<Batch>), Unavailable> {
+        let stopped = self.dispatch.stop_batch(id, by).await?;
+        let journal = Arc::clone(self.dispatch.journal());
+        let batch = dispatch::blocking(move || journal.batch(id)).await?;
+        Ok((stopped, batch))
     }
+}
+
+/// A batch, if it is this caller's.
+fn of_caller(batch: Option<Batch>, id: BatchId, caller: &CallerId) -> Result<Batch, Status> {
+    batch
+        .filter(|batch| batch.scope.caller == *caller)
+        .ok_or_else(|| status::not_found("batch", &id.to_string()))
 }
 
 /// Items that are parsed where they came in: some tenths of a millisecond's work.
@@ -311,11 +322,13 @@ impl CancellationService for Service {
             ..Asked::default()
         });
         let work = async {
-            self.batch(id, &caller).await?;
-            let stopped = self.dispatch.stop_batch(id, caller.clone()).await;
-            let stopped = stopped.map_err(|unavailable| status::of_unavailable(&unavailable))?;
+            let batch = self.read(move |journal| journal.batch(id)).await?;
+            of_caller(batch, id, &caller)?;
+            // From here on it may be stopped, whatever fails.
+            let stopped = self.stop(id, caller.clone()).await;
+            let (stopped, batch) = stopped.map_err(|error| status::stop_in_doubt(&error))?;
             tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
-            let batch = self.batch(id, &caller).await?;
+            let batch = of_caller(batch, id, &caller)?;
             let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
             Ok(StopBatchResponse {
                 progress: Some(render::progress(id.to_string(), &batch.items)),

@@ -32,6 +32,7 @@ const DOMAIN: &str = "cancelot";
 const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
 const POLICY_VIOLATED: &str = "POLICY_VIOLATED";
 const HOURLY_ITEMS_EXHAUSTED: &str = "HOURLY_ITEMS_EXHAUSTED";
+const STOP_IN_DOUBT: &str = "STOP_IN_DOUBT";
 
 /// All that is wrong with a request.
 #[derive(Debug, Default)]
@@ -129,14 +130,22 @@ fn refuse(why: Why, status: Status) -> Status {
 
 /// UNAVAILABLE, to be tried again after so many seconds.
 fn unavailable(why: Why, message: impl Into<String>, again_after: u64) -> Status {
+    unavailable_because(why, why.word(), message, again_after)
+}
+
+/// The same, with a reason of its own.
+fn unavailable_because(
+    why: Why,
+    reason: &'static str,
+    message: impl Into<String>,
+    again_after: u64,
+) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(again_after)));
-    details.set_error_info(why.word(), DOMAIN, []);
+    details.set_error_info(reason, DOMAIN, []);
     let mut message = message.into();
     clip(&mut message, MESSAGE_BYTES_MAX);
-    refuse(
-        why,
-        Status::with_error_details(Code::Unavailable, message, details),
-    )
+    let status = Status::with_error_details(Code::Unavailable, message, details);
+    because(why, reason, status)
 }
 
 fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
@@ -288,6 +297,15 @@ pub(super) fn of_unavailable(error: &Unavailable) -> Status {
     let message = "the journal cannot be used; nothing that is not recorded has been sent; send \
                    the same request again";
     unavailable(Why::JournalFailed, message, 5)
+}
+
+/// UNAVAILABLE: the journal failed while a batch was being stopped. What of it is on the disk is
+/// known after a restart, so this says neither that it is stopped nor that it is not.
+pub(super) fn stop_in_doubt(error: &Unavailable) -> Status {
+    tracing::error!(%error, "the journal cannot be used");
+    let message = "the journal failed while the batch was being stopped: it may have been stopped \
+                   or not; send StopBatch again, which changes nothing if it was";
+    unavailable_because(Why::JournalFailed, STOP_IN_DOUBT, message, 5)
 }
 
 fn of_conflicts(conflicts: &[Conflict]) -> Status {

@@ -30,6 +30,7 @@ mod deadlines;
 mod discovery;
 mod disk;
 mod dry_runs;
+mod failing;
 mod floods;
 mod frames;
 mod identities;

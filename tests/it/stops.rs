@@ -6,9 +6,12 @@ use cancelot::{
     sandbox::{Fault, FaultRates, Provider},
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::{
     asking::{always, counts, on, outcomes, violations},
+    failing::Fails,
+    identities::reason,
     support::{Gateway, gateway, in_time, now, request, subscription},
 };
 
@@ -191,6 +194,60 @@ async fn an_item_that_comes_back_unsent_after_the_stop_stops() {
     let results = in_time(reader.rest()).await.unwrap();
     assert_eq!(outcomes(&results), [Outcome::Stopped]);
     assert_eq!(gateway.requests(Provider::Rebilly), 1);
+}
+
+/// A stop during which the journal fails is told as in doubt, whatever of it is on the disk. After
+/// a restart it can be sent again.
+async fn check_doubted(fails: Fails, stops_written: usize) {
+    let gateway = gateway().config("[server]\ndrain_ms = 0");
+    let gateway = gateway.account(Provider::Rebilly, "concurrency_max = 1");
+    let mut gateway = gateway.journal_fails(fails).start().await;
+    gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
+    let mut reader = gateway.open(five()).await;
+    reader.next().await.unwrap();
+    gateway.control.held_reached(Provider::Rebilly, 1).await;
+    let batch_id = reader.progress.batch_id.clone();
+
+    let doubted = gateway.stop_batch(&batch_id).await.unwrap_err();
+
+    assert_eq!(doubted.code(), Code::Unavailable, "{doubted:?}");
+    assert_eq!(reason(&doubted), "STOP_IN_DOUBT");
+    let advice = "may have been stopped or not; send StopBatch again";
+    assert!(doubted.message().contains(advice), "{doubted:?}");
+    assert!(doubted.get_details_retry_info().is_some(), "{doubted:?}");
+    let ended = in_time(reader.rest()).await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable, "{ended:?}");
+
+    let port = gateway.stop_sandbox().await;
+    in_time(gateway.stop()).await;
+    assert_eq!(gateway.events("stopped").len(), stops_written);
+    let refused = gateway.events("refused");
+    assert_eq!(refused[0]["reason"], "JOURNAL_UNAVAILABLE", "{refused:?}");
+
+    gateway.start_again().await;
+    let mut reader = gateway.open(five()).await;
+    reader.next().await.unwrap();
+    let stopped = gateway.stop_batch(&batch_id).await.unwrap();
+    assert_eq!((stopped.stopped, stopped.finishing), (0, 5));
+    gateway.start_sandbox(port);
+    let results = in_time(reader.rest()).await.unwrap();
+    assert_eq!(outcomes(&results), [Outcome::Stopped; 5]);
+    assert_eq!(gateway.control.effects(Provider::Rebilly), [].into());
+}
+
+#[tokio::test]
+async fn a_stop_that_was_not_written_when_the_journal_failed_is_told_as_in_doubt() {
+    check_doubted(Fails::BeforeTheStop, 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_that_was_written_when_the_journal_failed_is_told_as_in_doubt() {
+    check_doubted(Fails::AfterTheStop, 1).await;
+}
+
+#[tokio::test]
+async fn a_stop_whose_outcomes_cannot_be_written_is_told_as_in_doubt() {
+    check_doubted(Fails::WhenItSettles, 1).await;
 }
 
 #[tokio::test]

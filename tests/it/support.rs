@@ -1,6 +1,7 @@
 //! A gateway as it runs in production, over a sandbox, with a journal in a temporary directory.
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -14,7 +15,7 @@ use cancelot::{
     app::{self, App, Reloaded},
     config::{self, Env},
     dispatch::Clock,
-    journal::FreeSpace,
+    journal::{FreeSpace, Journal},
     rpc::proto::{
         self, CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentResult, Outcome,
         Progress, SubscriptionCancellation, SubscriptionResult, When,
@@ -49,6 +50,17 @@ pub(crate) struct Builder {
 struct Inside {
     free_space: Option<FreeSpace>,
     results_held_max: Option<usize>,
+    over_journal: Option<OverJournal>,
+}
+
+/// Puts a journal in front of the real one, at each start.
+#[derive(Clone)]
+struct OverJournal(Arc<dyn Fn(Arc<dyn Journal>) -> Arc<dyn Journal> + Send + Sync>);
+
+impl fmt::Debug for OverJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OverJournal")
+    }
 }
 
 /// A gateway to set up.
@@ -96,6 +108,15 @@ impl Builder {
     /// Says how much room the journal's disk has.
     pub(crate) fn free_space(mut self, free_space: FreeSpace) -> Self {
         self.inside.free_space = Some(free_space);
+        self
+    }
+
+    /// Puts a journal in front of the real one, at each start.
+    pub(crate) fn over_journal(
+        mut self,
+        over: impl Fn(Arc<dyn Journal>) -> Arc<dyn Journal> + Send + Sync + 'static,
+    ) -> Self {
+        self.inside.over_journal = Some(OverJournal(Arc::new(over)));
         self
     }
 
@@ -193,7 +214,10 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
     if let Some(free_space) = &inside.free_space {
         journal.free_space = free_space.clone();
     }
-    let (journal, mut options) = app::assemble_over(&config, &journal).unwrap();
+    let (mut journal, mut options) = app::assemble_over(&config, &journal).unwrap();
+    if let Some(OverJournal(over)) = &inside.over_journal {
+        journal = over(journal);
+    }
     let ahead = Arc::clone(ahead);
     options.engine.dispatch.clock = Clock::from_fn(move || {
         Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))

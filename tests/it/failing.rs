@@ -1,0 +1,156 @@
+//! A journal that fails at a moment that a test chooses, over the real one.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use cancelot::{
+    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
+    journal::{
+        Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
+        Record, Removal, Settlement, Trail, Unavailable, Vitals,
+    },
+};
+use jiff::Timestamp;
+
+use crate::support::Builder;
+
+/// When a journal fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fails {
+    /// Instead of writing a stop.
+    BeforeTheStop,
+    /// When a stop is on the disk, before anybody knows.
+    AfterTheStop,
+    /// Instead of writing outcomes.
+    WhenItSettles,
+}
+
+impl Builder {
+    /// Has the journal fail once. After a restart it works.
+    pub(crate) fn journal_fails(self, fails: Fails) -> Self {
+        let armed = Arc::new(Mutex::new(Some(fails)));
+        self.over_journal(move |disk| {
+            Arc::new(Failing {
+                disk,
+                armed: Arc::clone(&armed),
+                failure: Arc::default(),
+            })
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Failing {
+    disk: Arc<dyn Journal>,
+    /// When it is to fail; `None` once it has.
+    armed: Arc<Mutex<Option<Fails>>>,
+    failure: Arc<OnceLock<Unavailable>>,
+}
+
+impl Failing {
+    /// Fails from here on, if this is the moment.
+    fn fails(&self, now: Fails) {
+        if self
+            .armed
+            .lock()
+            .unwrap()
+            .take_if(|at| *at == now)
+            .is_some()
+        {
+            let gone = Unavailable("the disk is gone".to_owned());
+            self.failure.set(gone).unwrap();
+        }
+    }
+
+    fn whole(&self) -> Result<&Arc<dyn Journal>, Unavailable> {
+        self.failure
+            .get()
+            .map_or(Ok(&self.disk), |why| Err(why.clone()))
+    }
+
+    fn write<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
+        &self,
+        write: impl FnOnce(&dyn Journal) -> Pending<Result<T, E>>,
+    ) -> Pending<Result<T, E>> {
+        match self.whole() {
+            Ok(disk) => write(&**disk),
+            Err(why) => Box::pin(async { Err(why.into()) }),
+        }
+    }
+}
+
+impl Journal for Failing {
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        self.write(|disk| disk.admit(admission))
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+        self.fails(Fails::WhenItSettles);
+        self.write(|disk| disk.settle(settlements))
+    }
+
+    fn stop(
+        &self,
+        batch: BatchId,
+        by: CallerId,
+        at: Timestamp,
+    ) -> Pending<Result<(), Unavailable>> {
+        self.fails(Fails::BeforeTheStop);
+        let stopped = self.write(|disk| disk.stop(batch, by, at));
+        let failing = self.clone();
+        Box::pin(async move {
+            stopped.await?;
+            failing.fails(Fails::AfterTheStop);
+            failing.whole().map(drop)
+        })
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.write(|disk| disk.purge(before, batches_max))
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        self.write(|disk| disk.redact(removal, before, batches_max))
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        self.whole()?.open_items()
+    }
+
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.whole()?.find(scope, key)
+    }
+
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+        self.whole()?.batch(batch)
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable> {
+        self.whole()?.list(filter, after, records_max)
+    }
+
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+        self.whole()?.admitted_since(from)
+    }
+
+    fn vitals(&self) -> Vitals {
+        self.disk.vitals()
+    }
+
+    fn trail(&self) -> Arc<dyn Trail> {
+        self.disk.trail()
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.failure.get().cloned()
+    }
+}

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     audit::{Refused, Sink},
     config::{self, Config, KeysFrom, read_file},
-    dispatch::LaneOptions,
+    dispatch::{Clock, LaneOptions},
     egress::jwks::authorities,
     identity::{Callers, Issuer, Keys},
     limits,
@@ -76,7 +76,9 @@ fn told_to(audit: Sink) -> Refusals {
 /// # Errors
 /// What is wrong with the listener's certificates.
 pub fn check(config: &Config) -> Result<Vec<String>, String> {
-    let listener = config.server.tls.as_ref().map(tls).transpose()?;
+    let listener = config.server.tls.as_ref();
+    let listener = listener.map(|settings| tls(settings, Clock::system()));
+    let listener = listener.transpose()?;
     let mut warnings: Vec<_> = listener
         .as_ref()
         .and_then(Tls::warning)
@@ -99,13 +101,13 @@ pub fn check(config: &Config) -> Result<Vec<String>, String> {
 }
 
 /// The listener's TLS from its files.
-pub(super) fn tls(settings: &config::Tls) -> Result<Tls, String> {
+pub(super) fn tls(settings: &config::Tls, clock: Clock) -> Result<Tls, String> {
     let contents: Result<Vec<_>, _> = tls_files(settings)
         .iter()
         .map(|file| read_file(file, pem_bytes_max()))
         .collect();
     let required = settings.clients.as_ref().is_some_and(|c| c.required);
-    Tls::new(pem(&contents?)?, required)
+    Tls::new(pem(&contents?)?, required, clock)
 }
 
 fn tls_files(settings: &config::Tls) -> Vec<std::path::PathBuf> {

@@ -40,7 +40,7 @@ pub enum AssembleError {
 /// # Errors
 /// See [`AssembleError`].
 pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
-    assemble_over(config, &journal(config))
+    assemble_over(config, &journal(config), &Clock::system())
 }
 
 /// The journal that a configuration asks for.
@@ -59,16 +59,18 @@ pub fn journal(config: &Config) -> durable::Options {
     }
 }
 
-/// As [`assemble`], with a journal that differs from what the configuration asks for.
+/// As [`assemble`], with a journal that differs from what the configuration asks for, and a clock.
 ///
 /// # Errors
 /// See [`AssembleError`].
 pub fn assemble_over(
     config: &Config,
     journal: &durable::Options,
+    clock: &Clock,
 ) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
-    let entrance = entrance(config, Tracer::off())?;
-    let (journal, engine) = engine(config, journal, &Tracer::off(), &entrance.changing())?;
+    let entrance = entrance(config, Tracer::off(), clock)?;
+    let (journal, mut engine) = engine(config, journal, &Tracer::off(), &entrance.changing())?;
+    engine.dispatch.clock = clock.clone();
     Ok((journal, Options { entrance, engine }))
 }
 
@@ -76,16 +78,17 @@ pub fn assemble_over(
 ///
 /// # Errors
 /// If the listener's certificates cannot be used.
-pub fn entrance(config: &Config, tracer: Tracer) -> Result<Entrance, AssembleError> {
+pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entrance, AssembleError> {
     let sink = match config.audit {
         Some(_) => {
-            let clock = Clock::system();
+            let clock = clock.clone();
             Sink::new(move || clock.now())
         }
         None => Sink::default(),
     };
     let (access, fetchers) = super::access::access(config, &sink);
-    let tls = config.server.tls.as_ref().map(super::access::tls);
+    let tls = config.server.tls.as_ref();
+    let tls = tls.map(|settings| super::access::tls(settings, clock.clone()));
     let tls = tls.transpose().map_err(AssembleError::Tls)?;
     Ok(Entrance {
         edge: Edge {

@@ -24,6 +24,7 @@ use crate::{
         traces::Traces,
     },
     config::{self, Config, Env, Sources},
+    dispatch::Clock,
     observe::Tracer,
     sandbox::{self, Provider, Sandbox},
 };
@@ -192,7 +193,8 @@ async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
 /// Opens the listeners, then the journal, so that probes are answered while it is read.
 async fn open(config: &Arc<Config>, tracer: Tracer, log: &Log) -> Result<App, String> {
     let listener = bind(config.server.listen).await?;
-    let mut entrance = app::entrance(config, tracer.clone()).map_err(|error| error.to_string())?;
+    let mut entrance = app::entrance(config, tracer.clone(), &Clock::system())
+        .map_err(|error| error.to_string())?;
     entrance.lost_lines = log.lost();
     if let Some(listen) = config.server.admin_listen {
         entrance.admin = Some(bind(listen).await?);

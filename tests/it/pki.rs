@@ -1,6 +1,6 @@
 //! Certificates and keys, made anew for each test.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -73,6 +73,13 @@ impl Authority {
     /// A certificate for a client with these names: `dns:` and a name, or a URI.
     pub(crate) fn client(&self, names: &[&str]) -> Pair {
         self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |_| {})
+    }
+
+    /// One that ends then, in seconds since 1970.
+    pub(crate) fn client_until(&self, names: &[&str], end: u64) -> Pair {
+        self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+        })
     }
 
     /// One that ended long ago.

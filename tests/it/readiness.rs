@@ -3,6 +3,7 @@
 
 use cancelot::{
     app::{self, App, Front},
+    dispatch::Clock,
     observe::Tracer,
     rpc::proto::ListAccountsRequest,
     sandbox::{Fault, Provider},
@@ -62,7 +63,7 @@ async fn while_the_journal_is_read_the_process_is_alive_and_nobody_is_served() {
         journal.display().to_string()
     ));
     let bind = || TcpListener::bind("127.0.0.1:0");
-    let mut entrance = app::entrance(&config, Tracer::off()).unwrap();
+    let mut entrance = app::entrance(&config, Tracer::off(), &Clock::system()).unwrap();
     entrance.admin = Some(bind().await.unwrap());
     let front = Front::open(bind().await.unwrap(), entrance).await.unwrap();
     let (url, admin) = (

@@ -10,6 +10,7 @@ use std::{
 
 use cancelot::{
     app::{self, App, Front},
+    dispatch::Clock,
     journal::FreeSpace,
     observe::Tracer,
     rpc::proto::StopBatchRequest,
@@ -151,7 +152,7 @@ async fn what_comes_before_the_journal_is_read_is_told() {
         "[journal]\ndir = {:?}\n",
         journal.display().to_string()
     ));
-    let entrance = app::entrance(&config, Tracer::off()).unwrap();
+    let entrance = app::entrance(&config, Tracer::off(), &Clock::system()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let front = Front::open(listener, entrance).await.unwrap();
     let mut client = connect(&format!("http://{}", front.addr())).await;

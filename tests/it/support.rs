@@ -214,14 +214,14 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
     if let Some(free_space) = &inside.free_space {
         journal.free_space = free_space.clone();
     }
-    let (mut journal, mut options) = app::assemble_over(&config, &journal).unwrap();
+    let ahead = Arc::clone(ahead);
+    let clock = Clock::from_fn(move || {
+        Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
+    });
+    let (mut journal, mut options) = app::assemble_over(&config, &journal, &clock).unwrap();
     if let Some(OverJournal(over)) = &inside.over_journal {
         journal = over(journal);
     }
-    let ahead = Arc::clone(ahead);
-    options.engine.dispatch.clock = Clock::from_fn(move || {
-        Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
-    });
     if let Some(results_held_max) = inside.results_held_max {
         options.engine.dispatch.results_held_max = results_held_max;
         options.engine.dispatch.reader_patience = Duration::ZERO;

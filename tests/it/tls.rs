@@ -334,6 +334,42 @@ async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open
     assert_eq!(line["code"], "UNAVAILABLE");
 }
 
+/// Seconds in an hour.
+const HOUR: i64 = 60 * 60;
+
+#[tokio::test]
+async fn a_certificate_that_ends_while_its_connection_is_open_lets_no_call_in() {
+    let mut bench = Bench::start("").await;
+    let end = jiff::Timestamp::now().as_second() + 2 * HOUR;
+    let names = &[SPIFFE];
+    let own = bench.client_ca.client_until(names, end.unsigned_abs());
+    let renewed = bench.client_ca.client(names);
+    let open = bench.connect(Some(&own)).await;
+    assert_eq!(called_as(&open, None, "a").await.unwrap(), "billing");
+    bench.gateway.advance(HOUR);
+    assert_eq!(called_as(&open, None, "b").await.unwrap(), "billing");
+
+    // A minute after its end, which is as long as it can let in.
+    bench.gateway.advance(HOUR + 60);
+    let refused = called_as(&open, None, "c").await.unwrap_err();
+    let code = refused.code();
+    assert!(
+        matches!(code, Code::Unavailable | Code::Unknown),
+        "{refused:?}"
+    );
+    bench.refuses(Some(&own)).await;
+    let client = bench.connect(Some(&renewed)).await;
+    assert_eq!(called_as(&client, None, "d").await.unwrap(), "billing");
+
+    in_time(bench.gateway.stop()).await;
+    let refused = bench.gateway.events("refused");
+    let reasons: Vec<_> = refused.iter().map(|line| &line["reason"]).collect();
+    assert_eq!(reasons, ["CERTIFICATE_STALE", "HANDSHAKE_FAILED"]);
+    let keys = bench.gateway.events("admitted");
+    let keys: Vec<_> = keys.iter().map(|line| &line["key"]).collect();
+    assert_eq!(keys, ["a/0", "b/0", "d/0"]);
+}
+
 /// The first moment of a year, in seconds since 1970.
 fn year(year: i16) -> f64 {
     let date = jiff::civil::date(year, 1, 1);

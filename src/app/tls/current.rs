@@ -1,6 +1,6 @@
 //! From the content of the files to what a handshake is made with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rustls::{
@@ -8,9 +8,10 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    time_provider::TimeProvider,
 };
 
-use crate::identity::Validity;
+use crate::{dispatch::Clock, identity::Validity};
 
 const CLIENT_CA: &str = "server.tls_client_ca_file";
 
@@ -32,12 +33,29 @@ pub(super) struct Current {
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) own_validity: Option<Validity>,
     pub(super) clients_validity: Option<Validity>,
+    clock: Clock,
+}
+
+/// The clock in the library's terms.
+#[derive(Debug)]
+struct Time(Clock);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(self.0.now()))
+    }
+}
+
+/// Certificates know no time before 1970.
+pub(super) fn unix_time(at: Timestamp) -> UnixTime {
+    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
 impl Current {
     /// # Errors
     /// What is wrong with the files, in the words of the configuration.
-    pub(super) fn read(pem: Pem<'_>, clients_required: bool) -> Result<Self, String> {
+    pub(super) fn read(pem: Pem<'_>, clients_required: bool, clock: Clock) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let chain = certificates(pem.cert, "server.tls_cert_file")?;
         let key = PrivateKeyDer::from_pem_slice(pem.key)
@@ -52,7 +70,8 @@ impl Current {
             .map(|authorities| verifier(authorities, clients_required, &provider))
             .transpose()?;
         // 1.2 too: rustls has none of its weak parts, and old runtimes know nothing newer.
-        let builder = ServerConfig::builder_with_provider(provider)
+        let time = Arc::new(Time(clock.clone()));
+        let builder = ServerConfig::builder_with_details(provider, time)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let builder = match &clients {
@@ -71,13 +90,19 @@ impl Current {
             clients,
             own_validity,
             clients_validity,
+            clock,
         })
+    }
+
+    /// The time, as certificates are judged by it.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// That the listener's certificate has ended, if it has.
     pub(super) fn ended(&self) -> Option<String> {
         let end = self.own_validity?.not_after;
-        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let now = self.now().as_second();
         let at = Timestamp::from_second(end).ok().filter(|_| end < now)?;
         Some(format!(
             "server.tls_cert_file has a certificate that ended at {at}, so that clients refuse to \

@@ -19,26 +19,28 @@ use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
 use self::current::Current;
-use crate::identity::Validity;
+use crate::{dispatch::Clock, identity::Validity};
 
 /// What the listener shows, and whom it believes. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Tls {
     current: Arc<ArcSwap<Current>>,
     clients_required: bool,
+    clock: Clock,
 }
 
 impl Tls {
-    /// TLS with these certificates.
+    /// TLS with these certificates, and this clock for when they are good.
     ///
     /// # Errors
     /// What is wrong with them, in the words of the configuration.
-    pub fn new(pem: Pem<'_>, clients_required: bool) -> Result<Self, String> {
-        let current = Current::read(pem, clients_required)?;
+    pub fn new(pem: Pem<'_>, clients_required: bool, clock: Clock) -> Result<Self, String> {
+        let current = Current::read(pem, clients_required, clock.clone())?;
         current.tell();
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(current)),
             clients_required,
+            clock,
         })
     }
 
@@ -48,7 +50,7 @@ impl Tls {
     /// # Errors
     /// What is wrong with them; then the old ones stay.
     pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
-        let current = Current::read(pem, self.clients_required)?;
+        let current = Current::read(pem, self.clients_required, self.clock.clone())?;
         current.tell();
         self.current.store(Arc::new(current));
         Ok(())

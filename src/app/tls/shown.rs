@@ -7,10 +7,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use tokio::time::Instant;
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 
-use super::current::Current;
+use super::current::{Current, unix_time};
 use crate::{identity::Certificate, limits};
 
 /// What a connection showed of itself in its handshake.
@@ -35,7 +35,7 @@ struct Seen {
 /// When the certificate was good last, and before which authorities.
 #[derive(Debug)]
 struct Checked {
-    at: Instant,
+    at: Timestamp,
     before: Arc<Current>,
 }
 
@@ -67,8 +67,12 @@ impl Shown {
             return Now::None;
         };
         let current = self.0.tls.load_full();
+        let now = current.now();
         let mut checked = seen.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_recent = checked.at.elapsed() < Duration::from_millis(limits::CERTIFICATE_CHECK_MS);
+        // A clock that was put back makes no check last longer.
+        let age = Duration::try_from(now.duration_since(checked.at)).ok();
+        let is_recent =
+            age.is_some_and(|age| age < Duration::from_millis(limits::CERTIFICATE_CHECK_MS));
         if is_recent && Arc::ptr_eq(&checked.before, &current) {
             return Now::Good(Arc::clone(&seen.certificate));
         }
@@ -76,10 +80,10 @@ impl Shown {
         else {
             return Now::Stale("no certificates of clients are believed".to_owned());
         };
-        match clients.verify_client_cert(first, others, UnixTime::now()) {
+        match clients.verify_client_cert(first, others, unix_time(now)) {
             Ok(_) => {
                 *checked = Checked {
-                    at: Instant::now(),
+                    at: now,
                     before: current,
                 };
                 Now::Good(Arc::clone(&seen.certificate))
@@ -101,7 +105,7 @@ impl Shown {
             chain: chain.map(|c| c.clone().into_owned()).collect(),
             certificate: Arc::new(certificate),
             checked: Mutex::new(Checked {
-                at: Instant::now(),
+                at: self.0.accepted_by.now(),
                 before: Arc::clone(&self.0.accepted_by),
             }),
         };

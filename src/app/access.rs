@@ -59,7 +59,7 @@ pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
 /// Refusals for the audit too.
 fn told_to(audit: Sink) -> Refusals {
     Refusals::new(move |refusal| {
-        audit.refused(refusal.why, |refused| Refused {
+        audit.refused(refusal.why, refusal.code, |refused| Refused {
             caller: refusal.caller.cloned(),
             method: Some(refusal.method),
             key: refusal.asked.and_then(|asked| asked.key.clone()),

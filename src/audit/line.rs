@@ -194,7 +194,7 @@ impl<'a> Line<'a> {
             key: refused.key.as_ref().map(|key| key.as_str()),
             account: refused.account.as_ref().map(|account| account.as_str()),
             items: refused.items,
-            code: refused.why.code(),
+            code: refused.code,
             reason: Some(refused.why.word().into()),
             ..Self::new(refused.at, "refused")
         }
@@ -203,7 +203,7 @@ impl<'a> Line<'a> {
     /// Refusals that have no lines of their own.
     pub(super) fn suppressed(now: Timestamp, suppressed: &Suppressed) -> Self {
         Self {
-            code: suppressed.why.code(),
+            code: suppressed.code,
             reason: Some(suppressed.why.word().into()),
             suppressed: Some(suppressed.count),
             ..Self::new(now, "refused")

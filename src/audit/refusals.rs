@@ -98,31 +98,6 @@ impl Why {
                 | Self::OverQuota
         )
     }
-
-    /// The gRPC status that the caller gets; `None` if there was no call.
-    #[must_use]
-    pub fn code(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Handshake => return None,
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::NotPermitted => "PERMISSION_DENIED",
-            Self::Invalid => "INVALID_ARGUMENT",
-            Self::NotFound => "NOT_FOUND",
-            Self::KeyReused => "FAILED_PRECONDITION",
-            Self::OverQuota | Self::Full => "RESOURCE_EXHAUSTED",
-            Self::Oversized => "OUT_OF_RANGE",
-            Self::NotReceived => "DEADLINE_EXCEEDED",
-            Self::Unreadable => "INTERNAL",
-            Self::Unsupported => "UNIMPLEMENTED",
-            Self::KeysUnavailable
-            | Self::Stale
-            | Self::DiskFull
-            | Self::AuditBehind
-            | Self::JournalFailed
-            | Self::Starting
-            | Self::Draining => "UNAVAILABLE",
-        })
-    }
 }
 
 /// A refused request: what is known of it, without its content.
@@ -132,6 +107,8 @@ pub struct Refused {
     pub at: Timestamp,
     /// Why.
     pub why: Why,
+    /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
+    pub code: Option<&'static str>,
     /// Who asked, if that is known.
     pub caller: Option<CallerId>,
     /// The RPC, such as `CancelSubscription`, if it is known.
@@ -150,6 +127,7 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Suppressed {
     pub(super) why: Why,
+    pub(super) code: Option<&'static str>,
     pub(super) count: u64,
 }
 
@@ -171,8 +149,11 @@ struct Inner {
 #[derive(Default)]
 struct State {
     waiting: Vec<Refused>,
-    thinning: Thinning<Why>,
+    thinning: Thinning<Cause>,
 }
+
+/// What refusals are thinned out by: what their lines say of why.
+type Cause = (Why, Option<&'static str>);
 
 /// What is to be written.
 #[derive(Debug, Default)]
@@ -190,18 +171,24 @@ impl Sink {
         })))
     }
 
-    /// Takes a refusal: `why` and what `complete` adds to it. Waits for nothing but a lock that
-    /// is held for a moment.
-    pub fn refused(&self, why: Why, complete: impl FnOnce(Refused) -> Refused) {
+    /// Takes a refusal: `why`, the status's `code`, and what `complete` adds to them. Waits for
+    /// nothing but a lock that is held for a moment.
+    pub fn refused(
+        &self,
+        why: Why,
+        code: Option<&'static str>,
+        complete: impl FnOnce(Refused) -> Refused,
+    ) {
         let Some(inner) = &self.0 else { return };
         let (at, now) = ((inner.now)(), Instant::now());
         let mut state = inner.state();
         if state.waiting.len() >= limits::AUDIT_REFUSALS_WAITING_MAX {
-            state.thinning.count(why, 1, now);
-        } else if state.thinning.passes(why, now) {
+            state.thinning.count((why, code), 1, now);
+        } else if state.thinning.passes((why, code), now) {
             let refused = Refused {
                 at,
                 why,
+                code,
                 caller: None,
                 method: None,
                 key: None,
@@ -232,7 +219,7 @@ impl Sink {
             refused: std::mem::take(&mut state.waiting),
             suppressed: counts
                 .into_iter()
-                .map(|(why, count)| Suppressed { why, count })
+                .map(|((why, code), count)| Suppressed { why, code, count })
                 .collect(),
         }
     }
@@ -246,11 +233,12 @@ impl Sink {
             if state.waiting.len() < limits::AUDIT_REFUSALS_WAITING_MAX {
                 state.waiting.push(refused);
             } else {
-                state.thinning.count(refused.why, 1, now);
+                let cause = (refused.why, refused.code);
+                state.thinning.count(cause, 1, now);
             }
         }
-        for Suppressed { why, count } in taken.suppressed {
-            state.thinning.count(why, count, now);
+        for Suppressed { why, code, count } in taken.suppressed {
+            state.thinning.count((why, code), count, now);
         }
     }
 }
@@ -271,7 +259,7 @@ mod tests {
 
     fn refuse(sink: &Sink, why: Why, times: usize) {
         for _ in 0..times {
-            sink.refused(why, |refused| refused);
+            sink.refused(why, None, |refused| refused);
         }
     }
 

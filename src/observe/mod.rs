@@ -4,6 +4,7 @@
 
 mod account;
 mod calls;
+mod code;
 mod journal;
 mod meter;
 mod origin;
@@ -14,6 +15,7 @@ mod trace;
 pub use self::{
     account::{AccountMeters, Result, Waiting},
     calls::{CODES, Call, CallMeters, Method, MethodMeters},
+    code::code_name,
     journal::JournalMeters,
     meter::{Counter, Histogram, Snapshot, Tally},
     origin::{Origin, RequestId},

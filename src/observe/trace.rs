@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, Span},
 };
 
-use super::{account::Result, origin::Origin};
+use super::{account::Result, code::code_name, origin::Origin};
 
 /// Begins spans.
 #[derive(Debug, Clone, Default)]
@@ -46,26 +46,6 @@ pub struct ClientCall<'a> {
     pub port: u16,
 }
 
-/// The names of gRPC's status codes in spans, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 /// Those that are a server's fault by the conventions.
 const FAULTS: [&str; 6] = [
     "UNKNOWN",
@@ -236,8 +216,7 @@ impl ServerSpan {
         let Some(mut span) = self.0.take().map(|call| call.take()) else {
             return;
         };
-        let known = usize::try_from(code).ok().and_then(|code| CODES.get(code));
-        let name = known.copied().unwrap_or("UNKNOWN");
+        let name = code_name(code);
         span.set_attribute(KeyValue::new("rpc.response.status_code", name));
         if FAULTS.contains(&name) {
             span.set_attribute(KeyValue::new("error.type", name));

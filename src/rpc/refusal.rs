@@ -17,7 +17,7 @@ use crate::{
     domain::ids::{BatchId, CallerId, Key},
     identity::{Caller, Method},
     limits,
-    observe::Thinning,
+    observe::{Thinning, code_name},
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
@@ -26,6 +26,8 @@ use crate::{
 pub struct Refusal<'a> {
     /// Why.
     pub why: Why,
+    /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
+    pub code: Option<&'static str>,
     /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
     pub method: &'static str,
     /// Who called, if that is known.
@@ -60,8 +62,15 @@ pub struct Refusals(Arc<Told>);
 
 struct Told {
     /// What has no line of its own in the log.
-    log: Mutex<Thinning<Why>>,
+    log: Mutex<Thinning<Cause>>,
     tell: Box<Tell>,
+}
+
+/// What refusals are thinned out by: what their lines say of why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Cause {
+    reason: &'static str,
+    code: Option<&'static str>,
 }
 
 type Tell = dyn Fn(&Refusal<'_>) + Send + Sync;
@@ -77,7 +86,11 @@ impl Refusals {
 
     /// Tells of a refusal. In the log a flood of them is thinned out.
     pub fn tell(&self, refusal: &Refusal<'_>) {
-        let passes = self.log().passes(refusal.why, Instant::now());
+        let cause = Cause {
+            reason: refusal.reason,
+            code: refusal.code,
+        };
+        let passes = self.log().passes(cause, Instant::now());
         if passes {
             // Of other refusals the message may quote what is personal.
             let is_fit = refusal.why.is_about_the_caller();
@@ -86,6 +99,7 @@ impl Refusals {
                 caller = refusal.caller.map(tracing::field::display),
                 peer = refusal.peer.map(tracing::field::display),
                 reason = refusal.reason,
+                code = refusal.code,
                 why = is_fit.then_some(refusal.message),
                 "refused"
             );
@@ -96,8 +110,8 @@ impl Refusals {
     /// Tells the log how many refusals had no lines of their own.
     pub fn tell_counts(&self) {
         let counts = self.log().take_counts(true, Instant::now());
-        for (why, count) in counts {
-            tracing::warn!(reason = why.word(), suppressed = count, "refused");
+        for (Cause { reason, code }, count) in counts {
+            tracing::warn!(reason, code, suppressed = count, "refused");
         }
     }
 
@@ -110,7 +124,7 @@ impl Refusals {
         }
     }
 
-    fn log(&self) -> MutexGuard<'_, Thinning<Why>> {
+    fn log(&self) -> MutexGuard<'_, Thinning<Cause>> {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,6 +141,7 @@ impl Refusals {
         if why.is_about_the_caller() || call.method.is_some_and(Method::acts) {
             self.tell(&Refusal {
                 why,
+                code: Some(code_name(status.code().into())),
                 method: call.method.map_or("unknown", Method::name),
                 caller: call.caller.get().map(|caller| &caller.id),
                 peer: call.peer,
@@ -218,4 +233,41 @@ fn because_of(status: &Status) -> Option<Because> {
     };
     let reason = why.word();
     Some(Because { why, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(status: Status, expected: &[&str]) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let refusals = Refusals::new({
+            let told = Arc::clone(&told);
+            move |refusal| {
+                let code = refusal.code.unwrap();
+                told.lock().unwrap().push([refusal.reason, code].join(" "));
+            }
+        });
+        let path = "/cancelot.v1.CancellationService/StopBatch";
+        let call = Called::by(&Request::builder().uri(path).body(()).unwrap());
+        refusals.look(&call, &status.into_http());
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_code_that_its_caller_gets() {
+        check(Status::internal(""), &["UNREADABLE INTERNAL"]);
+        check(Status::unknown(""), &["UNREADABLE UNKNOWN"]);
+        check(Status::data_loss(""), &["UNREADABLE DATA_LOSS"]);
+        check(Status::unimplemented(""), &["UNSUPPORTED UNIMPLEMENTED"]);
+        check(
+            Status::invalid_argument(""),
+            &["INVALID_REQUEST INVALID_ARGUMENT"],
+        );
+        check(status::draining(), &["DRAINING UNAVAILABLE"]);
+        check(status::full(""), &["SERVICE_FULL RESOURCE_EXHAUSTED"]);
+        check(status::not_received(), &["NOT_RECEIVED DEADLINE_EXCEEDED"]);
+        check(Status::cancelled(""), &[]);
+    }
 }

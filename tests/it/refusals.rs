@@ -1,6 +1,7 @@
 //! Whatever is not taken on has its line in the audit, whoever refuses it and however early.
 
 use std::{
+    collections::BTreeMap,
     panic::resume_unwind,
     sync::{
         Arc,
@@ -107,6 +108,33 @@ async fn what_never_becomes_a_request_is_told() {
             "StopBatch INVALID_REQUEST INVALID_ARGUMENT anonymous -",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_has_no_line_of_its_own_is_counted_by_the_reason_and_the_code_of_those_that_have() {
+    const EACH: u64 = 60;
+    let mut gateway = gateway().start().await;
+    for _ in 0..EACH {
+        let status = gateway.raw(STOP, &[], garbage()).await;
+        assert_eq!(status.code(), Code::Internal, "{status:?}");
+        let status = gateway.stop_batch("no batch").await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    in_time(gateway.stop()).await;
+    let (mut lines, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for line in gateway.events("refused") {
+        let cause = ["reason", "code"].map(|field| line[field].as_str().unwrap().to_owned());
+        *lines.entry(cause.clone()).or_insert(0) += 1;
+        *refused.entry(cause).or_insert(0) += line["suppressed"].as_u64().unwrap_or(1);
+    }
+    let causes = [
+        ["INVALID_REQUEST", "INVALID_ARGUMENT"],
+        ["UNREADABLE", "INTERNAL"],
+    ];
+    let causes = causes.map(|cause| cause.map(str::to_owned));
+    assert_eq!(refused, causes.map(|cause| (cause, EACH)).into());
+    let most = *lines.values().max().unwrap();
+    assert!(most < EACH, "some of them are counted: {lines:?}");
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ impl Secured {
         let info = self.told.get::<TcpConnectInfo>();
         self.refusals.tell(&Refusal {
             why: Why::Handshake,
+            code: None,
             method: HANDSHAKE,
             caller: None,
             peer: info.and_then(TcpConnectInfo::remote_addr),

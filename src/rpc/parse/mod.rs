@@ -49,12 +49,8 @@ pub(super) fn subscriptions(
     };
     let now = dispatch.clock().now();
     let mut late = Vec::new();
-    let mut frame = Frame::new(
-        &mut v,
-        caller,
-        &request.idempotency_key,
-        request.cancellations.len(),
-    );
+    let total = request.cancellations.len();
+    let mut frame = Frame::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
@@ -74,18 +70,9 @@ pub(super) fn subscriptions(
         frame.check(&mut v, mark, dispatch, place, &command);
         frame.push(own_key, command, mode);
     }
-    let scope = Scope {
-        caller: caller.id.clone(),
-        kind: Kind::Subscription,
-    };
-    frame
-        .finish(
-            v,
-            scope,
-            request.retry_window,
-            request.include_provider_response,
-        )
-        .map(|submission| Parsed { submission, late })
+    let (window, with_answers) = (request.retry_window, request.include_provider_response);
+    let submission = frame.finish(v, Kind::Subscription, window, with_answers)?;
+    Ok(Parsed { submission, late })
 }
 
 /// Parses a CancelEnrollmentsRequest.
@@ -95,12 +82,8 @@ pub(super) fn enrollments(
     dispatch: &Dispatch,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
-    let mut frame = Frame::new(
-        &mut v,
-        caller,
-        &request.idempotency_key,
-        request.cancellations.len(),
-    );
+    let total = request.cancellations.len();
+    let mut frame = Frame::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
@@ -120,21 +103,10 @@ pub(super) fn enrollments(
         frame.check(&mut v, mark, dispatch, place, &command);
         frame.push(own_key, command, mode);
     }
-    let scope = Scope {
-        caller: caller.id.clone(),
-        kind: Kind::Enrollments,
-    };
-    frame
-        .finish(
-            v,
-            scope,
-            request.retry_window,
-            request.include_provider_response,
-        )
-        .map(|submission| Parsed {
-            submission,
-            late: Vec::new(),
-        })
+    let (window, with_answers) = (request.retry_window, request.include_provider_response);
+    let submission = frame.finish(v, Kind::Enrollments, window, with_answers)?;
+    let late = Vec::new();
+    Ok(Parsed { submission, late })
 }
 
 /// What identifies a target within a request.
@@ -250,7 +222,7 @@ impl<'a> Frame<'a> {
     fn finish(
         self,
         mut v: Violations,
-        scope: Scope,
+        kind: Kind,
         retry_window: Option<prost_types::Duration>,
         with_answers: bool,
     ) -> Result<Submission, Violations> {
@@ -258,7 +230,10 @@ impl<'a> Frame<'a> {
             .and_then(|window| v.check(|| "retry_window".to_owned(), window_of(window)));
         match self.key {
             Some(key) if v.is_empty() && self.items.len() == self.total => Ok(Submission {
-                scope,
+                scope: Scope {
+                    caller: self.caller.id.clone(),
+                    kind,
+                },
                 key,
                 items: self.items,
                 retry_window,

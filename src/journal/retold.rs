@@ -110,21 +110,17 @@ impl Cache {
     ) -> Result<Happened, Fault> {
         let mut told = Vec::with_capacity(items.len());
         for (index, item) in (0..).zip(&items) {
-            if let Some(Item::Own { .. }) = item {
+            if let Some(item @ Item::Own { .. }) = item {
                 let what = What::Admitted(header.admitted_at);
-                told.push((subject(batch, &header, index, item.as_ref())?, what));
+                told.push((subject(batch, &header, index, Some(item))?, what));
             }
         }
         for (group, items) in (0..).zip(items.chunks(limits::RECORD_ITEMS)) {
             self.keep((batch, group), items.to_vec());
         }
-        let scope = header.scope();
+        let happened = to_items(batch, &header, told);
         self.keep_header(batch, header);
-        Ok(Happened::ToItems {
-            scope,
-            batch,
-            items: told,
-        })
+        Ok(happened)
     }
 
     fn admission<T: Table>(
@@ -146,20 +142,15 @@ impl Cache {
             for (index, item) in (first..).zip(&read) {
                 // What came to a vacant slot later was admitted by that step.
                 if history.trace(index).admitted_at.is_none()
-                    && let Some(Item::Own { .. }) = item
+                    && let Some(item @ Item::Own { .. }) = item
                 {
                     let what = What::Admitted(header.admitted_at);
-                    items.push((subject(batch, &header, index, item.as_ref())?, what));
+                    items.push((subject(batch, &header, index, Some(item))?, what));
                 }
             }
             self.keep((batch, group), read);
         }
-        let scope = header.scope();
-        Ok(Happened::ToItems {
-            scope,
-            batch,
-            items,
-        })
+        Ok(to_items(batch, &header, items))
     }
 
     fn step<T: Table>(
@@ -169,11 +160,10 @@ impl Cache {
         step: u32,
     ) -> Result<Happened, Fault> {
         let header = self.header(reader, batch)?;
-        let scope = header.scope();
         let (at, indexes) = match reader.step::<Step<Ended>>(batch, step)? {
             Step::Stopped { at, by } => {
                 return Ok(Happened::Stopped {
-                    scope,
+                    scope: header.scope(),
                     batch,
                     at,
                     by,
@@ -196,11 +186,7 @@ impl Cache {
             };
             items.push((self.subject(reader, batch, &header, index)?, what));
         }
-        Ok(Happened::ToItems {
-            scope,
-            batch,
-            items,
-        })
+        Ok(to_items(batch, &header, items))
     }
 
     fn settled<T: Table>(
@@ -215,20 +201,14 @@ impl Cache {
             let subject = self.subject(reader, batch, &header, index)?;
             items.push((subject, What::Settled(ended)));
         }
-        let scope = header.scope();
-        Ok(Happened::ToItems {
-            scope,
-            batch,
-            items,
-        })
+        Ok(to_items(batch, &header, items))
     }
 
     fn header<T: Table>(&mut self, reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
         if let Some(header) = self.headers.get(&batch) {
             return Ok(header.clone());
         }
-        let header = reader.header(batch)?;
-        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let header = header_in(reader, batch)?;
         self.keep_header(batch, header.clone());
         Ok(header)
     }
@@ -254,8 +234,7 @@ impl Cache {
             return subject(batch, header, index, Some(item));
         }
         // Vacant when it was read, perhaps, and not any more.
-        let header = reader.header(batch)?;
-        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let header = header_in(reader, batch)?;
         let items = reader.group(batch, &header, group)?;
         let found = subject(
             batch,
@@ -273,6 +252,19 @@ impl Cache {
         }
         self.groups.insert(group, items);
     }
+}
+
+fn to_items(batch: BatchId, header: &Header, items: Vec<(Subject, What)>) -> Happened {
+    Happened::ToItems {
+        scope: header.scope(),
+        batch,
+        items,
+    }
+}
+
+fn header_in<T: Table>(reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
+    let header = reader.header(batch)?;
+    header.ok_or_else(|| Fault::damaged(batch, "it is gone"))
 }
 
 fn subject(

@@ -2,22 +2,24 @@
 //! only submit and read: a caller that goes away takes nothing with it.
 
 pub mod budget;
+mod clock;
 mod conversation;
 pub mod feed;
 mod history;
 mod lane;
 mod live;
 mod readers;
+mod recovery;
 mod run;
 mod settler;
 mod standing;
+mod stop;
 mod submit;
 mod telling;
 mod turns;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -25,71 +27,26 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use tokio::{
-    sync::{RwLock, mpsc, oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument as _;
 
 use self::{
-    budget::{Budget, Share},
-    feed::Ended,
-    lane::Lane,
-    live::Live,
-    readers::Readers,
-    run::{Origin, Run},
-    settler::Handover,
+    budget::Budget, feed::Ended, lane::Lane, live::Live, readers::Readers, settler::Handover,
 };
 pub use self::{
+    clock::Clock,
     lane::LaneOptions,
     readers::Hangup,
     standing::{AccountStanding, Standing},
+    stop::Stopped,
     submit::{Item, Submission, SubmitError, Ticket},
 };
 use crate::{
-    domain::{
-        account::Account,
-        exchange::Exchange,
-        ids::{AccountName, BatchId, CallerId},
-        outcome::{Outcome, Reached},
-    },
-    egress::gate::Pass,
-    journal::{Journal, OpenItem, Settlement, Unavailable},
+    domain::{account::Account, ids::AccountName},
+    journal::{Journal, Unavailable},
     limits,
-    observe::{self, Refusals},
-    providers::EffectId,
+    observe::Refusals,
 };
-
-/// Tells the time of day. Everything that waits uses tokio's clock instead.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// The system's.
-    #[must_use]
-    pub fn system() -> Self {
-        Self(Arc::new(Timestamp::now))
-    }
-
-    /// Any other, for tests and simulations.
-    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// The time.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// How the engine runs.
 #[derive(Debug)]
@@ -154,15 +111,6 @@ pub struct Dispatch {
     entering: RwLock<()>,
     failed: watch::Sender<Option<Unavailable>>,
     refusals: Arc<Refusals>,
-}
-
-/// What stopping a batch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
-    /// Items that settled as stopped by this call.
-    pub stopped: usize,
-    /// Items that are being finished.
-    pub finishing: usize,
 }
 
 impl Dispatch {
@@ -230,54 +178,6 @@ impl Dispatch {
         Ok(dispatch)
     }
 
-    async fn recover(&self) -> Result<(), Unavailable> {
-        let journal = Arc::clone(&self.journal);
-        let open = blocking(move || journal.open_items()).await?;
-        if open.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(items = open.len(), "taking up what was open");
-        self.shared
-            .open_items
-            .fetch_add(open.len(), Ordering::AcqRel);
-        let mut runs: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
-        for item in open {
-            let stop = self.shared.live.open(item.id.batch, [item.id.index]);
-            let stop = if item.stopped {
-                Arc::new(AtomicBool::new(true))
-            } else {
-                stop
-            };
-            let bytes = self.open_bytes.force(run::weight(&item.command));
-            let run = recovered(item, stop, bytes);
-            let account = run.command.account().clone();
-            runs.entry((account, run.batch)).or_default().push(run);
-        }
-        for ((account, batch), runs) in runs {
-            match (
-                self.lanes.get(&account),
-                runs.first().map(|run| run.caller.clone()),
-            ) {
-                (Some(lane), Some(caller)) => lane.enqueue(&caller, batch, runs),
-                _ => self.settle_without_account(runs, Reached::Unknown).await,
-            }
-        }
-        Ok(())
-    }
-
-    /// Settles items whose account is not configured any more.
-    async fn settle_without_account(&self, runs: Vec<Run>, sent: Reached) {
-        for run in runs {
-            if let Origin::Recorded(id) = run.origin {
-                let conclusion = run::account_gone(&run.command, sent);
-                let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
-                let handover = Handover::Settle(Settlement { id, settled }, None);
-                // Only a failed journal closes the queue.
-                let _ = self.shared.settle.send(handover).await;
-            }
-        }
-    }
-
     /// The configured accounts, by name.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.lanes.values().map(|lane| &*lane.options.account)
@@ -299,41 +199,6 @@ impl Dispatch {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
-    }
-
-    /// Stops a batch, durably, before it says so: what has not been sent settles as stopped, the
-    /// rest is finished.
-    ///
-    /// # Errors
-    /// If the journal cannot record the stop or what it settled. Some of it may be on the disk all
-    /// the same, and a restart goes by that.
-    pub async fn stop_batch(
-        self: &Arc<Self>,
-        batch: BatchId,
-        by: CallerId,
-    ) -> Result<Stopped, Unavailable> {
-        let dispatch = Arc::clone(self);
-        detached(async move {
-            let now = dispatch.shared.clock.now();
-            let recorded = dispatch.journal.stop(batch, by, now);
-            recorded.await.inspect_err(|_| dispatch.journal_refused())?;
-            drop(dispatch.entering.write().await);
-            dispatch.shared.live.stop(batch);
-            let mut stopped = 0;
-            for lane in dispatch.lanes.values() {
-                for run in lane.take_stopped() {
-                    stopped += 1;
-                    let conclusion = run::stopped(&run, None);
-                    lane.finish(run, conclusion).await;
-                }
-            }
-            dispatch.flush().await?;
-            Ok(Stopped {
-                stopped,
-                finishing: dispatch.shared.live.open_count(batch),
-            })
-        })
-        .await
     }
 
     /// Resolves when the journal has failed, with the reason. Nothing is told after that.
@@ -405,51 +270,6 @@ impl Dispatch {
         let why = self.failed.borrow().clone();
         Err(why.unwrap_or_else(|| Unavailable("nothing is recorded any more".to_owned())))
     }
-}
-
-/// A run for an item that was open when the service started: perhaps something was sent.
-fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
-    Run {
-        origin: Origin::Recorded(item.id),
-        from: observe::Origin::default(),
-        since: Instant::now(),
-        batch: item.id.batch,
-        effect_id: EffectId::derive(&item.scope, &item.key, &item.command),
-        caller: item.scope.caller,
-        command: item.command,
-        history: vec![Exchange::recovered()],
-        previous: item.previous,
-        retry_until: item.retry_until,
-        stop,
-        attempts: 0,
-        tries: 0,
-        sends: 0,
-        rested: false,
-        unseen: None,
-        retry_at: None,
-        holds_target: false,
-        retries: false,
-        pass: Pass::default(),
-        paid: false,
-        _bytes: bytes,
-    }
-}
-
-/// What an item's history begins with when it is taken up again: a doubt is still a doubt.
-fn history_after(previous: Option<Outcome>) -> Vec<Exchange> {
-    match previous {
-        Some(Outcome::InDoubt) => vec![Exchange::recovered()],
-        _ => Vec::new(),
-    }
-}
-
-/// Runs to its end whatever becomes of the one who waits for it.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
-) -> Result<T, Unavailable> {
-    tokio::spawn(work.in_current_span())
-        .await
-        .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}"))))
 }
 
 /// Reads the journal where waiting for a disk harms nobody.

@@ -17,8 +17,8 @@ use super::{
     Dispatch,
     budget::Share,
     feed::{Feed, Update},
-    history_after,
     readers::Hangup,
+    recovery::history_after,
     run::{self, Origin, Run},
 };
 use crate::{

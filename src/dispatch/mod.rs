@@ -13,7 +13,9 @@ mod recovery;
 mod run;
 mod settler;
 mod standing;
+mod start;
 mod stop;
+mod submission;
 mod submit;
 mod telling;
 mod turns;
@@ -39,7 +41,8 @@ pub use self::{
     readers::Hangup,
     standing::{AccountStanding, Standing},
     stop::Stopped,
-    submit::{Item, Submission, SubmitError, Ticket},
+    submission::{Item, Submission, SubmitError},
+    submit::Ticket,
 };
 use crate::{
     domain::{account::Account, ids::AccountName},

@@ -1,0 +1,95 @@
+use super::*;
+use crate::{
+    dispatch::{Clock, Hangup, Item, Options},
+    domain::{
+        command::{Command, SubscriptionCommand, When},
+        ids::{Kind, Scope},
+    },
+    journal::memory::MemoryJournal,
+    observe,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
+    let options = Options {
+        lanes: Vec::new(),
+        open_items_max: 10,
+        open_bytes_max: 1_000_000,
+        results_held_max: 1,
+        reader_patience: PATIENCE,
+        retry_window: Duration::from_secs(1),
+        clock: Clock::system(),
+        seed: 1,
+    };
+    Dispatch::start(Arc::new(journal), options).await.unwrap()
+}
+
+fn submission(key: &str) -> Submission {
+    let command = Command::Subscription(SubscriptionCommand {
+        account: "a".try_into().unwrap(),
+        subscription_id: "s".try_into().unwrap(),
+        when: When::Now,
+        reason: None,
+        comment: None,
+        initiated_by: None,
+        prorate: None,
+        line_items: Vec::new(),
+        options: None,
+    });
+    Submission {
+        scope: Scope {
+            caller: "ann".try_into().unwrap(),
+            kind: Kind::Subscription,
+        },
+        key: key.try_into().unwrap(),
+        items: vec![Item {
+            key: None,
+            command: Arc::new(command),
+            mode: Mode::Cancel,
+        }],
+        retry_window: None,
+        with_answers: false,
+        quota: None,
+        hangup: Some(Hangup::new()),
+        from: observe::Origin::default(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_fails_while_nothing_is_open_ends_the_engine_too() {
+    let journal = MemoryJournal::new();
+    let dispatch = dispatch(journal.clone()).await;
+    journal.fail("the disk is full");
+    let why = Unavailable("the disk is full".to_owned());
+    let refused = dispatch.submit(submission("k")).await.unwrap_err();
+    assert_eq!(refused, SubmitError::Unavailable(why.clone()));
+    let failed = tokio::time::timeout(Duration::from_secs(1), dispatch.failed());
+    assert_eq!(failed.await, Ok(why));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_sleeps_makes_room_when_there_is_none_and_one_that_waits_does_not() {
+    let dispatch = dispatch(MemoryJournal::new()).await;
+    let first = submission("a");
+    let hangup = first.hangup.clone().unwrap();
+    let ticket = dispatch.submit(first).await.unwrap();
+    let full = |sent: Result<Ticket, SubmitError>| matches!(sent, Err(SubmitError::Full(_)));
+
+    let feed = Arc::clone(&ticket.feed);
+    let reading = tokio::spawn(async move { feed.take(10).await });
+    tokio::time::sleep(2 * PATIENCE).await;
+    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(!hangup.is_cancelled(), "it waits for news");
+
+    reading.abort();
+    assert!(reading.await.is_err());
+    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(!hangup.is_cancelled(), "it has only just gone");
+    tokio::time::sleep(PATIENCE).await;
+    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(hangup.is_cancelled());
+
+    drop(ticket);
+    assert!(dispatch.submit(submission("b")).await.is_ok());
+}

@@ -13,6 +13,7 @@ mod log;
 mod refusals;
 pub mod segments;
 pub mod verify;
+mod writer;
 
 use std::{io, path::PathBuf};
 

@@ -1,3 +1,5 @@
+//! A journal that fails, and readers that hold more than there is room for.
+
 use super::*;
 use crate::{
     dispatch::{Clock, Hangup, Item, Options},

@@ -1,0 +1,218 @@
+//! Writes what the trail tells and what was refused, durably, and removes what is over.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Error,
+    chain::Head,
+    follower::Options,
+    line::{self, Line},
+    log::{Found, Log, Position},
+};
+use crate::{
+    journal::{Audited, Trail},
+    limits,
+};
+
+/// Bytes of lines that are made durable together, at most about.
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// How often files whose time is over are looked for.
+const SWEEP: SignedDuration = SignedDuration::from_hours(1);
+
+/// The one that writes.
+pub(super) struct Writer {
+    trail: Arc<dyn Trail>,
+    options: Options,
+    log: Log,
+    /// The last entry of the trail that is written whole, and the same of what is durable.
+    after: u64,
+    after_durable: u64,
+    /// Of the entry after it, so many lines were written before the start.
+    begun: u32,
+    /// What to say first.
+    gaps: Vec<String>,
+    has_started: bool,
+    sweep_at: Timestamp,
+}
+
+impl Writer {
+    /// With it, whether the journal knows how far the log has got.
+    pub(super) fn open(trail: Arc<dyn Trail>, options: Options) -> Result<(Self, bool), Error> {
+        let known = trail.audited()?;
+        let known_at = known.as_ref().map(|known| Position {
+            head: Head {
+                seq: known.seq,
+                hash: known.hash.clone(),
+            },
+            trail: known.trail,
+            part: u32::MAX,
+        });
+        let Found { log, gap } = Log::open(&options.dir, known_at.as_ref())?;
+        let mut gaps: Vec<_> = gap.into_iter().collect();
+        let at = log.at();
+        let mut is_known = known.is_some();
+        let (after, begun) = match &known {
+            // This journal has not been told of here.
+            None => (0, 0),
+            Some(_) if at.trail > trail.end() => {
+                gaps.push(format!(
+                    "the log has entry {} of the journal, which ends with {}: an older copy of \
+                     the journal was put in its place",
+                    at.trail,
+                    trail.end()
+                ));
+                is_known = false;
+                (trail.end(), 0)
+            }
+            Some(known) if at.trail <= known.trail => (known.trail, 0),
+            // The last entry may be there in part.
+            Some(_) => (at.trail.saturating_sub(1), at.part),
+        };
+        for gap in &gaps {
+            tracing::error!(reason = gap, "the audit is not whole");
+        }
+        let is_older = known.is_some() && !is_known;
+        let mut writer = Self {
+            sweep_at: Timestamp::MIN,
+            trail,
+            options,
+            log,
+            after,
+            after_durable: after,
+            begun,
+            gaps,
+            has_started: false,
+        };
+        if is_older {
+            // The numbers come again, for other entries. Before there are any, the log has to say
+            // from where on, or the next start takes what it has of the first ones for these.
+            writer.log.set_trail(after);
+            writer.begin()?;
+        }
+        Ok((writer, is_known))
+    }
+
+    /// How far it has got, durably.
+    pub(super) fn audited(&self) -> Audited {
+        let head = self.log.durable();
+        Audited {
+            trail: self.after_durable,
+            seq: head.seq,
+            hash: head.hash.clone(),
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.has_started
+            || self.trail.end() > self.after
+            || self.options.sink.is_waiting()
+            || (self.options.now)() >= self.sweep_at
+    }
+
+    /// Writes what there is, durably, or takes it back.
+    pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
+        let taken = self.options.sink.take(is_last);
+        let passed = self.follow_trail().and_then(|()| {
+            let now = (self.options.now)();
+            for refused in &taken.refused {
+                self.log.add(Line::refused(refused), None)?;
+            }
+            for suppressed in &taken.suppressed {
+                self.log.add(Line::suppressed(now, suppressed), None)?;
+            }
+            self.sync()
+        });
+        if passed.is_err() {
+            self.options.sink.give_back(taken);
+            self.after = self.after_durable;
+            self.log.roll_back()?;
+            return passed;
+        }
+        self.sweep()
+    }
+
+    /// Says what is missing, and that it goes on from here.
+    fn begin(&mut self) -> Result<(), Error> {
+        let now = (self.options.now)();
+        for gap in &self.gaps {
+            self.log.add(Line::gap(now, gap), None)?;
+        }
+        let journal = self.trail.journal();
+        self.log.add(Line::started(now, &journal), None)?;
+        self.sync()?;
+        self.has_started = true;
+        Ok(())
+    }
+
+    fn follow_trail(&mut self) -> Result<(), Error> {
+        // What an earlier failure could not take back.
+        self.log.roll_back()?;
+        if !self.has_started {
+            self.begin()?;
+        }
+        loop {
+            let entries = self.trail.read(self.after, limits::AUDIT_ENTRIES)?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let now = (self.options.now)();
+            for entry in entries {
+                let number = entry.number;
+                let is_begun = number == self.after_durable.saturating_add(1);
+                let written = if is_begun { self.begun } else { 0 };
+                let mut part = 0_u32;
+                for happened in &entry.happened {
+                    line::each(now, happened, |line| {
+                        part = part.saturating_add(1);
+                        if part > written {
+                            self.log.add(line, Some((number, part)))?;
+                        }
+                        Ok::<_, Error>(())
+                    })?;
+                }
+                self.after = number;
+                if self.log.bytes_waiting() >= SYNC_BYTES {
+                    self.sync()?;
+                }
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        if self.log.sync((self.options.now)())? || self.after > self.after_durable {
+            if self.after > self.after_durable {
+                (self.after_durable, self.begun) = (self.after, 0);
+            }
+            self.trail.note(self.audited());
+        }
+        Ok(())
+    }
+
+    /// Removes files whose time is over, after a line that says so.
+    fn sweep(&mut self) -> Result<(), Error> {
+        let now = (self.options.now)();
+        if now < self.sweep_at {
+            return Ok(());
+        }
+        self.sweep_at = now.checked_add(SWEEP).unwrap_or(Timestamp::MAX);
+        let before = now.checked_sub(self.options.retention);
+        let before = before.unwrap_or(Timestamp::MIN);
+        if let Some((segments, last)) = self.log.expired(before)? {
+            self.log
+                .add(Line::dropped(now, last.seq, &last.hash), None)?;
+            self.sync()?;
+            self.log.remove(&segments)?;
+            tracing::info!(
+                files = segments.len(),
+                upto = last.seq,
+                "audit files removed"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! A journal whose place an older copy took.
+
+use std::{
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    audit::{Sink, segments::Segment},
+    journal::{Happened, Pending, Trailed, Unavailable},
+};
+
+/// A journal's trail: each entry tells a number of its own.
+#[derive(Debug, Default)]
+struct Told {
+    first: u64,
+    end: AtomicU64,
+    audited: Mutex<Option<Audited>>,
+}
+
+impl Trail for Told {
+    fn journal(&self) -> String {
+        "told".to_owned()
+    }
+
+    fn end(&self) -> u64 {
+        self.end.load(Ordering::SeqCst)
+    }
+
+    fn audited(&self) -> Result<Option<Audited>, Unavailable> {
+        Ok(self.audited.lock().unwrap().clone())
+    }
+
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+        let entries = (after + 1..=self.end()).take(entries_max);
+        let entries = entries.map(|number| Trailed {
+            number,
+            happened: vec![Happened::Off {
+                commits: self.first + number,
+            }],
+        });
+        Ok(entries.collect())
+    }
+
+    fn note(&self, _: Audited) {}
+
+    fn is_noted(&self) -> bool {
+        false
+    }
+
+    fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>> {
+        *self.audited.lock().unwrap() = Some(audited);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// As [`Follower::start`] does it. To drop the writer is a crash.
+fn open(trail: &Arc<Told>, dir: &std::path::Path) -> Writer {
+    let options = Options {
+        dir: dir.to_owned(),
+        retention: Duration::from_secs(1_000_000),
+        now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
+        sink: Sink::default(),
+    };
+    let (writer, is_known) = Writer::open(Arc::<Told>::clone(trail), options).unwrap();
+    if !is_known {
+        *trail.audited.lock().unwrap() = Some(writer.audited());
+    }
+    writer
+}
+
+/// The numbers that the lines tell, and how many say that an older journal was found.
+fn told(dir: &std::path::Path) -> (Vec<u64>, usize) {
+    let segments = Segment::list(dir).unwrap();
+    let text: String = segments
+        .iter()
+        .map(|segment| fs::read_to_string(&segment.path).unwrap())
+        .collect();
+    let numbers = text.lines().filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["commits"].as_u64()
+    });
+    (numbers.collect(), text.matches("an older copy").count())
+}
+
+#[test]
+fn after_an_older_journal_was_put_in_place_a_crash_at_once_loses_no_entry() {
+    for (is_begun, new) in (0..8).flat_map(|new| [(false, new), (true, new)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Arc::new(Told::default());
+        let mut writer = open(&journal, dir.path());
+        journal.end.store(2, Ordering::SeqCst);
+        writer.pass(false).unwrap();
+        let older = Told {
+            first: 100,
+            end: AtomicU64::new(2),
+            audited: Mutex::new(Some(writer.audited())),
+        };
+        journal.end.store(5, Ordering::SeqCst);
+        writer.pass(true).unwrap();
+
+        let journal = Arc::new(older);
+        let mut writer = open(&journal, dir.path());
+        if is_begun {
+            writer.pass(false).unwrap();
+        }
+        drop(writer);
+        journal.end.fetch_add(new, Ordering::SeqCst);
+        let mut writer = open(&journal, dir.path());
+        writer.pass(true).unwrap();
+
+        let expected: Vec<_> = (1..=5).chain(103..103 + new).collect();
+        let case = format!("{new} entries, begun: {is_begun}");
+        assert_eq!(told(dir.path()), (expected, 1), "{case}");
+    }
+}

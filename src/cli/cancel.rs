@@ -1,5 +1,8 @@
 //! `cancelot cancel`: cancellations from flags, a file or standard input, at a running service.
 
+mod report;
+mod request;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -9,31 +12,22 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Table, presets::NOTHING};
 use tonic::{Code, Status};
 
+use self::{
+    report::{Output, Report},
+    request::Sendable,
+};
 use super::{
     Exit,
-    client::{self, Cancelling, Client, Outcome as _},
+    client::{self, Client, Outcome as _},
     input::{self, Defaults, EnrollmentsRow, Row, Rows, SubscriptionRow},
-    output::Shown,
-    summary::Summary,
-    terminal::{ask, out, progress, say},
+    terminal::{ask, progress, say},
 };
-use crate::{
-    domain::command::{EnrollmentsCommand, ProviderOptions, SubscriptionCommand},
-    limits,
-    rpc::{
-        proto::{CancelEnrollmentsRequest, CancelSubscriptionRequest, Outcome},
-        render,
-    },
-};
+use crate::{limits, rpc::proto::Outcome};
 
 /// Mistakes of an input that are shown.
 const MISTAKES_SHOWN_MAX: usize = 50;
-/// Results that are shown one by one; of more, those that failed.
-const ROWS_SHOWN_MAX: usize = 50;
-
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -82,12 +76,6 @@ struct Sending {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FileFormat {
     Csv,
-    Jsonl,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
     Jsonl,
 }
 
@@ -192,97 +180,6 @@ fn defaults<const N: usize>(columns: [(&str, Option<String>); N]) -> Defaults {
     given
         .filter_map(|(column, text)| Some((column, text?)))
         .collect()
-}
-
-/// A kind of row that can be sent.
-trait Sendable: Row {
-    /// The request it goes into.
-    type Request: Cancelling<Result: Shown>;
-    /// What is cancelled, in the plural.
-    const WHAT: &'static str;
-    /// A request of these rows.
-    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request;
-    /// What it says of account and timing, for the question.
-    fn kind(&self) -> String;
-}
-
-impl Sendable for SubscriptionRow {
-    type Request = CancelSubscriptionRequest;
-    const WHAT: &'static str = "subscriptions";
-
-    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
-        let item = |row: &Self| {
-            let mut item = render::subscription_command(&SubscriptionCommand {
-                account: row.account.clone(),
-                subscription_id: row.subscription_id.clone(),
-                when: row.when,
-                reason: row.reason,
-                comment: row.comment.clone(),
-                initiated_by: row.initiated_by,
-                prorate: row.prorate,
-                line_items: row.line_items.clone(),
-                options: row
-                    .channel_id
-                    .clone()
-                    .map(|channel_id| ProviderOptions::Solidgate {
-                        channel_id: Some(channel_id),
-                    }),
-            });
-            let own = row.idempotency_key.as_ref();
-            item.idempotency_key = own.map(ToString::to_string).unwrap_or_default();
-            item
-        };
-        CancelSubscriptionRequest {
-            idempotency_key: key,
-            cancellations: rows.iter().map(item).collect(),
-            dry_run: sending.dry_run,
-            retry_window: sending.retry_window(),
-            include_provider_response: false,
-        }
-    }
-
-    fn kind(&self) -> String {
-        let timing = crate::domain::account::Timing::from(self.when);
-        format!("{} ({})", self.account, timing.name())
-    }
-}
-
-impl Sendable for EnrollmentsRow {
-    type Request = CancelEnrollmentsRequest;
-    const WHAT: &'static str = "sets of enrollments";
-
-    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
-        let item = |row: &Self| {
-            let mut item = render::enrollments_command(&EnrollmentsCommand {
-                account: row.account.clone(),
-                sequence_id: row.sequence_id.clone(),
-                target: row.target.clone(),
-                reason: row.reason.clone(),
-                matches_max: row.max_matches,
-            });
-            let own = row.idempotency_key.as_ref();
-            item.idempotency_key = own.map(ToString::to_string).unwrap_or_default();
-            // The question, or --yes, is the word that the API asks for.
-            item.dry_run = Some(row.dry_run.unwrap_or(false));
-            item
-        };
-        CancelEnrollmentsRequest {
-            idempotency_key: key,
-            cancellations: rows.iter().map(item).collect(),
-            dry_run: sending.dry_run,
-            retry_window: sending.retry_window(),
-            include_provider_response: false,
-        }
-    }
-
-    fn kind(&self) -> String {
-        let dry = if self.dry_run == Some(true) {
-            ", dry run"
-        } else {
-            ""
-        };
-        format!("{}{dry}", self.account)
-    }
 }
 
 impl Sending {
@@ -420,81 +317,4 @@ async fn follow_all<R: Sendable>(
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-/// What came of it all.
-struct Report {
-    output: Output,
-    summary: Summary,
-    rows: Vec<[String; 4]>,
-    failed: Vec<[String; 4]>,
-}
-
-impl Report {
-    fn new(output: Output) -> Self {
-        Self {
-            output,
-            summary: Summary::default(),
-            rows: Vec::new(),
-            failed: Vec::new(),
-        }
-    }
-
-    fn add<T: Shown + client::Outcome>(&mut self, result: &T) {
-        self.summary.count(result.account(), result.outcome());
-        match self.output {
-            Output::Jsonl => out(result.json().to_string()),
-            Output::Table => {
-                let failed = !is_success(result.outcome());
-                if failed && self.failed.len() < ROWS_SHOWN_MAX {
-                    self.failed.push(result.cells());
-                }
-                if self.rows.len() <= ROWS_SHOWN_MAX {
-                    self.rows.push(result.cells());
-                }
-            }
-        }
-    }
-
-    fn show(&self) {
-        if self.output == Output::Jsonl || self.summary.total() == 0 {
-            return;
-        }
-        let few = self.rows.len() <= ROWS_SHOWN_MAX;
-        let shown = if few { &self.rows } else { &self.failed };
-        if !shown.is_empty() {
-            let mut table = Table::new();
-            table.load_style(NOTHING);
-            table.set_header(["account", "target", "outcome", ""]);
-            for cells in shown {
-                table.add_row(cells);
-            }
-            out(table.to_string());
-        }
-        if !few {
-            out(self.summary.table());
-        }
-    }
-
-    fn exit(&self) -> Exit {
-        let unfinished = [Outcome::Unavailable, Outcome::InDoubt, Outcome::Stopped];
-        if self.summary.with(&unfinished) > 0 {
-            Exit::Unfinished
-        } else if self.summary.with(&[Outcome::NotFound, Outcome::Rejected]) > 0 {
-            Exit::Failure
-        } else {
-            Exit::Success
-        }
-    }
-}
-
-fn is_success(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Canceled
-            | Outcome::Scheduled
-            | Outcome::AlreadyCanceled
-            | Outcome::AlreadyScheduled
-            | Outcome::Previewed
-    )
 }

@@ -1,0 +1,109 @@
+//! From rows to the requests that carry them.
+
+use super::Sending;
+use crate::{
+    cli::{
+        client::Cancelling,
+        input::{EnrollmentsRow, Row, SubscriptionRow},
+        output::Shown,
+    },
+    domain::{
+        account::Timing,
+        command::{EnrollmentsCommand, ProviderOptions, SubscriptionCommand},
+    },
+    rpc::{
+        proto::{CancelEnrollmentsRequest, CancelSubscriptionRequest},
+        render,
+    },
+};
+
+/// A kind of row that can be sent.
+pub(super) trait Sendable: Row {
+    /// The request it goes into.
+    type Request: Cancelling<Result: Shown>;
+    /// What is cancelled, in the plural.
+    const WHAT: &'static str;
+    /// A request of these rows.
+    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request;
+    /// What it says of account and timing, for the question.
+    fn kind(&self) -> String;
+}
+
+impl Sendable for SubscriptionRow {
+    type Request = CancelSubscriptionRequest;
+    const WHAT: &'static str = "subscriptions";
+
+    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
+        let item = |row: &Self| {
+            let mut item = render::subscription_command(&SubscriptionCommand {
+                account: row.account.clone(),
+                subscription_id: row.subscription_id.clone(),
+                when: row.when,
+                reason: row.reason,
+                comment: row.comment.clone(),
+                initiated_by: row.initiated_by,
+                prorate: row.prorate,
+                line_items: row.line_items.clone(),
+                options: row
+                    .channel_id
+                    .clone()
+                    .map(|channel_id| ProviderOptions::Solidgate {
+                        channel_id: Some(channel_id),
+                    }),
+            });
+            let own = row.idempotency_key.as_ref();
+            item.idempotency_key = own.map(ToString::to_string).unwrap_or_default();
+            item
+        };
+        CancelSubscriptionRequest {
+            idempotency_key: key,
+            cancellations: rows.iter().map(item).collect(),
+            dry_run: sending.dry_run,
+            retry_window: sending.retry_window(),
+            include_provider_response: false,
+        }
+    }
+
+    fn kind(&self) -> String {
+        let timing = Timing::from(self.when);
+        format!("{} ({})", self.account, timing.name())
+    }
+}
+
+impl Sendable for EnrollmentsRow {
+    type Request = CancelEnrollmentsRequest;
+    const WHAT: &'static str = "sets of enrollments";
+
+    fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
+        let item = |row: &Self| {
+            let mut item = render::enrollments_command(&EnrollmentsCommand {
+                account: row.account.clone(),
+                sequence_id: row.sequence_id.clone(),
+                target: row.target.clone(),
+                reason: row.reason.clone(),
+                matches_max: row.max_matches,
+            });
+            let own = row.idempotency_key.as_ref();
+            item.idempotency_key = own.map(ToString::to_string).unwrap_or_default();
+            // The question, or --yes, is the word that the API asks for.
+            item.dry_run = Some(row.dry_run.unwrap_or(false));
+            item
+        };
+        CancelEnrollmentsRequest {
+            idempotency_key: key,
+            cancellations: rows.iter().map(item).collect(),
+            dry_run: sending.dry_run,
+            retry_window: sending.retry_window(),
+            include_provider_response: false,
+        }
+    }
+
+    fn kind(&self) -> String {
+        let dry = if self.dry_run == Some(true) {
+            ", dry run"
+        } else {
+            ""
+        };
+        format!("{}{dry}", self.account)
+    }
+}

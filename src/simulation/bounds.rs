@@ -86,6 +86,7 @@ impl State {
             self.watch.failed.remove(&target);
         }
         let life = self.life();
+        let is_resend = seen.is_effect;
         let of = &plan.accounts[seen.account];
         let seen = self.watch.accounts.entry(seen.account).or_default();
         // One that is answered was no waste, and counts like a first request.
@@ -99,6 +100,9 @@ impl State {
             + share.per_request * f64::from(seen.firsts)
             + share.per_second * life.as_secs_f64();
         let count = seen.failed_retries;
+        if is_resend && f64::from(count) + 1.0 > most {
+            self.met("resends use up the retry budget");
+        }
         if f64::from(count) > most + 0.01 {
             let how = format!("{count} failed at {}, {most} at most", of.account.name);
             self.broken("the retry budget is never exceeded", how);

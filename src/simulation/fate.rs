@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::world::{State, World};
+use super::{
+    watch::Sighting,
+    world::{State, World},
+};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
@@ -27,19 +30,20 @@ pub(super) enum Fate {
 
 impl State {
     /// Draws what becomes of the next request to an account.
-    pub(super) fn fate(&mut self, world: &World, account: usize) -> Fate {
+    pub(super) fn fate(&mut self, world: &World, seen: &Sighting) -> Fate {
         let now = self.now();
-        let of = &world.plan.accounts[account];
+        let of = &world.plan.accounts[seen.account];
         if self.calm {
             return Fate::Clean;
         }
-        if of
-            .outages
-            .iter()
-            .any(|(from, to)| (*from..*to).contains(&now))
-        {
+        let is_on = |(from, to): &(Duration, Duration)| (*from..*to).contains(&now);
+        if of.outages.iter().any(is_on) {
             return [Fate::Refused, Fate::RequestLost, Fate::ErrorBefore(503)]
                 [self.rng.usize(0..3)];
+        }
+        if seen.is_effect && of.read_only.as_ref().is_some_and(is_on) {
+            self.met("looks alone are answered");
+            return Fate::ErrorBefore(503);
         }
         if self.rng.f64() >= world.plan.fault_share {
             return Fate::Clean;

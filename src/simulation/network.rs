@@ -43,7 +43,7 @@ impl Network {
         let seen = Sighting::of(&world.plan, self.account, &request);
         let (fate, there, back) = {
             let mut state = world.state();
-            let fate = state.fate(world, self.account);
+            let fate = state.fate(world, &seen);
             let (there, back) = (state.latency(), state.latency());
             state.met(fate.name());
             state.trace(format_args!(

@@ -49,6 +49,8 @@ pub(super) struct AccountPlan {
     pub(super) retries: Share,
     /// Nobody answers then.
     pub(super) outages: Vec<(Duration, Duration)>,
+    /// What would have an effect fails without one then, while looks are answered.
+    pub(super) read_only: Option<(Duration, Duration)>,
 }
 
 /// A subscription or a sequence.
@@ -111,7 +113,12 @@ impl Plan {
             .collect();
         let mut targets = Vec::new();
         for (place, of) in accounts.iter().enumerate() {
-            for _ in 0..rng.usize(1..=4) {
+            let count = match of.read_only {
+                // Few items alone send too little again to matter.
+                Some(_) => 4..=8,
+                None => 1..=4,
+            };
+            for _ in 0..rng.usize(count) {
                 targets.push(target(place, of.provider, targets.len(), rng));
             }
         }
@@ -188,9 +195,16 @@ fn account(provider: Provider, rng: &mut fastrand::Rng) -> AccountPlan {
         let from = ms(rng.u64(0..30_000));
         (from, from + ms(rng.u64(100..40_000)))
     });
+    let outages = outages.collect();
+    // Early and long: an item's resends grow apart, and use a budget up over many seconds.
+    let read_only = (rng.u32(0..4) == 0).then(|| {
+        let from = ms(rng.u64(0..2_000));
+        (from, from + ms(rng.u64(20_000..120_000)))
+    });
     AccountPlan {
         provider,
-        outages: outages.collect(),
+        outages,
+        read_only,
         concurrency_max: rng.usize(1..=4),
         rate: [2, 5, 10, 50, 1_000][rng.usize(0..5)],
         burst: rng.u32(1..=4),

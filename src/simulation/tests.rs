@@ -25,7 +25,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// What a thousand seeds meet, or they are no test of it.
-const SITUATIONS: [&str; 45] = [
+const SITUATIONS: [&str; 47] = [
     "408",
     "5xx after the effect",
     "5xx before the effect",
@@ -55,6 +55,7 @@ const SITUATIONS: [&str; 45] = [
     "connection refused",
     "draining",
     "full",
+    "looks alone are answered",
     "progress",
     "replayed",
     "reply after the timeout",
@@ -62,6 +63,7 @@ const SITUATIONS: [&str; 45] = [
     "request arrives after the timeout",
     "request arrives twice",
     "request lost",
+    "resends use up the retry budget",
     "reset after the effect",
     "reset before the effect",
     "sent again",

@@ -43,7 +43,7 @@ impl Budget {
         }
     }
 
-    /// Something is sent for the first time.
+    /// Something was sent for the first time.
     pub fn sent_first(&mut self) {
         self.add(self.share.per_request);
     }

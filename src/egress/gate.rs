@@ -176,8 +176,6 @@ impl Gate {
         let retry = entry == Entry::Retry;
         if retry {
             self.budget.sent_again(now);
-        } else {
-            self.budget.sent_first();
         }
         self.places += 1;
         self.bucket.try_take(now);
@@ -213,15 +211,12 @@ impl Gate {
         }
         match self.breaker.admits(now) {
             Admits::All => {
-                match entry {
-                    Entry::First => self.budget.sent_first(),
-                    Entry::Retry => {
-                        if let Some(at) = self.budget.retry_at(now) {
-                            return Err(at);
-                        }
-                        self.budget.sent_again(now);
-                        pass.retry = true;
+                if entry == Entry::Retry {
+                    if let Some(at) = self.budget.retry_at(now) {
+                        return Err(at);
                     }
+                    self.budget.sent_again(now);
+                    pass.retry = true;
                 }
                 Ok(self.bucket.reserve(now))
             }
@@ -234,6 +229,10 @@ impl Gate {
     /// What a request came to. Says if the provider has gone or come back by that.
     pub fn heard(&mut self, now: Instant, pass: &mut Pass, heard: Heard) -> Option<Change> {
         let Pass { probe, retry, .. } = std::mem::take(pass);
+        if !retry {
+            // Not before: whoever goes in may have nothing to send after all.
+            self.budget.sent_first();
+        }
         match heard {
             Heard::Answered(_) | Heard::Throttled => {
                 let back = self.breaker.succeeded(now);
@@ -378,6 +377,26 @@ mod tests {
             let pass = gate.enter(now, Entry::First);
             gate.leave(pass);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_item_that_ends_without_a_request_earns_no_retry() {
+        let now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        while gate.check(now, Entry::Retry).is_ok() {
+            send(&mut gate, now, Entry::Retry, Heard::Failed);
+        }
+        for _ in 0..100 {
+            let pass = gate.enter(now, Entry::First);
+            gate.leave(pass);
+        }
+        assert!(gate.check(now, Entry::Retry).is_err());
+        // Five that go out earn one.
+        for _ in 0..5 {
+            let answered = Heard::Answered(Duration::from_millis(20));
+            send(&mut gate, now, Entry::First, answered);
+        }
+        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -150,9 +150,14 @@ impl Response {
     /// The first header of this lower-case name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers_of(name).next()
+    }
+
+    /// All headers of this lower-case name, in their order.
+    pub fn headers_of(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
-            .find(|(n, _)| n == name)
+            .filter(move |(n, _)| n == name)
             .map(|(_, value)| value.as_str())
     }
 }

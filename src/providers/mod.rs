@@ -16,6 +16,7 @@ mod once;
 mod properties;
 mod reading;
 mod rebilly;
+mod retry_after;
 mod revolv3;
 mod sequenzy;
 mod solidgate;
@@ -215,6 +216,18 @@ pub trait Provider: Sync {
     /// The default is HTTP's own signal: 429 with or without `Retry-After`.
     fn throttle(&self, response: &Response) -> Option<Throttle> {
         status::throttle(response)
+    }
+}
+
+/// When a response asks its caller back: a 429 always does, and a 5xx does with a `Retry-After`
+/// that can be read (RFC 9110, section 10.2.3, names 503 first). It says nothing about what the
+/// provider did with the request: a 5xx stays in doubt.
+#[must_use]
+pub fn pause_asked(response: &Response) -> Option<Throttle> {
+    match response.status {
+        429 => status::throttle(response),
+        500..=599 => status::retry_after(response),
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::Step;
+pub(super) use super::retry_after::retry_after;
 
 /// A reply sorted by what it says about the request.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,20 +61,9 @@ pub(super) fn verdict(reply: &Reply) -> Verdict<'_> {
     }
 }
 
-/// HTTP's own throttling signal: 429, with `Retry-After` in seconds or as a date (RFC 9110).
+/// HTTP's own throttling signal: 429, with or without [`retry_after`].
 pub(super) fn throttle(response: &Response) -> Option<Throttle> {
     (response.status == 429).then(|| retry_after(response).unwrap_or(Throttle::Unsaid))
-}
-
-/// The `Retry-After` header of any response.
-pub(super) fn retry_after(response: &Response) -> Option<Throttle> {
-    let value = response.header("retry-after")?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Throttle::After(seconds));
-    }
-    jiff::fmt::rfc2822::parse(value)
-        .ok()
-        .map(|date| Throttle::Until(date.timestamp()))
 }
 
 /// A time as RFC 3339 writes it, with however many digits the provider likes.

@@ -36,6 +36,14 @@ pub const ACCEPTED_MAX: usize = 8;
 
 /// Bytes of a provider's reply that are read. The largest documented one has some 15 KB.
 pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
+/// Content codings, such as gzip, that are taken off one reply.
+pub const REPLY_CODINGS_MAX: usize = 5;
+/// Header lines of a reply over HTTP/1.1.
+pub const REPLY_HEADERS_MAX: usize = 500;
+/// Bytes of a reply's headers over HTTP/2. Over HTTP/1.1 the client's own bound is a little above.
+pub const REPLY_HEADERS_BYTES_MAX: u32 = 256 * 1024;
+/// Time after which a connection to a provider that carries nothing is closed.
+pub const CONNECTION_IDLE_MS_MAX: u64 = 30_000;
 /// Bytes of a provider's answer that are kept in the journal.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Characters of a provider's message that are passed on.

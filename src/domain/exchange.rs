@@ -128,16 +128,24 @@ pub struct Response {
     pub status: u16,
     /// Headers by lower-case name.
     pub headers: Vec<(String, String)>,
-    /// The body as text; bytes that are no UTF-8 are replaced.
+    /// The body as text, without what is blank around it; bytes that are no UTF-8 are replaced.
     pub text: String,
-    /// The body as JSON, if it is.
+    /// The body as JSON, if it is one JSON value.
     pub json: Option<serde_json::Value>,
 }
 
 impl Response {
-    /// A reply with this body, parsed once.
+    /// A reply with this body, parsed once. What is blank before and behind the JSON value is no
+    /// part of it: a byte order mark (RFC 8259, section 8.1, lets readers ignore it), NULs, and
+    /// white space of any kind. A second value behind the first one is no blank.
     #[must_use]
     pub fn new(status: u16, headers: Vec<(String, String)>, text: String) -> Self {
+        let bare = text.trim_matches(is_blank);
+        let text = if bare.len() == text.len() {
+            text
+        } else {
+            bare.to_owned()
+        };
         let json = serde_json::from_str(&text).ok();
         Self {
             status,
@@ -160,6 +168,11 @@ impl Response {
             .filter(move |(n, _)| n == name)
             .map(|(_, value)| value.as_str())
     }
+}
+
+/// A character that says nothing at either end of a body.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\0' | '\u{feff}')
 }
 
 /// One finished HTTP request of an item.
@@ -271,6 +284,46 @@ pub enum Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_blank_around_a_json_value_is_no_part_of_it() {
+        let read = |text: &str| Response::new(200, Vec::new(), text.to_owned());
+        for around in [
+            "",
+            "\u{feff}",
+            "\0",
+            "\u{b}",
+            "\u{c}",
+            "\u{a0}",
+            "\r\n\t ",
+            "\u{feff}\0 \n",
+        ] {
+            let response = read(&format!("{around}{{\"id\":\" 1 \"}}{around}"));
+            assert_eq!(
+                response.json,
+                Some(serde_json::json!({"id": " 1 "})),
+                "{around:?}"
+            );
+            assert_eq!(read(around).text, "", "{around:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_more_than_one_value_is_not_json() {
+        for text in [
+            "{}{}",
+            "{}\n{}",
+            "{}\0{}",
+            "{} x",
+            ")]}',{}",
+            "{\"a\":NaN}",
+            "{",
+            "\u{feff}",
+        ] {
+            let response = Response::new(200, Vec::new(), text.to_owned());
+            assert_eq!(response.json, None, "{text:?}");
+        }
+    }
 
     #[test]
     fn an_id_never_leaves_its_segment() {

@@ -2,7 +2,6 @@
 //! proxy but a configured one, and reads no more than it has to.
 
 use std::{
-    error::Error as _,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -10,17 +9,23 @@ use std::{
 };
 
 use reqwest::{
-    Client, Url,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Certificate, Client, Url,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+        HeaderMap, HeaderName, HeaderValue,
+    },
 };
 use tower::{Layer, Service};
 
 use super::{
     Options, Unanswered,
+    body::{self, Unread},
+    client,
     credential::{Credential, Shown},
+    lost,
 };
 use crate::{
-    domain::exchange::{Fault, FaultKind, Method, Request, Response},
+    domain::exchange::{Fault, FaultKind, Method, Request, Response, Safety},
     limits,
 };
 
@@ -35,26 +40,12 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn build(options: &Options, credential: Credential) -> Result<Self, String> {
-        let mut client = Client::builder()
-            .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))
-            // A client that resends by itself would break the promise about doubt.
-            .retry(reqwest::retry::never())
-            // A redirect could carry a cancellation, and its credential, anywhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(options.concurrency_max)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30));
-        if let Some(url) = &options.proxy_url {
-            let proxy = reqwest::Proxy::all(url)
-                .map_err(|error| format!("proxy {url:?} cannot be used: {error}"))?;
-            client = client.proxy(proxy);
-        }
-        let client = client.build().map_err(|error| error.to_string())?;
+    pub(super) fn build(
+        options: &Options,
+        credential: Credential,
+        trusted: &[Certificate],
+    ) -> Result<Self, String> {
+        let client = client::build(options, trusted)?;
         let base_url = Url::parse(&options.account.base_url).map_err(|error| {
             format!(
                 "base URL {:?} cannot be used: {error}",
@@ -87,6 +78,12 @@ impl Http {
         let mut out = reqwest::Request::new(method, url);
         let headers: &mut HeaderMap = out.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // Packed answers are read too; asking for none keeps them rare.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if request.safety == Safety::Look {
+            // What a cache remembers from before the cancellation settles no doubt.
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
         for (name, value) in request.headers {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(HeaderName::from_static(name), value);
@@ -118,90 +115,41 @@ impl Http {
             .client
             .execute(request)
             .await
-            .map_err(|error| sending(&error))?;
+            .map_err(|error| lost::sending(&error))?;
         let status = response.status().as_u16();
-        let headers = response
+        let headers: Vec<_> = response
             .headers()
             .iter()
-            .filter_map(|(name, value)| {
-                let value = shown.scrub.clean(value.to_str().ok()?.to_owned());
-                Some((name.as_str().to_owned(), value))
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                (name.as_str().to_owned(), shown.scrub.clean(value))
             })
             .collect();
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(None) => break,
-                Ok(Some(chunk)) if body.len() + chunk.len() <= limits::REPLY_BYTES_MAX => {
-                    body.extend_from_slice(&chunk);
-                }
-                Ok(Some(_)) => {
-                    let message = format!(
-                        "the answer (HTTP {status}) is longer than {} bytes",
-                        limits::REPLY_BYTES_MAX
-                    );
-                    return Err(Unanswered::InDoubt(Fault {
-                        kind: FaultKind::TooLong,
-                        message,
-                    }));
-                }
-                Err(error) => {
-                    let message =
-                        format!("the answer (HTTP {status}) was cut off: {}", chain(&error));
-                    return Err(Unanswered::InDoubt(Fault {
-                        kind: FaultKind::Broken,
-                        message,
-                    }));
-                }
+        let body = whole(&mut response).await?;
+        let encodings = headers
+            .iter()
+            .filter(|(name, _)| name == CONTENT_ENCODING.as_str())
+            .map(|(_, value)| value.as_str());
+        let text = body::text(encodings, body).map_err(|why| lost::unread(status, why))?;
+        // After it was unpacked: what is scrubbed is what is kept.
+        Ok(Response::new(status, headers, shown.scrub.clean(text)))
+    }
+}
+
+/// The bytes of a body, up to the bound.
+async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, Unanswered> {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= limits::REPLY_BYTES_MAX => {
+                body.extend_from_slice(&chunk);
             }
+            Ok(Some(_)) => return Err(lost::unread(status, Unread::TooLong)),
+            Err(error) => return Err(lost::reading(status, &error)),
         }
-        Ok(Response::new(
-            status,
-            headers,
-            shown.scrub.clean(text(body)),
-        ))
     }
-}
-
-/// A body as text; what is no UTF-8 is replaced.
-fn text(body: Vec<u8>) -> String {
-    String::from_utf8(body)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// Only a failure to connect is certain to have sent nothing.
-fn sending(error: &reqwest::Error) -> Unanswered {
-    let message = chain(error);
-    if error.is_connect() || error.is_builder() {
-        return Unanswered::NotSent(Fault {
-            kind: FaultKind::Connect,
-            message,
-        });
-    }
-    let kind = if error.is_timeout() {
-        FaultKind::Timeout
-    } else {
-        FaultKind::Broken
-    };
-    Unanswered::InDoubt(Fault { kind, message })
-}
-
-/// An error and its causes, without the URL: ids in it may be personal.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "cannot connect".to_owned()
-    } else if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        "the connection broke".to_owned()
-    };
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl Service<Request> for Http {

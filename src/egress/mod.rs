@@ -7,17 +7,22 @@
 //! also has the order of the whole stack.
 
 pub mod backoff;
+mod body;
 pub mod breaker;
 pub mod budget;
+mod client;
 pub mod concurrency;
 mod credential;
 pub mod gate;
 mod http;
 pub mod jwks;
+mod lost;
 mod observe;
 pub mod policy;
 pub mod rate;
 mod scrub;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -109,13 +114,19 @@ impl Egress {
     /// # Errors
     /// If the HTTP client cannot be set up, or the credential is no legal header value.
     pub fn build(options: &Options) -> Result<Self, BuildError> {
+        Self::trusting(options, &[])
+    }
+
+    /// The same, where providers' certificates are signed by these authorities and not by the
+    /// system's.
+    fn trusting(options: &Options, trusted: &[reqwest::Certificate]) -> Result<Self, BuildError> {
         let build_error = |problem: String| BuildError {
             account: options.account.name.to_string(),
             problem,
         };
         let auth = providers::of(options.account.provider()).auth(&options.account);
         let credential = Credential::new(auth, &options.credential).map_err(build_error)?;
-        let http = http::Http::build(options, credential.clone()).map_err(build_error)?;
+        let http = http::Http::build(options, credential.clone(), trusted).map_err(build_error)?;
         let meters = Arc::<AccountMeters>::default();
         let (told, tracer) = (Arc::clone(&meters), options.tracer.clone());
         let stack = ServiceBuilder::new()

@@ -1,0 +1,74 @@
+//! The client as it is used, against providers that are made by hand.
+
+mod stub;
+mod whole;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use secrecy::SecretString;
+
+use super::{Egress, Options};
+use crate::{
+    domain::{
+        account::{Account, ProviderSettings},
+        exchange::{FaultKind, Method, Operation, Path, Reply, Request, Response, Safety},
+        ids::AccountName,
+    },
+    observe::Tracer,
+};
+
+const CREDENTIAL: &str = "credential-0123456789abcdef";
+
+fn options(base_url: String) -> Options {
+    Options {
+        account: Arc::new(Account {
+            name: AccountName::try_from("account").unwrap(),
+            base_url,
+            settings: ProviderSettings::Sequenzy { company_id: None },
+        }),
+        credential: SecretString::from(CREDENTIAL),
+        connect_timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(60),
+        proxy_url: None,
+        concurrency_max: 8,
+        tracer: Tracer::off(),
+    }
+}
+
+/// The way to a provider in the clear.
+fn way(addr: SocketAddr) -> Egress {
+    Egress::build(&options(format!("http://{addr}"))).unwrap()
+}
+
+/// A request that changes nothing, or one that does.
+fn request(safety: Safety) -> Request {
+    Request {
+        operation: Operation("test"),
+        safety,
+        method: Method::Get,
+        path: Path::fixed("x"),
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: None,
+    }
+}
+
+async fn call(way: &Egress) -> Reply {
+    way.call(request(Safety::Once)).await
+}
+
+#[track_caller]
+fn answered(reply: Reply) -> Arc<Response> {
+    match reply {
+        Reply::Answered(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn in_doubt(reply: &Reply, kind: FaultKind) -> &str {
+    match reply {
+        Reply::InDoubt(fault) if fault.kind == kind => &fault.message,
+        other => panic!("{other:?}"),
+    }
+}

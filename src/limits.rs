@@ -44,6 +44,14 @@ pub const REPLY_HEADERS_MAX: usize = 500;
 pub const REPLY_HEADERS_BYTES_MAX: u32 = 256 * 1024;
 /// Time after which a connection to a provider that carries nothing is closed.
 pub const CONNECTION_IDLE_MS_MAX: u64 = 30_000;
+/// Time without a sign of life after which the other end of a connection is asked for one: by a
+/// ping over HTTP/2, idle or not, and by TCP.
+pub const PING_AFTER_MS: u64 = 10_000;
+/// Time in which it has to give one before the connection is given up.
+pub const PING_TIMEOUT_MS: u64 = 5_000;
+/// Time that sent bytes may be without TCP's acknowledgement before the connection is given up.
+/// Linux by itself takes some 15 minutes.
+pub const TCP_USER_TIMEOUT_MS: u64 = 5_000;
 /// Bytes of a provider's answer that are kept in the journal.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Characters of a provider's message that are passed on.
@@ -168,4 +176,6 @@ const _: () = {
     assert!(RESPONSE_BYTES_MAX < 4 * 1024 * 1024);
     assert!(PAGE_RECORDS_MAX < PAGE_RECORDS_EXAMINED_MAX);
     assert!(ACCEPTED_MAX < EXCHANGES_MAX);
+    // A dead connection is found while it may still be used again.
+    assert!(PING_AFTER_MS + PING_TIMEOUT_MS < CONNECTION_IDLE_MS_MAX);
 };

@@ -1,5 +1,6 @@
 //! The client as it is used, against providers that are made by hand.
 
+mod http2;
 mod stub;
 mod whole;
 

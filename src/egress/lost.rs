@@ -2,17 +2,19 @@
 
 use std::error::Error as _;
 
+use h2::Reason;
+
 use super::{Unanswered, body::Unread};
 use crate::{
     domain::exchange::{Fault, FaultKind},
     limits,
 };
 
-/// A failure before there is an answer. Only without a connection is it certain that nothing was
-/// sent.
+/// A failure before there is an answer. Only two kinds are certain to have done nothing: there is
+/// no connection, or the provider says that it did not begin.
 pub(super) fn sending(error: &reqwest::Error) -> Unanswered {
     let message = chain(error);
-    if error.is_connect() || error.is_builder() {
+    if error.is_connect() || error.is_builder() || is_unprocessed(error) {
         return Unanswered::NotSent(Fault {
             kind: FaultKind::Connect,
             message,
@@ -24,6 +26,25 @@ pub(super) fn sending(error: &reqwest::Error) -> Unanswered {
         FaultKind::Broken
     };
     Unanswered::InDoubt(Fault { kind, message })
+}
+
+/// HTTP/2 has two signs of a request that was not processed in any way (RFC 9113, section 8.7):
+/// its stream is refused, or the connection goes away and names an earlier stream as its last.
+///
+/// Of the second kind only a graceful end counts. The client gives that error to later streams
+/// alone; a stream that might have been processed ends with a broken connection. With any other
+/// code a server is in trouble, and so may be its count.
+fn is_unprocessed(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+            let left_out = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+            return error.is_remote() && (refused || left_out);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A failure while the body was read.
@@ -59,6 +80,8 @@ fn chain(error: &reqwest::Error) -> String {
         "cannot connect".to_owned()
     } else if error.is_timeout() {
         "timed out".to_owned()
+    } else if is_unprocessed(error) {
+        "the provider refused it unprocessed".to_owned()
     } else {
         "the connection broke".to_owned()
     };

@@ -78,7 +78,7 @@ impl From<Request> for Outgoing {
 /// Why there is no answer: the difference between these two is the safety of the whole service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Not a byte of the request was sent.
+    /// Not a byte of the request was sent, or the provider says that it did not begin with it.
     NotSent(Fault),
     /// It may have been received.
     InDoubt(Fault),

@@ -99,3 +99,98 @@ async fn a_connection_that_dies_while_it_is_idle_is_not_used_again() {
     answered(serving(&provider, call(&way)).await);
     drop(first);
 }
+
+/// What a provider does with a request that is not answered.
+async fn reply_to(provider_does: impl AsyncFnOnce(&Http2)) -> Reply {
+    let provider = Http2::listen().await;
+    let way = way(&provider);
+    let (reply, ()) = tokio::join!(call(&way), provider_does(&provider));
+    reply
+}
+
+/// The provider resets the stream.
+async fn reset(reason: h2::Reason) -> Reply {
+    reply_to(async |provider| {
+        let mut connection = served(provider).await;
+        let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+        respond.send_reset(reason);
+        connection.graceful_shutdown();
+        while connection
+            .accept()
+            .await
+            .is_some_and(|request| request.is_ok())
+        {}
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_stream_was_not_sent_and_any_other_reset_is_doubt() {
+    let reply = reset(h2::Reason::REFUSED_STREAM).await;
+    match &reply {
+        Reply::NotSent(fault) => assert!(fault.message.contains("unprocessed"), "{fault:?}"),
+        other => panic!("{other:?}"),
+    }
+    for reason in [
+        h2::Reason::INTERNAL_ERROR,
+        h2::Reason::ENHANCE_YOUR_CALM,
+        h2::Reason::CANCEL,
+        h2::Reason::HTTP_1_1_REQUIRED,
+        h2::Reason::NO_ERROR,
+    ] {
+        in_doubt(&reset(reason).await, FaultKind::Broken);
+    }
+}
+
+/// A frame without flags on stream 0.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let head = [0, 0, length, kind, 0, 0, 0, 0, 0];
+    [&head, payload].concat()
+}
+
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// The provider goes away after this stream, once it has the request on stream 1, and closes.
+async fn gone(last_stream: u32, reason: h2::Reason) -> Reply {
+    reply_to(async |provider| {
+        let mut connection = provider.accept().await;
+        connection.write_all(&frame(SETTINGS, &[])).await.unwrap();
+        let mut preface = [0; 24];
+        connection.read_exact(&mut preface).await.unwrap();
+        // Frames up to the request's headers, which are of kind 1.
+        loop {
+            let mut head = [0; 9];
+            connection.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            connection.read_exact(&mut payload).await.unwrap();
+            if head[3] == 1 {
+                break;
+            }
+        }
+        let said = [last_stream.to_be_bytes(), u32::from(reason).to_be_bytes()].concat();
+        connection.write_all(&frame(GOAWAY, &said)).await.unwrap();
+        connection.shutdown().await.unwrap();
+        // Until the client is done with it too.
+        let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn only_a_stream_above_the_last_of_a_graceful_end_was_not_sent() {
+    let reply = gone(0, h2::Reason::NO_ERROR).await;
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    for (last_stream, reason) in [
+        (1, h2::Reason::NO_ERROR),
+        (0x7fff_ffff, h2::Reason::NO_ERROR),
+        (1, h2::Reason::INTERNAL_ERROR),
+        (0, h2::Reason::INTERNAL_ERROR),
+        (0, h2::Reason::ENHANCE_YOUR_CALM),
+    ] {
+        let reply = gone(last_stream, reason).await;
+        in_doubt(&reply, FaultKind::Broken);
+    }
+}

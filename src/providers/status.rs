@@ -71,8 +71,8 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// What a provider said, from the parts of its own envelope. Without a message there, a text that
-/// is not JSON stands for it: proxies answer like that.
+/// What a provider said, from the parts of its own envelope. Without a message there, it is where
+/// a redirect leads to, or a text that is not JSON: proxies answer like that.
 pub(super) fn provider_error(
     response: &Response,
     code: Option<String>,
@@ -81,12 +81,20 @@ pub(super) fn provider_error(
 ) -> ProviderError {
     let text = response.text.trim();
     let plain = (response.json.is_none() && !text.is_empty()).then_some(text);
+    let elsewhere = redirect(response);
     ProviderError {
         http_status: response.status,
         code,
-        message: message.or(plain).map(cut),
+        message: message.or(elsewhere.as_deref()).or(plain).map(cut),
         fields,
     }
+}
+
+/// Where a redirect leads to: often the address that `base_url` should have.
+fn redirect(response: &Response) -> Option<String> {
+    let location = response.header("location")?;
+    let is_redirect = (300..=399).contains(&response.status);
+    is_redirect.then(|| format!("a redirect to {location}, which is not followed"))
 }
 
 /// A provider's words, cut at [`limits::MESSAGE_CHARS_MAX`].
@@ -119,4 +127,22 @@ pub(super) fn account_changed(command: &Command) -> Step {
             provider: None::<ProviderError>,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_tells_where_to_unless_the_provider_has_words_of_its_own() {
+        let location = vec![("location".to_owned(), "https://b.example/x".to_owned())];
+        let told = |status, said| {
+            let response = Response::new(status, location.clone(), "<html>".to_owned());
+            provider_error(&response, None, said, Vec::new()).message
+        };
+        let there = "a redirect to https://b.example/x, which is not followed";
+        assert_eq!(told(307, None).as_deref(), Some(there));
+        assert_eq!(told(307, Some("moved")).as_deref(), Some("moved"));
+        assert_eq!(told(404, None).as_deref(), Some("<html>"));
+    }
 }

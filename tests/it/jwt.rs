@@ -10,7 +10,6 @@ use std::{
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -374,18 +373,7 @@ impl Publisher {
             requests: Mutex::default(),
             count: AtomicUsize::new(0),
         });
-        let acceptor = tls.map(|pair| {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let chain = CertificateDer::pem_slice_iter(pair.cert.as_bytes());
-            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-            let config = rustls::ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(chain.map(Result::unwrap).collect(), key)
-                .unwrap();
-            tokio_rustls::TlsAcceptor::from(Arc::new(config))
-        });
+        let acceptor = tls.map(Pair::acceptor);
         let served = Arc::clone(&state);
         let serving = tokio::spawn(async move {
             loop {

@@ -20,6 +20,7 @@ mod abuse;
 mod alive;
 mod asking;
 mod audit;
+mod authorities;
 mod bounds;
 mod callers;
 mod command;

@@ -103,6 +103,13 @@ impl Place {
         Process::start(Command::new(BINARY), &self.config(), &self.log(), more)
     }
 
+    /// Starts a process that believes the authorities of a file in place of the system's.
+    pub(crate) fn start_believing(&self, authorities: &Path) -> Process {
+        let mut binary = Command::new(BINARY);
+        binary.env("SSL_CERT_FILE", authorities);
+        Process::start(binary, &self.config(), &self.log(), &[])
+    }
+
     /// Starts a process and waits until it serves.
     pub(crate) async fn serve(&self) -> (Process, String) {
         let mut process = self.start();

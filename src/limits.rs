@@ -54,6 +54,10 @@ pub const PING_TIMEOUT_MS: u64 = 5_000;
 pub const TCP_USER_TIMEOUT_MS: u64 = 5_000;
 /// Bytes of a provider's answer that are kept in the journal.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Headers of a provider's answer that are kept with it.
+pub const ANSWER_HEADERS_MAX: usize = 20;
+/// Bytes of the name, and of the value, of such a header.
+pub const ANSWER_HEADER_BYTES_MAX: usize = 256;
 /// Characters of a provider's message that are passed on.
 pub const MESSAGE_CHARS_MAX: usize = 1_000;
 

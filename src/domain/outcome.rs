@@ -1,6 +1,6 @@
 //! How a cancellation ends, in words that are the same for every provider.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub struct Conclusion {
     /// The provider's answer that decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// Of its headers those that tell something, by lower-case name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answer_headers: BTreeMap<String, String>,
     /// It had an answer, which is not kept.
     #[serde(default, skip_serializing_if = "is_false")]
     pub answer_removed: bool,
@@ -130,6 +133,7 @@ impl Conclusion {
             confirmed_by_lookup: false,
             preview: None,
             answer: None,
+            answer_headers: BTreeMap::new(),
             answer_removed: false,
             emails_removed: false,
         }

@@ -115,6 +115,7 @@ impl Conclusion {
         if let Some(answer) = &mut self.answer {
             *answer = answer.without_emails();
         }
+        self.answer_headers.values_mut().for_each(clean_text);
         if let Some(failure) = &mut self.failure {
             clean_text(&mut failure.message);
             if let Some(said) = &mut failure.provider {
@@ -156,7 +157,8 @@ impl Conclusion {
 
     /// Takes the provider's answer out; whether there was one.
     pub fn remove_answer(&mut self) -> bool {
-        let is_changed = self.answer.take().is_some();
+        let headers = std::mem::take(&mut self.answer_headers);
+        let is_changed = self.answer.take().is_some() || !headers.is_empty();
         self.answer_removed |= is_changed;
         is_changed
     }

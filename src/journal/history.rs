@@ -165,6 +165,7 @@ impl History {
                             .map_err(|error| format!("item {index} does not decode ({error})"))?;
                         if wanted == Wanted::Outcome {
                             settled.conclusion.answer = None;
+                            settled.conclusion.answer_headers.clear();
                         }
                         trace.settled = Some(Arc::new(settled));
                     }

@@ -35,7 +35,8 @@ fn longest<'a>(values: impl Iterator<Item = &'a str>) -> Option<Throttle> {
             Throttle::Unsaid => {}
         }
     }
-    seconds.map(Throttle::After).or(time.map(Throttle::Until))
+    let time = time.map(Throttle::Until);
+    seconds.map(Throttle::After).or(time)
 }
 
 /// What one value holds. Headers that are sent twice are joined by commas on the way, and two of

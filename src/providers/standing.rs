@@ -346,6 +346,9 @@ impl<'a> Standing<'a> {
     pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
         conclusion.answer =
             response.map(|response| crate::domain::answer::Answer::from_text(&response.text));
+        conclusion.answer_headers = response
+            .map(crate::domain::answer::headers)
+            .unwrap_or_default();
         conclusion.ignored_fields = self.ignored();
         Step::Done(conclusion)
     }

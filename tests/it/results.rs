@@ -232,6 +232,38 @@ async fn the_providers_answer_comes_only_if_it_is_asked_for() {
     assert_eq!(text("subscriptionId"), Kind::StringValue("a".to_owned()));
 }
 
+#[tokio::test]
+async fn telling_headers_of_the_providers_answer_come_with_it_and_are_kept() {
+    let mut gateway = gateway().start().await;
+    let headers = [
+        ("X-Request-Id", "req-1"),
+        ("X-RateLimit-Remaining", "7"),
+        ("Set-Cookie", "session=1"),
+        ("X-Correlation-Id", "for good-credential"),
+    ];
+    let reply = Fault::Reply {
+        status: 400,
+        headers: headers.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+        body: "{}".to_owned(),
+    };
+    gateway.control.script(Provider::Sequenzy, reply);
+    for answer in [true, false, true] {
+        let batch = CancelEnrollmentsRequest {
+            include_provider_response: answer,
+            ..enrollments("K", [enrollment("seq", subscriber("s"))])
+        };
+        let results = gateway.cancel_enrollments(batch).await.unwrap();
+        let told = &results[0].provider_response_headers;
+        assert_eq!(told.is_empty(), !answer, "{told:?}");
+        if answer {
+            assert_eq!(told["x-request-id"], "req-1");
+            assert_eq!(told["x-ratelimit-remaining"], "7");
+            assert_eq!(told["x-correlation-id"], "for (credential removed)");
+            assert!(!told.contains_key("set-cookie"), "{told:?}");
+        }
+    }
+}
+
 /// The answer in the result of a call that the provider answers like this.
 async fn answer(gateway: &mut Gateway, key: &str, body: &str) -> Struct {
     let reply = Fault::Reply {

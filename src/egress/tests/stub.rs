@@ -18,12 +18,10 @@ use tokio_rustls::{
 
 /// A provider over HTTP/1.1 that gives one answer after the other, each on the connection on which
 /// it is asked, and keeps connections open. What it was sent comes out of the receiver.
-pub(super) async fn answering(
-    answers: Vec<Vec<u8>>,
-) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+pub(super) async fn answering(answers: Vec<Vec<u8>>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let (heard, hearing) = mpsc::unbounded_channel();
+    let (heard, hearing) = mpsc::channel(16);
     tokio::spawn(async move {
         let answers = Arc::new(std::sync::Mutex::new(answers.into_iter()));
         loop {
@@ -32,7 +30,7 @@ pub(super) async fn answering(
             tokio::spawn(async move {
                 while let Some(request) = head(&mut stream).await {
                     // A test that is over does not listen any more.
-                    let _ = heard.send(request);
+                    let _ = heard.send(request).await;
                     let Some(answer) = answers.lock().unwrap().next() else {
                         return;
                     };

@@ -130,6 +130,10 @@ fn the_stored_words_stay_as_they_are() {
         r#"{"conclusion":{"outcome":"canceled","detail":{"subscription":{}},"#,
         r#""answer":{"json":{ "n" : 1.10 }}},"attempts":1,"settled_at":"2027-01-15T08:00:00Z"}"#,
     );
+    check::<crate::domain::outcome::Settled>(
+        r#"{"conclusion":{"outcome":"canceled","detail":{"subscription":{}},"answer":{"text":"x"},"#,
+        r#""answer_headers":{"retry-after":"4"}},"attempts":1,"settled_at":"2027-01-15T08:00:00Z"}"#,
+    );
 }
 
 #[track_caller]

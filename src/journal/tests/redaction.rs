@@ -49,6 +49,7 @@ fn ended(outcome: Outcome) -> Arc<Settled> {
     conclusion.answer = Some(Answer::from_text(&format!(
         r#"{{"to":"{ADDRESS}","filler":"{filler}"}}"#
     )));
+    conclusion.answer_headers = [("x-request-id".to_owned(), ADDRESS.to_owned())].into();
     Arc::new(Settled {
         conclusion,
         attempts: 2,
@@ -90,6 +91,7 @@ fn answers_and_addresses_go_and_the_outcome_stays() {
         assert_eq!(redact(&bench, Removal::Answers, 2), 1);
         let conclusion = record(&bench, "r/7").settled.unwrap().conclusion.clone();
         assert_eq!(conclusion.answer, None);
+        assert!(conclusion.answer_headers.is_empty());
         assert!(conclusion.answer_removed && !conclusion.emails_removed);
         assert!(text(&record(&bench, "r/7")).contains(ADDRESS));
 

@@ -1,5 +1,7 @@
 //! Results, as they are streamed and as they are recorded.
 
+use std::collections::HashMap;
+
 use prost_types::Struct;
 
 use super::{answer::answer, outcome, time};
@@ -26,6 +28,7 @@ pub(super) struct Common<'a> {
     ignored_fields: Vec<String>,
     failure: Option<proto::Failure>,
     provider_response: Option<Struct>,
+    provider_response_headers: HashMap<String, String>,
     confirmed_by_lookup: bool,
     preview: String,
     removed_parts: Vec<String>,
@@ -65,6 +68,7 @@ impl<'a> Common<'a> {
             ignored_fields: Vec::new(),
             failure: None,
             provider_response: None,
+            provider_response_headers: HashMap::new(),
             confirmed_by_lookup: false,
             preview: String::new(),
             removed_parts: Vec::new(),
@@ -91,6 +95,12 @@ impl<'a> Common<'a> {
             provider_response: with_answer
                 .then(|| conclusion.answer.as_ref().map(answer))
                 .flatten(),
+            provider_response_headers: conclusion
+                .answer_headers
+                .iter()
+                .filter(|_| with_answer)
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             confirmed_by_lookup: conclusion.confirmed_by_lookup,
             preview: conclusion.preview.clone().unwrap_or_default(),
             removed_parts: removed_parts(conclusion),
@@ -158,6 +168,7 @@ pub(super) fn subscription(
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
         removed_parts: common.removed_parts,
+        provider_response_headers: common.provider_response_headers,
     }
 }
 
@@ -215,6 +226,7 @@ pub(super) fn enrollments(
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
         removed_parts: common.removed_parts,
+        provider_response_headers: common.provider_response_headers,
     }
 }
 

@@ -100,6 +100,25 @@ async fn a_connection_that_dies_while_it_is_idle_is_not_used_again() {
     drop(first);
 }
 
+#[tokio::test]
+async fn an_answer_with_long_headers_is_read() {
+    let provider = Http2::listen().await;
+    let way = way(&provider);
+    let long = "x".repeat(64 * 1024);
+    let serve = async {
+        let mut connection = served(&provider).await;
+        let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+        let head = http::Response::builder().header("x-long", &long).body(());
+        respond.send_response(head.unwrap(), true).unwrap();
+        std::future::poll_fn(|cx| connection.poll_closed(cx)).await
+    };
+    tokio::select! {
+        biased;
+        reply = call(&way) => assert_eq!(answered(reply).header("x-long"), Some(long.as_str())),
+        _ = serve => panic!("the connection ended"),
+    }
+}
+
 /// What a provider does with a request that is not answered.
 async fn reply_to(provider_does: impl AsyncFnOnce(&Http2)) -> Reply {
     let provider = Http2::listen().await;

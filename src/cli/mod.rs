@@ -16,6 +16,8 @@ mod sandbox;
 mod serve;
 mod summary;
 mod terminal;
+mod times;
+mod unseen;
 
 use std::process::ExitCode;
 

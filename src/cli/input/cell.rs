@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Mistake;
-use crate::{config::nearest::did_you_mean, domain::ids::Malformed};
+use super::{Mistake, spoiled};
+use crate::{
+    config::nearest::did_you_mean,
+    domain::ids::{Key, Malformed, TargetId},
+    limits,
+};
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,15 +28,6 @@ pub struct Fields {
     cells: BTreeMap<&'static str, Cell>,
     defaults: BTreeMap<&'static str, Cell>,
     mistakes: Vec<Mistake>,
-}
-
-/// The column that a name in the input stands for.
-pub(super) fn column(name: &str, columns: &'static [&'static str]) -> Result<&'static str, String> {
-    let known = columns.iter().copied();
-    known
-        .clone()
-        .find(|column| *column == name)
-        .ok_or_else(|| format!("is no column; {}", did_you_mean(name, known)))
 }
 
 impl Fields {
@@ -127,6 +122,48 @@ pub(super) fn text(cell: Cell) -> Result<String, String> {
     }
 }
 
+/// An id that a provider chose, as it was meant.
+pub(super) fn id(cell: Cell) -> Result<TargetId, String> {
+    sound_id(text(cell)?)
+}
+
+fn sound_id(text: String) -> Result<TargetId, String> {
+    match spoiled::id(&text) {
+        Some(problem) => Err(problem),
+        None => TargetId::try_from(text).map_err(|malformed| malformed.to_string()),
+    }
+}
+
+/// A list of ids as the service takes it.
+pub(super) fn ids(cell: Cell) -> Result<Vec<TargetId>, String> {
+    let texts = list(cell)?;
+    if texts.is_empty() || texts.len() > limits::TARGET_VALUES_MAX {
+        return Err(format!(
+            "has {} values; write 1 to {}",
+            texts.len(),
+            limits::TARGET_VALUES_MAX
+        ));
+    }
+    let mut ids: Vec<TargetId> = Vec::with_capacity(texts.len());
+    for text in texts {
+        let id = sound_id(text)?;
+        if ids.contains(&id) {
+            return Err(format!("has {id:?} twice"));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// A key that a caller chose, as it was meant.
+pub(super) fn key(cell: Cell) -> Result<Key, String> {
+    let text = text(cell)?;
+    match spoiled::id(&text) {
+        Some(problem) => Err(problem),
+        None => Key::chosen(text).map_err(|malformed| malformed.to_string()),
+    }
+}
+
 /// Text that a type of the domain takes.
 pub(super) fn parsed<T: TryFrom<String, Error = Malformed>>(cell: Cell) -> Result<T, String> {
     T::try_from(text(cell)?).map_err(|malformed| malformed.to_string())
@@ -136,6 +173,9 @@ pub(super) fn parsed<T: TryFrom<String, Error = Malformed>>(cell: Cell) -> Resul
 pub(super) fn text_up_to(chars_max: usize) -> impl Fn(Cell) -> Result<String, String> {
     move |cell| {
         let text = text(cell)?;
+        if let Some(problem) = spoiled::error(&text) {
+            return Err(problem);
+        }
         match text.chars().count() {
             chars if chars > chars_max => {
                 Err(format!("has {chars} characters; at most {chars_max}"))
@@ -170,7 +210,7 @@ pub(super) fn count(cell: Cell) -> Result<u32, String> {
 }
 
 /// Several texts: an array in JSON, separated by `;` otherwise.
-pub(super) fn list(cell: Cell) -> Result<Vec<String>, String> {
+fn list(cell: Cell) -> Result<Vec<String>, String> {
     match cell {
         Cell::Text(text) => Ok(text
             .split(';')

@@ -1,184 +1,179 @@
 //! CSV as cells by column, and the line of each record.
 
-use std::{collections::VecDeque, io::Read};
+use std::io::{self, Read};
 
 use super::{
-    Mistake, Mistakes,
-    cell::{self, Cell},
+    Mistake, Mistakes, Naming,
+    cell::Cell,
+    csv_header::{self, Column, delimiter, separator_line},
+    csv_lines::{Line, Lines},
+    csv_record::{Record, Splitter},
     text::Cells,
 };
 
 /// The rows of a CSV file.
 pub(super) struct CsvRows {
-    reader: csv::Reader<Lines>,
-    header: Vec<&'static str>,
+    lines: Lines,
+    delimiter: u8,
+    header: Vec<Column>,
+    /// Where every row has something: what a swallowed row is known by.
+    filled: Vec<usize>,
     ended: bool,
 }
 
 impl CsvRows {
     pub(super) fn open(
         input: Box<dyn Read + Send>,
-        delimiter: u8,
-        columns: &'static [&'static str],
+        known: &'static [&'static str],
         required: &[&'static str],
         has_default: &dyn Fn(&str) -> bool,
+        naming: &Naming,
     ) -> Result<Self, Mistakes> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .trim(csv::Trim::All)
-            .from_reader(Lines::of(input));
-        let names = reader.headers().cloned();
-        let line = reader.get_mut().line_from(0).unwrap_or(1);
-        let names = names.map_err(|error| Mistakes::one(line, problem(&error)))?;
-        let header = header(line, &names, columns, required, has_default)?;
+        let mut lines = Lines::of(input);
+        let empty = || Mistakes::one(0, "has no header; write one");
+        let mut first = next_filled(&mut lines)?.ok_or_else(empty)?;
+        let delimiter = match separator_line(&first) {
+            Some(said) => {
+                let said = said?;
+                first = next_filled(&mut lines)?.ok_or_else(empty)?;
+                said
+            }
+            None => delimiter(&first),
+        };
+        let record = record(&mut lines, first, delimiter).map_err(|(mistakes, _)| mistakes)?;
+        let names = texts(&record)?;
+        let header =
+            csv_header::columns(record.line, &names, known, required, has_default, naming)?;
+        let is_filled = |column: &Column| {
+            matches!(column, Column::Known(name) if required.contains(name) && !has_default(name))
+        };
+        let columns = header.iter().enumerate();
+        let filled = columns.filter(|(_, column)| is_filled(column));
         Ok(Self {
-            reader,
+            filled: filled.map(|(at, _)| at).collect(),
+            lines,
+            delimiter,
             header,
             ended: false,
         })
     }
 
     pub(super) fn next(&mut self) -> Option<Result<(u64, Cells), Mistakes>> {
-        if self.ended {
-            return None;
+        while !self.ended {
+            let row = match next_filled(&mut self.lines) {
+                Ok(None) => {
+                    self.ended = true;
+                    return None;
+                }
+                Ok(Some(first)) => record(&mut self.lines, first, self.delimiter),
+                Err(mistakes) => Err((mistakes, false)),
+            };
+            let record = match row {
+                Ok(record) => record,
+                Err((mistakes, goes_on)) => {
+                    self.ended = !goes_on;
+                    return Some(Err(mistakes));
+                }
+            };
+            match self.cells(&record) {
+                // Spreadsheets write rows of nothing but separators behind the last one.
+                Ok(None) => {}
+                Ok(Some(cells)) => return Some(Ok((record.line, cells))),
+                Err(mistakes) => return Some(Err(mistakes)),
+            }
         }
-        let mut record = csv::StringRecord::new();
-        let offset = self.reader.position().byte();
-        let read = self.reader.read_record(&mut record);
-        let line = self.reader.get_mut().line_from(offset).unwrap_or(1);
-        match read {
-            Ok(false) => {
-                self.ended = true;
-                None
+        None
+    }
+
+    /// A record's cells by column; `None` if there is nothing in it.
+    fn cells(&self, record: &Record) -> Result<Option<Cells>, Mistakes> {
+        let line = record.line;
+        let columns = self.header.len();
+        if let Some(row) = record.swallows(self.delimiter, columns, &self.filled) {
+            let problem = format!(
+                "opens a quote that takes line {row} into its cell, which looks like a row; close \
+                 the quote (a cell with such lines can be sent as JSON Lines)"
+            );
+            return Err(Mistakes::one(line, problem));
+        }
+        let texts = texts(record)?;
+        if texts.iter().all(String::is_empty) {
+            return Ok(None);
+        }
+        let beyond = texts.iter().skip(columns).any(|text| !text.is_empty());
+        if beyond || texts.len() < columns {
+            let problem = format!(
+                "has {} cells and the header {columns}; quote cells that contain the separator, \
+                 and close every quote",
+                texts.len()
+            );
+            return Err(Mistakes::one(line, problem));
+        }
+        let mut cells = Cells::new();
+        let mut mistakes = Vec::new();
+        for (at, (column, text)) in self.header.iter().zip(texts).enumerate() {
+            match column {
+                _ if text.is_empty() => {}
+                Column::Ignored => {}
+                Column::Known(name) => drop(cells.insert(name, Cell::Text(text))),
+                Column::Unnamed => mistakes.push(Mistake {
+                    line,
+                    column: format!("column {}", at + 1),
+                    problem: "has something in it and no name in the header; name it, or leave \
+                              such columns out with --ignore-columns ''"
+                        .to_owned(),
+                }),
             }
-            Ok(true) => {
-                let cells = self.header.iter().zip(&record);
-                let cells = cells.filter(|(_, text)| !text.is_empty());
-                let cells = cells.map(|(column, text)| (*column, Cell::Text(text.to_owned())));
-                Some(Ok((line, cells.collect())))
-            }
-            Err(error) => {
-                self.ended = error.is_io_error();
-                Some(Err(Mistakes::one(line, problem(&error))))
-            }
+        }
+        if mistakes.is_empty() {
+            Ok(Some(cells))
+        } else {
+            Err(Mistakes::from(mistakes))
         }
     }
 }
 
-/// The columns that a header names, all of them known and none of them twice.
-fn header(
-    line: u64,
-    names: &csv::StringRecord,
-    columns: &'static [&'static str],
-    required: &[&'static str],
-    has_default: &dyn Fn(&str) -> bool,
-) -> Result<Vec<&'static str>, Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut refuse = |column: &str, problem: String| {
-        mistakes.push(Mistake {
-            line,
-            column: column.to_owned(),
-            problem,
-        });
+fn next_filled(lines: &mut Lines) -> Result<Option<Line>, Mistakes> {
+    loop {
+        match lines.next() {
+            Ok(Some(line)) if line.is_blank() => {}
+            Ok(line) => return Ok(line),
+            Err(error) => return Err(unreadable(&error)),
+        }
+    }
+}
+
+/// The record that begins on a line, or what is wrong with it and whether the next line begins one.
+fn record(lines: &mut Lines, first: Line, delimiter: u8) -> Result<Record, (Mistakes, bool)> {
+    let mut splitter = Splitter::new(delimiter, first.number);
+    let mut next = Some(first);
+    loop {
+        let taken = match &next {
+            Some(line) => splitter.take(line),
+            None => Err(splitter.never_closed()),
+        };
+        match taken {
+            Ok(true) => return Ok(splitter.into_record()),
+            Ok(false) => {}
+            Err(broken) => {
+                let mistakes = Mistakes::one(broken.line, broken.problem);
+                return Err((mistakes, broken.goes_on));
+            }
+        }
+        next = lines.next().map_err(|error| (unreadable(&error), false))?;
+    }
+}
+
+fn unreadable(error: &io::Error) -> Mistakes {
+    Mistakes::one(0, format!("cannot be read: {error}"))
+}
+
+/// The cells as text, without the blanks around it.
+fn texts(record: &Record) -> Result<Vec<String>, Mistakes> {
+    let text = |cell: &Vec<u8>| {
+        let text = std::str::from_utf8(cell).ok()?;
+        Some(text.trim().to_owned())
     };
-    let mut header: Vec<&'static str> = Vec::new();
-    for (i, name) in names.iter().enumerate() {
-        match cell::column(name, columns) {
-            Ok(column) if header.contains(&column) => {
-                refuse(column, "stands twice in the header".to_owned());
-            }
-            Ok(column) => header.push(column),
-            Err(_) if name.is_empty() => {
-                refuse("", format!("column {} has no name in the header", i + 1));
-            }
-            Err(problem) => refuse(name, problem),
-        }
-    }
-    // What a misspelled column was meant to be is not missing too.
-    if mistakes.is_empty() {
-        let given = |column: &str| header.contains(&column) || has_default(column);
-        for column in required.iter().filter(|column| !given(column)) {
-            mistakes.push(Mistake {
-                line,
-                column: (*column).to_owned(),
-                problem: "is missing; add the column, or give it as a flag for all rows".to_owned(),
-            });
-        }
-    }
-    if mistakes.is_empty() {
-        Ok(header)
-    } else {
-        Err(Mistakes::from(mistakes))
-    }
-}
-
-fn problem(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => format!(
-            "has {len} cells and the header {expected_len}; quote cells that contain the \
-             separator, and close every quote"
-        ),
-        csv::ErrorKind::Utf8 { .. } => "is not UTF-8; save the file as UTF-8".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    }
-}
-
-/// An input that remembers where the lines begin that were read ahead. The CSV reader's own line
-/// numbers are those of blank lines before a record.
-struct Lines {
-    input: Box<dyn Read + Send>,
-    /// Offset and number of lines that are not blank.
-    begun: VecDeque<(u64, u64)>,
-    offset: u64,
-    /// Of the line that is being read.
-    line_offset: u64,
-    number: u64,
-    is_blank: bool,
-}
-
-impl Lines {
-    fn of(input: Box<dyn Read + Send>) -> Self {
-        Self {
-            input,
-            begun: VecDeque::new(),
-            offset: 0,
-            line_offset: 0,
-            number: 1,
-            is_blank: true,
-        }
-    }
-
-    /// The number of the first line that is not blank from an offset on, which must not be less
-    /// than the one before.
-    fn line_from(&mut self, offset: u64) -> Option<u64> {
-        while self.begun.front().is_some_and(|(begin, _)| *begin < offset) {
-            self.begun.pop_front();
-        }
-        self.begun.front().map(|(_, number)| *number)
-    }
-}
-
-impl Read for Lines {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        for byte in buffer.iter().take(read) {
-            self.offset += 1;
-            match byte {
-                b'\n' => {
-                    self.number += 1;
-                    self.line_offset = self.offset;
-                    self.is_blank = true;
-                }
-                b'\r' => {}
-                _ if self.is_blank => {
-                    self.is_blank = false;
-                    self.begun.push_back((self.line_offset, self.number));
-                }
-                _ => {}
-            }
-        }
-        Ok(read)
-    }
+    let texts: Option<Vec<String>> = record.cells.iter().map(text).collect();
+    texts.ok_or_else(|| Mistakes::one(record.line, "is not UTF-8; save the file as UTF-8"))
 }

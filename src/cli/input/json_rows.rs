@@ -9,8 +9,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{
-    Mistake, Mistakes,
-    cell::{self, Cell},
+    Mistake, Mistakes, Naming,
+    cell::Cell,
+    naming::Named,
     text::{Cells, LINE_BYTES_MAX},
 };
 
@@ -18,15 +19,21 @@ use super::{
 pub(super) struct JsonRows {
     reader: BufReader<Box<dyn Read + Send>>,
     columns: &'static [&'static str],
+    naming: Naming,
     line: u64,
     ended: bool,
 }
 
 impl JsonRows {
-    pub(super) fn new(input: Box<dyn Read + Send>, columns: &'static [&'static str]) -> Self {
+    pub(super) fn new(
+        input: Box<dyn Read + Send>,
+        columns: &'static [&'static str],
+        naming: Naming,
+    ) -> Self {
         Self {
             reader: BufReader::new(input),
             columns,
+            naming,
             line: 0,
             ended: false,
         }
@@ -50,7 +57,7 @@ impl JsonRows {
                 }
                 Ok(_) if is_cut(&bytes) => format!("is longer than {LINE_BYTES_MAX} bytes"),
                 Ok(_) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
-                Ok(_) => return Some(cells(&bytes, self.columns, line).map(|row| (line, row))),
+                Ok(_) => return Some(cells(&bytes, self.columns, &self.naming, line).map(|row| (line, row))),
             };
             // Where the next row begins cannot be told.
             self.ended = true;
@@ -65,7 +72,12 @@ fn is_cut(line: &[u8]) -> bool {
     length >= LINE_BYTES_MAX && !line.ends_with(b"\n")
 }
 
-fn cells(bytes: &[u8], columns: &'static [&'static str], line: u64) -> Result<Cells, Mistakes> {
+fn cells(
+    bytes: &[u8],
+    columns: &'static [&'static str],
+    naming: &Naming,
+    line: u64,
+) -> Result<Cells, Mistakes> {
     // Without its line break, so that the end of the line is told as its last character.
     let object = bytes.trim_ascii_end();
     let members: Members = serde_json::from_slice(object).map_err(|error| {
@@ -80,9 +92,10 @@ fn cells(bytes: &[u8], columns: &'static [&'static str], line: u64) -> Result<Ce
     let mut cells = Cells::new();
     let mut mistakes = Vec::new();
     for (name, value) in members.0 {
-        let problem = match cell::column(&name, columns) {
+        let problem = match naming.column(&name, columns) {
+            Ok(Named::Ignored) => continue,
             Ok(_) if value.is_null() => continue,
-            Ok(column) => match cells.insert(column, Cell::Json(value)) {
+            Ok(Named::Known(column)) => match cells.insert(column, Cell::Json(value)) {
                 None => continue,
                 Some(_) => "stands twice in the object".to_owned(),
             },

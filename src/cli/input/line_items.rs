@@ -3,8 +3,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cell::{self, Cell, Fields, choice, parsed, text, text_up_to};
+use super::{
+    cell::{self, Cell, Fields, choice, parsed, text, text_up_to},
+    naming,
+};
 use crate::{
+    cli::times,
     domain::{
         command::{Direction, LineItem},
         money::Amount,
@@ -81,7 +85,7 @@ fn members(line: u64, item: Value) -> Result<Fields, Vec<(String, String)>> {
     let mut problems = Vec::new();
     let mut cells = std::collections::BTreeMap::new();
     for (name, value) in item {
-        match cell::column(&name, MEMBERS) {
+        match naming::column(&name, MEMBERS) {
             Ok(_) if value.is_null() => {}
             Ok(member) => drop(cells.insert(member, Cell::Json(value))),
             Err(problem) => problems.push((name, problem.replace("column", "member"))),
@@ -140,7 +144,10 @@ fn quantity(cell: Cell) -> Result<i32, String> {
 
 fn time(cell: Cell) -> Result<Timestamp, String> {
     let text = text(cell)?;
-    text.parse().map_err(|_| {
-        format!("{text:?} is no time; write one with its offset such as 2027-01-31T00:00:00Z")
+    times::point(&text).ok_or_else(|| {
+        format!(
+            "{text:?} is no time; write a day such as 2027-01-31 (from its beginning in UTC), or a \
+             time with its offset such as 2027-01-31T00:00:00Z"
+        )
     })
 }

@@ -3,10 +3,15 @@
 //! of the domain, and says line and column of whatever is not one.
 
 mod cell;
+mod csv_header;
+mod csv_lines;
+mod csv_record;
 mod csv_rows;
 mod json_rows;
 mod line_items;
+mod naming;
 mod rows;
+mod spoiled;
 mod text;
 
 use std::{
@@ -17,7 +22,10 @@ use std::{
     path::Path,
 };
 
-pub use self::rows::{EnrollmentsRow, SubscriptionRow};
+pub use self::{
+    naming::Naming,
+    rows::{EnrollmentsRow, SubscriptionRow},
+};
 use self::{
     cell::{Cell, Fields},
     text::TextRows,
@@ -27,7 +35,7 @@ use self::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A header with the columns' names, then a line for each row. Separated by commas,
-    /// semicolons or tabs, whichever the header has.
+    /// semicolons, tabs or bars, whichever the header has most of, or as `sep=;` above it says.
     Csv,
     /// A JSON object on each line.
     JsonLines,
@@ -162,10 +170,23 @@ impl<R: Row> Rows<R> {
         format: Option<Format>,
         defaults: &Defaults,
     ) -> Result<Self, Mistakes> {
+        Self::open_named(input, format, defaults, &Naming::default())
+    }
+
+    /// The same, of an input with columns that are called otherwise or are left out.
+    ///
+    /// # Errors
+    /// As for [`Rows::open`].
+    pub fn open_named(
+        input: impl Read + Send + 'static,
+        format: Option<Format>,
+        defaults: &Defaults,
+        naming: &Naming,
+    ) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut known = BTreeMap::new();
         for (column, text) in &defaults.0 {
-            match cell::column(column, R::COLUMNS) {
+            match naming::column(column, R::COLUMNS) {
                 Ok(column) => drop(known.insert(column, Cell::Text(text.clone()))),
                 Err(problem) => mistakes.push(Mistake {
                     line: 0,
@@ -184,6 +205,7 @@ impl<R: Row> Rows<R> {
             R::COLUMNS,
             R::REQUIRED,
             &has_default,
+            naming,
         )?;
         Ok(Self {
             text,

@@ -1,13 +1,12 @@
 //! The two kinds of rows: what columns they have and what these mean.
 
-use jiff::Timestamp;
-
 use super::{
     Row,
-    cell::{Cell, Fields, choice, count, list, parsed, text, text_up_to, truth},
+    cell::{Cell, Fields, choice, count, id, ids, key, parsed, text, text_up_to, truth},
     line_items,
 };
 use crate::{
+    cli::times,
     domain::{
         command::{EnrollmentsTarget, Initiator, LineItem, Reason, When},
         ids::{AccountName, Key, TargetId},
@@ -79,14 +78,14 @@ impl Row for SubscriptionRow {
     fn read(fields: &mut Fields) -> Option<Self> {
         // Every cell is read before the first `?`, so that all that is wrong is noted.
         let account = fields.required("account", parsed);
-        let subscription_id = fields.required("subscription_id", parsed);
+        let subscription_id = fields.required("subscription_id", id);
         let idempotency_key = fields.optional("idempotency_key", key);
         let when = fields.required("when", when);
         let reason = fields.optional("reason", |cell| choice(cell, &REASONS));
         let comment = fields.optional("comment", text_up_to(limits::TEXT_CHARS_MAX));
         let initiated_by = fields.optional("initiated_by", |cell| choice(cell, &INITIATORS));
         let prorate = fields.optional("prorate", truth);
-        let channel_id = fields.optional("channel_id", parsed);
+        let channel_id = fields.optional("channel_id", id);
         let line_items = line_items::read(fields);
         Some(Self {
             line: fields.line(),
@@ -165,7 +164,7 @@ impl Row for EnrollmentsRow {
 
     fn read(fields: &mut Fields) -> Option<Self> {
         let account = fields.required("account", parsed);
-        let sequence_id = fields.required("sequence_id", parsed);
+        let sequence_id = fields.required("sequence_id", id);
         let idempotency_key = fields.optional("idempotency_key", key);
         let target = target(fields);
         let reason = fields.optional("reason", text_up_to(limits::TEXT_CHARS_MAX));
@@ -196,10 +195,6 @@ impl Row for EnrollmentsRow {
     }
 }
 
-fn key(cell: Cell) -> Result<Key, String> {
-    Key::chosen(text(cell)?).map_err(|malformed| malformed.to_string())
-}
-
 fn when(cell: Cell) -> Result<When, String> {
     let text = text(cell)?;
     match text.to_ascii_lowercase().replace('-', "_").as_str() {
@@ -208,10 +203,11 @@ fn when(cell: Cell) -> Result<When, String> {
         "provider_default" => return Ok(When::ProviderDefault),
         _ => {}
     }
-    text.parse::<Timestamp>().map(When::At).map_err(|_| {
+    times::point(&text).map(When::At).ok_or_else(|| {
         format!(
-            "{text:?} is no time; write now, period_end, provider_default, or a time with its \
-             offset such as 2027-01-31T00:00:00Z"
+            "{text:?} is no time; write now, period_end, provider_default, a day such as \
+             2027-01-31 (from its beginning in UTC), or a time with its offset such as \
+             2027-01-31T00:00:00Z"
         )
     })
 }
@@ -222,9 +218,9 @@ fn target(fields: &mut Fields) -> Option<EnrollmentsTarget> {
     if fields.has_any(&TARGETS) {
         fields.drop_defaults(&TARGETS);
     }
-    let subscriber = fields.optional("subscriber_id", parsed);
+    let subscriber = fields.optional("subscriber_id", id);
     let subscribers = fields.optional("subscriber_ids", ids);
-    let path = fields.optional("field_path", parsed);
+    let path = fields.optional("field_path", id);
     let values = fields.optional("field_values", ids);
     let all = fields.optional("all", truth).filter(|all| *all);
     if fields.mistakes() > mistakes_before {
@@ -261,25 +257,4 @@ fn target(fields: &mut Fields) -> Option<EnrollmentsTarget> {
             None
         }
     }
-}
-
-/// A list of ids as the service takes it.
-fn ids(cell: Cell) -> Result<Vec<TargetId>, String> {
-    let texts = list(cell)?;
-    if texts.is_empty() || texts.len() > limits::TARGET_VALUES_MAX {
-        return Err(format!(
-            "has {} values; write 1 to {}",
-            texts.len(),
-            limits::TARGET_VALUES_MAX
-        ));
-    }
-    let mut ids: Vec<TargetId> = Vec::with_capacity(texts.len());
-    for text in texts {
-        let id = TargetId::try_from(text).map_err(|malformed| malformed.to_string())?;
-        if ids.contains(&id) {
-            return Err(format!("has {id:?} twice"));
-        }
-        ids.push(id);
-    }
-    Ok(ids)
 }

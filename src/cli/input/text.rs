@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Cursor, Read},
 };
 
-use super::{Format, Mistakes, cell::Cell, csv_rows::CsvRows, json_rows::JsonRows};
+use super::{
+    Format, Mistakes, Naming, cell::Cell, csv_lines::read_line, csv_rows::CsvRows,
+    json_rows::JsonRows,
+};
 
 /// Bytes of a line of JSON, and of the start by which a format is found out.
 pub(super) const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -26,6 +29,7 @@ impl TextRows {
         columns: &'static [&'static str],
         required: &[&'static str],
         has_default: &dyn Fn(&str) -> bool,
+        naming: &Naming,
     ) -> Result<Self, Mistakes> {
         let mut input = BufReader::new(input);
         let start = read_start(&mut input)?;
@@ -33,7 +37,6 @@ impl TextRows {
             .iter()
             .copied()
             .find(|byte| !byte.is_ascii_whitespace());
-        let delimiter = delimiter(&start);
         let whole = Cursor::new(start).chain(input);
         match (format, first_byte) {
             (_, None) => Err(Mistakes::one(0, "is empty; write at least one row")),
@@ -42,11 +45,12 @@ impl TextRows {
                 "begins an array; write one JSON object on each line (jq -c '.[]' does that)",
             )),
             (Some(Format::JsonLines), Some(_)) | (None, Some(b'{')) => {
-                Ok(Self::Json(JsonRows::new(Box::new(whole), columns)))
+                let naming = naming.clone();
+                Ok(Self::Json(JsonRows::new(Box::new(whole), columns, naming)))
             }
             (Some(Format::Csv) | None, Some(_)) => {
                 let rows =
-                    CsvRows::open(Box::new(whole), delimiter, columns, required, has_default)?;
+                    CsvRows::open(Box::new(whole), columns, required, has_default, naming)?;
                 Ok(Self::Csv(Box::new(rows)))
             }
         }
@@ -66,11 +70,9 @@ fn read_start(input: &mut impl BufRead) -> Result<Vec<u8>, Mistakes> {
     loop {
         let before = start.len();
         let room = LINE_BYTES_MAX.saturating_sub(u64::try_from(before).unwrap_or(u64::MAX));
-        input
-            .by_ref()
-            .take(room)
-            .read_until(b'\n', &mut start)
+        let line = read_line(input, room)
             .map_err(|error| Mistakes::one(0, format!("cannot be read: {error}")))?;
+        start.extend(line);
         if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
             return Err(Mistakes::one(1, "is UTF-16; save it as UTF-8"));
         }
@@ -83,12 +85,4 @@ fn read_start(input: &mut impl BufRead) -> Result<Vec<u8>, Mistakes> {
         start.drain(..3);
     }
     Ok(start)
-}
-
-/// What separates a header's columns, none of which has any of these in its name.
-fn delimiter(header: &[u8]) -> u8 {
-    [b'\t', b',', b';']
-        .into_iter()
-        .find(|delimiter| header.contains(delimiter))
-        .unwrap_or(b',')
 }

@@ -1,0 +1,128 @@
+//! The header of a CSV file: what separates its cells, and which column each is.
+
+use super::{
+    Mistake, Mistakes, Naming,
+    csv_lines::Line,
+    naming::Named,
+};
+
+/// What a cell of the header stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Known(&'static str),
+    /// Left out because somebody asked for it.
+    Ignored,
+    /// Without a name: spreadsheets write such columns, with nothing in them.
+    Unnamed,
+}
+
+/// What separates cells, by preference.
+const DELIMITERS: [u8; 4] = [b'\t', b',', b';', b'|'];
+
+/// What a spreadsheet's `sep=;` says before the header. `None` for a line that is none.
+pub(super) fn separator_line(line: &Line) -> Option<Result<u8, Mistakes>> {
+    let text = std::str::from_utf8(line.content()).ok()?;
+    let text = text.trim_matches([' ', '"']);
+    let (word, separator) = text.split_at_checked(4)?;
+    if !word.eq_ignore_ascii_case("sep=") {
+        return None;
+    }
+    let said = separator.bytes().next().filter(|_| separator.len() == 1);
+    Some(
+        said.filter(|byte| DELIMITERS.contains(byte))
+            .ok_or_else(|| {
+                let problem = "separates cells by something else than a comma, a semicolon, a tab \
+                               or a bar; save the file with one of these";
+                Mistakes::one(line.number, problem)
+            }),
+    )
+}
+
+/// What separates the cells of a header: whatever it has most of outside of quotes.
+pub(super) fn delimiter(header: &Line) -> u8 {
+    let mut counts = [0_usize; DELIMITERS.len()];
+    let mut quoted = false;
+    for byte in header.content() {
+        quoted ^= *byte == b'"';
+        for (count, delimiter) in counts.iter_mut().zip(DELIMITERS) {
+            *count += usize::from(!quoted && *byte == delimiter);
+        }
+    }
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let mut found = counts.iter().zip(DELIMITERS);
+    found
+        .find(|(count, _)| most > 0 && **count == most)
+        .map_or(b',', |(_, delimiter)| delimiter)
+}
+
+/// The columns that a header names, all of them known or left out and none of them twice.
+pub(super) fn columns(
+    line: u64,
+    names: &[String],
+    known: &'static [&'static str],
+    required: &[&'static str],
+    has_default: &dyn Fn(&str) -> bool,
+    naming: &Naming,
+) -> Result<Vec<Column>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut refuse = |column: &str, problem: String| {
+        mistakes.push(Mistake {
+            line,
+            column: column.to_owned(),
+            problem,
+        });
+    };
+    let mut header: Vec<Column> = Vec::new();
+    let mut is_strange = false;
+    for name in names {
+        let column = match naming.column(name, known) {
+            Ok(Named::Ignored) => Column::Ignored,
+            Err(_) if name.is_empty() => Column::Unnamed,
+            Ok(Named::Known(column)) if header.contains(&Column::Known(column)) => {
+                let as_written = if name == column {
+                    String::new()
+                } else {
+                    format!(" (as {name:?})")
+                };
+                refuse(column, format!("stands twice in the header{as_written}"));
+                continue;
+            }
+            Ok(Named::Known(column)) => Column::Known(column),
+            Err(problem) => {
+                is_strange = true;
+                refuse(name, problem);
+                continue;
+            }
+        };
+        header.push(column);
+    }
+    for theirs in naming.not_among(names) {
+        refuse(theirs, "is not in the header".to_owned());
+    }
+    if is_strange {
+        refuse(
+            "",
+            "leave columns out with --ignore-columns NAME, or say what they are with --columns \
+             COLUMN=NAME"
+                .to_owned(),
+        );
+    }
+    // What a misspelled column was meant to be is not missing too.
+    if mistakes.is_empty() {
+        let given = |column: &'static str| {
+            header.contains(&Column::Known(column)) || has_default(column)
+        };
+        for column in required.iter().filter(|column| !given(column)) {
+            mistakes.push(Mistake {
+                line,
+                column: (*column).to_owned(),
+                problem: "is missing; add the column, or give it as a flag for all rows".to_owned(),
+            });
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(header)
+    } else {
+        Err(Mistakes::from(mistakes))
+    }
+}

@@ -1,0 +1,176 @@
+//! Takes records apart, strictly: a quote that is not closed, or that has text behind it, would
+//! join rows into one in silence.
+
+use super::{csv_lines::Line, text::LINE_BYTES_MAX};
+
+/// What is wrong with a record, and on which line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) line: u64,
+    pub(super) problem: String,
+    /// Whether the next line begins a record all the same.
+    pub(super) goes_on: bool,
+}
+
+/// A record's cells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The line that it begins on.
+    pub(super) line: u64,
+    pub(super) cells: Vec<Vec<u8>>,
+    /// The lines that a quoted cell took it on to.
+    pub(super) more: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but blanks so far.
+    Begun,
+    Plain,
+    Quoted,
+    /// Behind a quote in a quoted cell: its end, or half of a doubled one.
+    Closed,
+}
+
+/// Puts a record together from the lines that it takes.
+pub(super) struct Splitter {
+    delimiter: u8,
+    state: State,
+    cell: Vec<u8>,
+    record: Record,
+    /// The line of the quote that was opened last.
+    opened: u64,
+    bytes: u64,
+}
+
+impl Splitter {
+    /// Of a record that begins on this line.
+    pub(super) fn new(delimiter: u8, line: u64) -> Self {
+        Self {
+            delimiter,
+            state: State::Begun,
+            cell: Vec::new(),
+            record: Record {
+                line,
+                cells: Vec::new(),
+                more: Vec::new(),
+            },
+            opened: line,
+            bytes: 0,
+        }
+    }
+
+    /// Takes a line; whether the record is whole.
+    pub(super) fn take(&mut self, line: &Line) -> Result<bool, Broken> {
+        self.bytes += u64::try_from(line.bytes.len()).unwrap_or(u64::MAX);
+        if self.bytes > LINE_BYTES_MAX {
+            return Err(self.never_closed());
+        }
+        if line.number != self.record.line {
+            self.record.more.push(line.clone());
+        }
+        for byte in line.content() {
+            self.byte(*byte, line.number)?;
+        }
+        if self.state == State::Quoted {
+            let end = line.bytes.get(line.content().len()..).unwrap_or_default();
+            self.cell.extend(end);
+            return Ok(false);
+        }
+        self.end_cell();
+        Ok(true)
+    }
+
+    fn byte(&mut self, byte: u8, line: u64) -> Result<(), Broken> {
+        let is_blank = byte == b' ' || byte == b'\t';
+        match self.state {
+            State::Begun | State::Plain if byte == self.delimiter => self.end_cell(),
+            State::Begun if byte == b'"' => {
+                self.cell.clear();
+                self.opened = line;
+                self.state = State::Quoted;
+            }
+            State::Begun if is_blank => self.cell.push(byte),
+            // Text separated by tabs is often written without any quoting.
+            State::Plain if byte == b'"' && self.delimiter != b'\t' => {
+                return Err(Broken {
+                    line,
+                    problem: "has a quote inside a cell that does not begin with one; quote the \
+                              whole cell, and double the quotes inside"
+                        .to_owned(),
+                    goes_on: line == self.record.line,
+                });
+            }
+            State::Begun | State::Plain => {
+                self.cell.push(byte);
+                self.state = State::Plain;
+            }
+            State::Quoted if byte == b'"' => self.state = State::Closed,
+            State::Quoted => self.cell.push(byte),
+            State::Closed if byte == b'"' => {
+                self.cell.push(b'"');
+                self.state = State::Quoted;
+            }
+            State::Closed if byte == self.delimiter => self.end_cell(),
+            State::Closed if is_blank => {}
+            State::Closed => return Err(self.text_behind(line)),
+        }
+        Ok(())
+    }
+
+    fn end_cell(&mut self) {
+        self.record.cells.push(std::mem::take(&mut self.cell));
+        self.state = State::Begun;
+    }
+
+    fn text_behind(&self, line: u64) -> Broken {
+        let closed = if line == self.opened {
+            String::new()
+        } else {
+            format!(", where the quote that it opens closes on line {line}")
+        };
+        Broken {
+            line: self.opened,
+            problem: format!(
+                "has text behind a closing quote{closed}; close every quote, and double the \
+                 quotes inside a quoted cell"
+            ),
+            goes_on: line == self.record.line,
+        }
+    }
+
+    /// The quote that is open when the input ends.
+    pub(super) fn never_closed(&self) -> Broken {
+        Broken {
+            line: self.opened,
+            problem: "opens a quote that is never closed; close it, and double the quotes inside \
+                      a quoted cell"
+                .to_owned(),
+            goes_on: false,
+        }
+    }
+
+    /// The record, once it is whole.
+    pub(super) fn into_record(self) -> Record {
+        self.record
+    }
+}
+
+impl Record {
+    /// Whether a line that a quoted cell swallowed looks like a row: as many cells, none of which
+    /// begins with a blank as text behind a comma does, and something in each of these columns.
+    pub(super) fn swallows(&self, delimiter: u8, columns: usize, filled: &[usize]) -> Option<u64> {
+        let is_row = |line: &Line| {
+            let cells: Vec<&[u8]> = line.content().split(|byte| *byte == delimiter).collect();
+            let begins_blank = |cell: &[u8]| cell.first().is_some_and(u8::is_ascii_whitespace);
+            columns > 1
+                && cells.len() == columns
+                && !cells.iter().any(|cell| begins_blank(cell))
+                && filled
+                    .iter()
+                    .all(|at| cells.get(*at).is_some_and(|cell| !cell.is_empty()))
+        };
+        let row = self.more.iter().find(|line| is_row(line));
+        row.map(|line| line.number)
+    }
+}

@@ -24,6 +24,11 @@ pub use self::{
 };
 use crate::journal::Unavailable;
 
+/// What lines say that happened.
+pub const EVENTS: [&str; 8] = [
+    "admitted", "opened", "settled", "stopped", "refused", "started", "gap", "dropped",
+];
+
 /// Why the audit cannot be written. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

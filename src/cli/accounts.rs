@@ -1,37 +1,77 @@
 //! `cancelot accounts`: what a running service can be asked for.
 
-use clap::Args;
-use comfy_table::{Table, presets::NOTHING};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::{
-    Exit, client,
-    terminal::{out, say},
+    Exit, client, status,
+    terminal::{self, out, say},
 };
-use crate::rpc::proto::{CancellationKind, DryRun, ListAccountsRequest, Timing};
+use crate::rpc::proto::{Account, CancellationKind, DryRun, ListAccountsRequest, Timing};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     service: client::Service,
+    /// How to show them.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Jsonl,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Exit {
-    let mut client = match client::connect(&arguments.service) {
+    let mut client = match client::connect(&arguments.service).await {
         Ok(client) => client,
-        Err(problem) => {
-            say(format!("cancelot: {problem}"));
-            return Exit::Usage;
-        }
+        Err(problem) => return problem.tell(),
     };
     let accounts = match client.list_accounts(ListAccountsRequest {}).await {
         Ok(response) => response.into_inner().accounts,
         Err(status) => {
-            say(format!("cancelot: {}", client::told(&status)));
-            return Exit::Unavailable;
+            say(format!("cancelot: {}", status::told(&status)));
+            return status::exit(&status);
         }
     };
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    match arguments.output {
+        Output::Table => show(&accounts),
+        Output::Jsonl => {
+            for account in &accounts {
+                out(terminal::json(&json(account)));
+            }
+        }
+    }
+    if accounts.is_empty() {
+        say("the service has no account that you may use");
+    }
+    Exit::Success
+}
+
+/// With the field names of the proto.
+fn json(account: &Account) -> Value {
+    let can = account.capabilities.clone().unwrap_or_default();
+    json!({
+        "name": account.name,
+        "provider": account.provider().as_str_name(),
+        "capabilities": {
+            "kind": can.kind().as_str_name(),
+            "timings": can.timings().map(|timing| timing.as_str_name()).collect::<Vec<_>>(),
+            "prorate": can.prorate,
+            "line_items": can.line_items,
+            "notes": can.notes,
+            "dry_run": can.dry_run().as_str_name(),
+        },
+    })
+}
+
+fn show(accounts: &[Account]) {
+    if accounts.is_empty() {
+        return;
+    }
+    let mut table = terminal::table();
     table.set_header([
         "account",
         "provider",
@@ -71,6 +111,5 @@ pub(super) async fn run(arguments: Arguments) -> Exit {
             },
         ]);
     }
-    out(table.to_string());
-    Exit::Success
+    out(table.trim_fmt());
 }

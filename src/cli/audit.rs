@@ -12,13 +12,19 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, terminal::say};
+use super::{
+    Exit,
+    terminal::{self, say},
+    times,
+};
 use crate::{
     audit::{
-        Head,
+        EVENTS, Head,
         segments::{Lines, Segment},
         verify::{Known, verify},
     },
+    config::nearest::did_you_mean,
+    domain::outcome::Outcome,
     journal::{durable::Options, home::OpenError, verify::Offline},
     limits,
 };
@@ -63,11 +69,12 @@ struct Export {
 /// Which lines: all that is given has to match.
 #[derive(Debug, Args)]
 struct Filter {
-    /// Only what happened at this time or later, such as 2027-01-15T08:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    /// Only what happened at this time or later: so long ago, such as 24h or 7d, a day such as
+    /// 2026-11-28 (from its beginning in UTC), or a time such as 2026-11-28T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = times::point_or_ago)]
     since: Option<Timestamp>,
-    /// Only what happened before this time.
-    #[arg(long, value_name = "TIME")]
+    /// Only what happened before this time, written likewise.
+    #[arg(long, value_name = "TIME", value_parser = times::point_or_ago)]
     until: Option<Timestamp>,
     /// Only this caller's.
     #[arg(long)]
@@ -86,10 +93,10 @@ struct Filter {
     target: Option<String>,
     /// Only this event: admitted, opened, settled, stopped, refused, started, gap or dropped;
     /// may be repeated.
-    #[arg(long)]
+    #[arg(long, value_parser = event, value_delimiter = ',')]
     event: Vec<String>,
     /// Only this outcome, such as canceled or in_doubt; may be repeated.
-    #[arg(long)]
+    #[arg(long, value_parser = outcome, value_delimiter = ',')]
     outcome: Vec<String>,
 }
 
@@ -100,6 +107,26 @@ struct Verify {
     /// A line that has to be in it, as an earlier run printed its head; may be repeated.
     #[arg(long, value_name = "SEQ:HASH")]
     expect: Vec<Head>,
+}
+
+/// A word of the audit for what happened.
+fn event(text: &str) -> Result<String, String> {
+    known(text, EVENTS.into_iter())
+}
+
+/// A word of the audit for how it ended. English spells some of them in two ways.
+fn outcome(text: &str) -> Result<String, String> {
+    let american = text.to_ascii_lowercase().replace("cancelled", "canceled");
+    known(&american, Outcome::ALL.into_iter().map(Outcome::name))
+}
+
+/// The word that is meant: case, dashes and underscores do not count.
+fn known(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Result<String, String> {
+    let plain = |word: &str| word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
+    let found = words.clone().find(|word| plain(word) == plain(text));
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| format!("there is no such word; {}", did_you_mean(text, words)))
 }
 
 /// How often to look for more.
@@ -151,7 +178,7 @@ impl Place {
 
 fn export(arguments: &Export) -> Result<(), Problem> {
     let dir = arguments.place.dir()?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(terminal::json_lines());
     let mut reading: Option<(u64, Lines)> = None;
     loop {
         let mut next = Segment::list(&dir)?.into_iter();
@@ -274,7 +301,7 @@ fn check(arguments: &Verify) -> Result<bool, Problem> {
             "cannot be read, not compared"
         }
     };
-    let mut out = io::stdout().lock();
+    let mut out = terminal::json_lines();
     let report = verify(&dir, &known, |problem| write_line(&mut out, problem))?;
     let verified = Verified {
         report: &report,
@@ -296,4 +323,29 @@ fn journal_head(dir: &Path) -> Result<Option<Head>, OpenError> {
         seq: audited.seq,
         hash: audited.hash,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_that_the_audit_has_are_taken_however_they_are_spelled() {
+        for (text, word) in [
+            ("canceled", "CANCELED"),
+            ("Cancelled", "CANCELED"),
+            ("already-cancelled", "ALREADY_CANCELED"),
+            ("ALREADY_CANCELED", "ALREADY_CANCELED"),
+            ("in doubt", "IN_DOUBT"),
+        ] {
+            assert_eq!(outcome(text).as_deref(), Ok(word));
+        }
+        assert!(outcome("cancled").unwrap_err().contains("did you mean CANCELED?"));
+        assert!(outcome("OUTCOME_X").is_err() && outcome("").is_err());
+        for word in EVENTS {
+            assert_eq!(event(word).as_deref(), Ok(word));
+        }
+        assert!(event("setled").unwrap_err().contains("did you mean settled?"));
+        assert!(event("canceled").unwrap_err().contains("known are admitted"));
+    }
 }

@@ -1,33 +1,22 @@
 //! `cancelot cancel`: cancellations from flags, a file or standard input, at a running service.
 
+mod failed;
+mod follow;
+mod refused;
 mod report;
 mod request;
+mod send;
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Cursor, Read},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use tonic::{Code, Status};
 
-use self::{
-    report::{Output, Report},
-    request::Sendable,
-};
+use self::{report::Output, send::send};
 use super::{
-    Exit,
-    client::{self, Client, Outcome as _},
-    input::{self, Defaults, EnrollmentsRow, Row, Rows, SubscriptionRow},
-    terminal::{ask, progress, say},
+    Exit, client,
+    input::{Defaults, EnrollmentsRow, SubscriptionRow},
 };
-use crate::{limits, rpc::proto::Outcome};
 
-/// Mistakes of an input that are shown.
-const MISTAKES_SHOWN_MAX: usize = 50;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -53,6 +42,21 @@ struct Sending {
     /// What the file is; found out if not given.
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
+    /// Leave these columns of the file out, by their names there; may be repeated.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "file")]
+    ignore_columns: Vec<String>,
+    /// Say what a column is called in the file, such as subscription_id=Ref; may be repeated.
+    #[arg(
+        long,
+        value_name = "COLUMN=NAME",
+        value_delimiter = ',',
+        requires = "file"
+    )]
+    columns: Vec<String>,
+    /// Write the rows that did not succeed to this file, to be sent again: JSON Lines, or CSV if
+    /// its name ends with .csv. Those without a final outcome have the key that continues them.
+    #[arg(long, value_name = "FILE")]
+    failed_to: Option<PathBuf>,
     /// The idempotency key of the request. The same command with the same key resumes or replays.
     #[arg(long)]
     key: Option<String>,
@@ -89,8 +93,8 @@ struct Subscriptions {
     /// The provider's id of the subscription.
     #[arg(long)]
     subscription_id: Option<String>,
-    /// When it is to end: now, period_end, provider_default, or a time such as
-    /// 2027-01-31T00:00:00Z.
+    /// When it is to end: now, period_end, provider_default, a day such as 2027-01-31 (from its
+    /// beginning in UTC), or a time such as 2027-01-31T09:00:00+01:00.
     #[arg(long)]
     when: Option<String>,
     /// Why, from the list: did_not_use, too_expensive, other, ...
@@ -187,134 +191,4 @@ impl Sending {
         self.retry_window
             .map(|seconds| prost_types::Duration { seconds, nanos: 0 })
     }
-}
-
-async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> Exit {
-    let rows = match rows::<R>(sending, &defaults) {
-        Ok(rows) => rows,
-        Err(problem) => {
-            say(format!("cancelot: nothing was sent:\n{problem}"));
-            return Exit::Usage;
-        }
-    };
-    let mut client = match client::connect(&sending.service) {
-        Ok(client) => client,
-        Err(problem) => {
-            say(format!("cancelot: {problem}"));
-            return Exit::Usage;
-        }
-    };
-    if !sending.dry_run && !sending.yes && !confirmed(&rows) {
-        return Exit::Usage;
-    }
-    let key = sending.key.clone().unwrap_or_else(|| {
-        let key = format!("cli-{:016x}", fastrand::u64(..));
-        if !sending.dry_run {
-            say(format!(
-                "idempotency key: {key} (give --key {key} to resume or replay)"
-            ));
-        }
-        key
-    });
-    let mut report = Report::new(sending.output);
-    let ended = follow_all(&mut client, &key, &rows, sending, &mut report).await;
-    report.show();
-    match ended {
-        Ok(()) => report.exit(),
-        Err(status) => {
-            say(format!("cancelot: {}", client::told(&status)));
-            match status.code() {
-                Code::InvalidArgument | Code::FailedPrecondition | Code::Unauthenticated => {
-                    Exit::Usage
-                }
-                Code::DeadlineExceeded => Exit::Unfinished,
-                _ => Exit::Unavailable,
-            }
-        }
-    }
-}
-
-fn rows<R: Row>(sending: &Sending, defaults: &Defaults) -> Result<Vec<R>, String> {
-    let (input, format): (Box<dyn Read + Send>, _) = match &sending.file {
-        // Flags alone are one row that leaves everything to them.
-        None => (Box::new(Cursor::new(b"{}")), Some(input::Format::JsonLines)),
-        Some(path) if path == Path::new("-") => (Box::new(io::stdin()), None),
-        Some(path) => {
-            let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            (Box::new(file), input::Format::of_path(path))
-        }
-    };
-    let format = match sending.format {
-        Some(FileFormat::Csv) => Some(input::Format::Csv),
-        Some(FileFormat::Jsonl) => Some(input::Format::JsonLines),
-        None => format,
-    };
-    let rows = Rows::open(input, format, defaults).map_err(|mistakes| mistakes.to_string())?;
-    let rows = rows
-        .read_all(MISTAKES_SHOWN_MAX)
-        .map_err(|mistakes| mistakes.to_string())?;
-    if rows.is_empty() {
-        return Err("there are no rows".to_owned());
-    }
-    Ok(rows)
-}
-
-/// Asks before anything is destroyed. Without a person to ask, the answer is no.
-fn confirmed<R: Sendable>(rows: &[R]) -> bool {
-    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for row in rows {
-        *kinds.entry(row.kind()).or_default() += 1;
-    }
-    let kinds: Vec<_> = kinds
-        .iter()
-        .map(|(kind, count)| format!("{count} at {kind}"))
-        .collect();
-    let question = format!("Cancel {} {}: {}?", rows.len(), R::WHAT, kinds.join(", "));
-    match ask(&question) {
-        Some(true) => true,
-        Some(false) => {
-            say("nothing was sent");
-            false
-        }
-        None => {
-            say(format!(
-                "cancelot: {question} Give --yes, or --dry-run to look first."
-            ));
-            false
-        }
-    }
-}
-
-/// Sends as many requests as it takes, one after the other.
-async fn follow_all<R: Sendable>(
-    client: &mut Client,
-    key: &str,
-    rows: &[R],
-    sending: &Sending,
-    report: &mut Report,
-) -> Result<(), Status> {
-    let bar = progress(u64::try_from(rows.len()).unwrap_or(u64::MAX));
-    let chunks = rows.chunks(limits::BATCH_ITEMS_MAX);
-    let many = chunks.len() > 1;
-    let deadline = sending.deadline.map(Duration::from_secs);
-    for (number, chunk) in chunks.enumerate() {
-        let key = if many {
-            format!("{key}.{number}")
-        } else {
-            key.to_owned()
-        };
-        let request = R::request(key, chunk, sending);
-        let followed = client::follow(client, request, deadline, |_, result| {
-            if result.outcome() != Outcome::Unspecified {
-                bar.inc(1);
-                bar.suspend(|| report.add(&result));
-            }
-        });
-        if let Err(status) = followed.await {
-            bar.finish_and_clear();
-            return Err(status);
-        }
-    }
-    bar.finish_and_clear();
-    Ok(())
 }

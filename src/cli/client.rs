@@ -4,13 +4,17 @@
 use std::time::Duration;
 
 use prost::Message;
+use tokio::time::Instant;
 use tonic::{
-    Code, Request, Status, Streaming, service::interceptor::InterceptedService, transport::Channel,
+    Request, Status, Streaming, service::interceptor::InterceptedService, transport::Channel,
 };
-use tonic_types::StatusExt as _;
 
-use super::connection::Credentials;
 pub(super) use super::connection::Service;
+use super::{
+    connection::Credentials,
+    reach::{self, Problem},
+    status,
+};
 use crate::rpc::proto::{
     self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
     CancelSubscriptionResponse, EnrollmentResult, Progress, SubscriptionResult,
@@ -20,26 +24,15 @@ use crate::rpc::proto::{
 /// A connection to a service.
 pub(super) type Client = CancellationServiceClient<InterceptedService<Channel, Credentials>>;
 
-/// How often a request is resumed without any news in between before the client gives up.
-const RESUMES_MAX: u32 = 20;
-/// A service that says to come back later than this is not waited for.
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
-/// The longest wait before resuming.
-const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// A client that connects when it is first used.
+/// A client of a service that answers.
 ///
 /// # Errors
-/// If the endpoint is no URL such as `http://127.0.0.1:50051`, or what is to be shown cannot be.
-pub(super) fn connect(service: &Service) -> Result<Client, String> {
-    let channel = service.channel()?;
-    let client = CancellationServiceClient::with_interceptor(channel, service.credentials()?);
+/// What is wrong with what was given, or why the service cannot be reached.
+pub(super) async fn connect(service: &Service) -> Result<Client, Problem> {
+    let credentials = service.credentials().map_err(Problem::Usage)?;
+    let channel = service.channel().await?;
+    let client = CancellationServiceClient::with_interceptor(channel, credentials);
     Ok(client.max_decoding_message_size(2 * crate::limits::RESPONSE_BYTES_MAX))
-}
-
-/// A status as a line: its code's name and its message.
-pub(super) fn told(status: &Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
 }
 
 /// A request of one of the two cancelling RPCs, and what its stream brings.
@@ -53,7 +46,7 @@ pub(super) trait Cancelling: Message + Clone + 'static {
     fn send(
         self,
         client: &mut Client,
-        deadline: Option<Duration>,
+        until: Option<Instant>,
     ) -> impl Future<Output = Result<Streaming<Self::Response>, Status>> + Send;
 
     /// Takes a message apart.
@@ -91,10 +84,10 @@ impl Outcome for EnrollmentResult {
     }
 }
 
-fn request<T>(message: T, deadline: Option<Duration>) -> Request<T> {
+fn request<T>(message: T, until: Option<Instant>) -> Request<T> {
     let mut request = Request::new(message);
-    if let Some(deadline) = deadline {
-        request.set_timeout(deadline);
+    if let Some(until) = until {
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
     }
     request
 }
@@ -106,10 +99,10 @@ impl Cancelling for CancelSubscriptionRequest {
     async fn send(
         self,
         client: &mut Client,
-        deadline: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<Streaming<Self::Response>, Status> {
         Ok(client
-            .cancel_subscription(request(self, deadline))
+            .cancel_subscription(request(self, until))
             .await?
             .into_inner())
     }
@@ -130,10 +123,10 @@ impl Cancelling for CancelEnrollmentsRequest {
     async fn send(
         self,
         client: &mut Client,
-        deadline: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<Streaming<Self::Response>, Status> {
         Ok(client
-            .cancel_enrollments(request(self, deadline))
+            .cancel_enrollments(request(self, until))
             .await?
             .into_inner())
     }
@@ -147,76 +140,121 @@ impl Cancelling for CancelEnrollmentsRequest {
     }
 }
 
+/// What is to be heard of a request that is followed.
+pub(super) enum News<'a, T> {
+    /// A message came.
+    Progress(&'a Progress),
+    /// A result, once; unsettled ones as they move.
+    Result(T),
+    /// The same request is sent again after a wait, as something ended the stream before its end.
+    Again {
+        /// What ended it.
+        why: String,
+        /// Until when nothing is sent.
+        wait: Duration,
+    },
+    /// The stream goes on after that.
+    Back,
+}
+
 /// Follows a request to its last result, resuming it as often as there is news in between.
-/// `each` hears of every result once, and of unsettled ones as they move.
 ///
 /// # Errors
-/// The status that ended it for good: a mistake in the request, a deadline, or a service that
-/// stayed away.
+/// The status that ended it for good: a mistake in the request, the end of the time, or a service
+/// that stayed away.
 pub(super) async fn follow<R: Cancelling>(
     client: &mut Client,
     request: R,
-    deadline: Option<Duration>,
-    mut each: impl FnMut(&Progress, R::Result),
+    until: Option<Instant>,
+    mut each: impl FnMut(News<'_, R::Result>),
 ) -> Result<(), Status> {
-    let total = request.total();
-    let mut told = vec![false; total];
+    let following = resume(client, request, until, &mut each);
+    match until {
+        None => following.await,
+        Some(until) => tokio::time::timeout_at(until, following)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::deadline_exceeded(
+                    "the time is over; what was admitted goes on",
+                ))
+            }),
+    }
+}
+
+async fn resume<R: Cancelling>(
+    client: &mut Client,
+    request: R,
+    until: Option<Instant>,
+    each: &mut impl FnMut(News<'_, R::Result>),
+) -> Result<(), Status> {
+    let mut told = vec![false; request.total()];
     let mut tries_without_news = 0;
     loop {
-        let outcome = attempt(client, request.clone(), deadline, &mut told, &mut each).await;
-        let (news, status) = match outcome {
-            Ok(()) => return Ok(()),
-            Err(broken) => broken,
+        let is_resumed = tries_without_news > 0;
+        let mut following = Following {
+            told: &mut told,
+            news: false,
+            is_resumed,
         };
-        tries_without_news = if news { 0 } else { tries_without_news + 1 };
-        // What says nothing about the request can be sent again; the key makes it safe.
-        let transient = matches!(
-            status.code(),
-            Code::Unavailable | Code::ResourceExhausted | Code::Unknown
-        );
-        let is_later = status
-            .get_details_retry_info()
-            .and_then(|info| info.retry_delay)
-            .is_some_and(|delay| delay > RETRY_DELAY_MAX);
-        if !transient || is_later || tries_without_news > RESUMES_MAX {
+        let status = match following.attempt(client, request.clone(), until, each).await {
+            Ok(()) => return Ok(()),
+            Err(status) => status,
+        };
+        tries_without_news = if following.news { 1 } else { tries_without_news + 1 };
+        let Some(wait) = status::again(&status, tries_without_news) else {
             return Err(status);
-        }
-        tracing::debug!(%status, "resuming");
-        let wait = Duration::from_millis(100 << tries_without_news.min(6)).min(RESUME_WAIT_MAX);
+        };
+        let why = if reach::is_lost(&status) {
+            format!("the connection was lost ({})", reach::lost_by(&status))
+        } else {
+            status::told(&status)
+        };
+        each(News::Again { why, wait });
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn attempt<R: Cancelling>(
-    client: &mut Client,
-    request: R,
-    deadline: Option<Duration>,
-    told: &mut [bool],
-    each: &mut impl FnMut(&Progress, R::Result),
-) -> Result<(), (bool, Status)> {
-    let mut news = false;
-    let mut stream = request
-        .send(client, deadline)
-        .await
-        .map_err(|status| (news, status))?;
-    loop {
-        let message = stream.message().await.map_err(|status| (news, status))?;
-        let Some(message) = message else {
-            return Ok(());
-        };
-        let (progress, results) = R::parts(message);
-        for result in results {
-            let at = usize::try_from(result.index()).unwrap_or(usize::MAX);
-            let Some(told) = told.get_mut(at) else {
-                continue;
+/// One stream of a request that is followed.
+struct Following<'a> {
+    /// Which results have been told.
+    told: &'a mut [bool],
+    /// Whether something settled on this stream.
+    news: bool,
+    /// Whether another stream was before it.
+    is_resumed: bool,
+}
+
+impl Following<'_> {
+    async fn attempt<R: Cancelling>(
+        &mut self,
+        client: &mut Client,
+        request: R,
+        until: Option<Instant>,
+        each: &mut impl FnMut(News<'_, R::Result>),
+    ) -> Result<(), Status> {
+        let mut stream = request.send(client, until).await?;
+        loop {
+            let Some(message) = stream.message().await? else {
+                return Ok(());
             };
-            let settled = result.outcome() != proto::Outcome::Unspecified;
-            if *told {
-                continue;
+            if std::mem::take(&mut self.is_resumed) {
+                each(News::Back);
             }
-            *told = settled;
-            news |= settled;
-            each(&progress, result);
+            let (progress, results) = R::parts(message);
+            each(News::Progress(&progress));
+            for result in results {
+                let at = usize::try_from(result.index()).unwrap_or(usize::MAX);
+                let Some(told) = self.told.get_mut(at) else {
+                    continue;
+                };
+                let settled = result.outcome() != proto::Outcome::Unspecified;
+                if *told {
+                    continue;
+                }
+                *told = settled;
+                self.news |= settled;
+                each(News::Result(result));
+            }
         }
     }
 }

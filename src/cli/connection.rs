@@ -12,21 +12,37 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
+use super::{
+    endpoint,
+    reach::{self, Problem},
+};
 use crate::{
     config::{SECRET_FILE_BYTES_MAX, read_text},
     limits,
 };
 
+/// Where the service is unless somebody says.
+const ENDPOINT: &str = "http://127.0.0.1:50051";
+/// How long to wait for it unless somebody says.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time that may be said.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
 /// Where the service is, and what to show it.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Service {
-    /// Where the service is; https:// for TLS.
+    /// Where the service is: host:port, or https://host:port for TLS.
+    #[arg(long, env = "CANCELOT_ENDPOINT", default_value = ENDPOINT)]
+    endpoint: String,
+    /// Give up after so many seconds if the service does not answer at all.
     #[arg(
         long,
-        env = "CANCELOT_ENDPOINT",
-        default_value = "http://127.0.0.1:50051"
+        env = "CANCELOT_CONNECT_TIMEOUT",
+        value_name = "SECONDS",
+        default_value = "5",
+        value_parser = seconds
     )]
-    endpoint: String,
+    connect_timeout: Duration,
     /// The caller's token. Better given in the environment: arguments are seen by everyone.
     #[arg(
         long,
@@ -91,6 +107,7 @@ impl Service {
     pub(super) fn at(endpoint: String) -> Self {
         Self {
             endpoint,
+            connect_timeout: CONNECT_TIMEOUT,
             token: None,
             token_file: None,
             tls_ca_file: None,
@@ -113,12 +130,21 @@ impl Service {
         }
     }
 
-    /// A channel that connects when it is first used.
-    pub(super) fn channel(&self) -> Result<Channel, String> {
-        let shown = &self.endpoint;
-        let mut endpoint = Endpoint::from_shared(shown.clone())
-            .map_err(|error| format!("endpoint {shown:?} is no URL: {error}"))?
-            .connect_timeout(Duration::from_secs(5))
+    /// A channel to a service that answers.
+    ///
+    /// # Errors
+    /// What is wrong with what was given, or why there is no answer.
+    pub(super) async fn channel(&self) -> Result<Channel, Problem> {
+        let endpoint = self.endpoint().map_err(Problem::Usage)?;
+        reach::reach(&endpoint, self.connect_timeout).await
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, String> {
+        let for_tls = self.tls_ca_file.is_some() || self.tls_cert_file.is_some();
+        let url = endpoint::url(&self.endpoint, for_tls)?;
+        let mut endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|error| format!("endpoint {url:?} is no URL: {error}"))?
+            .connect_timeout(self.connect_timeout)
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(false)
@@ -127,13 +153,36 @@ impl Service {
             endpoint = endpoint
                 .tls_config(self.tls()?)
                 .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        } else if self.tls_ca_file.is_some() || self.tls_cert_file.is_some() {
+        } else if for_tls {
             return Err(format!(
-                "endpoint {shown:?} does not speak TLS, which the certificates given are for; \
-                 begin it with https://"
+                "endpoint {url:?} does not speak TLS, which the certificates given are for; begin \
+                 it with https://"
             ));
         }
-        Ok(endpoint.connect_lazy())
+        Ok(endpoint)
+    }
+
+    /// The flags that bring another command to the same service, a blank before each. A token is
+    /// not among them.
+    pub(super) fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.endpoint != ENDPOINT {
+            flags.push_str(&format!(" --endpoint {}", quoted(&self.endpoint)));
+        }
+        for (flag, file) in [
+            ("--token-file", &self.token_file),
+            ("--tls-ca-file", &self.tls_ca_file),
+            ("--tls-cert-file", &self.tls_cert_file),
+            ("--tls-key-file", &self.tls_key_file),
+        ] {
+            if let Some(file) = file {
+                flags.push_str(&format!(" {flag} {}", quoted(&file.display().to_string())));
+            }
+        }
+        if let Some(name) = &self.tls_server_name {
+            flags.push_str(&format!(" --tls-server-name {}", quoted(name)));
+        }
+        flags
     }
 
     fn tls(&self) -> Result<ClientTlsConfig, String> {
@@ -153,6 +202,28 @@ impl Service {
             tls = tls.domain_name(name);
         }
         Ok(tls)
+    }
+}
+
+/// Seconds, with a fraction or not.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+    number
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|time| !time.is_zero() && *time <= CONNECT_TIMEOUT_MAX)
+        .ok_or_else(|| {
+            let most = CONNECT_TIMEOUT_MAX.as_secs();
+            format!("write a number of seconds up to {most}, such as 5 or 0.5")
+        })
+}
+
+/// A word for a shell.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,[]".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, terminal::say};
+use super::{
+    Exit,
+    terminal::{self, say},
+};
 use crate::{
     domain::ids::BatchId,
     journal::{
@@ -56,7 +59,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
             return Exit::Failure;
         }
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(terminal::json_lines());
     let done = match arguments.action {
         Action::Inspect { batch, .. } => journal.inspect(batch, &mut out).map(|()| true),
         Action::Export(_) => journal.export(&mut out).map(|()| true),

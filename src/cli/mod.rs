@@ -8,16 +8,22 @@ mod client;
 mod config;
 mod connection;
 mod demo;
+mod endpoint;
 pub mod input;
+mod interrupt;
 mod journal;
 mod output;
 mod proto;
+mod reach;
 mod sandbox;
 mod serve;
+mod status;
+mod stop;
 mod summary;
 mod terminal;
 mod times;
 mod unseen;
+mod words;
 
 use std::process::ExitCode;
 
@@ -42,6 +48,8 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Cancel subscriptions or enrollments at a running service.
     Cancel(cancel::Arguments),
+    /// Stop a batch at a running service: what is not sent yet is not sent any more.
+    Stop(stop::Arguments),
     /// List a running service's accounts and what each can do.
     Accounts(accounts::Arguments),
     /// Look into a journal: inspect, export, verify. The service must not be running on it.
@@ -68,6 +76,10 @@ pub(crate) enum Exit {
     Usage,
     /// The service cannot be reached, or cannot start.
     Unavailable,
+    /// The service does not let this caller do it.
+    Forbidden,
+    /// Somebody left while it went on.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -78,6 +90,8 @@ impl From<Exit> for ExitCode {
             Exit::Unfinished => 3,
             Exit::Usage => 64,
             Exit::Unavailable => 69,
+            Exit::Forbidden => 77,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -113,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
         Command::Sandbox(arguments) => runtime.block_on(sandbox::run(arguments)),
         Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),
+        Command::Stop(arguments) => runtime.block_on(stop::run(arguments)),
         Command::Accounts(arguments) => runtime.block_on(accounts::run(arguments)),
         Command::Journal(arguments) => journal::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),

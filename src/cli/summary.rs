@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use comfy_table::CellAlignment;
 
+use super::terminal;
 use crate::rpc::proto::Outcome;
 
 /// Results by account and outcome.
@@ -43,8 +44,7 @@ impl Summary {
             .collect();
         outcomes.sort_unstable();
         outcomes.dedup();
-        let mut table = Table::new();
-        table.load_style(NOTHING);
+        let mut table = terminal::table();
         let names = outcomes.iter().map(|outcome| name(*outcome));
         let header = ["account".to_owned()].into_iter().chain(names);
         table.set_header(header.chain(["total".to_owned()]));
@@ -58,7 +58,7 @@ impl Summary {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table.to_string()
+        table.trim_fmt()
     }
 }
 

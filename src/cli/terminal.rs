@@ -1,17 +1,113 @@
 //! Where the command line writes: data to standard output, everything else to standard error.
+//! Nothing that somebody else chose reaches a terminal so that it acts on it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::unseen::{escaped, escaped_lines, is_unseen};
 
 /// Writes a line of data. A reader that has gone away is no error of ours: the write is lost.
 pub(super) fn out(line: impl AsRef<str>) {
-    let _ = writeln!(io::stdout().lock(), "{}", line.as_ref());
+    let _ = writeln!(io::stdout().lock(), "{}", escaped_lines(line.as_ref()));
 }
 
 /// Writes a line for the person who watches.
 pub(super) fn say(line: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", escaped_lines(line.as_ref()));
+}
+
+/// A table as wide as the terminal at most; where there is none, a row is a line.
+pub(super) fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(io::stdout()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    table
+}
+
+/// What stands in a cell of a table: one line of it.
+pub(super) fn cell(text: &str) -> String {
+    escaped(text).into_owned()
+}
+
+/// JSON in which what does not show is escaped too, and which means the same.
+pub(super) fn json(value: &Value) -> String {
+    json_escaped(&value.to_string())
+}
+
+/// The same for JSON that is there. Control characters below a space are never in it.
+fn json_escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Standard output for lines of JSON that others made: as they are, or escaped on a terminal.
+pub(super) fn json_lines() -> Box<dyn Write> {
+    let stdout = io::stdout();
+    if stdout.is_terminal() {
+        Box::new(Escaping::new(stdout.lock()))
+    } else {
+        Box::new(stdout.lock())
+    }
+}
+
+/// Escapes what is written, line by line.
+struct Escaping<W: Write> {
+    inner: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Escaping<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            line: Vec::new(),
+        }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        let shown = json_escaped(&String::from_utf8_lossy(&line));
+        self.inner.write_all(shown.as_bytes())
+    }
+}
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                self.pass_on()?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // The rest of a line may be half a character, and comes with its end.
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Drop for Escaping<W> {
+    fn drop(&mut self) {
+        // What has no end of its own is cut here anyway.
+        let _ = self.pass_on();
+    }
 }
 
 /// Asks a question that only a person at a terminal can answer; `None` without one.
@@ -20,7 +116,7 @@ pub(super) fn ask(question: &str) -> Option<bool> {
         return None;
     }
     let mut error = io::stderr().lock();
-    let _ = write!(error, "{question} [y/N] ");
+    let _ = write!(error, "{} [y/N] ", escaped(question));
     let _ = error.flush();
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).ok()?;
@@ -40,4 +136,30 @@ pub(super) fn progress(total: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_means_the_same_whatever_is_escaped_in_it() {
+        let value = serde_json::json!({"a": "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{200b}\u{e0041}é"});
+        let shown = json(&value);
+        assert!(!shown.chars().any(is_unseen), "{shown}");
+        assert!(shown.contains('é'));
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
+    fn lines_of_json_are_escaped_wherever_they_are_cut() {
+        let line = "{\"a\":\"x\u{202e}y\"}\n";
+        let mut written = Vec::new();
+        let mut escaping = Escaping::new(&mut written);
+        for byte in line.as_bytes() {
+            escaping.write_all(&[*byte]).unwrap();
+        }
+        drop(escaping);
+        assert_eq!(String::from_utf8(written).unwrap(), "{\"a\":\"x\\u202ey\"}\n");
+    }
 }

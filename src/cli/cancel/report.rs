@@ -1,10 +1,17 @@
 //! What is shown of results: one by one or as lines, then a summary, and how the command ends.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
-use comfy_table::{Table, presets::NOTHING};
+use serde_json::{Value, json};
 
 use crate::{
-    cli::{Exit, client, output::Shown, summary::Summary, terminal::out},
+    cli::{
+        Exit, client,
+        output::Shown,
+        summary::Summary,
+        terminal::{self, out},
+    },
     rpc::proto::Outcome,
 };
 
@@ -20,51 +27,79 @@ pub(super) enum Output {
 /// What came of it all.
 pub(super) struct Report {
     output: Output,
+    /// The lines of the input's rows; empty if they have none.
+    lines: Vec<u64>,
     summary: Summary,
-    rows: Vec<[String; 4]>,
-    failed: Vec<[String; 4]>,
+    /// By the row's place in the input.
+    outcomes: BTreeMap<usize, Outcome>,
+    /// Of the first, and of all that failed, in the input's order.
+    rows: BTreeMap<usize, [String; 4]>,
 }
 
 impl Report {
-    pub(super) fn new(output: Output) -> Self {
+    pub(super) fn new(output: Output, lines: Vec<u64>) -> Self {
         Self {
             output,
+            lines,
             summary: Summary::default(),
-            rows: Vec::new(),
-            failed: Vec::new(),
+            outcomes: BTreeMap::new(),
+            rows: BTreeMap::new(),
         }
     }
 
-    pub(super) fn add<T: Shown + client::Outcome>(&mut self, result: &T) {
-        self.summary.count(result.account(), result.outcome());
+    /// Adds the result of the row at a place, from 0.
+    pub(super) fn add<T: Shown + client::Outcome>(&mut self, at: usize, result: &T) {
+        let outcome = result.outcome();
+        self.summary.count(result.account(), outcome);
+        self.outcomes.insert(at, outcome);
         match self.output {
-            Output::Jsonl => out(result.json().to_string()),
-            Output::Table => {
-                let failed = !is_success(result.outcome());
-                if failed && self.failed.len() < ROWS_SHOWN_MAX {
-                    self.failed.push(result.cells());
+            Output::Jsonl => {
+                let mut json = result.json();
+                if let (Some(line), Value::Object(members)) = (self.lines.get(at), &mut json) {
+                    members.insert("line".to_owned(), json!(line));
                 }
-                if self.rows.len() <= ROWS_SHOWN_MAX {
-                    self.rows.push(result.cells());
-                }
+                out(terminal::json(&json));
             }
+            Output::Table if at < ROWS_SHOWN_MAX || !is_success(outcome) => {
+                self.rows.insert(at, result.cells());
+            }
+            Output::Table => {}
         }
     }
 
-    pub(super) fn show(&self) {
-        if self.output == Output::Jsonl || self.summary.total() == 0 {
+    /// The outcome of the row at a place.
+    pub(super) fn outcome(&self, at: usize) -> Option<Outcome> {
+        self.outcomes.get(&at).copied()
+    }
+
+    /// Shows what was not shown as it came. Rows that failed and are not shown are counted, and are
+    /// in a file if somebody asked for one.
+    pub(super) fn show(&self, in_file: bool) {
+        if self.output == Output::Jsonl || self.outcomes.is_empty() {
             return;
         }
-        let few = self.rows.len() <= ROWS_SHOWN_MAX;
-        let shown = if few { &self.rows } else { &self.failed };
-        if !shown.is_empty() {
-            let mut table = Table::new();
-            table.load_style(NOTHING);
-            table.set_header(["account", "target", "outcome", ""]);
-            for cells in shown {
-                table.add_row(cells);
+        let few = self.outcomes.len() <= ROWS_SHOWN_MAX;
+        let is_shown = |at: &usize| few || !self.outcome(*at).is_some_and(is_success);
+        let rows: Vec<_> = self.rows.iter().filter(|(at, _)| is_shown(at)).collect();
+        let more = rows.len().saturating_sub(ROWS_SHOWN_MAX);
+        if !rows.is_empty() {
+            let mut table = terminal::table();
+            let header = ["account", "target", "outcome", ""];
+            let line = (!self.lines.is_empty()).then_some("line");
+            table.set_header(line.into_iter().chain(header));
+            for (at, cells) in rows.into_iter().take(ROWS_SHOWN_MAX) {
+                let line = self.lines.get(*at).map(ToString::to_string);
+                table.add_row(line.iter().chain(cells).map(|cell| terminal::cell(cell)));
             }
-            out(table.to_string());
+            out(table.trim_fmt());
+        }
+        if more > 0 {
+            let remedy = if in_file {
+                ""
+            } else {
+                "; --failed-to FILE writes all of them to a file that can be sent again"
+            };
+            out(format!("and {more} more{remedy}"));
         }
         if !few {
             out(self.summary.table());
@@ -83,7 +118,8 @@ impl Report {
     }
 }
 
-fn is_success(outcome: Outcome) -> bool {
+/// Whether what was asked for is so.
+pub(super) fn is_success(outcome: Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Canceled
@@ -92,4 +128,9 @@ fn is_success(outcome: Outcome) -> bool {
             | Outcome::AlreadyScheduled
             | Outcome::Previewed
     )
+}
+
+/// Whether the same key replays it for ever.
+pub(super) fn is_final(outcome: Outcome) -> bool {
+    is_success(outcome) || matches!(outcome, Outcome::NotFound | Outcome::Rejected)
 }

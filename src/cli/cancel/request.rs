@@ -6,6 +6,7 @@ use crate::{
         client::Cancelling,
         input::{EnrollmentsRow, Row, SubscriptionRow},
         output::Shown,
+        words::plural,
     },
     domain::{
         account::Timing,
@@ -21,8 +22,8 @@ use crate::{
 pub(super) trait Sendable: Row {
     /// The request it goes into.
     type Request: Cancelling<Result: Shown>;
-    /// What is cancelled, in the plural.
-    const WHAT: &'static str;
+    /// So many of what is cancelled.
+    fn what(count: usize) -> String;
     /// A request of these rows.
     fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request;
     /// What it says of account and timing, for the question.
@@ -31,7 +32,10 @@ pub(super) trait Sendable: Row {
 
 impl Sendable for SubscriptionRow {
     type Request = CancelSubscriptionRequest;
-    const WHAT: &'static str = "subscriptions";
+
+    fn what(count: usize) -> String {
+        plural(count, "subscription")
+    }
 
     fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
         let item = |row: &Self| {
@@ -72,7 +76,10 @@ impl Sendable for SubscriptionRow {
 
 impl Sendable for EnrollmentsRow {
     type Request = CancelEnrollmentsRequest;
-    const WHAT: &'static str = "sets of enrollments";
+
+    fn what(count: usize) -> String {
+        plural(count, "enrollment target")
+    }
 
     fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request {
         let item = |row: &Self| {

@@ -3,16 +3,20 @@
 mod batch;
 mod proof;
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use tokio::net::TcpListener;
 
 use self::proof::Proof;
 use super::{
     Exit,
-    client::{self, Cancelling, Client, Outcome},
-    serve,
+    client::{self, Cancelling, Client, News, Outcome},
+    serve, status,
     summary::Summary,
     terminal::{out, progress, say},
 };
@@ -31,6 +35,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     calm: bool,
 }
+
+/// How often it is said what is waited for.
+const WAITING_SAID: Duration = Duration::from_secs(2);
 
 /// What comes back for the whole batch.
 #[derive(Debug, Default)]
@@ -106,7 +113,9 @@ fn switch_faults_on(control: &Control) {
 }
 
 async fn prove(app: &App, control: &Control) -> Result<bool, String> {
-    let mut client = client::connect(&client::Service::at(format!("http://{}", app.addr())))?;
+    let mut client = client::connect(&client::Service::at(format!("http://{}", app.addr())))
+        .await
+        .map_err(|problem| problem.to_string())?;
     let total = batch::SUBSCRIPTIONS + batch::ENROLLMENTS;
     out(format!("\nCancelling {total} things over gRPC ..."));
     let begun = Instant::now();
@@ -148,19 +157,29 @@ async fn ask(client: &mut Client) -> Result<Results, String> {
     let bar = progress(u64::try_from(total).unwrap_or(u64::MAX));
     let mut other = client.clone();
     let (mut done_subscriptions, mut done_enrollments) = (Vec::new(), Vec::new());
-    let patience = Some(Duration::from_secs(300));
-    let (a, b) = tokio::join!(
-        client::follow(client, subscriptions, patience, |_, result| {
-            bar.inc(u64::from(result.outcome != 0));
-            done_subscriptions.push(result);
-        }),
-        client::follow(&mut other, enrollments, patience, |_, result| {
-            bar.inc(u64::from(result.outcome != 0));
-            done_enrollments.push(result);
-        }),
-    );
+    let patience = tokio::time::Instant::now().checked_add(Duration::from_secs(300));
+    let following = async {
+        tokio::join!(
+            client::follow(client, subscriptions, patience, |news| {
+                if let News::Result(result) = news {
+                    bar.inc(u64::from(result.outcome != 0));
+                    done_subscriptions.push(result);
+                }
+            }),
+            client::follow(&mut other, enrollments, patience, |news| {
+                if let News::Result(result) = news {
+                    bar.inc(u64::from(result.outcome != 0));
+                    done_enrollments.push(result);
+                }
+            }),
+        )
+    };
+    let (a, b) = tokio::select! {
+        ended = following => ended,
+        never = tell_of_waiting(&bar) => match never {},
+    };
     bar.finish_and_clear();
-    a.and(b).map_err(|status| client::told(&status))?;
+    a.and(b).map_err(|status| status::told(&status))?;
     // A drain is told of after each of its calls; here its end is enough.
     done_enrollments.retain(|result: &EnrollmentResult| result.outcome != 0);
     let mut results = Results {
@@ -179,6 +198,26 @@ async fn ask(client: &mut Client) -> Result<Results, String> {
             .count(&result.account, Outcome::outcome(result));
     }
     Ok(results)
+}
+
+/// Says what the demo waits for while little settles.
+async fn tell_of_waiting(bar: &ProgressBar) -> Infallible {
+    let mut before = bar.position();
+    loop {
+        tokio::time::sleep(WAITING_SAID).await;
+        let (settled, total) = (bar.position(), bar.length().unwrap_or_default());
+        // What still comes in quickly needs no explanation.
+        if settled - before < total / 10 {
+            bar.suspend(|| {
+                say(format!(
+                    "  {settled} of {total} settled; the others lost an answer, or were told to \
+                     come back: they wait until a request that was lost can act no more, and are \
+                     looked up before anything is sent again"
+                ));
+            });
+        }
+        before = settled;
+    }
 }
 
 const NEXT_STEPS: &str = r#"

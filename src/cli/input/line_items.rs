@@ -28,7 +28,7 @@ const MEMBERS: &[&str] = &[
     "period_end_time",
 ];
 
-const DIRECTIONS: [(&str, Direction); 2] =
+pub(super) const DIRECTIONS: [(&str, Direction); 2] =
     [("debit", Direction::Debit), ("credit", Direction::Credit)];
 
 /// Reads the row's line items; what is wrong is noted by item and member.

@@ -13,6 +13,7 @@ mod naming;
 mod rows;
 mod spoiled;
 mod text;
+mod written;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,6 +23,8 @@ use std::{
     path::Path,
 };
 
+use serde_json::{Map, Value};
+
 pub use self::{
     naming::Naming,
     rows::{EnrollmentsRow, SubscriptionRow},
@@ -30,6 +33,7 @@ use self::{
     cell::{Cell, Fields},
     text::TextRows,
 };
+use crate::domain::ids::Key;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,12 @@ pub trait Row: Sized {
 
     /// Where it stood, from 1.
     fn line(&self) -> u64;
+
+    /// The key that it has of its own.
+    fn own_key(&self) -> Option<&Key>;
+
+    /// Its cells by column, with another key in place of its own, as JSON Lines have them.
+    fn cells(&self, key: Option<String>) -> Map<String, Value>;
 
     /// What no two rows may share, each with the column to name.
     fn identities(&self) -> Vec<(&'static str, String)>;
@@ -129,6 +139,19 @@ impl fmt::Display for Mistakes {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }
+    }
+}
+
+impl Mistakes {
+    /// The same of a row that flags alone make, which stands on no line of anything.
+    pub(super) fn of_flags(mut self) -> String {
+        for mistake in &mut self.shown {
+            mistake.line = 0;
+            if !mistake.column.is_empty() {
+                mistake.column = format!("--{}", mistake.column.replace('_', "-"));
+            }
+        }
+        self.to_string()
     }
 }
 

@@ -1,9 +1,11 @@
 //! The two kinds of rows: what columns they have and what these mean.
 
+use serde_json::{Map, Value};
+
 use super::{
     Row,
     cell::{Cell, Fields, choice, count, id, ids, key, parsed, text, text_up_to, truth},
-    line_items,
+    line_items, written,
 };
 use crate::{
     cli::times,
@@ -14,7 +16,7 @@ use crate::{
     limits,
 };
 
-const REASONS: [(&str, Reason); 10] = [
+pub(super) const REASONS: [(&str, Reason); 10] = [
     ("did-not-use", Reason::DidNotUse),
     ("did-not-want", Reason::DidNotWant),
     ("missing-features", Reason::MissingFeatures),
@@ -27,7 +29,7 @@ const REASONS: [(&str, Reason); 10] = [
     ("billing-failure", Reason::BillingFailure),
 ];
 
-const INITIATORS: [(&str, Initiator); 3] = [
+pub(super) const INITIATORS: [(&str, Initiator); 3] = [
     ("merchant", Initiator::Merchant),
     ("customer", Initiator::Customer),
     ("provider", Initiator::Provider),
@@ -104,6 +106,14 @@ impl Row for SubscriptionRow {
 
     fn line(&self) -> u64 {
         self.line
+    }
+
+    fn own_key(&self) -> Option<&Key> {
+        self.idempotency_key.as_ref()
+    }
+
+    fn cells(&self, key: Option<String>) -> Map<String, Value> {
+        written::subscription(self, key)
     }
 
     fn identities(&self) -> Vec<(&'static str, String)> {
@@ -184,6 +194,14 @@ impl Row for EnrollmentsRow {
 
     fn line(&self) -> u64 {
         self.line
+    }
+
+    fn own_key(&self) -> Option<&Key> {
+        self.idempotency_key.as_ref()
+    }
+
+    fn cells(&self, key: Option<String>) -> Map<String, Value> {
+        written::enrollments(self, key)
     }
 
     fn identities(&self) -> Vec<(&'static str, String)> {

@@ -1,0 +1,124 @@
+//! The rows that did not succeed, as a file that can be sent again.
+
+use std::{
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    path::Path,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    follow::chunk_key,
+    report::{Report, is_final, is_success},
+    request::Sendable,
+};
+use crate::{
+    cli::{terminal::say, words},
+    limits,
+};
+
+/// Where they go.
+pub(super) struct Failed {
+    file: File,
+    shown: String,
+    is_csv: bool,
+}
+
+impl Failed {
+    /// Opens the file before anything is sent; what is in it stays until there is something else.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let shown = path.display().to_string();
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|error| format!("{shown}: {error}"))?;
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        Ok(Self {
+            file,
+            shown,
+            is_csv: extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv")),
+        })
+    }
+
+    /// Writes the rows without a success, whether or not they have an outcome.
+    pub(super) fn write<R: Sendable>(
+        mut self,
+        key: &str,
+        rows: &[R],
+        report: &Report,
+        dry_run: bool,
+    ) -> Result<(), String> {
+        let mut text = String::new();
+        let mut count = 0;
+        for (at, row) in rows.iter().enumerate() {
+            let outcome = report.outcome(at);
+            if outcome.is_some_and(is_success) {
+                continue;
+            }
+            let own = row.own_key().map(ToString::to_string);
+            let continued = match outcome {
+                _ if dry_run => own,
+                // The same key would replay it.
+                Some(outcome) if is_final(outcome) => None,
+                _ => own.or_else(|| derived(key, rows.len(), at)),
+            };
+            let cells = row.cells(continued);
+            if self.is_csv {
+                if count == 0 {
+                    text.push_str(&R::COLUMNS.join(","));
+                    text.push('\n');
+                }
+                text.push_str(&csv_line(R::COLUMNS, &cells));
+            } else {
+                text.push_str(&Value::Object(cells).to_string());
+            }
+            text.push('\n');
+            count += 1;
+        }
+        self.replace(&text)
+            .map_err(|error| format!("{}: {error}", self.shown))?;
+        if count > 0 {
+            let rows = words::plural(count, "row");
+            say(format!("{rows} without success: {}", self.shown));
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.flush()
+    }
+}
+
+/// The key that an item without one of its own has. One that nobody may choose is too long.
+fn derived(key: &str, rows: usize, at: usize) -> Option<String> {
+    let (number, place) = (at / limits::BATCH_ITEMS_MAX, at % limits::BATCH_ITEMS_MAX);
+    let derived = format!("{}/{place}", chunk_key(key, rows, number));
+    (derived.len() <= limits::KEY_CHARS_MAX).then_some(derived)
+}
+
+fn csv_line(columns: &[&str], cells: &Map<String, Value>) -> String {
+    let cell = |column: &&str| match cells.get(*column) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => quoted(text),
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+            quoted(&items.join(";"))
+        }
+        Some(value) => quoted(&value.to_string()),
+    };
+    columns.iter().map(cell).collect::<Vec<_>>().join(",")
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r', ';', '\t']) || text.trim() != text {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the service is, as people write it.
+
+use http::Uri;
+
+/// The endpoint as a URL: `host:port` is one in the clear, or with TLS if certificates are given.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
+pub(super) fn url(endpoint: &str, with_tls: bool) -> Result<String, String> {
+    let shown = endpoint.trim();
+    let scheme = if with_tls { "https" } else { "http" };
+    let refuse = |what: &str| {
+        Err(format!(
+            "endpoint {shown:?} {what}; write host:port, http://host:port, or https://host:port \
+             for TLS"
+        ))
+    };
+    if shown.is_empty() {
+        return refuse("is empty");
+    }
+    // `localhost:50051` is not a scheme with something behind it.
+    let url = match shown.split_once("://") {
+        Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+            scheme @ ("http" | "https") => format!("{scheme}://{rest}"),
+            _ => return refuse(&format!("has the scheme {scheme:?}, which is not spoken")),
+        },
+        None => {
+            let known = ["unix:", "dns:", "ipv4:", "ipv6:", "xds:", "passthrough:"];
+            if let Some(scheme) = known.iter().find(|scheme| shown.starts_with(*scheme)) {
+                return refuse(&format!("has the scheme {scheme:?}, which is not spoken"));
+            }
+            format!("{scheme}://{shown}")
+        }
+    };
+    let Ok(uri) = url.parse::<Uri>() else {
+        return refuse("is no URL");
+    };
+    let Some(authority) = uri.authority() else {
+        return refuse("names no host");
+    };
+    if authority.host().is_empty() {
+        return refuse("names no host");
+    }
+    if authority.as_str().contains('@') {
+        return refuse("has a user in it, and the caller is known by --token or a certificate");
+    }
+    let port = authority.as_str().strip_prefix(authority.host());
+    match port {
+        Some("") if shown.contains("://") => {}
+        Some("") => return refuse("has no port"),
+        _ if authority.port_u16().is_none_or(|port| port == 0) => {
+            return refuse("has no port from 1 to 65535");
+        }
+        _ => {}
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return refuse("has a path, which the service is not below");
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_and_a_port_are_an_endpoint_and_other_schemes_are_none() {
+        for (endpoint, expected) in [
+            ("127.0.0.1:50051", "http://127.0.0.1:50051"),
+            ("localhost:50051", "http://localhost:50051"),
+            ("cancelot.internal:443", "http://cancelot.internal:443"),
+            ("[::1]:50051", "http://[::1]:50051"),
+            (" host:1 ", "http://host:1"),
+            ("http://host:1/", "http://host:1"),
+            ("HTTP://host:1", "http://host:1"),
+            ("https://cancelot.internal", "https://cancelot.internal"),
+            ("https://host:8443", "https://host:8443"),
+        ] {
+            assert_eq!(url(endpoint, false).as_deref(), Ok(expected));
+        }
+        assert_eq!(url("host:1", true).as_deref(), Ok("https://host:1"));
+        for endpoint in [
+            "", "grpc://host:1", "grpcs://host:1", "ftp://host:1", "dns:///host:1", "dns:host:1",
+            "unix:/run/x.sock", "unix:///run/x.sock", "tcp://host:1", "host", "::1", "host:",
+            "host:port", "host:0", "host:70000", ":50051", "http://", "http://host:1/path",
+            "http://host:1?x", "user:word@host:1", "host:1/path", "ho st:1",
+        ] {
+            let told = url(endpoint, false).unwrap_err();
+            assert!(told.contains("write host:port"), "{endpoint}: {told}");
+        }
+    }
+}

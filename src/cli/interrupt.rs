@@ -1,0 +1,47 @@
+//! Ctrl-C, heard while something goes on that does not end by it.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM: nobody is there to ask twice.
+    End,
+}
+
+/// Hears from its making on.
+pub(super) struct Interrupts {
+    interrupt: io::Result<Signal>,
+    terminate: io::Result<Signal>,
+}
+
+impl Interrupts {
+    pub(super) fn listen() -> Self {
+        Self {
+            interrupt: signal(SignalKind::interrupt()),
+            terminate: signal(SignalKind::terminate()),
+        }
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            () = received(&mut self.interrupt) => Asked::Interrupt,
+            () = received(&mut self.terminate) => Asked::End,
+        }
+    }
+}
+
+async fn received(signal: &mut io::Result<Signal>) {
+    match signal {
+        Ok(signal) => {
+            signal.recv().await;
+        }
+        // Without a handler the system ends the process by itself.
+        Err(_) => std::future::pending().await,
+    }
+}

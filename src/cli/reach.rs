@@ -1,0 +1,136 @@
+//! Whether a service can be reached, found out at once and said in words: where, why not, and what
+//! to do about it.
+
+use std::{error::Error, fmt, io, time::Duration};
+
+use tokio::time::timeout;
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::{Exit, terminal::say};
+
+/// Why a command did not come to talk with a service.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// What it was given is wrong.
+    Usage(String),
+    /// The service is not there.
+    Away(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(what) | Self::Away(what)) = self;
+        f.write_str(what)
+    }
+}
+
+impl Problem {
+    /// Says it, and how the command ends by it.
+    pub(super) fn tell(&self) -> Exit {
+        say(format!("cancelot: {self}"));
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Away(_) => Exit::Unavailable,
+        }
+    }
+}
+
+/// Connects, and asks for the service's health, which any gRPC server answers somehow: one that
+/// takes connections and then says nothing is found out too.
+pub(super) async fn reach(endpoint: &Endpoint, patience: Duration) -> Result<Channel, Problem> {
+    let asked = timeout(patience, async {
+        let channel = endpoint.connect().await.map_err(|error| cause(&error))?;
+        let request = Request::new(HealthCheckRequest::default());
+        match HealthClient::new(channel.clone()).check(request).await {
+            Err(status) if is_lost(&status) => Err(lost_by(&status)),
+            _ => Ok(channel),
+        }
+    });
+    let cause = match asked.await {
+        Ok(Ok(channel)) => return Ok(channel),
+        Ok(Err(cause)) => cause,
+        Err(_) => format!(
+            "it does not answer within {} s; check the host, the port and what is between, or give \
+             a longer --connect-timeout",
+            patience.as_secs_f64()
+        ),
+    };
+    let shown = endpoint.uri().to_string();
+    let shown = shown.trim_end_matches('/');
+    Err(Problem::Away(format!("{shown} cannot be reached: {cause}")))
+}
+
+/// Whether a status is our own word for a connection that broke or never was.
+pub(super) fn is_lost(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+/// Why the connection was lost.
+pub(super) fn lost_by(status: &Status) -> String {
+    status
+        .source()
+        .map_or_else(|| status.message().to_owned(), |error| cause(error))
+}
+
+/// The cause of an error, and the remedy if there is one to name.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let chain: Vec<&(dyn Error + 'static)> =
+        std::iter::successors(Some(error), |error| (*error).source()).collect();
+    let texts: Vec<String> = chain.iter().map(|error| error.to_string()).collect();
+    let whole = texts.join(": ");
+    let has = |words: &[&str]| words.iter().any(|word| whole.contains(word));
+    let kind = chain
+        .iter()
+        .rev()
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    let told = match kind {
+        _ if has(&["lookup address", "dns error"]) => {
+            "its name cannot be resolved; check the host of --endpoint"
+        }
+        _ if has(&["UnknownIssuer", "unknown issuer"]) => {
+            "nothing known vouches for its certificate; give its authority as --tls-ca-file"
+        }
+        _ if has(&["NotValidForName", "not valid for name"]) => {
+            "its certificate is for another name; give that as --tls-server-name"
+        }
+        _ if has(&["InvalidContentType", "corrupt message"]) => {
+            "it does not speak TLS; begin the endpoint with http://"
+        }
+        _ if has(&["Expired", "expired"]) => "its certificate has ended; have it renewed",
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "the connection was refused; start the service (cancelot serve), or say where it is \
+             with --endpoint"
+        }
+        Some(io::ErrorKind::TimedOut) => {
+            "it does not answer; check the host and the port of --endpoint"
+        }
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+            "there is no way to it; check the host of --endpoint and the network"
+        }
+        _ if has(&["frame with invalid size", "FRAME_SIZE_ERROR", "PROTOCOL_ERROR"]) => {
+            "it does not speak gRPC in the clear; begin the endpoint with https:// if it has TLS, \
+             and check the port"
+        }
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            "it closed the connection; if it has TLS, begin the endpoint with https://"
+        }
+        _ => return short(&texts),
+    };
+    told.to_owned()
+}
+
+/// What an error says, without what it says twice.
+fn short(texts: &[String]) -> String {
+    let mut told: Vec<&str> = Vec::new();
+    for text in texts {
+        if !told.iter().any(|other| other.contains(text.as_str())) {
+            told.push(text);
+        }
+    }
+    told.join(": ")
+}

@@ -1,0 +1,46 @@
+//! `cancelot stop`: what is not sent yet of a batch is not sent any more.
+
+use clap::Args;
+
+use super::{
+    Exit, client, status,
+    terminal::{out, say},
+    words::plural,
+};
+use crate::{domain::ids::BatchId, rpc::proto::StopBatchRequest};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The batch, such as b000000000042.
+    batch: BatchId,
+    #[command(flatten)]
+    service: client::Service,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Exit {
+    let mut client = match client::connect(&arguments.service).await {
+        Ok(client) => client,
+        Err(problem) => return problem.tell(),
+    };
+    let request = StopBatchRequest {
+        batch_id: arguments.batch.to_string(),
+    };
+    let stopped = match client.stop_batch(request).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => {
+            say(format!("cancelot: {}", status::told(&status)));
+            return status::exit(&status);
+        }
+    };
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let progress = stopped.progress.unwrap_or_default();
+    out(format!(
+        "{}: {} stopped, {} being finished because something may have been sent; {} of {} settled",
+        arguments.batch,
+        plural(count(stopped.stopped), "item"),
+        plural(count(stopped.finishing), "item"),
+        progress.settled,
+        plural(count(progress.total), "item"),
+    ));
+    Exit::Success
+}

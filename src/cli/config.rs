@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::{
     Exit,
-    serve::key_value,
+    serve::{NO_ACCOUNT, key_value},
     terminal::{out, say},
+    words::plural,
 };
 use crate::{
     app,
@@ -53,10 +54,13 @@ fn check(config: &Config) -> Exit {
     for warning in warnings.chain(of_files) {
         say(format!("warning: {warning}"));
     }
+    if config.accounts.is_empty() {
+        say(format!("warning: {NO_ACCOUNT}"));
+    }
     out(format!(
-        "the configuration is right: {} accounts, {} callers",
-        config.accounts.len(),
-        config.callers.len()
+        "the configuration is right: {}, {}",
+        plural(config.accounts.len(), "account"),
+        plural(config.callers.len(), "caller")
     ));
     Exit::Success
 }

@@ -17,6 +17,7 @@ mod proto;
 mod reach;
 mod sandbox;
 mod serve;
+mod shell;
 mod status;
 mod stop;
 mod summary;
@@ -27,7 +28,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Ends subscriptions and marketing-sequence enrollments at other companies' APIs: durably, once,
 /// and with every doubt settled.
@@ -60,6 +61,10 @@ enum Command {
     Config(config::Arguments),
     /// Print the published API: the proto, its descriptor set, or a service config for clients.
     Proto(proto::Arguments),
+    /// Write what a shell completes this program's words by, to be sourced by it.
+    Completions(shell::Completions),
+    /// Write the manual as man pages.
+    Man(shell::Man),
 }
 
 /// How a command ended. The codes are published in README.md.
@@ -133,6 +138,8 @@ pub fn run() -> ExitCode {
         Command::Audit(arguments) => audit::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Proto(arguments) => proto::run(&arguments),
+        Command::Completions(which) => shell::completions(&which, Arguments::command()),
+        Command::Man(which) => shell::man(&which, Arguments::command()),
     };
     exit.into()
 }

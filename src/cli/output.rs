@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::summary;
-use crate::rpc::proto::{EnrollmentResult, Failure, SubscriptionResult};
+use crate::{
+    domain::outcome::FailureReason,
+    rpc::proto::{EnrollmentResult, Failure, SubscriptionResult},
+};
 
 /// A result that can be shown.
 pub(super) trait Shown {
@@ -60,6 +63,10 @@ fn failure(failure: Option<&Failure>) -> Value {
 /// What a person wants to know beside the outcome.
 fn note(failure: Option<&Failure>, preview: &str, else_say: impl FnOnce() -> String) -> String {
     match failure {
+        // The outcome says so already.
+        Some(failure) if failure.reason == FailureReason::TargetNotFound.name() => {
+            failure.message.clone()
+        }
         Some(failure) => format!("{}: {}", failure.reason, failure.message),
         None if !preview.is_empty() => preview.to_owned(),
         None => else_say(),

@@ -1,5 +1,7 @@
 //! `cancelot serve`: the service itself.
 
+pub(super) mod sandboxed;
+
 use std::{
     io,
     net::SocketAddr,
@@ -26,18 +28,19 @@ use crate::{
     config::{self, Config, Env, Sources},
     dispatch::Clock,
     observe::Tracer,
-    sandbox::{self, Provider, Sandbox},
+    sandbox::{self, Sandbox},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The configuration file (TOML); every setting also has an environment variable.
-    #[arg(long, value_name = "FILE", conflicts_with = "sandbox")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Sets one setting, such as `server.listen=127.0.0.1:7000`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
     /// Serves accounts at a simulator of the five providers, with a journal that is thrown away.
+    /// With --config, the accounts of the file are at the simulator, without their credentials.
     #[arg(long)]
     sandbox: bool,
     /// Lets everybody who reaches the port cancel, wherever it listens, if no caller is
@@ -45,6 +48,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     insecure: bool,
 }
+
+/// Said of a service that can cancel nothing.
+pub(super) const NO_ACCOUNT: &str = "no account is configured, so every cancellation is refused; add \
+                                     an [accounts.some-name] with its provider and credential";
 
 /// A setting on the command line.
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
@@ -59,7 +66,7 @@ pub(super) async fn run(mut arguments: Arguments) -> Exit {
         arguments.overrides.push(insecure);
     }
     if arguments.sandbox {
-        return run_sandboxed(&arguments.overrides).await;
+        return run_sandboxed(arguments.config.as_deref(), &arguments.overrides).await;
     }
     let env = Env::of_process();
     let sources = Sources {
@@ -77,7 +84,7 @@ pub(super) async fn run(mut arguments: Arguments) -> Exit {
     serve(config).await
 }
 
-async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
+async fn run_sandboxed(file: Option<&Path>, overrides: &[(String, String)]) -> Exit {
     let (sandbox, dir) = match (
         Sandbox::start(sandbox::Options::default()),
         tempfile::tempdir(),
@@ -88,11 +95,14 @@ async fn run_sandboxed(overrides: &[(String, String)]) -> Exit {
             return Exit::Unavailable;
         }
     };
-    let text = sandboxed_text(&sandbox, dir.path());
-    let config = match config::parse("sandbox", &text, &sandboxed_env(), overrides) {
+    let config = match file {
+        None => sandboxed::of_five(&sandbox, dir.path(), overrides),
+        Some(file) => sandboxed::of_file(file, &sandbox, dir.path(), overrides),
+    };
+    let config = match config {
         Ok(config) => config,
-        Err(mistakes) => {
-            say(mistakes.to_string());
+        Err(problem) => {
+            say(problem);
             return Exit::Usage;
         }
     };
@@ -143,6 +153,9 @@ async fn serve(config: Config) -> Exit {
         "serving"
     );
     tell_what_is_open(&config);
+    if config.accounts.is_empty() {
+        tracing::warn!("{NO_ACCOUNT}");
+    }
     for warning in &config.warnings {
         tracing::warn!(%warning, "a setting does nothing");
     }
@@ -233,44 +246,6 @@ pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App,
     App::start(listener, journal, options)
         .await
         .map_err(|error| error.to_string())
-}
-
-/// A configuration with one account at each provider of a sandbox.
-pub(super) fn sandboxed(sandbox: &Sandbox, journal: &Path) -> Result<Config, String> {
-    config::parse(
-        "sandbox",
-        &sandboxed_text(sandbox, journal),
-        &sandboxed_env(),
-        &[],
-    )
-    .map_err(|mistakes| mistakes.to_string())
-}
-
-/// The sandbox takes any credential.
-fn sandboxed_env() -> Env {
-    [("SANDBOX", "sandbox")].into_iter().collect()
-}
-
-fn sandboxed_text(sandbox: &Sandbox, journal: &Path) -> String {
-    let mut text = format!(
-        "[journal]\ndir = {:?}\n[engine]\nbackoff_base_ms = 50\nbackoff_max_ms = 1000\n",
-        journal.display().to_string()
-    );
-    for provider in Provider::ALL {
-        let name = provider.name();
-        text.push_str(&format!(
-            "[accounts.{name}]\nprovider = {name:?}\nbase_url = {:?}\ncredential_env = \
-             \"SANDBOX\"\nrate_per_second = 10000.0\nrate_burst = 1000\nconcurrency_max = 32\n\
-             timeout_ms = 5000\n",
-            sandbox.base_url(provider)
-        ));
-        text.push_str(match provider {
-            Provider::Rebilly => "organization = \"sandbox\"\n",
-            Provider::Revolv3 => "set_timing = true\n",
-            Provider::Solidgate | Provider::FunnelFox | Provider::Sequenzy => "",
-        });
-    }
-    text
 }
 
 /// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C. It listens from the call on, not

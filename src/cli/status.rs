@@ -20,6 +20,11 @@ pub(super) fn told(status: &Status) -> String {
     if reach::is_lost(status) {
         return format!("the connection was lost: {}", reach::lost_by(status));
     }
+    // tonic's words for an answer that is none of gRPC's.
+    if let Some((_, http)) = status.message().split_once("grpc-status header missing, mapped from ")
+    {
+        return format!("what answers there is no gRPC service ({http}); check --endpoint");
+    }
     let again = match retry_delay(status) {
         Some(delay) if delay > RETRY_DELAY_MAX => {
             format!("; come back in {} s", delay.as_secs())

@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, ffi::OsString, fmt};
 pub(super) const PREFIX: &str = "CANCELOT_";
 
 /// Variables of ours that are no settings: the command line reads them as its options.
-pub(super) const OPTIONS: [&str; 8] = [
+pub(super) const OPTIONS: [&str; 9] = [
     // The configuration file.
     "CANCELOT_CONFIG",
     // For clients: where the service is, and what to show it.
     "CANCELOT_ENDPOINT",
+    "CANCELOT_CONNECT_TIMEOUT",
     "CANCELOT_TOKEN",
     "CANCELOT_TOKEN_FILE",
     "CANCELOT_TLS_CA_FILE",
@@ -33,6 +34,20 @@ impl Env {
     )]
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
+    }
+
+    /// With one more variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        self.0.insert(name.to_owned(), Some(text.to_owned()));
+        self
+    }
+
+    /// Without those whose names are such.
+    #[must_use]
+    pub fn without(mut self, is_out: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|name, _| !is_out(name));
+        self
     }
 
     /// A variable's text; `None` if it is not set.

@@ -301,13 +301,22 @@ fn server(reader: &mut Reader<'_>) -> Server {
 
 fn journal(reader: &mut Reader<'_>) -> Journal {
     let days = |days: Option<u32>| days.map(|days| Duration::from_hours(24) * days);
+    let dir = reader.get(&table::JOURNAL_DIR);
+    let cache_bytes = reader.get(&table::CACHE_BYTES);
+    let free_bytes_min = reader.get(&table::FREE_BYTES_MIN);
+    let retention_days = reader.get(&table::RETENTION_DAYS);
+    let answers_retention = days(reader.get(&table::ANSWERS_DAYS));
+    let emails_retention = days(reader.get(&table::EMAILS_DAYS));
+    for key in [table::ANSWERS_DAYS.key, table::EMAILS_DAYS.key] {
+        reader.assume(key, retention_days);
+    }
     Journal {
-        dir: reader.get(&table::JOURNAL_DIR),
-        cache_bytes: reader.get(&table::CACHE_BYTES),
-        free_bytes_min: reader.get(&table::FREE_BYTES_MIN),
-        retention: Duration::from_hours(24) * reader.get(&table::RETENTION_DAYS),
-        answers_retention: days(reader.get(&table::ANSWERS_DAYS)),
-        emails_retention: days(reader.get(&table::EMAILS_DAYS)),
+        dir,
+        cache_bytes,
+        free_bytes_min,
+        retention: Duration::from_hours(24) * retention_days,
+        answers_retention,
+        emails_retention,
     }
 }
 
@@ -320,6 +329,13 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
     let days = reader.get(&table::AUDIT_RETENTION_DAYS);
     let lag_max = reader.get(&table::AUDIT_LAG_MAX);
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
+    let dir = dir.unwrap_or_else(|| journal.dir.join(crate::limits::AUDIT_DIR));
+    let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
+    reader.assume(table::AUDIT_DIR.key, dir.clone());
+    reader.assume(
+        table::AUDIT_RETENTION_DAYS.key,
+        whole_days(retention.max(journal.retention)),
+    );
     if days.is_some() && retention < journal.retention {
         let problem = Problem::new(
             "is less than journal.retention_days",
@@ -328,7 +344,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         reader.refuse(table::AUDIT_RETENTION_DAYS.key, problem);
     }
     is_enabled.then(|| Audit {
-        dir: dir.unwrap_or_else(|| journal.dir.join(crate::limits::AUDIT_DIR)),
+        dir,
         retention: retention.max(journal.retention),
         lag_max,
     })

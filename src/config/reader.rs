@@ -100,6 +100,14 @@ impl Reader<'_> {
         self.warnings.push(source, key, problem);
     }
 
+    /// Says for `config print` what a setting comes to that nobody gave.
+    pub(super) fn assume(&mut self, key: &str, value: impl Kind) {
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.key == key);
+        if let Some(entry) = entry.filter(|entry| entry.toml.is_none()) {
+            entry.toml = value.toml();
+        }
+    }
+
     /// Keeps a value for `config print`.
     pub(super) fn remember(&mut self, key: String, toml: Option<String>, source: Option<Source>) {
         self.entries.push(Entry { key, toml, source });

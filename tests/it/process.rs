@@ -51,7 +51,8 @@ impl Place {
         self.dir.path().join("journal")
     }
 
-    fn config(&self) -> PathBuf {
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("cancelot.toml")
     }
 

@@ -67,6 +67,11 @@ impl Report {
         }
     }
 
+    /// Whether there is no result yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
     /// The outcome of the row at a place.
     pub(super) fn outcome(&self, at: usize) -> Option<Outcome> {
         self.outcomes.get(&at).copied()
@@ -75,7 +80,7 @@ impl Report {
     /// Shows what was not shown as it came. Rows that failed and are not shown are counted, and are
     /// in a file if somebody asked for one.
     pub(super) fn show(&self, in_file: bool) {
-        if self.output == Output::Jsonl || self.outcomes.is_empty() {
+        if self.output == Output::Jsonl || self.is_empty() {
             return;
         }
         let few = self.outcomes.len() <= ROWS_SHOWN_MAX;

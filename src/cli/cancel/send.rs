@@ -62,7 +62,9 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
     };
     let ended = followed.to_the_end(&mut client, &mut report).await;
     report.show(sending.failed_to.is_some());
-    if let Some(failed) = failed
+    // A request that is wrong as a whole leaves the file to be corrected.
+    let is_sent = ended != Some(Exit::Usage) || !report.is_empty();
+    if let Some(failed) = failed.filter(|_| is_sent)
         && let Err(problem) = failed.write(&key, &rows, &report, sending.dry_run)
     {
         say(format!("cancelot: --failed-to: {problem}"));

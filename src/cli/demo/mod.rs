@@ -70,7 +70,7 @@ async fn show(arguments: Arguments) -> Result<bool, String> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .map_err(|error| error.to_string())?;
-    let config = serve::sandboxed(&sandbox, dir.path())?;
+    let config = serve::sandboxed::of_five(&sandbox, dir.path(), &[])?;
     let app = serve::start(&config, listener).await?;
     out(format!(
         "Five simulated providers on {}, the gateway on {}, its journal in {}.",

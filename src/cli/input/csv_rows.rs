@@ -10,6 +10,7 @@ use super::{
     csv_record::{Record, Splitter},
     text::Cells,
 };
+use crate::cli::words::plural;
 
 /// The rows of a CSV file.
 pub(super) struct CsvRows {
@@ -103,9 +104,9 @@ impl CsvRows {
         let beyond = texts.iter().skip(columns).any(|text| !text.is_empty());
         if beyond || texts.len() < columns {
             let problem = format!(
-                "has {} cells and the header {columns}; quote cells that contain the separator, \
+                "has {} and the header {columns}; quote cells that contain the separator, \
                  and close every quote",
-                texts.len()
+                plural(texts.len(), "cell")
             );
             return Err(Mistakes::one(line, problem));
         }

@@ -12,6 +12,7 @@ use super::{
     status::{Mark, Violations},
 };
 use crate::{
+    config::nearest::nearest,
     dispatch::{Dispatch, Item, Submission},
     domain::{
         command::{Command, When},
@@ -195,12 +196,15 @@ impl<'a> Frame<'a> {
             let known: Vec<_> = names
                 .filter(|name| self.caller.policy.allows_account(name))
                 .collect();
+            let name = command.account();
+            let meant = nearest(name.as_str(), known.iter().copied())
+                .map(|meant| format!("did you mean {meant}? "))
+                .unwrap_or_default();
             let known = match known.as_slice() {
                 [] => "none".to_owned(),
                 known => known.join(", "),
             };
-            let name = command.account();
-            let described = format!("{name} is not configured; the accounts are: {known}");
+            let described = format!("{name} is not configured; {meant}the accounts are: {known}");
             return v.add(at("account"), described);
         };
         for violation in providers::check(account, command) {

@@ -29,7 +29,11 @@ use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
 use super::tls::{Now, Shown};
-use crate::{dispatch::Hangup, observe::Thinning, rpc::Refusals};
+use crate::{
+    dispatch::Hangup,
+    observe::Thinning,
+    rpc::{Refusals, protocol},
+};
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
 const HANDSHAKE_BYTES: usize = 24 + 9;
@@ -319,7 +323,8 @@ impl Drop for OpenCall {
     }
 }
 
-/// Counts the open calls of each connection, and refuses those of connections that are to end.
+/// Counts the open calls of each connection, and refuses those of connections that are to end, and
+/// what is no call.
 #[derive(Debug, Clone)]
 pub(super) struct CallsLayer(pub(super) Refusals);
 
@@ -355,6 +360,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(answer) = protocol::refuse(&request, &self.refusals) {
+            return Box::pin(async move { Ok(answer) });
+        }
         let Some(from) = request.extensions_mut().remove::<CameBy>() else {
             return Box::pin(self.inner.call(request));
         };

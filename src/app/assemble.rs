@@ -102,6 +102,7 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
                 .connection_age
                 .mul_f64(0.9 + 0.2 * fastrand::f64()),
             request_bytes_max: config.server.request_bytes_max,
+            progress_interval: config.server.progress_interval,
         },
         access,
         sink,

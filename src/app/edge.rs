@@ -30,6 +30,8 @@ pub struct Edge {
     pub connection_age: Duration,
     /// Memory for requests that are being received.
     pub request_bytes_max: usize,
+    /// How long a stream with nothing new is silent.
+    pub progress_interval: Duration,
 }
 
 /// Bytes of a message to the services that everybody brings along: they are sent names.
@@ -40,7 +42,7 @@ pub(super) type Bounded = Behind<Intake, CancellationServiceServer<Service>>;
 
 /// The service over an engine.
 pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
-    let service = Service::new(Arc::clone(dispatch));
+    let service = Service::new(Arc::clone(dispatch), edge.progress_interval);
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);

@@ -340,12 +340,24 @@ mod tests {
         ] {
             assert_eq!(outcome(text).as_deref(), Ok(word));
         }
-        assert!(outcome("cancled").unwrap_err().contains("did you mean CANCELED?"));
+        assert!(
+            outcome("cancled")
+                .unwrap_err()
+                .contains("did you mean CANCELED?")
+        );
         assert!(outcome("OUTCOME_X").is_err() && outcome("").is_err());
         for word in EVENTS {
             assert_eq!(event(word).as_deref(), Ok(word));
         }
-        assert!(event("setled").unwrap_err().contains("did you mean settled?"));
-        assert!(event("canceled").unwrap_err().contains("known are admitted"));
+        assert!(
+            event("setled")
+                .unwrap_err()
+                .contains("did you mean settled?")
+        );
+        assert!(
+            event("canceled")
+                .unwrap_err()
+                .contains("known are admitted")
+        );
     }
 }

@@ -196,11 +196,18 @@ async fn resume<R: Cancelling>(
             news: false,
             is_resumed,
         };
-        let status = match following.attempt(client, request.clone(), until, each).await {
+        let status = match following
+            .attempt(client, request.clone(), until, each)
+            .await
+        {
             Ok(()) => return Ok(()),
             Err(status) => status,
         };
-        tries_without_news = if following.news { 1 } else { tries_without_news + 1 };
+        tries_without_news = if following.news {
+            1
+        } else {
+            tries_without_news + 1
+        };
         let Some(wait) = status::again(&status, tries_without_news) else {
             return Err(status);
         };

@@ -80,10 +80,28 @@ mod tests {
         }
         assert_eq!(url("host:1", true).as_deref(), Ok("https://host:1"));
         for endpoint in [
-            "", "grpc://host:1", "grpcs://host:1", "ftp://host:1", "dns:///host:1", "dns:host:1",
-            "unix:/run/x.sock", "unix:///run/x.sock", "tcp://host:1", "host", "::1", "host:",
-            "host:port", "host:0", "host:70000", ":50051", "http://", "http://host:1/path",
-            "http://host:1?x", "user:word@host:1", "host:1/path", "ho st:1",
+            "",
+            "grpc://host:1",
+            "grpcs://host:1",
+            "ftp://host:1",
+            "dns:///host:1",
+            "dns:host:1",
+            "unix:/run/x.sock",
+            "unix:///run/x.sock",
+            "tcp://host:1",
+            "host",
+            "::1",
+            "host:",
+            "host:port",
+            "host:0",
+            "host:70000",
+            ":50051",
+            "http://",
+            "http://host:1/path",
+            "http://host:1?x",
+            "user:word@host:1",
+            "host:1/path",
+            "ho st:1",
         ] {
             let told = url(endpoint, false).unwrap_err();
             assert!(told.contains("write host:port"), "{endpoint}: {told}");

@@ -112,7 +112,12 @@ fn cause(error: &(dyn Error + 'static)) -> String {
         Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
             "there is no way to it; check the host of --endpoint and the network"
         }
-        _ if has(&["frame with invalid size", "FRAME_SIZE_ERROR", "PROTOCOL_ERROR"]) => {
+        _ if has(&[
+            "frame with invalid size",
+            "FRAME_SIZE_ERROR",
+            "PROTOCOL_ERROR",
+        ]) =>
+        {
             "it does not speak gRPC in the clear; begin the endpoint with https:// if it has TLS, \
              and check the port"
         }

@@ -40,8 +40,8 @@ pub(super) fn completions(arguments: &Completions, mut command: Command) -> Exit
 pub(super) fn man(arguments: &Man, command: Command) -> Exit {
     match &arguments.dir {
         Some(dir) => {
-            let made = std::fs::create_dir_all(dir)
-                .and_then(|()| clap_mangen::generate_to(command, dir));
+            let made =
+                std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir));
             if made.is_ok() {
                 out(format!("man pages: {}", dir.display()));
             }

@@ -21,7 +21,9 @@ pub(super) fn told(status: &Status) -> String {
         return format!("the connection was lost: {}", reach::lost_by(status));
     }
     // tonic's words for an answer that is none of gRPC's.
-    if let Some((_, http)) = status.message().split_once("grpc-status header missing, mapped from ")
+    if let Some((_, http)) = status
+        .message()
+        .split_once("grpc-status header missing, mapped from ")
     {
         return format!("what answers there is no gRPC service ({http}); check --endpoint");
     }

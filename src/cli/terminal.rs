@@ -160,6 +160,9 @@ mod tests {
             escaping.write_all(&[*byte]).unwrap();
         }
         drop(escaping);
-        assert_eq!(String::from_utf8(written).unwrap(), "{\"a\":\"x\\u202ey\"}\n");
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            "{\"a\":\"x\\u202ey\"}\n"
+        );
     }
 }

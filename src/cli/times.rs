@@ -1,10 +1,6 @@
 //! Times as people write them: a day, a time with its offset, or so long ago.
 
-use jiff::{
-    SignedDuration, Span, SpanRelativeTo, Timestamp,
-    civil::Date,
-    tz::TimeZone,
-};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
 /// A time with its offset, or the beginning of a day in UTC.
 pub(super) fn point(text: &str) -> Option<Timestamp> {

@@ -35,7 +35,10 @@ const UNSEEN: [(char, char); 25] = [
 
 /// Whether a character is none that shows what it is.
 pub(super) fn is_unseen(c: char) -> bool {
-    c.is_control() || UNSEEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
+    c.is_control()
+        || UNSEEN
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// A character by its number.
@@ -83,9 +86,18 @@ mod tests {
             ("a\u{7}\u{8}\u{7f}", "a\\u{7}\\u{8}\\u{7f}"),
             ("a\r\nb\tc", "a\\r\\nb\\tc"),
             ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
-            ("a\u{202e}b\u{2066}c\u{2069}", "a\\u{202e}b\\u{2066}c\\u{2069}"),
-            ("a\u{200b}b\u{200d}\u{feff}\u{ad}", "a\\u{200b}b\\u{200d}\\u{feff}\\u{ad}"),
-            ("\u{e0041}\u{2028}\u{61c}\u{200f}", "\\u{e0041}\\u{2028}\\u{61c}\\u{200f}"),
+            (
+                "a\u{202e}b\u{2066}c\u{2069}",
+                "a\\u{202e}b\\u{2066}c\\u{2069}",
+            ),
+            (
+                "a\u{200b}b\u{200d}\u{feff}\u{ad}",
+                "a\\u{200b}b\\u{200d}\\u{feff}\\u{ad}",
+            ),
+            (
+                "\u{e0041}\u{2028}\u{61c}\u{200f}",
+                "\\u{e0041}\\u{2028}\\u{61c}\\u{200f}",
+            ),
         ] {
             assert_eq!(escaped(text), shown);
         }

@@ -122,6 +122,8 @@ pub struct Server {
     pub connection_age: Duration,
     /// Memory for requests that are being received.
     pub request_bytes_max: usize,
+    /// How long a stream with nothing new is silent.
+    pub progress_interval: Duration,
     /// Its TLS; `None` for none.
     pub tls: Option<Tls>,
     /// How often files are looked at that may have changed.
@@ -293,6 +295,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
         handshake_timeout: Duration::from_millis(reader.get(&table::HANDSHAKE_TIMEOUT_MS)),
         connection_age: Duration::from_millis(reader.get(&table::CONNECTION_AGE_MS)),
         request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
+        progress_interval: Duration::from_millis(reader.get(&table::PROGRESS_INTERVAL_MS)),
         tls: tls::read(reader),
         reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
         admin_listen: reader.get(&table::ADMIN_LISTEN),

@@ -78,6 +78,10 @@ settings! {
     /// does not fit is refused.
     REQUEST_BYTES_MAX: usize = "server.request_bytes_max", default 256 * 1024 * 1024,
         within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+    /// How long a stream of results is silent while nothing settles: after that its progress is
+    /// sent again, so that proxies and load balancers which cut off silent streams leave it open.
+    PROGRESS_INTERVAL_MS: u64 = "server.progress_interval_ms", default 30_000,
+        within 100..=24 * 60 * 60 * 1_000;
     /// Where metrics, probes and health are served, in the clear and to whoever reaches it; not
     /// served if unset.
     ADMIN_LISTEN: Option<SocketAddr> = "server.admin_listen";

@@ -8,7 +8,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
 use tonic::{Status, body::Body};
 
-use super::behind::{Before, Grpc, answer_of};
+use super::{
+    behind::{Before, Grpc, answer_of},
+    protocol::one_message,
+};
 use crate::limits;
 
 /// Lets questions through to a service once they are there.
@@ -20,7 +23,11 @@ async fn received(body: Body) -> Result<Body, Status> {
     let most = limits::BRIEF_BYTES_MAX;
     let patience = Duration::from_millis(limits::BRIEF_MS_MAX);
     match timeout(patience, Limited::new(body, most).collect()).await {
-        Ok(Ok(whole)) => Ok(Body::new(Full::new(whole.to_bytes()))),
+        Ok(Ok(whole)) => {
+            let whole = whole.to_bytes();
+            one_message(&whole)?;
+            Ok(Body::new(Full::new(whole)))
+        }
         Ok(Err(_)) => Err(Status::resource_exhausted(format!(
             "the request was cut off, or has more than {most} bytes"
         ))),

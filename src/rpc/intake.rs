@@ -12,7 +12,9 @@ use tonic::{Code, Status, body::Body};
 
 use super::{
     behind::{Before, Grpc, answer_of},
-    deadline, status,
+    deadline,
+    protocol::{PREFIX_BYTES, one_message},
+    status,
     weigh::{self, Shape, weigh},
 };
 use crate::{
@@ -20,9 +22,6 @@ use crate::{
     limits,
     observe::{Refusal, Refusals},
 };
-
-/// Bytes before each message: a flag and the length.
-const PREFIX_BYTES: usize = 5;
 
 /// Receives whole requests for a service whose RPCs all take one message.
 #[derive(Debug, Clone)]
@@ -119,6 +118,7 @@ async fn receive(
         chunks.push_back(chunk);
     }
     let message = whole(chunks, length);
+    one_message(&message)?;
     let weight = weigh(shape, message.get(PREFIX_BYTES..).unwrap_or_default());
     // What it is read into, whose lists may be up to twice as long as they need to be.
     grow(&mut share, weight.saturating_mul(2), budget)?;

@@ -13,6 +13,7 @@ mod observe;
 mod opening;
 mod parse;
 mod policy;
+pub mod protocol;
 mod records;
 mod refusal;
 pub(crate) mod render;

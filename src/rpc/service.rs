@@ -1,6 +1,6 @@
 //! The six RPCs: each parses, asks dispatch or the journal, and renders.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -33,13 +33,18 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub struct Service {
     dispatch: Arc<Dispatch>,
+    progress_interval: Duration,
 }
 
 impl Service {
-    /// A service over this engine.
+    /// A service over this engine, whose streams say their progress again after so long without
+    /// anything new.
     #[must_use]
-    pub fn new(dispatch: Arc<Dispatch>) -> Self {
-        Self { dispatch }
+    pub fn new(dispatch: Arc<Dispatch>, progress_interval: Duration) -> Self {
+        Self {
+            dispatch,
+            progress_interval,
+        }
     }
 
     /// Submits what was parsed, and streams what comes of it.
@@ -74,7 +79,12 @@ impl Service {
             caller = %caller.id,
             "request taken on"
         );
-        Ok(Response::new(stream::results(ticket, asked, deadline)))
+        Ok(Response::new(stream::results(
+            ticket,
+            asked,
+            deadline,
+            self.progress_interval,
+        )))
     }
 
     /// A time that has passed is right only in a request that was admitted before it had.

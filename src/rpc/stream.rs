@@ -2,7 +2,7 @@
 //! some HTTP/2 clients drop the connection (h2 0.4.16-0.4.18), and one message for all that
 //! is ready is cheaper for everybody.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use prost::Message;
@@ -83,6 +83,8 @@ struct State<R: Response> {
     ticket: Ticket,
     asked: Arc<Asked>,
     deadline: Option<Instant>,
+    /// How long nothing is said while nothing is new.
+    progress_interval: Duration,
     settled: u32,
     outcomes: BTreeMap<Outcome, u32>,
     /// Rendered results that did not fit into the previous message.
@@ -96,11 +98,13 @@ pub(super) fn results<R: Response>(
     ticket: Ticket,
     asked: Asked,
     deadline: Option<Instant>,
+    progress_interval: Duration,
 ) -> Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>> {
     let state = State::<R> {
         ticket,
         asked: Arc::new(asked),
         deadline,
+        progress_interval,
         settled: 0,
         outcomes: BTreeMap::new(),
         rendered: std::collections::VecDeque::new(),
@@ -121,7 +125,12 @@ impl<R: Response> State<R> {
         if self.rendered.is_empty() {
             let taking = self.ticket.feed.take(limits::RESPONSE_RESULTS_MAX);
             let taken = if self.greeted {
-                let waiting = async { Ok(taking.await) };
+                // Where nothing is new for long the progress goes out again: proxies and balancers
+                // cut off what is silent. What is not taken stays where it is.
+                let waiting = async {
+                    let taken = tokio::time::timeout(self.progress_interval, taking).await;
+                    Ok(taken.unwrap_or(Ok(Some(Vec::new()))))
+                };
                 match deadline::within(self.deadline, waiting).await {
                     Ok(taken) => taken,
                     Err(status) => return self.end(status),

@@ -88,7 +88,11 @@ async fn a_file_that_swallows_rows_is_refused_and_nothing_of_it_is_sent() {
     let ended = cancel(&gateway, &file, &[]).await;
     assert_eq!(ended.code, 64, "{}", ended.told);
     assert!(ended.told.contains("nothing was sent"), "{}", ended.told);
-    assert!(ended.told.contains("line 3: opens a quote"), "{}", ended.told);
+    assert!(
+        ended.told.contains("line 3: opens a quote"),
+        "{}",
+        ended.told
+    );
     assert_eq!(requests(&gateway), 0);
 }
 
@@ -101,8 +105,17 @@ async fn a_file_as_it_is_exported_is_sent_once_its_columns_are_known() {
     );
     let ended = cancel(&gateway, &file, &[]).await;
     assert_eq!(ended.code, 64, "{}", ended.told);
-    assert!(ended.told.contains("line 2: Ref: is no column"), "{}", ended.told);
-    let more = ["--columns", "subscription_id=Ref", "--ignore-columns", "Plan"];
+    assert!(
+        ended.told.contains("line 2: Ref: is no column"),
+        "{}",
+        ended.told
+    );
+    let more = [
+        "--columns",
+        "subscription_id=Ref",
+        "--ignore-columns",
+        "Plan",
+    ];
     let ended = cancel(&gateway, &file, &more).await;
     assert_eq!(ended.code, 0, "{}{}", ended.told, ended.out);
     assert!(ended.out.contains("SCHEDULED"), "{}", ended.out);
@@ -122,12 +135,19 @@ async fn what_the_service_refuses_is_told_by_the_lines_of_the_file() {
     let told: Vec<&str> = ended.told.lines().collect();
     let line = |begin: &str| told.iter().filter(|line| line.starts_with(begin)).count();
     assert_eq!((line("line 4: account: "), line("line 5: when: ")), (1, 1));
-    assert!(ended.told.contains("did you mean rebilly?"), "{}", ended.told);
+    assert!(
+        ended.told.contains("did you mean rebilly?"),
+        "{}",
+        ended.told
+    );
     assert!(!ended.told.contains("cancellations["), "{}", ended.told);
     assert_eq!(requests(&gateway), 0);
 
     // A key that was used for something else.
-    let good = files.write("good.csv", "account,subscription_id,when\nrebilly,sub_1,now\n");
+    let good = files.write(
+        "good.csv",
+        "account,subscription_id,when\nrebilly,sub_1,now\n",
+    );
     let changed = files.write(
         "changed.csv",
         "account,subscription_id,when\n\nrebilly,sub_1,period_end\n",
@@ -135,15 +155,30 @@ async fn what_the_service_refuses_is_told_by_the_lines_of_the_file() {
     assert_eq!(cancel(&gateway, &good, &["--key", "K"]).await.code, 0);
     let ended = cancel(&gateway, &changed, &["--key", "K"]).await;
     assert_eq!(ended.code, 64);
-    assert!(ended.told.contains("\nline 3: key K/0 was used before"), "{}", ended.told);
+    assert!(
+        ended.told.contains("\nline 3: key K/0 was used before"),
+        "{}",
+        ended.told
+    );
     assert!(ended.told.contains("line 3 when"), "{}", ended.told);
 
     // Without a file there are no lines.
     let url = gateway.url();
-    let flags = ["--account", "rebily", "--subscription-id", "x", "--when", "now"];
+    let flags = [
+        "--account",
+        "rebily",
+        "--subscription-id",
+        "x",
+        "--when",
+        "now",
+    ];
     let command = ["cancel", "subscriptions", "--yes", "--endpoint", &url];
     let ended = run(&[&command[..], &flags].concat()).await;
-    assert!(ended.told.contains("\naccount: rebily is not configured"), "{}", ended.told);
+    assert!(
+        ended.told.contains("\naccount: rebily is not configured"),
+        "{}",
+        ended.told
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +202,11 @@ async fn what_failed_is_in_a_file_that_can_be_sent_again() {
         .collect();
     assert_eq!(lines, (0..50).map(|i| 2 + 2 * i).collect::<Vec<u64>>());
     assert!(ended.out.contains("and 10 more"), "{}", ended.out);
-    assert!(ended.told.contains("60 rows without success"), "{}", ended.told);
+    assert!(
+        ended.told.contains("60 rows without success"),
+        "{}",
+        ended.told
+    );
 
     let written = std::fs::read_to_string(&again).unwrap();
     assert_eq!(written.lines().count(), 61);
@@ -177,7 +216,11 @@ async fn what_failed_is_in_a_file_that_can_be_sent_again() {
 
     // Without the flag it is said how to get at them.
     let ended = cancel(&gateway, &file, &["--key", "K"]).await;
-    assert!(ended.out.contains("and 10 more; --failed-to FILE"), "{}", ended.out);
+    assert!(
+        ended.out.contains("and 10 more; --failed-to FILE"),
+        "{}",
+        ended.out
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +239,9 @@ async fn what_has_no_final_outcome_is_continued_under_its_key() {
     assert_eq!(ended.code, 3, "{}{}", ended.told, ended.out);
     let written = std::fs::read_to_string(&again).unwrap();
     assert!(written.contains("\"idempotency_key\":\"K/0\""), "{written}");
-    gateway.control.set_fault_rates(Provider::Rebilly, FaultRates::default());
+    gateway
+        .control
+        .set_fault_rates(Provider::Rebilly, FaultRates::default());
     let ended = cancel(&gateway, &again, &["--key", "other"]).await;
     assert_eq!(ended.code, 0, "{}{}", ended.told, ended.out);
 }
@@ -233,7 +278,12 @@ async fn what_a_provider_says_does_not_act_on_a_terminal() {
         if output == "jsonl" {
             let result: serde_json::Value =
                 serde_json::from_str(ended.out.lines().next().unwrap()).unwrap();
-            assert!(result["failure"]["provider_message"].as_str().unwrap().contains('\u{202e}'));
+            assert!(
+                result["failure"]["provider_message"]
+                    .as_str()
+                    .unwrap()
+                    .contains('\u{202e}')
+            );
             assert!(result["line"].is_u64());
         }
     }
@@ -250,12 +300,22 @@ async fn a_service_that_is_not_there_is_told_at_once_with_its_cause() {
         &["accounts"],
         &["stop", "b000000000001"],
         &[
-            "cancel", "subscriptions", "--yes", "--account", "a", "--subscription-id", "1", "--when",
+            "cancel",
+            "subscriptions",
+            "--yes",
+            "--account",
+            "a",
+            "--subscription-id",
+            "1",
+            "--when",
             "now",
         ],
     ];
     for command in commands {
-        for (endpoint, cause) in [(&refused, "refused"), (&silent, "does not answer within 0.3 s")] {
+        for (endpoint, cause) in [
+            (&refused, "refused"),
+            (&silent, "does not answer within 0.3 s"),
+        ] {
             let more = ["--endpoint", endpoint, "--connect-timeout", "0.3"];
             let ended = run(&[command, &more].concat()).await;
             assert_eq!(ended.code, 69, "{}", ended.told);
@@ -343,7 +403,9 @@ impl Running {
 
     fn interrupt(&self) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]).status();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -INT \"$0\"", &pid])
+            .status();
         assert!(sent.unwrap().success());
     }
 
@@ -367,7 +429,15 @@ async fn ctrl_c_says_what_goes_on_and_how_to_stop_it_and_leaves_when_pressed_aga
         "account,subscription_id,when\nrebilly,sub_1,now\nrebilly,sub_2,now\nsolidgate,subs_3,now\n",
     );
     let endpoint = gateway.url().replace("http://", "");
-    let command = ["cancel", "subscriptions", "--yes", "--key", "K", "--file", &file];
+    let command = [
+        "cancel",
+        "subscriptions",
+        "--yes",
+        "--key",
+        "K",
+        "--file",
+        &file,
+    ];
     let start = || Running::start(&[&command[..], &["--endpoint", &endpoint]].concat());
     let mut leaving = start();
     let batch = leaving.says("batch: ");
@@ -375,7 +445,10 @@ async fn ctrl_c_says_what_goes_on_and_how_to_stop_it_and_leaves_when_pressed_aga
     gateway.control.held_reached(Provider::Rebilly, 2).await;
     leaving.interrupt();
     let told = leaving.says("still being cancelled");
-    assert!(told.contains("subscriptions are still being cancelled"), "{told}");
+    assert!(
+        told.contains("subscriptions are still being cancelled"),
+        "{told}"
+    );
     leaving.says(&batch);
     let stop = leaving.says("cancelot stop ");
     leaving.says("--key K");
@@ -384,7 +457,10 @@ async fn ctrl_c_says_what_goes_on_and_how_to_stop_it_and_leaves_when_pressed_aga
     assert_eq!(leaving.ended().0, 130);
 
     // The very command that was said.
-    let stop: Vec<&str> = stop.split_whitespace().skip_while(|word| *word != "cancelot").collect();
+    let stop: Vec<&str> = stop
+        .split_whitespace()
+        .skip_while(|word| *word != "cancelot")
+        .collect();
     let ended = run(&stop[1..]).await;
     assert_eq!(ended.code, 0, "{}", ended.told);
     assert!(ended.out.contains(&batch), "{}", ended.out);
@@ -404,7 +480,10 @@ async fn ctrl_c_says_what_goes_on_and_how_to_stop_it_and_leaves_when_pressed_aga
 async fn a_connection_that_is_lost_is_told_and_taken_up_again() {
     let (mut gateway, files) = (gateway().start().await, Files::new());
     gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
-    let file = files.write("one.csv", "account,subscription_id,when\nrebilly,sub_1,now\n");
+    let file = files.write(
+        "one.csv",
+        "account,subscription_id,when\nrebilly,sub_1,now\n",
+    );
     // The service listens on another port after its restart, and this one stays.
     let inner = std::sync::Arc::new(std::sync::Mutex::new(gateway.url().replace("http://", "")));
     let relay = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -426,7 +505,15 @@ async fn a_connection_that_is_lost_is_told_and_taken_up_again() {
             }
         }
     });
-    let command = ["cancel", "subscriptions", "--yes", "--key", "K", "--file", &file];
+    let command = [
+        "cancel",
+        "subscriptions",
+        "--yes",
+        "--key",
+        "K",
+        "--file",
+        &file,
+    ];
     let mut running = Running::start(&[&command[..], &["--endpoint", &endpoint]].concat());
     running.says("batch: ");
     gateway.control.held_reached(Provider::Rebilly, 1).await;

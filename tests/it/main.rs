@@ -47,6 +47,7 @@ mod pki;
 mod policy;
 mod privacy;
 mod process;
+mod protocol;
 mod published;
 mod readiness;
 mod records;

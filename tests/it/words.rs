@@ -68,7 +68,11 @@ async fn every_shell_and_every_command_has_its_words() {
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1").display().to_string();
     assert_eq!(run(&["man", "--dir", &pages]).await.0, 0);
-    for page in ["cancelot.1", "cancelot-cancel-subscriptions.1", "cancelot-stop.1"] {
+    for page in [
+        "cancelot.1",
+        "cancelot-cancel-subscriptions.1",
+        "cancelot-stop.1",
+    ] {
         let page = std::fs::read_to_string(dir.path().join("man1").join(page)).unwrap();
         assert!(page.contains(".TH"), "{page}");
     }
@@ -85,7 +89,10 @@ async fn accounts_are_lines_of_json_for_programs() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|account| account["name"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(names, ["funnelfox", "rebilly", "revolv3", "sequenzy", "solidgate"]);
+    assert_eq!(
+        names,
+        ["funnelfox", "rebilly", "revolv3", "sequenzy", "solidgate"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +108,10 @@ async fn defaults_that_follow_from_others_are_printed_as_they_are_in_effect() {
         "dir = \"/data/audit\"",
         "retention_days = 500",
     ] {
-        assert!(out.lines().any(|printed| printed == line), "{line} in {out}");
+        assert!(
+            out.lines().any(|printed| printed == line),
+            "{line} in {out}"
+        );
     }
     // What is printed means the same when it is read.
     std::fs::write(&file, &out).unwrap();
@@ -167,5 +177,8 @@ async fn a_sandbox_serves_the_accounts_of_a_file_without_their_credentials() {
     let process = place.start_with(&["--sandbox"]);
     assert_eq!(process.ended().await.code(), Some(64));
     let told = place.stderr();
-    assert!(told.contains(":4: ") && told.contains("rate_burst"), "{told}");
+    assert!(
+        told.contains(":4: ") && told.contains("rate_burst"),
+        "{told}"
+    );
 }

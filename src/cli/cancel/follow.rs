@@ -6,13 +6,7 @@ use std::{cell::RefCell, time::Duration};
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
-use super::{
-    Sending,
-    refused::refused,
-    report::Report,
-    request::Sendable,
-    send::same_again,
-};
+use super::{Sending, refused::refused, report::Report, request::Sendable, send::same_again};
 use crate::{
     cli::{
         Exit,

@@ -17,7 +17,11 @@ pub(super) fn refused<R: Sendable>(
 ) -> Option<String> {
     let details = status.get_error_details();
     let mut told: Vec<(Option<usize>, String)> = Vec::new();
-    for violation in details.bad_request().into_iter().flat_map(|bad| &bad.field_violations) {
+    for violation in details
+        .bad_request()
+        .into_iter()
+        .flat_map(|bad| &bad.field_violations)
+    {
         let (place, field) = parts(&violation.field);
         let field = match field {
             "" => String::new(),
@@ -38,7 +42,9 @@ pub(super) fn refused<R: Sendable>(
     let mut text = format!("{:?}: nothing was admitted:", status.code());
     for (place, problem) in &told {
         let line = place.and_then(line_of);
-        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        let line = line
+            .map(|line| format!("line {line}: "))
+            .unwrap_or_default();
         let problem = with_lines(problem, &|place| match line_of(place) {
             Some(line) => format!("line {line}"),
             None if of_file => format!("{PLACE}{place}]"),
@@ -126,18 +132,30 @@ mod tests {
     fn places_become_lines_wherever_they_stand() {
         let line = |place: usize| format!("line {}", place + 2);
         for (text, expected) in [
-            ("names the same key as cancellations[3]", "names the same key as line 5"),
+            (
+                "names the same key as cancellations[3]",
+                "names the same key as line 5",
+            ),
             (
                 "differ: cancellations[0].when, cancellations[0].reason",
                 "differ: line 2 when, line 2 reason",
             ),
             ("that of cancellations[0].", "that of line 2."),
-            ("cancellations[x] and cancellations[", "cancellations[x] and cancellations["),
+            (
+                "cancellations[x] and cancellations[",
+                "cancellations[x] and cancellations[",
+            ),
         ] {
             assert_eq!(with_lines(text, &line), expected);
         }
-        assert_eq!(with_lines("cancellations[0].when", &|_| String::new()), "when");
-        assert_eq!(counted("nothing was admitted: 235 violations (the details ..."), 235);
+        assert_eq!(
+            with_lines("cancellations[0].when", &|_| String::new()),
+            "when"
+        );
+        assert_eq!(
+            counted("nothing was admitted: 235 violations (the details ..."),
+            235
+        );
         assert_eq!(counted("anything else"), 0);
     }
 }

@@ -30,7 +30,9 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
         None => None,
         Some(Ok(failed)) => Some(failed),
         Some(Err(problem)) => {
-            say(format!("cancelot: nothing was sent: --failed-to: {problem}"));
+            say(format!(
+                "cancelot: nothing was sent: --failed-to: {problem}"
+            ));
             return Exit::Usage;
         }
     };

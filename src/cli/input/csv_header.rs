@@ -1,10 +1,6 @@
 //! The header of a CSV file: what separates its cells, and which column each is.
 
-use super::{
-    Mistake, Mistakes, Naming,
-    csv_lines::Line,
-    naming::Named,
-};
+use super::{Mistake, Mistakes, Naming, csv_lines::Line, naming::Named};
 
 /// What a cell of the header stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +105,8 @@ pub(super) fn columns(
     }
     // What a misspelled column was meant to be is not missing too.
     if mistakes.is_empty() {
-        let given = |column: &'static str| {
-            header.contains(&Column::Known(column)) || has_default(column)
-        };
+        let given =
+            |column: &'static str| header.contains(&Column::Known(column)) || has_default(column);
         for column in required.iter().filter(|column| !given(column)) {
             mistakes.push(Mistake {
                 line,

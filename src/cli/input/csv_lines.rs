@@ -79,7 +79,9 @@ pub(super) fn read_line(input: &mut impl BufRead, bytes_max: u64) -> io::Result<
             Some(b'\n') => return Ok(line),
             Some(b'\r') => {}
             _ if line.len() > room => {
-                return Err(io::Error::other(format!("a line is longer than {room} bytes")));
+                return Err(io::Error::other(format!(
+                    "a line is longer than {room} bytes"
+                )));
             }
             _ => {}
         }

@@ -45,9 +45,7 @@ impl CsvRows {
         let names = texts(&record)?;
         let header =
             csv_header::columns(record.line, &names, known, required, has_default, naming)?;
-        let is_filled = |column: &Column| {
-            matches!(column, Column::Known(name) if required.contains(name) && !has_default(name))
-        };
+        let is_filled = |column: &Column| matches!(column, Column::Known(name) if required.contains(name) && !has_default(name));
         let columns = header.iter().enumerate();
         let filled = columns.filter(|(_, column)| is_filled(column));
         Ok(Self {

@@ -57,7 +57,11 @@ impl JsonRows {
                 }
                 Ok(_) if is_cut(&bytes) => format!("is longer than {LINE_BYTES_MAX} bytes"),
                 Ok(_) if bytes.iter().all(u8::is_ascii_whitespace) => continue,
-                Ok(_) => return Some(cells(&bytes, self.columns, &self.naming, line).map(|row| (line, row))),
+                Ok(_) => {
+                    return Some(
+                        cells(&bytes, self.columns, &self.naming, line).map(|row| (line, row)),
+                    );
+                }
             };
             // Where the next row begins cannot be told.
             self.ended = true;

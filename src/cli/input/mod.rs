@@ -25,13 +25,13 @@ use std::{
 
 use serde_json::{Map, Value};
 
-pub use self::{
-    naming::Naming,
-    rows::{EnrollmentsRow, SubscriptionRow},
-};
 use self::{
     cell::{Cell, Fields},
     text::TextRows,
+};
+pub use self::{
+    naming::Naming,
+    rows::{EnrollmentsRow, SubscriptionRow},
 };
 use crate::domain::ids::Key;
 

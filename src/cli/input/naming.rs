@@ -37,7 +37,9 @@ impl Naming {
         for pair in renamed {
             let (column, name) = parse(pair, known)?;
             if naming.renamed.iter().any(|(other, _)| *other == column) {
-                return Err(format!("--columns {pair}: says twice what {column} is called"));
+                return Err(format!(
+                    "--columns {pair}: says twice what {column} is called"
+                ));
             }
             if naming.renamed.iter().any(|(_, other)| same(other, &name)) {
                 return Err(format!("--columns {pair}: says twice what {name:?} is"));
@@ -79,10 +81,7 @@ pub(super) fn column(name: &str, known: &'static [&'static str]) -> Result<&'sta
         .ok_or_else(|| format!("is no column; {}", did_you_mean(name, columns)))
 }
 
-fn parse(
-    pair: &str,
-    known: &'static [&'static str],
-) -> Result<(&'static str, String), String> {
+fn parse(pair: &str, known: &'static [&'static str]) -> Result<(&'static str, String), String> {
     let Some((left, right)) = pair.split_once('=') else {
         return Err(format!(
             "--columns {pair}: write COLUMN=NAME, such as subscription_id=Ref"

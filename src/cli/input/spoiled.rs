@@ -6,7 +6,15 @@ use crate::cli::unseen::{is_unseen, named};
 
 /// Words that programs write where there is nothing.
 const NOTHING: [&str; 9] = [
-    "null", "(null)", "<null>", "\\n", "none", "nan", "n/a", "undefined", "nil",
+    "null",
+    "(null)",
+    "<null>",
+    "\\n",
+    "none",
+    "nan",
+    "n/a",
+    "undefined",
+    "nil",
 ];
 
 /// Errors that end in neither `!` nor `?`.
@@ -85,9 +93,10 @@ fn is_scientific(text: &str) -> bool {
 
 /// `2232.0`, as programs write whole numbers of a column that has gaps.
 fn is_fraction(text: &str) -> bool {
-    text.split_once(['.', ',']).is_some_and(|(whole, fraction)| {
-        is_digits(whole) && is_digits(fraction) && fraction.bytes().all(|byte| byte == b'0')
-    })
+    text.split_once(['.', ','])
+        .is_some_and(|(whole, fraction)| {
+            is_digits(whole) && is_digits(fraction) && fraction.bytes().all(|byte| byte == b'0')
+        })
 }
 
 fn is_digits(text: &str) -> bool {
@@ -101,17 +110,68 @@ mod tests {
     #[test]
     fn what_a_spreadsheet_made_of_an_id_is_known() {
         for spoiled in [
-            "#N/A", "#n/a", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!",
-            "#CALC!", "#ERROR!", "#NV", "#BEZUG!", "#ÜBERLAUF!", "Err:502", "########", "9.91E+15",
-            "9,91E+15", "1.23e8", "1E+08", "1e-7", "-1.5E+20", "2232.0", "2232.00", "=\"2232\"",
-            "'2232", "NULL", "null", "None", "NaN", "N/A", "undefined", "\\N", "sub\u{200b}_1",
-            "\u{feff}sub_1", "sub_1\u{202e}", "sub\u{a0}1", "sub\u{ad}1", "su\tb",
+            "#N/A",
+            "#n/a",
+            "#REF!",
+            "#VALUE!",
+            "#DIV/0!",
+            "#NAME?",
+            "#NULL!",
+            "#NUM!",
+            "#SPILL!",
+            "#CALC!",
+            "#ERROR!",
+            "#NV",
+            "#BEZUG!",
+            "#ÜBERLAUF!",
+            "Err:502",
+            "########",
+            "9.91E+15",
+            "9,91E+15",
+            "1.23e8",
+            "1E+08",
+            "1e-7",
+            "-1.5E+20",
+            "2232.0",
+            "2232.00",
+            "=\"2232\"",
+            "'2232",
+            "NULL",
+            "null",
+            "None",
+            "NaN",
+            "N/A",
+            "undefined",
+            "\\N",
+            "sub\u{200b}_1",
+            "\u{feff}sub_1",
+            "sub_1\u{202e}",
+            "sub\u{a0}1",
+            "sub\u{ad}1",
+            "su\tb",
         ] {
             assert!(id(spoiled).is_some(), "{spoiled:?}");
         }
         for sound in [
-            "sub_1", "2232", "1e10", "123e4567", "12E5", "a.0", "1.5.0", "#1234", "#abc!", "nullify",
-            "e+1", "5e", "sub 1", "Zürich-東", "1.25", "none-1", "a=b", "o'brien", "#",
+            "sub_1",
+            "2232",
+            "1e10",
+            "123e4567",
+            "12E5",
+            "a.0",
+            "1.5.0",
+            "#1234",
+            "#abc!",
+            "nullify",
+            "e+1",
+            "5e",
+            "sub 1",
+            "Zürich-東",
+            "1.25",
+            "none-1",
+            "a=b",
+            "o'brien",
+            "#",
         ] {
             assert_eq!(id(sound), None, "{sound:?}");
         }

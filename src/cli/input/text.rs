@@ -49,8 +49,7 @@ impl TextRows {
                 Ok(Self::Json(JsonRows::new(Box::new(whole), columns, naming)))
             }
             (Some(Format::Csv) | None, Some(_)) => {
-                let rows =
-                    CsvRows::open(Box::new(whole), columns, required, has_default, naming)?;
+                let rows = CsvRows::open(Box::new(whole), columns, required, has_default, naming)?;
                 Ok(Self::Csv(Box::new(rows)))
             }
         }

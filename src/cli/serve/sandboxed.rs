@@ -142,7 +142,9 @@ fn blanked(text: &str) -> String {
     let lines = text.lines().map(|line| {
         let trimmed = line.trim_start();
         if trimmed.starts_with('[') {
-            of_account = trimmed.trim_start_matches(['[', ' ']).starts_with("accounts.");
+            of_account = trimmed
+                .trim_start_matches(['[', ' '])
+                .starts_with("accounts.");
         }
         let key = trimmed.split('=').next().unwrap_or_default().trim();
         if of_account && REPLACED.contains(&key) {
@@ -171,7 +173,10 @@ mod tests {
         let inline = "accounts.eu = { provider = \"solidgate\", credential_env = \"X\" }\n";
         let (text, accounts) = without_providers(inline);
         assert_eq!(accounts, [("eu".to_owned(), Provider::Solidgate)]);
-        assert!(text.contains("solidgate") && !text.contains("credential_env"), "{text}");
+        assert!(
+            text.contains("solidgate") && !text.contains("credential_env"),
+            "{text}"
+        );
         assert_eq!(without_providers("[a\n").0, "[a\n");
     }
 }

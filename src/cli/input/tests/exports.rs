@@ -20,7 +20,10 @@ fn refused_on(text: &str, line: u64, saying: &str) {
         .shown
         .iter()
         .any(|mistake| mistake.line == line && mistake.to_string().contains(saying));
-    assert!(found, "no {saying:?} on line {line} of {text:?}: {mistakes}");
+    assert!(
+        found,
+        "no {saying:?} on line {line} of {text:?}: {mistakes}"
+    );
 }
 
 #[test]
@@ -46,7 +49,14 @@ fn a_quote_that_is_not_closed_swallows_no_rows() {
 
 #[test]
 fn text_behind_a_closing_quote_is_refused_and_what_follows_is_looked_at_too() {
-    for cell in ["\"sub\"_1", "\"sub\"\"_1\"x", "\"\"x", "\"sub\" x", "su\"b\"", "x\""] {
+    for cell in [
+        "\"sub\"_1",
+        "\"sub\"\"_1\"x",
+        "\"\"x",
+        "\"sub\" x",
+        "su\"b\"",
+        "x\"",
+    ] {
         let text = format!("subscription_id,comment\n1,\n{cell},\n2,\"x\"y\n");
         refused_on(&text, 3, "quote");
         refused_on(&text, 4, "text behind a closing quote");
@@ -60,7 +70,13 @@ fn quotes_as_they_should_be_are_read() {
     let rows: Vec<SubscriptionRow> = accepted(text, &[("account", "a"), ("when", "now")]);
     let read: Vec<_> = rows
         .iter()
-        .map(|row| (row.line, row.subscription_id.as_str(), row.comment.as_deref()))
+        .map(|row| {
+            (
+                row.line,
+                row.subscription_id.as_str(),
+                row.comment.as_deref(),
+            )
+        })
         .collect();
     assert_eq!(
         read,
@@ -101,12 +117,30 @@ fn headers_are_known_however_they_are_written() {
 
 #[test]
 fn empty_rows_and_columns_that_spreadsheets_add_are_passed_over() {
-    assert_eq!(ids("subscription_id,,\n1,,\n,,\n2\u{20},,\n,,\n"), one_and_two([2, 4]));
+    assert_eq!(
+        ids("subscription_id,,\n1,,\n,,\n2\u{20},,\n,,\n"),
+        one_and_two([2, 4])
+    );
     assert_eq!(ids("subscription_id\n1,,\n2\n,\n"), one_and_two([2, 3]));
-    assert_eq!(ids("subscription_id;comment\n1;\n;\n\"\";\"\"\n2;;;\n"), one_and_two([2, 5]));
-    refused_on("subscription_id,,\n1,,x\n", 2, "column 3: has something in it and no name");
-    refused_on("subscription_id,comment\n1,x,y\n", 2, "has 3 cells and the header 2");
-    refused_on(",subscription_id\n0,1\n", 2, "column 1: has something in it and no name");
+    assert_eq!(
+        ids("subscription_id;comment\n1;\n;\n\"\";\"\"\n2;;;\n"),
+        one_and_two([2, 5])
+    );
+    refused_on(
+        "subscription_id,,\n1,,x\n",
+        2,
+        "column 3: has something in it and no name",
+    );
+    refused_on(
+        "subscription_id,comment\n1,x,y\n",
+        2,
+        "has 3 cells and the header 2",
+    );
+    refused_on(
+        ",subscription_id\n0,1\n",
+        2,
+        "column 1: has something in it and no name",
+    );
 }
 
 fn one_and_two(lines: [u64; 2]) -> Vec<(u64, String)> {
@@ -126,9 +160,16 @@ fn what_separates_is_said_by_sep_or_by_the_header() {
     ] {
         assert_eq!(ids(text), one_and_two([3, 4]), "{text:?}");
     }
-    assert_eq!(ids("subscription_id|comment\n1|a,b\n2|\n"), one_and_two([2, 3]));
+    assert_eq!(
+        ids("subscription_id|comment\n1|a,b\n2|\n"),
+        one_and_two([2, 3])
+    );
     assert_eq!(ids("subscription_id\n1\n2\n"), one_and_two([2, 3]));
-    refused_on("sep=~\nsubscription_id~comment\n1~x\n", 1, "something else than a comma");
+    refused_on(
+        "sep=~\nsubscription_id~comment\n1~x\n",
+        1,
+        "something else than a comma",
+    );
     refused_on("sep=;\n", 0, "has no header");
 }
 
@@ -140,11 +181,7 @@ fn lines_count_whatever_ends_them() {
     }
 }
 
-fn named(
-    text: &str,
-    ignored: &[&str],
-    renamed: &[&str],
-) -> Result<Vec<SubscriptionRow>, String> {
+fn named(text: &str, ignored: &[&str], renamed: &[&str]) -> Result<Vec<SubscriptionRow>, String> {
     let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
     let naming = Naming::new(&owned(ignored), &owned(renamed), SubscriptionRow::COLUMNS)?;
     let input = io::Cursor::new(text.as_bytes().to_vec());
@@ -159,7 +196,11 @@ fn other_columns_are_left_out_or_renamed_only_as_somebody_says() {
     let csv = "Ref,Plan,Customer E-Mail\n1,gold,x@example.com\n";
     let json = "{\"Ref\":\"1\",\"Plan\":\"gold\",\"Customer E-Mail\":\"x\"}";
     for text in [csv, json] {
-        for renamed in ["subscription_id=Ref", "Ref=subscription_id", "Subscription ID = ref"] {
+        for renamed in [
+            "subscription_id=Ref",
+            "Ref=subscription_id",
+            "Subscription ID = ref",
+        ] {
             let rows = named(text, &["plan", "customer_email"], &[renamed]).unwrap();
             assert_eq!(rows[0].subscription_id, id("1"), "{renamed}");
         }
@@ -177,7 +218,10 @@ fn other_columns_are_left_out_or_renamed_only_as_somebody_says() {
         (&["subscription_id"][..], "write COLUMN=NAME"),
         (&["=Ref"], "write COLUMN=NAME"),
         (&["subscripton_id=Ref"], "did you mean subscription_id?"),
-        (&["comment=Ref", "comment=Plan"], "says twice what comment is called"),
+        (
+            &["comment=Ref", "comment=Plan"],
+            "says twice what comment is called",
+        ),
         (&["comment=Ref", "reason=ref"], "says twice what \"ref\" is"),
     ] {
         let told = named(csv, &[], renamed).unwrap_err();
@@ -188,34 +232,67 @@ fn other_columns_are_left_out_or_renamed_only_as_somebody_says() {
 #[test]
 fn ids_that_a_spreadsheet_spoiled_are_refused_with_their_line() {
     for spoiled in [
-        "#N/A", "#REF!", "9.91E+15", "1,23E+08", "2232.0", "'2232", "NULL", "sub\u{200b}1",
-        "\u{202e}1", "\u{feff}1",
+        "#N/A",
+        "#REF!",
+        "9.91E+15",
+        "1,23E+08",
+        "2232.0",
+        "'2232",
+        "NULL",
+        "sub\u{200b}1",
+        "\u{202e}1",
+        "\u{feff}1",
     ] {
         for column in ["subscription_id", "idempotency_key", "channel_id"] {
-            let rest = if column == "subscription_id" { "comment" } else { "subscription_id" };
+            let rest = if column == "subscription_id" {
+                "comment"
+            } else {
+                "subscription_id"
+            };
             let text = format!("{column};{rest}\n1;2\n{spoiled};3\n");
             refused_on(&text, 3, &format!("{column}: "));
         }
         let json = format!("{{\"subscription_id\":{}}}\n", serde_json::json!(spoiled));
         refused_on(&json, 1, "subscription_id: ");
-        for column in ["sequence_id", "subscriber_id", "subscriber_ids", "field_values"] {
-            let target = if column == "sequence_id" { "subscriber_id" } else { "sequence_id" };
+        for column in [
+            "sequence_id",
+            "subscriber_id",
+            "subscriber_ids",
+            "field_values",
+        ] {
+            let target = if column == "sequence_id" {
+                "subscriber_id"
+            } else {
+                "sequence_id"
+            };
             let text = format!("{column}|{target}\n{spoiled}|x\n");
             let told = read::<EnrollmentsRow>(&text, &[("account", "a")]).unwrap_err();
             let told = told.to_string();
-            assert!(told.starts_with(&format!("line 2: {column}: ")), "{spoiled}: {told}");
+            assert!(
+                told.starts_with(&format!("line 2: {column}: ")),
+                "{spoiled}: {told}"
+            );
         }
     }
-    refused_on("subscription_id,comment\n1,#REF!\n", 2, "a spreadsheet's error");
+    refused_on(
+        "subscription_id,comment\n1,#REF!\n",
+        2,
+        "a spreadsheet's error",
+    );
     refused_on("subscription_id,comment\n=\"2232\",\n", 2, "quote");
-    refused_on("subscription_id,comment\n\"=\"\"2232\"\"\",\n", 2, "is a formula");
+    refused_on(
+        "subscription_id,comment\n\"=\"\"2232\"\"\",\n",
+        2,
+        "is a formula",
+    );
 }
 
 #[test]
 fn a_day_is_a_time() {
-    let rows: Vec<SubscriptionRow> = accepted(
-        "account,subscription_id,when\na,1,2027-01-31\n",
-        &[],
+    let rows: Vec<SubscriptionRow> =
+        accepted("account,subscription_id,when\na,1,2027-01-31\n", &[]);
+    assert_eq!(
+        rows[0].when,
+        When::At("2027-01-31T00:00:00Z".parse().unwrap())
     );
-    assert_eq!(rows[0].when, When::At("2027-01-31T00:00:00Z".parse().unwrap()));
 }

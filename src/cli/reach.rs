@@ -73,7 +73,7 @@ pub(super) fn is_lost(status: &Status) -> bool {
 pub(super) fn lost_by(status: &Status) -> String {
     status
         .source()
-        .map_or_else(|| status.message().to_owned(), |error| cause(error))
+        .map_or_else(|| status.message().to_owned(), cause)
 }
 
 /// The cause of an error, and the remedy if there is one to name.

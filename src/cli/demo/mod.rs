@@ -36,7 +36,11 @@ pub(super) struct Arguments {
     calm: bool,
 }
 
-/// How often it is said what is waited for.
+/// What the demo waits for, said once.
+const WAITED_FOR: &str = "; the others lost an answer, or were told to come back: they wait until a \
+                          request that was lost can act no more, and are looked up before anything \
+                          is sent again";
+/// How often it is said how far it is.
 const WAITING_SAID: Duration = Duration::from_secs(2);
 
 /// What comes back for the whole batch.
@@ -203,18 +207,18 @@ async fn ask(client: &mut Client) -> Result<Results, String> {
 /// Says what the demo waits for while little settles.
 async fn tell_of_waiting(bar: &ProgressBar) -> Infallible {
     let mut before = bar.position();
+    let mut is_first = true;
     loop {
         tokio::time::sleep(WAITING_SAID).await;
         let (settled, total) = (bar.position(), bar.length().unwrap_or_default());
         // What still comes in quickly needs no explanation.
         if settled - before < total / 10 {
-            bar.suspend(|| {
-                say(format!(
-                    "  {settled} of {total} settled; the others lost an answer, or were told to \
-                     come back: they wait until a request that was lost can act no more, and are \
-                     looked up before anything is sent again"
-                ));
-            });
+            let why = if std::mem::take(&mut is_first) {
+                WAITED_FOR
+            } else {
+                ""
+            };
+            bar.suspend(|| say(format!("  {settled} of {total} settled{why}")));
         }
         before = settled;
     }

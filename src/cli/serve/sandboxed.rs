@@ -90,8 +90,8 @@ pub(super) fn of_file(
     }
     given.extend(overrides.iter().cloned());
     let process = Env::of_process().without(|name| {
-        let is_replaced = |setting: &&str| name.ends_with(&setting.to_ascii_uppercase());
-        name.starts_with("CANCELOT_ACCOUNTS_") && REPLACED.iter().any(|word| is_replaced(&word))
+        let is_replaced = |word: &&str| name.ends_with(&word.to_ascii_uppercase());
+        name.starts_with("CANCELOT_ACCOUNTS_") && REPLACED.iter().any(is_replaced)
     });
     let config = config::parse(&shown, &text, &env(process), &given)
         .map_err(|mistakes| mistakes.to_string())?;

@@ -7,7 +7,7 @@ mod report;
 mod request;
 mod send;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -15,6 +15,7 @@ use self::{report::Output, send::send};
 use super::{
     Exit, client,
     input::{Defaults, EnrollmentsRow, SubscriptionRow},
+    times,
 };
 
 #[derive(Debug, Args)]
@@ -69,12 +70,12 @@ struct Sending {
     /// How to show results.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
-    /// Stop waiting after so many seconds; the work goes on.
-    #[arg(long, value_name = "SECONDS")]
-    deadline: Option<u64>,
-    /// How long the service keeps trying a provider that is away.
-    #[arg(long, value_name = "SECONDS")]
-    retry_window: Option<i64>,
+    /// Stop waiting after so many seconds, or a time such as 5m; the work goes on.
+    #[arg(long, value_name = "SECONDS", value_parser = times::length)]
+    deadline: Option<Duration>,
+    /// How long the service keeps trying a provider that is away: seconds, or a time such as 2h.
+    #[arg(long, value_name = "SECONDS", value_parser = times::length)]
+    retry_window: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -188,7 +189,10 @@ fn defaults<const N: usize>(columns: [(&str, Option<String>); N]) -> Defaults {
 
 impl Sending {
     fn retry_window(&self) -> Option<prost_types::Duration> {
-        self.retry_window
-            .map(|seconds| prost_types::Duration { seconds, nanos: 0 })
+        let window = self.retry_window?;
+        Some(prost_types::Duration {
+            seconds: i64::try_from(window.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(window.subsec_nanos()).unwrap_or_default(),
+        })
     }
 }

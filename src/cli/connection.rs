@@ -15,6 +15,7 @@ use tonic::{
 use super::{
     endpoint,
     reach::{self, Problem},
+    times,
 };
 use crate::{
     config::{SECRET_FILE_BYTES_MAX, read_text},
@@ -40,7 +41,7 @@ pub(super) struct Service {
         env = "CANCELOT_CONNECT_TIMEOUT",
         value_name = "SECONDS",
         default_value = "5",
-        value_parser = seconds
+        value_parser = connect_timeout
     )]
     connect_timeout: Duration,
     /// The caller's token. Better given in the environment: arguments are seen by everyone.
@@ -205,16 +206,16 @@ impl Service {
     }
 }
 
-/// Seconds, with a fraction or not.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
-    number
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|time| !time.is_zero() && *time <= CONNECT_TIMEOUT_MAX)
-        .ok_or_else(|| {
-            let most = CONNECT_TIMEOUT_MAX.as_secs();
-            format!("write a number of seconds up to {most}, such as 5 or 0.5")
-        })
+/// A time to wait for a connection.
+fn connect_timeout(text: &str) -> Result<Duration, String> {
+    let time = times::length(text)?;
+    if time.is_zero() || time > CONNECT_TIMEOUT_MAX {
+        let most = CONNECT_TIMEOUT_MAX.as_secs();
+        return Err(format!(
+            "write a time above 0 and up to {most} s, such as 5"
+        ));
+    }
+    Ok(time)
 }
 
 /// A word for a shell.

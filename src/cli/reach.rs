@@ -12,6 +12,9 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{Exit, terminal::say};
 
+/// What a service's alert about a certificate comes to.
+const FORBIDDEN: &str = "it does not take the caller's certificate, or that there is none";
+
 /// Why a command did not come to talk with a service.
 #[derive(Debug)]
 pub(super) enum Problem {
@@ -19,11 +22,13 @@ pub(super) enum Problem {
     Usage(String),
     /// The service is not there.
     Away(String),
+    /// It is there, and does not let us in.
+    Forbidden(String),
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Usage(what) | Self::Away(what)) = self;
+        let (Self::Usage(what) | Self::Away(what) | Self::Forbidden(what)) = self;
         f.write_str(what)
     }
 }
@@ -35,6 +40,7 @@ impl Problem {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Away(_) => Exit::Unavailable,
+            Self::Forbidden(_) => Exit::Forbidden,
         }
     }
 }
@@ -61,6 +67,9 @@ pub(super) async fn reach(endpoint: &Endpoint, patience: Duration) -> Result<Cha
     };
     let shown = endpoint.uri().to_string();
     let shown = shown.trim_end_matches('/');
+    if cause.contains(FORBIDDEN) {
+        return Err(Problem::Forbidden(format!("{shown}: {cause}")));
+    }
     Err(Problem::Away(format!("{shown} cannot be reached: {cause}")))
 }
 
@@ -102,6 +111,17 @@ fn cause(error: &(dyn Error + 'static)) -> String {
             "it does not speak TLS; begin the endpoint with http://"
         }
         _ if has(&["Expired", "expired"]) => "its certificate has ended; have it renewed",
+        _ if has(&[
+            "fatal alert: CertificateRequired",
+            "fatal alert: BadCertificate",
+            "fatal alert: UnknownCA",
+            "fatal alert: CertificateUnknown",
+            "fatal alert: CertificateExpired",
+            "fatal alert: AccessDenied",
+        ]) =>
+        {
+            return format!("{FORBIDDEN}; give a good one as --tls-cert-file and --tls-key-file");
+        }
         Some(io::ErrorKind::ConnectionRefused) => {
             "the connection was refused; start the service (cancelot serve), or say where it is \
              with --endpoint"
@@ -123,6 +143,10 @@ fn cause(error: &(dyn Error + 'static)) -> String {
         }
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
             "it closed the connection; if it has TLS, begin the endpoint with https://"
+        }
+        _ if has(&["connection closed"]) => {
+            "it closed the connection; check that https:// or http:// is right, and give \
+             --tls-cert-file and --tls-key-file if it asks for a certificate"
         }
         _ => return short(&texts),
     };

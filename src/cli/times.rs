@@ -1,6 +1,10 @@
 //! Times as people write them: a day, a time with its offset, or so long ago.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
+
+use crate::dispatch::Clock;
 
 /// A time with its offset, or the beginning of a day in UTC.
 pub(super) fn point(text: &str) -> Option<Timestamp> {
@@ -23,7 +27,7 @@ pub(super) fn point_or_ago(text: &str) -> Result<Timestamp, String> {
         return Ok(time);
     }
     ago(text)
-        .and_then(|ago| Timestamp::now().checked_sub(ago).ok())
+        .and_then(|ago| Clock::system().now().checked_sub(ago).ok())
         .ok_or_else(|| {
             "write how long ago, such as 24h or 7d, a day such as 2026-11-28 (in UTC), or a time \
              such as 2026-11-28T08:00:00Z"
@@ -33,9 +37,25 @@ pub(super) fn point_or_ago(text: &str) -> Result<Timestamp, String> {
 
 /// A length of time, whether it says `ago` or not. Months and years have none.
 fn ago(text: &str) -> Option<SignedDuration> {
+    span(text).map(SignedDuration::abs)
+}
+
+fn span(text: &str) -> Option<SignedDuration> {
     let span: Span = text.trim().parse().ok()?;
-    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Some(length.abs())
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
+}
+
+/// What a flag says of how long: seconds, or a number with its unit.
+///
+/// # Errors
+/// What would be right.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<f64>().ok();
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let length = seconds.or_else(|| Duration::try_from(span(text)?).ok());
+    length.ok_or_else(|| {
+        "write a number of seconds such as 30, or a time such as 5m or 2h".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -81,6 +101,24 @@ mod tests {
         }
         for none in ["1mo", "2y", "24", "soon", "h"] {
             assert!(point_or_ago(none).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn how_long_is_in_seconds_unless_a_unit_says_otherwise() {
+        for (text, millis) in [
+            ("5", 5_000),
+            ("0.5", 500),
+            ("5s", 5_000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h 30m", 5_400_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(length(text).map(|length| length.as_millis()), Ok(millis));
+        }
+        for none in ["", "-1", "-5s", "NaN", "inf", "1 month", "soon"] {
+            assert!(length(none).is_err(), "{none}");
         }
     }
 }

@@ -116,6 +116,43 @@ async fn the_client_believes_and_shows_what_it_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_shows_no_certificate_where_one_is_asked_for_is_told_so() {
+    let (server_ca, client_ca, files) = (
+        Authority::new("server"),
+        Authority::new("client"),
+        Files::new(),
+    );
+    let server = files.server(&server_ca.server());
+    let client = files.write("client-ca.pem", &client_ca.pem);
+    let gateway = gateway()
+        .config(&format!(
+            "[server]\n{server}tls_client_ca_file = {client}\ntls_client_auth = \"required\""
+        ))
+        .config("[callers.billing]\ntls_sans = \"dns:billing.internal\"")
+        .start()
+        .await;
+    files.write("ca", &server_ca.pem);
+    let ca = files.path("ca").display().to_string();
+    let endpoint = gateway.url().replace("http://", "");
+    let (code, text) = cancelot(
+        &[
+            "accounts",
+            "--endpoint",
+            &endpoint,
+            "--tls-ca-file",
+            &ca,
+            "--tls-server-name",
+            SERVER_NAME,
+        ],
+        &[],
+    )
+    .await;
+    // The service's alert may be lost with the connection.
+    assert!(matches!(code, 69 | 77), "{code} {text}");
+    assert!(text.contains("--tls-cert-file"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_open_only_if_it_is_told_to_be_and_says_so() {
     let sandbox = Sandbox::start(Default::default()).unwrap();
     let place = Place::new(&sandbox, "[log]\nfilter = \"error\"");

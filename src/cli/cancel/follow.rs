@@ -59,8 +59,10 @@ impl<R: Sendable> Followed<'_, R> {
         bar: &ProgressBar,
     ) -> Option<Exit> {
         let mut interrupts = Interrupts::listen();
-        let seconds = self.sending.deadline.map(Duration::from_secs);
-        let until = seconds.and_then(|deadline| Instant::now().checked_add(deadline));
+        let until = self
+            .sending
+            .deadline
+            .and_then(|deadline| Instant::now().checked_add(deadline));
         let mut done = 0;
         for (number, chunk) in self.rows.chunks(limits::BATCH_ITEMS_MAX).enumerate() {
             let key = chunk_key(self.key, self.rows.len(), number);

@@ -27,19 +27,23 @@ pub(super) enum Output {
 /// What came of it all.
 pub(super) struct Report {
     output: Output,
+    /// Whether the input is so short that every row of it is shown.
+    few: bool,
     /// The lines of the input's rows; empty if they have none.
     lines: Vec<u64>,
     summary: Summary,
     /// By the row's place in the input.
     outcomes: BTreeMap<usize, Outcome>,
-    /// Of the first, and of all that failed, in the input's order.
+    /// What is shown of them, in the input's order: of a long input, those that failed.
     rows: BTreeMap<usize, [String; 4]>,
 }
 
 impl Report {
-    pub(super) fn new(output: Output, lines: Vec<u64>) -> Self {
+    /// Of an input with so many rows.
+    pub(super) fn new(output: Output, rows: usize, lines: Vec<u64>) -> Self {
         Self {
             output,
+            few: rows <= ROWS_SHOWN_MAX,
             lines,
             summary: Summary::default(),
             outcomes: BTreeMap::new(),
@@ -60,7 +64,7 @@ impl Report {
                 }
                 out(terminal::json(&json));
             }
-            Output::Table if at < ROWS_SHOWN_MAX || !is_success(outcome) => {
+            Output::Table if self.few || !is_success(outcome) => {
                 self.rows.insert(at, result.cells());
             }
             Output::Table => {}
@@ -83,16 +87,13 @@ impl Report {
         if self.output == Output::Jsonl || self.is_empty() {
             return;
         }
-        let few = self.outcomes.len() <= ROWS_SHOWN_MAX;
-        let is_shown = |at: &usize| few || !self.outcome(*at).is_some_and(is_success);
-        let rows: Vec<_> = self.rows.iter().filter(|(at, _)| is_shown(at)).collect();
-        let more = rows.len().saturating_sub(ROWS_SHOWN_MAX);
-        if !rows.is_empty() {
+        let more = self.rows.len().saturating_sub(ROWS_SHOWN_MAX);
+        if !self.rows.is_empty() {
             let mut table = terminal::table();
             let header = ["account", "target", "outcome", ""];
             let line = (!self.lines.is_empty()).then_some("line");
             table.set_header(line.into_iter().chain(header));
-            for (at, cells) in rows.into_iter().take(ROWS_SHOWN_MAX) {
+            for (at, cells) in self.rows.iter().take(ROWS_SHOWN_MAX) {
                 let line = self.lines.get(*at).map(ToString::to_string);
                 table.add_row(line.iter().chain(cells).map(|cell| terminal::cell(cell)));
             }
@@ -106,7 +107,7 @@ impl Report {
             };
             out(format!("and {more} more{remedy}"));
         }
-        if !few {
+        if !self.few {
             out(self.summary.table());
         }
     }

@@ -55,6 +55,7 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
     let lines = sending.file.as_ref().map(|_| rows.iter().map(Row::line));
     let mut report = Report::new(
         sending.output,
+        rows.len(),
         lines.map(Iterator::collect).unwrap_or_default(),
     );
     let followed = follow::Followed {

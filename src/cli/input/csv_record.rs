@@ -157,20 +157,40 @@ impl Splitter {
 }
 
 impl Record {
-    /// Whether a line that a quoted cell swallowed looks like a row: as many cells, none of which
-    /// begins with a blank as text behind a comma does, and something in each of these columns.
-    pub(super) fn swallows(&self, delimiter: u8, columns: usize, filled: &[usize]) -> Option<u64> {
-        let is_row = |line: &Line| {
-            let cells: Vec<&[u8]> = line.content().split(|byte| *byte == delimiter).collect();
-            let begins_blank = |cell: &[u8]| cell.first().is_some_and(u8::is_ascii_whitespace);
-            columns > 1
-                && cells.len() == columns
-                && !cells.iter().any(|cell| begins_blank(cell))
-                && filled
-                    .iter()
-                    .all(|at| cells.get(*at).is_some_and(|cell| !cell.is_empty()))
-        };
-        let row = self.more.iter().find(|line| is_row(line));
+    /// The first line that a quoted cell swallowed and that looks like a row: it has as many cells,
+    /// something in each of these, and no cell that begins with a blank, as text behind a comma
+    /// does, unless the file is written with blanks.
+    pub(super) fn swallows(&self, rows: &Looks) -> Option<u64> {
+        let row = self.more.iter().find(|line| rows.are_like(line));
         row.map(|line| line.number)
+    }
+}
+
+/// What rows of a file look like.
+#[derive(Debug)]
+pub(super) struct Looks {
+    pub(super) delimiter: u8,
+    pub(super) columns: usize,
+    /// Where every row has something.
+    pub(super) filled: Vec<usize>,
+    /// Whether blanks stand behind separators.
+    pub(super) is_spaced: bool,
+}
+
+impl Looks {
+    fn are_like(&self, line: &Line) -> bool {
+        let cells = line.content().split(|byte| *byte == self.delimiter);
+        let cells: Vec<&[u8]> = cells.collect();
+        let begins_blank = |cell: &&[u8]| cell.first().is_some_and(u8::is_ascii_whitespace);
+        let is_empty = |cell: &[u8]| cell.trim_ascii().is_empty();
+        let mut beyond = cells.iter().skip(self.columns);
+        self.columns > 1
+            && cells.len() >= self.columns
+            && beyond.all(|cell| is_empty(cell))
+            && (self.is_spaced || !cells.iter().any(begins_blank))
+            && self
+                .filled
+                .iter()
+                .all(|at| cells.get(*at).is_some_and(|cell| !is_empty(cell)))
     }
 }

@@ -7,7 +7,7 @@ use super::{
     cell::Cell,
     csv_header::{self, Column, delimiter, separator_line},
     csv_lines::{Line, Lines},
-    csv_record::{Record, Splitter},
+    csv_record::{Looks, Record, Splitter},
     text::Cells,
 };
 use crate::cli::words::plural;
@@ -15,10 +15,9 @@ use crate::cli::words::plural;
 /// The rows of a CSV file.
 pub(super) struct CsvRows {
     lines: Lines,
-    delimiter: u8,
     header: Vec<Column>,
-    /// Where every row has something: what a swallowed row is known by.
-    filled: Vec<usize>,
+    /// What a swallowed row is known by.
+    looks: Looks,
     ended: bool,
 }
 
@@ -41,6 +40,7 @@ impl CsvRows {
             }
             None => delimiter(&first),
         };
+        let is_spaced = is_spaced(&first, delimiter);
         let record = record(&mut lines, first, delimiter).map_err(|(mistakes, _)| mistakes)?;
         let names = texts(&record)?;
         let header =
@@ -49,9 +49,13 @@ impl CsvRows {
         let columns = header.iter().enumerate();
         let filled = columns.filter(|(_, column)| is_filled(column));
         Ok(Self {
-            filled: filled.map(|(at, _)| at).collect(),
+            looks: Looks {
+                delimiter,
+                columns: header.len(),
+                filled: filled.map(|(at, _)| at).collect(),
+                is_spaced,
+            },
             lines,
-            delimiter,
             header,
             ended: false,
         })
@@ -64,7 +68,11 @@ impl CsvRows {
                     self.ended = true;
                     return None;
                 }
-                Ok(Some(first)) => record(&mut self.lines, first, self.delimiter),
+                Ok(Some(first)) => {
+                    // A file that writes blanks behind separators does so in its rows.
+                    self.looks.is_spaced |= is_spaced(&first, self.looks.delimiter);
+                    record(&mut self.lines, first, self.looks.delimiter)
+                }
                 Err(mistakes) => Err((mistakes, false)),
             };
             let record = match row {
@@ -88,7 +96,7 @@ impl CsvRows {
     fn cells(&self, record: &Record) -> Result<Option<Cells>, Mistakes> {
         let line = record.line;
         let columns = self.header.len();
-        if let Some(row) = record.swallows(self.delimiter, columns, &self.filled) {
+        if let Some(row) = record.swallows(&self.looks) {
             let problem = format!(
                 "opens a quote that takes line {row} into its cell, which looks like a row; close \
                  the quote (a cell with such lines can be sent as JSON Lines)"
@@ -130,6 +138,15 @@ impl CsvRows {
             Err(Mistakes::from(mistakes))
         }
     }
+}
+
+/// Whether the first cell behind a separator begins with a blank.
+fn is_spaced(line: &Line, delimiter: u8) -> bool {
+    let mut cells = line.content().split(|byte| *byte == delimiter).skip(1);
+    cells
+        .next()
+        .and_then(<[u8]>::first)
+        .is_some_and(u8::is_ascii_whitespace)
 }
 
 fn next_filled(lines: &mut Lines) -> Result<Option<Line>, Mistakes> {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cli::times,
+    config::nearest::nearest,
     domain::{
         command::{EnrollmentsTarget, Initiator, LineItem, Reason, When},
         ids::{AccountName, Key, TargetId},
@@ -222,8 +223,11 @@ fn when(cell: Cell) -> Result<When, String> {
         _ => {}
     }
     times::point(&text).map(When::At).ok_or_else(|| {
+        let meant = nearest(&text, ["now", "period_end", "provider_default"])
+            .map(|meant| format!("did you mean {meant}? "))
+            .unwrap_or_default();
         format!(
-            "{text:?} is no time; write now, period_end, provider_default, a day such as \
+            "{text:?} is no time; {meant}write now, period_end, provider_default, a day such as \
              2027-01-31 (from its beginning in UTC), or a time with its offset such as \
              2027-01-31T00:00:00Z"
         )

@@ -36,6 +36,8 @@ fn a_quote_that_is_not_closed_swallows_no_rows() {
         "a,1,now,\"lost\ra,2,now,x\ra,3,now,\"other\"\r",
         "a,\"1,now,x\na,2,now,\na,3\",now,\n",
         "a,1,now,\"lost\na,2,now,x\na,3,now,six\"\na,4,now,x\n",
+        "a, 1, now, \"lost\na, 2, now, x\na, 3, now, six\"\n",
+        "a,1,now,\"lost\na,2,now,x,,\na,3,now,six\",,\n",
         "a,1,now,\"",
         "a,1,now,\"lost\"\"\n",
     ] {

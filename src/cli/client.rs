@@ -225,7 +225,7 @@ async fn resume<R: Cancelling>(
 struct Following<'a> {
     /// Which results have been told.
     told: &'a mut [bool],
-    /// Whether something settled on this stream.
+    /// Whether something came on this stream but its greeting.
     news: bool,
     /// Whether another stream was before it.
     is_resumed: bool,
@@ -240,6 +240,7 @@ impl Following<'_> {
         each: &mut impl FnMut(News<'_, R::Result>),
     ) -> Result<(), Status> {
         let mut stream = request.send(client, until).await?;
+        let mut is_first = true;
         loop {
             let Some(message) = stream.message().await? else {
                 return Ok(());
@@ -247,6 +248,9 @@ impl Following<'_> {
             if std::mem::take(&mut self.is_resumed) {
                 each(News::Back);
             }
+            // A stream that goes on after its greeting works, whether or not anything settles on it:
+            // what cuts it off now and then is no reason to give up.
+            self.news |= !std::mem::take(&mut is_first);
             let (progress, results) = R::parts(message);
             each(News::Progress(&progress));
             for result in results {

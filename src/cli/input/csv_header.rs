@@ -1,6 +1,7 @@
 //! The header of a CSV file: what separates its cells, and which column each is.
 
 use super::{Mistake, Mistakes, Naming, csv_lines::Line, naming::Named};
+use crate::config::nearest::nearest;
 
 /// What a cell of the header stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +85,11 @@ pub(super) fn columns(
                 continue;
             }
             Ok(Named::Known(column)) => Column::Known(column),
-            Err(problem) => {
+            Err(_) => {
                 is_strange = true;
-                refuse(name, problem);
+                let meant = nearest(name, known.iter().copied());
+                let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+                refuse(name, format!("is no column{}", meant.unwrap_or_default()));
                 continue;
             }
         };
@@ -96,12 +99,12 @@ pub(super) fn columns(
         refuse(theirs, "is not in the header".to_owned());
     }
     if is_strange {
-        refuse(
-            "",
-            "leave columns out with --ignore-columns NAME, or say what they are with --columns \
-             COLUMN=NAME"
-                .to_owned(),
+        let problem = format!(
+            "known are {}; leave others out with --ignore-columns NAME, or say what they are with \
+             --columns COLUMN=NAME",
+            known.join(", ")
         );
+        refuse("", problem);
     }
     // What a misspelled column was meant to be is not missing too.
     if mistakes.is_empty() {

@@ -155,10 +155,10 @@ fn all_that_is_wrong_with_a_header_is_said_at_once() {
             "line 1: acount: is no column; did you mean account?",
             "line 1: subscrptionId: is no column; did you mean subscription_id?",
             "line 1: when: stands twice in the header",
-            "line 1: colour: is no column; known are account, subscription_id, idempotency_key, \
-             when, reason, comment, initiated_by, prorate, channel_id, line_items",
-            "line 1: leave columns out with --ignore-columns NAME, or say what they are with \
-             --columns COLUMN=NAME",
+            "line 1: colour: is no column",
+            "line 1: known are account, subscription_id, idempotency_key, when, reason, comment, \
+             initiated_by, prorate, channel_id, line_items; leave others out with \
+             --ignore-columns NAME, or say what they are with --columns COLUMN=NAME",
         ],
     );
     refused::<SubscriptionRow>(

@@ -214,6 +214,17 @@ async fn what_failed_is_in_a_file_that_can_be_sent_again() {
     assert_eq!(ended.code, 1, "{}", ended.told);
     assert!(ended.out.contains("sub_missing_98"), "{}", ended.out);
 
+    // What is read is not written over, and what is refused as a whole leaves no file.
+    let ended = cancel(&gateway, &again, &["--failed-to", &again]).await;
+    assert_eq!(ended.code, 64, "{}", ended.told);
+    assert_eq!(std::fs::read_to_string(&again).unwrap(), written);
+    let header = "account,subscription_id,when\n";
+    let wrong = files.write("wrong.csv", &format!("{header}nobody,1,now\n"));
+    let none = files.path("none.csv");
+    let ended = cancel(&gateway, &wrong, &["--failed-to", &none]).await;
+    assert_eq!(ended.code, 64, "{}", ended.told);
+    assert!(!std::path::Path::new(&none).exists());
+
     // Without the flag it is said how to get at them.
     let ended = cancel(&gateway, &file, &["--key", "K"]).await;
     assert!(

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Seek as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value};
@@ -21,14 +21,24 @@ use crate::{
 /// Where they go.
 pub(super) struct Failed {
     file: File,
+    /// Its path, if it was not there before.
+    made: Option<PathBuf>,
     shown: String,
     is_csv: bool,
 }
 
 impl Failed {
-    /// Opens the file before anything is sent; what is in it stays until there is something else.
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
+    /// Opens the file before anything is sent; what is in it stays until all has been sent.
+    pub(super) fn open(path: &Path, input: Option<&Path>) -> Result<Self, String> {
         let shown = path.display().to_string();
+        let same = |input: &Path| {
+            let (input, path) = (input.canonicalize(), path.canonicalize());
+            input.is_ok_and(|input| path.is_ok_and(|path| path == input))
+        };
+        if input.is_some_and(same) {
+            return Err(format!("{shown} is what is read; give another file"));
+        }
+        let is_new = !path.exists();
         let file = File::options()
             .create(true)
             .write(true)
@@ -38,9 +48,18 @@ impl Failed {
         let extension = path.extension().and_then(|extension| extension.to_str());
         Ok(Self {
             file,
+            made: is_new.then(|| path.to_owned()),
             shown,
             is_csv: extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv")),
         })
+    }
+
+    /// Takes it away again if it was made for nothing.
+    pub(super) fn discard(self) {
+        if let Some(made) = self.made {
+            // Left behind it is empty, and harms nobody.
+            let _ = std::fs::remove_file(made);
+        }
     }
 
     /// Writes the rows without a success, whether or not they have an outcome.

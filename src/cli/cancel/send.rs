@@ -26,16 +26,6 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
             return Exit::Usage;
         }
     };
-    let failed = match sending.failed_to.as_deref().map(Failed::open) {
-        None => None,
-        Some(Ok(failed)) => Some(failed),
-        Some(Err(problem)) => {
-            say(format!(
-                "cancelot: nothing was sent: --failed-to: {problem}"
-            ));
-            return Exit::Usage;
-        }
-    };
     let mut client = match client::connect(&sending.service).await {
         Ok(client) => client,
         Err(problem) => return problem.tell(),
@@ -43,6 +33,17 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
     if !sending.dry_run && !sending.yes && !confirmed(&rows) {
         return Exit::Usage;
     }
+    let input = sending.file.as_deref();
+    let failed = sending.failed_to.as_deref();
+    let failed = match failed.map(|path| Failed::open(path, input)).transpose() {
+        Ok(failed) => failed,
+        Err(problem) => {
+            say(format!(
+                "cancelot: nothing was sent: --failed-to: {problem}"
+            ));
+            return Exit::Usage;
+        }
+    };
     let key = sending.key.clone().unwrap_or_else(|| {
         let key = format!("cli-{:016x}", fastrand::u64(..));
         if !sending.dry_run {
@@ -65,12 +66,13 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
     };
     let ended = followed.to_the_end(&mut client, &mut report).await;
     report.show(sending.failed_to.is_some());
-    // A request that is wrong as a whole leaves the file to be corrected.
-    let is_sent = ended != Some(Exit::Usage) || !report.is_empty();
-    if let Some(failed) = failed.filter(|_| is_sent)
-        && let Err(problem) = failed.write(&key, &rows, &report, sending.dry_run)
-    {
-        say(format!("cancelot: --failed-to: {problem}"));
+    if let Some(failed) = failed {
+        // A request that is wrong as a whole leaves the input to be corrected.
+        if ended == Some(Exit::Usage) && report.is_empty() {
+            failed.discard();
+        } else if let Err(problem) = failed.write(&key, &rows, &report, sending.dry_run) {
+            say(format!("cancelot: --failed-to: {problem}"));
+        }
     }
     ended.unwrap_or_else(|| report.exit())
 }

@@ -489,7 +489,8 @@ async fn ctrl_c_says_what_goes_on_and_how_to_stop_it_and_leaves_when_pressed_aga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_is_told_and_taken_up_again() {
-    let (mut gateway, files) = (gateway().start().await, Files::new());
+    let drained = "[server]\ndrain_ms = 300";
+    let (mut gateway, files) = (gateway().config(drained).start().await, Files::new());
     gateway.control.script(Provider::Rebilly, Fault::HoldBefore);
     let file = files.write(
         "one.csv",

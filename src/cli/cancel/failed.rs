@@ -90,6 +90,14 @@ impl Failed {
                     text.push_str(&R::COLUMNS.join(","));
                     text.push('\n');
                 }
+                if let Some(column) = beyond_csv(&cells) {
+                    return Err(format!(
+                        "{}: line {} has a semicolon in a value of {column}, which CSV separates \
+                         by; give a name that ends with .jsonl",
+                        self.shown,
+                        row.line()
+                    ));
+                }
                 text.push_str(&csv_line(R::COLUMNS, &cells));
             } else {
                 text.push_str(&Value::Object(cells).to_string());
@@ -121,6 +129,20 @@ fn derived(key: &str, rows: usize, at: usize) -> Option<String> {
     (derived.len() <= limits::KEY_CHARS_MAX).then_some(derived)
 }
 
+/// The column with a list that CSV would read as another one.
+fn beyond_csv(cells: &Map<String, Value>) -> Option<&str> {
+    let is_cut = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        text.contains(';') || text.trim() != text
+    };
+    let mut lists = cells
+        .iter()
+        .filter_map(|(column, value)| Some((column, value.as_array()?)));
+    lists
+        .find(|(_, items)| items.iter().any(is_cut))
+        .map(|(column, _)| column.as_str())
+}
+
 fn csv_line(columns: &[&str], cells: &Map<String, Value>) -> String {
     let cell = |column: &&str| match cells.get(*column) {
         None | Some(Value::Null) => String::new(),
@@ -139,5 +161,28 @@ fn quoted(text: &str) -> String {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_where_csv_needs_it_and_lists_that_it_cannot_hold_are_known() {
+        let cells = |value: Value| match value {
+            Value::Object(cells) => cells,
+            _ => Map::new(),
+        };
+        let row = cells(json!({"a": "x, \"y\"\nz", "b": ["u", "v"], "c": true, "d": [{"e": 1}]}));
+        let line = csv_line(&["a", "b", "missing", "c", "d"], &row);
+        assert_eq!(
+            line,
+            "\"x, \"\"y\"\"\nz\",\"u;v\",,true,\"[{\"\"e\"\":1}]\""
+        );
+        assert_eq!(beyond_csv(&row), None);
+        assert_eq!(beyond_csv(&cells(json!({"b": ["u;v"]}))), Some("b"));
     }
 }

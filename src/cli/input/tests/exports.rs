@@ -298,3 +298,33 @@ fn a_day_is_a_time() {
         When::At("2027-01-31T00:00:00Z".parse().unwrap())
     );
 }
+
+#[test]
+fn a_row_that_is_written_reads_back_as_it_was() {
+    fn again<R: Row + Clone>(rows: &[R]) -> Vec<R> {
+        let lines = rows.iter().map(|row| {
+            let key = row.own_key().map(ToString::to_string);
+            serde_json::Value::Object(row.cells(key)).to_string()
+        });
+        accepted(&lines.collect::<Vec<_>>().join("\n"), &[])
+    }
+    let subscriptions: Vec<SubscriptionRow> = accepted(
+        "{\"account\":\"a\",\"subscription_id\":\"1\",\"when\":\"2027-01-31\",\"reason\":\"other\",\
+         \"comment\":\"a \\\"b\\\",\\nc\",\"initiated_by\":\"customer\",\"prorate\":false,\
+         \"channel_id\":\"c\",\"idempotency_key\":\"k/1\",\"line_items\":[{\"type\":\"debit\",\
+         \"unit_price_amount\":\"1.5\",\"unit_price_currency\":\"EUR\",\"quantity\":2,\
+         \"description\":\"d\",\"period_start_time\":\"2027-01-01\",\
+         \"period_end_time\":\"2027-01-02T00:00:00Z\"}]}\n\
+         {\"account\":\"a\",\"subscription_id\":\"2\",\"when\":\"period_end\"}",
+        &[],
+    );
+    assert_eq!(again(&subscriptions), subscriptions);
+    let enrollments: Vec<EnrollmentsRow> = accepted(
+        "{\"account\":\"a\",\"sequence_id\":\"s\",\"subscriber_id\":\"u\",\"reason\":\"r\"}\n\
+         {\"account\":\"a\",\"sequence_id\":\"s\",\"subscriber_ids\":[\"u;v\",\"w\"],\"dry_run\":true}\n\
+         {\"account\":\"a\",\"sequence_id\":\"s\",\"field_path\":\"p\",\"field_values\":[\"x\"]}\n\
+         {\"account\":\"a\",\"sequence_id\":\"s\",\"all\":true,\"max_matches\":5}",
+        &[],
+    );
+    assert_eq!(again(&enrollments), enrollments);
+}

@@ -12,6 +12,10 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{Exit, terminal::say};
 
+/// What an end without a word comes to.
+const CLOSED: &str = "it closed the connection; check that https:// or http:// is right, and give \
+                      --tls-cert-file and --tls-key-file if it asks for a certificate";
+
 /// What a service's alert about a certificate comes to.
 const FORBIDDEN: &str = "it does not take the caller's certificate, or that there is none";
 
@@ -52,7 +56,7 @@ pub(super) async fn reach(endpoint: &Endpoint, patience: Duration) -> Result<Cha
         let channel = endpoint.connect().await.map_err(|error| cause(&error))?;
         let request = Request::new(HealthCheckRequest::default());
         match HealthClient::new(channel.clone()).check(request).await {
-            Err(status) if is_lost(&status) => Err(lost_by(&status)),
+            Err(status) if is_lost(&status) => Err(with_remedy(&status)),
             _ => Ok(channel),
         }
     });
@@ -78,8 +82,14 @@ pub(super) fn is_lost(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// Why the connection was lost.
+/// Why the connection was lost, without what would help where it never worked.
 pub(super) fn lost_by(status: &Status) -> String {
+    let told = with_remedy(status);
+    let cause = told.split("; ").next().unwrap_or_default();
+    cause.to_owned()
+}
+
+fn with_remedy(status: &Status) -> String {
     status
         .source()
         .map_or_else(|| status.message().to_owned(), cause)
@@ -141,13 +151,14 @@ fn cause(error: &(dyn Error + 'static)) -> String {
             "it does not speak gRPC in the clear; begin the endpoint with https:// if it has TLS, \
              and check the port"
         }
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            "it closed the connection; if it has TLS, begin the endpoint with https://"
-        }
-        _ if has(&["connection closed"]) => {
-            "it closed the connection; check that https:// or http:// is right, and give \
-             --tls-cert-file and --tls-key-file if it asks for a certificate"
-        }
+        Some(
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof,
+        ) => CLOSED,
+        _ if has(&["connection closed", "close_notify"]) => CLOSED,
         _ => return short(&texts),
     };
     told.to_owned()

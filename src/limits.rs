@@ -28,6 +28,11 @@ pub const RETRY_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Shortest such time.
 pub const RETRY_WINDOW_MS_MIN: u64 = 1_000;
 
+/// Longest time that a request whose answer was lost may still take effect after it was given up.
+pub const SETTLING_MS_MAX: u64 = 60 * 60 * 1_000;
+/// Shortest such time.
+pub const SETTLING_MS_MIN: u64 = 1_000;
+
 /// Exchanges in one run of one item. A drain takes one for each 1,000 enrollments.
 pub const EXCHANGES_MAX: usize = 1_000;
 /// Times that a provider may accept a request in one run of one item and a look still find nothing
@@ -63,6 +68,10 @@ pub const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// Longest pause that a provider's throttling signal is given.
 pub const THROTTLE_MS_MAX: u64 = 15 * 60 * 1_000;
+/// Items of an account that an admission clears for sending in its own write.
+pub const CLEARED_BY_ADMISSION_MAX: usize = 16;
+/// Items of an account that are cleared and not sent yet.
+pub const CLEARED_MAX: usize = 4_096;
 /// Outcomes that wait to be recorded before workers wait too.
 pub const SETTLE_QUEUE_MAX: usize = 1_024;
 /// Results that open streams may hold for their readers, all streams together.
@@ -79,10 +88,22 @@ pub const STORE_VALUE_BYTES_MAX: usize = 6 * 1024;
 /// Bytes of one record before it is compressed: a group of outcomes with the longest answers
 /// and lists is far below.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Batches in a row that are older than what is asked for, after which no others are looked for:
+/// so many may be admitted while the clock is behind.
+pub const INTAKE_OLDER_MAX: usize = 10_000;
+/// Ranges of cleared items that a batch's record may have: they fit into one value with all else.
+pub const RECORD_RANGES_MAX: usize = 128;
 /// Items whose commands share a record.
 pub const RECORD_ITEMS: usize = 16;
 /// Writes that are made durable together.
 pub const COMMIT_GROUP_MAX: usize = 512;
+
+/// Notes about open items that share a record.
+pub const RECORD_NOTES: usize = 256;
+/// Targets of a request that may still act are kept for so long after it cannot any more.
+pub const DOUBT_KEPT_SECONDS: u64 = 24 * 60 * 60;
+/// Of those that need not be kept any more, how many a commit removes.
+pub const DOUBTS_REMOVED_MAX: usize = 64;
 
 /// Bytes of the ballast, a file that a journal gives up to open on a full disk.
 pub const BALLAST_BYTES: u64 = 32 * 1024 * 1024;

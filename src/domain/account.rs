@@ -1,5 +1,7 @@
 //! Accounts: one set of settings at one provider, without its credentials.
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     command::When,
     ids::{AccountName, Kind},
@@ -61,6 +63,36 @@ impl Account {
             ProviderSettings::Revolv3 { .. } => ProviderId::Revolv3,
             ProviderSettings::Sequenzy { .. } => ProviderId::Sequenzy,
         }
+    }
+
+    /// A digest of where its requests go: base URL, organization or company, and the proxy on the
+    /// way. What may have been sent to one place cannot be looked up at another.
+    #[must_use]
+    pub fn place(&self, proxy_url: Option<&str>) -> u64 {
+        let part = match &self.settings {
+            ProviderSettings::Rebilly { organization, .. } => organization.as_deref(),
+            ProviderSettings::Sequenzy { company_id } => company_id.as_deref(),
+            ProviderSettings::Solidgate { .. }
+            | ProviderSettings::FunnelFox { .. }
+            | ProviderSettings::Revolv3 { .. } => None,
+        };
+        let parts = [
+            self.provider().name(),
+            &self.base_url,
+            part.unwrap_or_default(),
+            proxy_url.unwrap_or_default(),
+        ];
+        let mut hash = Sha256::new();
+        for part in parts {
+            // No part has a zero byte, so it keeps ("a", "bc") apart from ("ab", "c").
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        let digest = hash.finalize();
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 }
 

@@ -252,6 +252,17 @@ impl Command {
         }
     }
 
+    /// Whether it brings about a charge or a refund of its own, which a second one would repeat.
+    #[must_use]
+    pub fn moves_money(&self) -> bool {
+        match self {
+            Self::Subscription(command) => {
+                command.prorate == Some(true) || !command.line_items.is_empty()
+            }
+            Self::Enrollments(_) => false,
+        }
+    }
+
     /// Every id that support staff may look for: the resource, and the subscribers.
     pub fn target_ids(&self) -> impl Iterator<Item = &TargetId> {
         let subscribers: &[TargetId] = match self {

@@ -1,6 +1,8 @@
 //! HTTP as data: what a provider wants sent, and what came of it. No client, no credentials.
 
-use std::{fmt, sync::Arc};
+mod bytes;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -45,6 +47,18 @@ impl Method {
     }
 }
 
+/// When a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As soon as it is its turn.
+    AtOnce,
+    /// It is a look at what became of a request whose effect is not known: it goes when it is
+    /// likely to learn something, and once more when what it finds can be believed.
+    Settle,
+    /// Not before this time after the exchange before it.
+    After(Duration),
+}
+
 /// A request below an account's base URL, without its credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -52,6 +66,8 @@ pub struct Request {
     pub operation: Operation,
     /// Whether it may be sent twice.
     pub safety: Safety,
+    /// When it goes.
+    pub pace: Pace,
     /// The method.
     pub method: Method,
     /// The path below the base URL, encoded.
@@ -182,11 +198,14 @@ pub struct Exchange {
     pub operation: Option<Operation>,
     /// What came of it.
     pub reply: Reply,
+    /// What the reply is, decided once when it came.
+    pub class: Class,
+    /// The circumstances.
+    pub seen: Seen,
 }
 
 impl Exchange {
-    /// What is known of an item that was open when the service started: perhaps something was
-    /// sent.
+    /// What is known of an item that may have been sent before this run: perhaps something was.
     #[must_use]
     pub fn recovered() -> Self {
         let message = "the service restarted while the cancellation was open".to_owned();
@@ -196,8 +215,54 @@ impl Exchange {
                 kind: FaultKind::Restart,
                 message,
             }),
+            class: Class::Lost,
+            seen: Seen::default(),
         }
     }
+}
+
+/// When an exchange took place, as far as that bears on what its answer says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// No earlier request of the item could act any more when this one was sent, so a look that
+    /// found nothing done is proof.
+    pub believed: bool,
+    /// When the answer came, by our wall clock.
+    pub at: Option<Timestamp>,
+    /// How long ago the item was first allowed to be sent: what happened at the provider before
+    /// that is not its doing.
+    pub since_earliest: Option<Duration>,
+}
+
+/// What a reply is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// 2xx in the provider's documented form and about this target, or without a body. To a look:
+    /// one that can be read.
+    Accepted,
+    /// 4xx in the provider's form, and its page documents the status for this request.
+    Refused,
+    /// Another 4xx in the provider's form.
+    Undocumented,
+    /// 409 or 423 in the provider's form that its page does not document: something is in
+    /// progress.
+    Busy,
+    /// 401 in the provider's form. Nothing was done.
+    Unauthenticated,
+    /// 403 in the provider's form. Nothing was done.
+    Forbidden,
+    /// 429. Nothing was done.
+    Throttled,
+    /// To a request with an effect: nobody knows what became of it. To a look: no answer, or an
+    /// error of the provider's own.
+    Lost,
+    /// A whole answer to a look that tells nothing: unreadable, or about another target.
+    Unreadable,
+    /// Not the provider's answer: something in between answered, and this place has never
+    /// answered in the provider's form.
+    Foreign,
+    /// Certainly never sent, or certainly not done by what stands in between.
+    Unsent,
 }
 
 /// What came of a request.

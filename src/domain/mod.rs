@@ -7,6 +7,7 @@
 pub mod account;
 pub mod answer;
 pub mod command;
+pub mod doubt;
 pub mod exchange;
 pub mod ids;
 pub mod money;

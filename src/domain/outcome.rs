@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::{answer::Answer, doubt::Doubt};
 
 /// How a cancellation ended. The proto describes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,6 +122,13 @@ pub struct Conclusion {
 }
 
 impl Conclusion {
+    /// Whether the same key replays it for good. Any other is taken up again.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let reason = self.failure.as_ref().map(|failure| failure.reason);
+        self.outcome.is_final() || reason == Some(FailureReason::DoubtUnresolved)
+    }
+
     /// A success without further ado.
     #[must_use]
     pub fn success(outcome: Outcome, detail: Detail) -> Self {
@@ -158,6 +165,9 @@ pub struct Settled {
     pub attempts: u32,
     /// When it was recorded.
     pub settled_at: Timestamp,
+    /// What it leaves unknown, for when its key is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Box<Doubt>>,
 }
 
 /// What is known of the target.
@@ -362,11 +372,19 @@ pub enum FailureReason {
     AccountChanged,
     /// The batch was stopped first.
     Stopped,
+    /// What answers is not the provider: a proxy, a firewall, a wrong address.
+    NotTheProvider,
+    /// The provider refused in a way that its page does not describe.
+    UndocumentedRefusal,
+    /// The account has not described any subscription yet, so that a message alone proves nothing.
+    AccountUnproven,
+    /// Looks that can be believed leave it open, for good.
+    DoubtUnresolved,
 }
 
 impl FailureReason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::TargetNotFound,
         Self::TargetStateIncompatible,
         Self::TimingConflict,
@@ -384,6 +402,10 @@ impl FailureReason {
         Self::DrainUnfinished,
         Self::AccountChanged,
         Self::Stopped,
+        Self::NotTheProvider,
+        Self::UndocumentedRefusal,
+        Self::AccountUnproven,
+        Self::DoubtUnresolved,
     ];
 
     /// Its published name.
@@ -407,6 +429,10 @@ impl FailureReason {
             Self::DrainUnfinished => "DRAIN_UNFINISHED",
             Self::AccountChanged => "ACCOUNT_CHANGED",
             Self::Stopped => "STOPPED",
+            Self::NotTheProvider => "NOT_THE_PROVIDER",
+            Self::UndocumentedRefusal => "UNDOCUMENTED_REFUSAL",
+            Self::AccountUnproven => "ACCOUNT_UNPROVEN",
+            Self::DoubtUnresolved => "DOUBT_UNRESOLVED",
         }
     }
 }

@@ -1,0 +1,196 @@
+//! What is not known of an item whose request may have been sent: since when, until when, and
+//! how long it takes before a look can be believed. Knows no clocks and no store.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A time that outlives the process: the wall clock's and, where the system has one, that of the
+/// clock that runs from boot to boot and never jumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// By the wall clock.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// By the clock of the boot.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+}
+
+/// A time since a machine was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Which start: a hash of the system's boot id.
+    #[serde(rename = "i")]
+    pub id: u64,
+    /// Milliseconds since then, with the time that the machine slept.
+    #[serde(rename = "m")]
+    pub ms: u64,
+}
+
+impl Moment {
+    /// A time of which only the wall clock is known.
+    #[must_use]
+    pub fn wall(at: Timestamp) -> Self {
+        Self { at, boot: None }
+    }
+
+    /// The time from this moment to a later one. Within one boot its clock decides, between two
+    /// the wall clock does.
+    ///
+    /// `None` if the wall clock has been set back to before this moment, so that nobody can tell.
+    #[must_use]
+    pub fn until(&self, later: &Self) -> Option<Duration> {
+        match (self.boot, later.boot) {
+            (Some(from), Some(to)) if from.id == to.id => {
+                Some(Duration::from_millis(to.ms.saturating_sub(from.ms)))
+            }
+            _ => Duration::try_from(later.at.duration_since(self.at)).ok(),
+        }
+    }
+
+    /// This much later, by both clocks.
+    #[must_use]
+    pub fn after(&self, wait: Duration) -> Self {
+        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            at: self.at.checked_add(wait).unwrap_or(Timestamp::MAX),
+            boot: self.boot.map(|boot| Boot {
+                ms: boot.ms.saturating_add(ms),
+                ..boot
+            }),
+        }
+    }
+}
+
+/// Requests with an effect that may have been sent and whose answers are not known.
+///
+/// It has two halves. *May still act* ends when a look is believed ([`Self::may_act`]). *May be
+/// ours* never ends: it is there as long as this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// No effect can have begun before: the commit that first allowed to send. `None` in records
+    /// of versions that did not keep it.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub earliest: Option<Moment>,
+    /// No request can have been sent after.
+    #[serde(rename = "l")]
+    pub latest: Moment,
+    /// How long after `latest` a look is believed, by the settings in force when the request was
+    /// sent. `None` if nobody knows when it was sent: the settings in force now decide.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub settle_ms: Option<u64>,
+    /// No look that could be believed has found the target untouched since.
+    #[serde(rename = "m")]
+    pub may_act: bool,
+    /// The provider accepted a request whose effect has not been seen: it is not sent again.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
+    /// Believed looks that could be read and left it open, over all runs of the key.
+    #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
+    pub looks: u32,
+    /// Where it was sent: a digest of the account's [place](crate::domain::account::Account::place).
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
+    /// That place had answered in the provider's form when it was sent.
+    #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
+    pub place_answered: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Doubt {
+    /// How long it takes from `now` until a look is believed. `timeout` and `settling` are the
+    /// account's, for a doubt that does not say.
+    #[must_use]
+    pub fn believed_in(&self, now: &Moment, timeout: Duration, settling: Duration) -> Duration {
+        let wait = self
+            .settle_ms
+            .map_or_else(|| timeout.max(settling), Duration::from_millis);
+        match self.latest.until(now) {
+            Some(passed) => wait.saturating_sub(passed),
+            // The clock stands before: nobody knows how much has passed, so all of it is waited.
+            None => wait,
+        }
+    }
+}
+
+/// What is known of an account from what its provider has answered so far. A process of another
+/// day may have learned it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// The place that has answered in the provider's own form.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub answered_place: Option<u64>,
+    /// The place and credential that described a subscription that was asked for.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<u64>,
+    /// The provider asked not to be called before.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Moment>,
+    /// Requests that the token bucket held at an orderly stop, and when that was.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<(f64, Moment)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(second: i64, boot: Option<(u64, u64)>) -> Moment {
+        Moment {
+            at: Timestamp::from_second(second).unwrap(),
+            boot: boot.map(|(id, ms)| Boot { id, ms }),
+        }
+    }
+
+    #[test]
+    fn within_one_boot_its_clock_decides_and_between_two_the_wall_clock() {
+        let seconds = |s| Some(Duration::from_secs(s));
+        for (from, to, passed) in [
+            ((100, Some((1, 5_000))), (50, Some((1, 9_000))), seconds(4)),
+            (
+                (100, Some((1, 5_000))),
+                (160, Some((2, 1_000))),
+                seconds(60),
+            ),
+            ((100, Some((1, 5_000))), (160, None), seconds(60)),
+            ((100, None), (100, None), seconds(0)),
+            ((100, Some((1, 5_000))), (99, Some((2, 1_000))), None),
+        ] {
+            let (from, to) = (moment(from.0, from.1), moment(to.0, to.1));
+            assert_eq!(from.until(&to), passed, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_a_doubt_waits_for_it_in_full() {
+        let doubt = |settle_ms| Doubt {
+            earliest: None,
+            latest: moment(100, None),
+            settle_ms,
+            may_act: true,
+            accepted: false,
+            looks: 0,
+            place: None,
+            place_answered: false,
+        };
+        let (timeout, settling) = (Duration::from_secs(120), Duration::from_secs(30));
+        for (settle_ms, now, wait) in [
+            (Some(30_000), 110, 20),
+            (Some(30_000), 131, 0),
+            (Some(30_000), 99, 30),
+            (None, 110, 110),
+        ] {
+            let waits = doubt(settle_ms).believed_in(&moment(now, None), timeout, settling);
+            assert_eq!(waits, Duration::from_secs(wait), "{settle_ms:?} {now}");
+        }
+    }
+}

@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Write,
     sync::Arc,
@@ -90,11 +91,15 @@ fn bare_disk(dir: &std::path::Path) {
     );
 }
 
+fn account() -> AccountName {
+    AccountName::try_from("rebilly-eu").unwrap()
+}
+
 fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
     let slots = (0..items).map(|index| Slot::Item {
         key: has_own_keys.then(|| Key::try_from(format!("order-{key}-{index}")).unwrap()),
         command: Arc::new(Command::Subscription(SubscriptionCommand {
-            account: AccountName::try_from("rebilly-eu").unwrap(),
+            account: account(),
             subscription_id: TargetId::try_from(format!("sub_{key}_{index:08}")).unwrap(),
             when: When::PeriodEnd,
             reason: None,
@@ -113,6 +118,8 @@ fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
         key: Key::try_from(key).unwrap(),
         slots: slots.collect(),
         at,
+        boot: None,
+        clear: BTreeMap::from([(account(), 16)]),
         retry_until: at + SignedDuration::from_mins(10),
         with_answers: true,
         quota: None,
@@ -132,13 +139,14 @@ fn settled() -> Arc<Settled> {
         conclusion,
         attempts: 1,
         settled_at: Timestamp::now(),
+        doubt: None,
     })
 }
 
 async fn settle(journal: &SledJournal, id: ItemId, settled: &Arc<Settled>) {
     let settled = Arc::clone(settled);
     journal
-        .settle(vec![Settlement { id, settled }])
+        .settle(vec![Settlement { id, settled }].into())
         .await
         .unwrap();
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
+    DoubtfulTarget,
     fault::Fault,
     history::{History, Wanted},
     keys::{self, Span, StoreKey},
@@ -17,7 +18,8 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        ids::{BatchId, ItemId, Key},
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, ItemId, Key},
     },
     limits,
 };
@@ -55,6 +57,15 @@ impl Check<'_> {
             StoreKey::Audited => reader.audited().err().map(|fault| fault.to_string()),
             StoreKey::Trail(_) => self.trail(value).err(),
             StoreKey::AnswersRemoved | StoreKey::EmailsRemoved => redact::cursor_in(value).err(),
+            StoreKey::Life(_) => {
+                record::read_whole::<Moment>(value, "it").map_or_else(told, |_| None)
+            }
+            StoreKey::Account(_) => {
+                record::read_whole::<AccountState>(value, "it").map_or_else(told, |_| None)
+            }
+            // The batch's own check tells.
+            StoreKey::Quarantine(_) => record::check_marker(value).err(),
+            StoreKey::Doubtful { account, hash } => doubtful(value, account, *hash).err(),
             StoreKey::Items { batch, .. }
             | StoreKey::Log { batch, .. }
             | StoreKey::Targets { batch, .. } => match reader.header(*batch) {
@@ -222,4 +233,22 @@ pub(super) fn own_items(items: &Items) -> impl Iterator<Item = (u32, Option<&Key
         Some(Item::Own { key, command }) => Some((index, key.as_ref(), &**command)),
         Some(Item::Ref { .. }) | None => None,
     })
+}
+
+fn told(fault: Fault) -> Option<String> {
+    Some(fault.to_string())
+}
+
+/// Checks that targets on which a request may still act are where they are looked for.
+fn doubtful(value: &[u8], account: &AccountName, hash: u64) -> Result<(), String> {
+    let targets: Vec<DoubtfulTarget> =
+        record::read_whole(value, "it").map_err(|fault| fault.to_string())?;
+    let is_here = |of: &DoubtfulTarget| {
+        of.account == *account && record::target_hash(of.target.as_str()) == hash
+    };
+    if targets.iter().all(is_here) {
+        Ok(())
+    } else {
+        Err("it has targets that belong elsewhere".to_owned())
+    }
 }

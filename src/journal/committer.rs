@@ -15,7 +15,7 @@ use super::{
     gate::Gate,
     high_water::HighWater,
     ledger::{Ledger, Refusal},
-    prepared::{Prepared, PreparedSettlement},
+    prepared::{Prepared, PreparedGroup},
     queue::Queue,
     redact::Removal,
     room::Room,
@@ -23,7 +23,10 @@ use super::{
     trail,
 };
 use crate::{
-    domain::ids::{BatchId, CallerId},
+    domain::{
+        doubt::Moment,
+        ids::{BatchId, CallerId},
+    },
     limits,
     observe::JournalMeters,
 };
@@ -38,7 +41,8 @@ pub(super) trait Disk: Send {
 #[derive(Debug)]
 pub(super) enum Work {
     Admit(Prepared),
-    Settle(Vec<PreparedSettlement>),
+    Begin(Moment),
+    Settle(PreparedGroup),
     Stop(BatchId, CallerId, Timestamp),
     Purge {
         before: Timestamp,
@@ -164,13 +168,14 @@ impl Committer {
         // What settles was open before this group came. Settling first gathers all outcomes of a
         // batch into one record, and the admissions of the group find them.
         self.ledger
-            .settle(group.iter().flat_map(|entry| match &entry.work {
-                Work::Settle(settlements) => settlements.as_slice(),
+            .settle(group.iter().filter_map(|entry| match &entry.work {
+                Work::Settle(group) => Some(group),
                 Work::Admit(_)
+                | Work::Begin(_)
                 | Work::Stop(..)
                 | Work::Purge { .. }
                 | Work::Redact { .. }
-                | Work::Audited(_) => &[],
+                | Work::Audited(_) => None,
             }))?;
         let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
         let room = if group.iter().any(admits) {
@@ -186,6 +191,10 @@ impl Committer {
             done.push(match &entry.work {
                 Work::Admit(prepared) => {
                     Done::Admitted(self.ledger.admit(prepared, room.as_ref().copied())?)
+                }
+                Work::Begin(at) => {
+                    self.ledger.begin(*at)?;
+                    Done::Written
                 }
                 Work::Settle(_) => Done::Written,
                 Work::Stop(batch, by, at) => {
@@ -212,6 +221,9 @@ impl Committer {
         {
             self.ledger.audited(&audited)?;
         }
+        let damaged = self.ledger.damaged();
+        let counted = self.meters.damaged.get();
+        self.meters.damaged.add(damaged.saturating_sub(counted));
         if let Some(commits) = self.ledger.close_group()? {
             let synced = self.disk.sync();
             synced
@@ -231,13 +243,13 @@ impl Committer {
 }
 
 impl Entry {
-    /// Items that it admits or settles; what the audit says of itself is none.
+    /// Items that it admits or settles; what is neither is none.
     fn changes(&self) -> usize {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
-            Work::Settle(settlements) => settlements.len(),
+            Work::Settle(group) => group.settlements.len(),
             Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } => 1,
-            Work::Audited(_) => 0,
+            Work::Begin(_) | Work::Audited(_) => 0,
         }
     }
 
@@ -246,8 +258,12 @@ impl Entry {
     fn weight(&self) -> usize {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
-            Work::Settle(settlements) => settlements.len(),
-            Work::Stop(..) | Work::Audited(_) => 1,
+            // A clearance is a range, however many items it has.
+            Work::Settle(group) => {
+                let items = group.settlements.len().saturating_add(group.notes.len());
+                items.max(1)
+            }
+            Work::Begin(_) | Work::Stop(..) | Work::Audited(_) => 1,
             Work::Purge { .. } | Work::Redact { .. } => limits::BATCH_ITEMS_MAX,
         }
     }

@@ -4,6 +4,7 @@
 mod followed;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -14,8 +15,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::followed::SledTrail;
 use super::{
-    Admission, AdmitError, Admitted, Batch, Filter, FreeSpace, Intake, Journal, OpenItem, Page,
-    Pending, Record, Settlement, Trail, Unavailable, Vitals,
+    Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, FreeSpace, Group, Intake,
+    Journal, OpenItem, Page, Pending, Record, Trail, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -23,7 +24,7 @@ use super::{
     gate::Gate,
     home::{Home, Lock, OpenError, Purpose, damaged},
     ledger::Ledger,
-    prepared::{Keep, Prepared, PreparedSettlement},
+    prepared::{Keep, Prepared, PreparedGroup},
     query,
     queue::Queue,
     reader::Reader,
@@ -36,7 +37,10 @@ use super::{
     trail,
 };
 use crate::{
-    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+    },
     limits,
     observe::JournalMeters,
 };
@@ -137,29 +141,32 @@ impl SledJournal {
     /// As [`Self::open`], with something else to make writes durable.
     pub(super) fn start(
         options: &Options,
-        home: Home,
+        mut home: Home,
         disk: Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
+        let is_audited = options.audit_lag_max.is_some();
+        let ledger = Ledger::load(Arc::clone(&home.store), is_audited);
+        let ledger = ledger.map_err(damaged(&options.dir))?;
+        if ledger.commits() < home.acknowledged {
+            return Err(OpenError::Shortened {
+                dir: options.dir.clone(),
+                found: ledger.commits(),
+                expected: home.acknowledged,
+            });
+        }
+        // Only what opens is raised, so that the version which wrote it can still look at the rest.
+        options.ballast().open(|| home.raise(&options.dir))?;
         let Home {
             store,
             meta,
             marker,
             high_water,
-            acknowledged,
             lock,
+            ..
         } = home;
-        let is_audited = options.audit_lag_max.is_some();
-        let ledger = Ledger::load(Arc::clone(&store), is_audited).map_err(damaged(&options.dir))?;
         let trail = Arc::new(trail::Shared::default());
         trail.set_end(ledger.trail().end(), Recent::default());
         trail.set_progress(ledger.trail().progress());
-        if ledger.commits() < acknowledged {
-            return Err(OpenError::Shortened {
-                dir: options.dir.clone(),
-                found: ledger.commits(),
-                expected: acknowledged,
-            });
-        }
         let queue = Arc::new(Queue::new(limits::COMMIT_GROUP_MAX));
         let gate = Arc::new(Gate::default());
         let rules = Rules {
@@ -174,6 +181,7 @@ impl SledJournal {
         let ballast = options.ballast();
         ballast.keep();
         let meters = Arc::<JournalMeters>::default();
+        meters.damaged.add(ledger.damaged());
         let committer = Committer {
             meters: Arc::clone(&meters),
             ledger,
@@ -262,6 +270,14 @@ impl Shared {
         &self,
         read: impl Fn(Reader<'_, Stores>) -> Result<R, Fault>,
     ) -> Result<R, Unavailable> {
+        Ok(self.read_or_fault(read)??)
+    }
+
+    /// As [`Self::read`], and says what cannot be read apart from a journal that failed.
+    fn read_or_fault<R>(
+        &self,
+        read: impl Fn(Reader<'_, Stores>) -> Result<R, Fault>,
+    ) -> Result<Result<R, Fault>, Unavailable> {
         let mut reads = 1;
         loop {
             let result = read(Reader(&*self.store));
@@ -269,8 +285,7 @@ impl Shared {
             match result {
                 // Several looks are no snapshot; damage is there every time.
                 Err(Fault::Damaged(_)) if reads < READS_MAX => reads += 1,
-                Err(fault) => return Err(fault.into()),
-                Ok(result) => return Ok(result),
+                result => return Ok(result),
             }
         }
     }
@@ -313,16 +328,23 @@ impl Shared {
     }
 
     /// What of an admission needs no write.
-    fn look(&self, admission: Admission) -> Result<Looked, Unavailable> {
-        let prepared = Prepared::new(admission)?;
+    fn look(&self, admission: Admission) -> Result<Looked, AdmitError> {
+        let prepared = Prepared::new(admission).map_err(Unavailable::from)?;
+        let damaged = |fault| match fault {
+            Fault::Damaged(_) => AdmitError::Damaged(fault.into()),
+            Fault::Store(_) | Fault::Misused(_) => AdmitError::Unavailable(fault.into()),
+        };
         let is_known = {
             let admission = &prepared.admission;
-            Reader(&*self.store).request(&admission.scope, &admission.key)?
+            let reader = Reader(&*self.store);
+            let known = reader.request(&admission.scope, &admission.key);
+            known.map_err(damaged)?
         };
-        if is_known.is_some()
-            && let Some(admitted) = self.read(|reader| standing::replay(reader, &prepared))?
-        {
-            return Ok(Looked::Replay(admitted));
+        if is_known.is_some() {
+            let replayed = self.read_or_fault(|reader| standing::replay(reader, &prepared))?;
+            if let Some(admitted) = replayed.map_err(damaged)? {
+                return Ok(Looked::Replay(admitted));
+            }
         }
         Ok(Looked::New(prepared))
     }
@@ -348,13 +370,15 @@ impl Journal for SledJournal {
         Box::pin(Arc::clone(&self.shared).admit(admission))
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.write_only(Work::Begin(at)).await })
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let keep = shared.keep;
-            let prepared = settlements.iter();
-            let prepared = prepared.map(|settlement| PreparedSettlement::new(settlement, keep));
-            let prepared = prepared.collect::<Result<_, _>>()?;
+            let prepared = PreparedGroup::new(group, shared.keep)?;
             shared.write_only(Work::Settle(prepared)).await
         })
     }
@@ -405,6 +429,14 @@ impl Journal for SledJournal {
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.shared.read(query::open_items)
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.shared.read(|reader| reader.accounts())
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.shared.read(query::doubtful_targets)
     }
 
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {

@@ -150,6 +150,7 @@ mod tests {
     #[track_caller]
     fn check(conclusion: Conclusion) {
         let settled = Settled {
+            doubt: None,
             conclusion,
             attempts: 7,
             settled_at: Timestamp::new(1_800_000_000, 123_456_789).unwrap(),

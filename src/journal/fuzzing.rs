@@ -5,11 +5,15 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{
-    Audited, Ended,
+    Audited, DoubtfulTarget, Ended,
+    keys::StoreKey,
     record::{self, Header, Item, Joiner, Meta, Step},
     redact, trail,
 };
-use crate::domain::outcome::Settled;
+use crate::domain::{
+    doubt::{AccountState, Moment},
+    outcome::Settled,
+};
 
 /// Reads any bytes as each kind of value.
 pub fn records(bytes: &[u8]) {
@@ -22,6 +26,8 @@ pub fn records(bytes: &[u8]) {
     let _ = trail::marks_in(bytes);
     let _ = redact::cursor_in(bytes);
     let _ = record::read_whole::<Audited>(bytes, "fuzz");
+    let _ = record::read_whole::<Moment>(bytes, "fuzz");
+    let _ = StoreKey::decode(bytes);
     bodies(bytes);
     // A fuzzer does not guess checksums, so these bytes also come as what is inside one.
     if let Ok(parts) = record::split(bytes) {
@@ -43,4 +49,7 @@ fn bodies(body: &[u8]) {
     let _ = record::parse::<Step<&RawValue>>(body, "fuzz");
     let _ = record::parse::<Step<Ended>>(body, "fuzz");
     let _ = record::parse::<Audited>(body, "fuzz");
+    let _ = record::parse::<Moment>(body, "fuzz");
+    let _ = record::parse::<AccountState>(body, "fuzz");
+    let _ = record::parse::<Vec<DoubtfulTarget>>(body, "fuzz");
 }

@@ -1,5 +1,7 @@
 //! What happened to a batch after its admission, read from its log.
 
+mod sending;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,10 +10,11 @@ use serde_json::value::RawValue;
 use super::{
     fault::Fault,
     keys::{Span, StoreKey},
-    record::{self, Header, Joiner, Step},
+    record::{self, Cleared, Header, Joiner, Step},
+    sent::{self, Admission, Permission, Sent},
     table::Table,
 };
-use crate::domain::{ids::BatchId, outcome::Settled};
+use crate::domain::{doubt::Doubt, ids::BatchId, outcome::Settled};
 
 /// What is wanted of an item's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,11 @@ pub(super) struct History {
     traces: Vec<Trace>,
     /// The sequence number of the next step.
     pub(super) next_seq: u32,
-    /// The latest time at which anything settled.
-    pub(super) latest: Option<Timestamp>,
+    /// The latest time at which anything settled, or until which it is kept at least.
+    latest: Option<Timestamp>,
+    admission: Admission,
+    /// What was given after the admission, in order.
+    permissions: Vec<Permission>,
     stopped_seq: Option<u32>,
     opened_seq: Option<u32>,
 }
@@ -58,6 +64,10 @@ pub(super) struct Trace {
     pub(super) opened: Option<Opened>,
     /// When it came to a slot that had been vacant.
     pub(super) admitted_at: Option<Timestamp>,
+    /// Whether it may have been sent since.
+    sent: Sent,
+    /// What was noted of it since it settled.
+    noted: Option<Arc<Doubt>>,
 }
 
 /// When an item was taken up again, or came to a vacant slot.
@@ -70,22 +80,27 @@ pub(super) struct Opened {
 impl Trace {
     /// Whether nothing ever happened to the slot.
     pub(super) fn is_untouched(&self) -> bool {
-        !self.is_settled && self.opened.is_none()
+        !self.is_settled
+            && self.opened.is_none()
+            && self.sent == Sent::AsAdmitted
+            && self.noted.is_none()
     }
 }
 
 impl History {
-    /// Reads the log of a batch with this many slots. Outcomes are decoded only if wanted.
+    /// Reads the log of a batch with this header. Outcomes are decoded only if wanted.
     pub(super) fn read(
         table: &impl Table,
         batch: BatchId,
-        total: u32,
+        header: &Header,
         wanted: impl Fn(u32) -> Wanted,
     ) -> Result<Self, Fault> {
         let mut history = Self {
             traces: Vec::new(),
             next_seq: 0,
             latest: None,
+            admission: Admission::of(header),
+            permissions: Vec::new(),
             stopped_seq: None,
             opened_seq: None,
         };
@@ -93,7 +108,9 @@ impl History {
         Self::each_step(table, batch, |seq, body| {
             let step = record::parse(body, what)?;
             if history.traces.is_empty() {
-                history.traces.resize_with(size(total)?, Trace::default);
+                history
+                    .traces
+                    .resize_with(size(header.total)?, Trace::default);
             }
             history
                 .apply(seq, step, &wanted)
@@ -151,14 +168,19 @@ impl History {
     ) -> Result<(), String> {
         self.next_seq = seq.checked_add(1).ok_or("it has too many steps")?;
         match step {
-            Step::Settled { latest, items } => {
-                self.latest = self.latest.max(Some(latest));
+            Step::Settled {
+                latest,
+                kept,
+                items,
+            } => {
+                self.latest = self.latest.max(Some(latest)).max(kept);
                 for (index, settled) in items {
                     let trace = self.trace_mut(index)?;
                     if trace.is_settled {
                         return Err(format!("item {index} settled twice"));
                     }
                     trace.is_settled = true;
+                    (trace.sent, trace.noted) = (Sent::Not, None);
                     let wanted = wanted(index);
                     if wanted != Wanted::Nothing {
                         let mut settled: Settled = serde_json::from_str(settled.get())
@@ -175,8 +197,14 @@ impl History {
                 at,
                 retry_until,
                 indexes,
+                cleared,
             } => {
                 self.opened_seq = Some(seq);
+                let given = self.give(sent::permission(at, cleared.as_ref()))?;
+                let is_cleared = |index| {
+                    let cleared = cleared.as_ref();
+                    cleared.is_none_or(|Cleared { indexes, .. }| indexes.contains(index))
+                };
                 for index in indexes {
                     let trace = self.trace_mut(index)?;
                     if !trace.is_settled {
@@ -185,8 +213,23 @@ impl History {
                     }
                     trace.is_settled = false;
                     trace.opened = Some(Opened { seq, retry_until });
+                    trace.sent = if is_cleared(index) {
+                        Sent::since(given)
+                    } else {
+                        Sent::Not
+                    };
                 }
             }
+            Step::Cleared { at, life, indexes } => {
+                self.clear(Permission { at, life }, &indexes)?;
+            }
+            Step::Noted { items } => {
+                for (index, doubt) in items {
+                    let trace = self.trace_mut(index)?;
+                    (trace.sent, trace.noted) = (Sent::Not, Some(Arc::new(doubt)));
+                }
+            }
+            Step::Withdrawn { life, indexes } => self.withdraw(life, &indexes)?,
             Step::Stopped { .. } => self.stopped_seq = Some(seq),
         }
         Ok(())
@@ -196,6 +239,13 @@ impl History {
         usize::try_from(index)
             .ok()
             .and_then(|index| self.traces.get_mut(index))
+            .ok_or_else(|| format!("there is no item {index}"))
+    }
+
+    fn trace_ref(&self, index: u32) -> Result<&Trace, String> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.traces.get(index))
             .ok_or_else(|| format!("there is no item {index}"))
     }
 

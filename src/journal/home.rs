@@ -15,7 +15,7 @@ use super::{
     high_water::{HIGH_WATER, HighWater},
     keys::{Span, StoreKey},
     marker::{MARKER, Marker, StoreName},
-    record::{self, FORMATS_READ, Meta},
+    record::{self, FORMAT, FORMATS_READ, Meta},
     store::{OpenFailed, Store},
     stores::Stores,
     table::Writes,
@@ -130,6 +130,8 @@ pub(super) enum Purpose {
 pub(super) struct Home {
     pub(super) store: Arc<Stores>,
     pub(super) meta: Meta,
+    /// The version of the format in which it says what it is.
+    pub(super) format: u8,
     pub(super) marker: Marker,
     pub(super) high_water: HighWater,
     /// Commits that were acknowledged, as far as is known.
@@ -166,15 +168,17 @@ impl Home {
             },
         }
         let lock = lock(&dir.join(LOCK))?;
+        let mut format = FORMAT;
         let (store, meta, marker) = match Marker::read(dir)? {
             Some(marker) if !marker.is_being_made() => {
-                let (store, meta) = reopen(dir, cache_bytes, &marker)?;
+                let (store, meta, found) = reopen(dir, cache_bytes, &marker)?;
+                format = found;
                 (store, meta, marker)
             }
-            Some(marker) => {
+            Some(_) => {
                 // A crash cut its making short, so it never held anything.
                 remove_stores(dir, None)?;
-                make(dir, cache_bytes, marker)?
+                make(dir, cache_bytes, Marker::being_made())?
             }
             None if Store::exists(dir) || !stores_in(dir)?.is_empty() => {
                 return Err(OpenError::Foreign {
@@ -192,11 +196,42 @@ impl Home {
         Ok(Self {
             store: Arc::new(Stores::new(store)),
             meta,
+            format,
             marker,
             high_water,
             acknowledged,
             lock,
         })
+    }
+
+    /// Raises a journal of an earlier format to the one that is written, before anything is
+    /// written in it. Programs that do not know the format refuse the journal from the first of
+    /// the two writes on; this one opens it between them, and goes on.
+    pub(super) fn raise(&mut self, dir: &Path) -> Result<(), OpenError> {
+        if self.marker.format != FORMAT {
+            let raised = Marker {
+                format: FORMAT,
+                ..self.marker.clone()
+            };
+            raised.write(dir)?;
+            self.marker = raised;
+        }
+        if self.format != FORMAT {
+            let mut writes = Writes::default();
+            let value = record::whole(&self.meta).map_err(damaged(dir))?;
+            writes.put(StoreKey::Meta.encode(), value);
+            let store = self.store.current();
+            store.write(&writes).map_err(damaged(dir))?;
+            let synced = store.sync();
+            synced.map_err(io_error("syncing", store.dir()))?;
+            tracing::info!(
+                from = self.format,
+                to = FORMAT,
+                "raised the journal's format; earlier versions of Cancelot refuse it now"
+            );
+            self.format = FORMAT;
+        }
+        Ok(())
     }
 }
 
@@ -228,12 +263,37 @@ fn remove_stores(dir: &Path, kept: Option<&StoreName>) -> Result<(), OpenError> 
 
 /// Makes the directory, with its name on the disk.
 fn make_dir(dir: &Path) -> Result<(), OpenError> {
-    fs::create_dir_all(dir).map_err(io_error("making", dir))?;
-    match dir.parent() {
-        // Not ours, so it may be unreadable; then its name has been there before.
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent).or(Ok(())),
-        Some(_) | None => Ok(()),
+    let made = make_dirs(dir, |dir| File::open(dir).and_then(|dir| dir.sync_all()));
+    made.map_err(io_error("making", dir))
+}
+
+/// Makes a directory with all above it, each with its name on the disk: syncs the one that each
+/// new name is in, up to the one that was there.
+pub(crate) fn make_dirs(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let mut names = Vec::new();
+    let mut at = dir;
+    while let Some(parent) = at.parent() {
+        // What a relative path begins with is in the current directory.
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        names.push((parent, at.exists()));
+        if at.exists() || parent == Path::new(".") {
+            break;
+        }
+        at = parent;
     }
+    fs::create_dir_all(dir)?;
+    for (parent, was_there) in names {
+        match sync(parent) {
+            // Not ours, so it may be unreadable; then the name in it has been there before.
+            Err(_) if was_there => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 fn make(
@@ -262,7 +322,7 @@ fn make(
     Ok((store, meta, marker))
 }
 
-fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta), OpenError> {
+fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta, u8), OpenError> {
     let expected = &marker.journal;
     let emptied = || OpenError::Emptied {
         dir: dir.to_owned(),
@@ -284,9 +344,8 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta)
             Some(_) => makes_no_sense("it does not say what it is".to_owned()),
         });
     };
-    if let Some(format) = value.first()
-        && !FORMATS_READ.contains(format)
-    {
+    let format = value.first().copied().unwrap_or(FORMAT);
+    if !FORMATS_READ.contains(&format) {
         return Err(OpenError::Format {
             dir: dir.to_owned(),
             found: format.to_string(),
@@ -294,7 +353,7 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta)
     }
     let meta: Meta = record::read_whole(&value, "what the journal is").map_err(damaged(dir))?;
     if meta.store == *expected {
-        Ok((store, meta))
+        Ok((store, meta, format))
     } else {
         let name = &meta.store;
         Err(makes_no_sense(format!(
@@ -367,6 +426,31 @@ pub(super) fn damaged(dir: &Path) -> impl Fn(Fault) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_directory_that_gets_a_new_name_is_synced_up_to_the_one_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let synced = std::cell::RefCell::new(Vec::new());
+        let make = |path: &Path| {
+            make_dirs(path, |dir| {
+                synced.borrow_mut().push(dir.to_owned());
+                Ok(())
+            })
+            .unwrap();
+            synced.take()
+        };
+        let [a, b, c] = ["a", "a/b", "a/b/c"].map(|name| dir.path().join(name));
+        // The last is the one in which the first that was there has its name: a crash may have
+        // come between its making and its sync.
+        let base = dir.path().parent().unwrap();
+        assert_eq!(make(&c), [&*b, &*a, dir.path(), base]);
+        assert!(c.is_dir());
+        assert_eq!(make(&c), std::slice::from_ref(&b));
+        // A directory of others that cannot be read keeps nobody from what is there already.
+        let unreadable = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        make_dirs(&c, unreadable).unwrap();
+        assert!(make_dirs(&c.join("d"), unreadable).is_err());
+    }
 
     #[test]
     fn a_process_that_is_just_being_started_does_not_keep_the_lock() {

@@ -6,7 +6,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Kind, Scope};
+use crate::domain::ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope};
 
 /// What an entry of the store is. The order of the variants is the order on disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,8 @@ pub(super) enum StoreKey {
     AnswersRemoved,
     /// The last batch whose e-mail addresses were removed.
     EmailsRemoved,
+    /// When a process began to work on this journal: they are counted from one.
+    Life(u64),
     /// A batch.
     Header(BatchId),
     /// The commands of [`crate::limits::RECORD_ITEMS`] neighbours in a batch.
@@ -43,6 +45,12 @@ pub(super) enum StoreKey {
     Expiry { settled_us: i64, batch: BatchId },
     /// What the audit still has to tell, numbered in the order in which it happened.
     Trail(u64),
+    /// What was learned of an account.
+    Account(AccountName),
+    /// Targets of an account with this hash on which a request may still act.
+    Doubtful { account: AccountName, hash: u64 },
+    /// Marks a batch that has settled and cannot be read.
+    Quarantine(BatchId),
     /// Leads from a request's key to its batch.
     Request { scope: Scope, key: Key },
     /// Leads from an item's own key to the item.
@@ -56,6 +64,7 @@ const AUDITED: u8 = 0x04;
 const AUDIT_OFF: u8 = 0x05;
 const ANSWERS_REMOVED: u8 = 0x06;
 const EMAILS_REMOVED: u8 = 0x07;
+const LIFE: u8 = 0x08;
 const HEADER: u8 = 0x10;
 const ITEMS: u8 = 0x11;
 const LOG: u8 = 0x12;
@@ -63,6 +72,9 @@ const TARGETS: u8 = 0x13;
 const OPEN: u8 = 0x20;
 const EXPIRY: u8 = 0x21;
 const TRAIL: u8 = 0x22;
+const ACCOUNT: u8 = 0x23;
+const DOUBTFUL: u8 = 0x24;
+const QUARANTINE: u8 = 0x25;
 const REQUEST: u8 = 0x30;
 const ITEM: u8 = 0x31;
 
@@ -77,6 +89,7 @@ impl StoreKey {
             Self::AuditOff => vec![AUDIT_OFF],
             Self::AnswersRemoved => vec![ANSWERS_REMOVED],
             Self::EmailsRemoved => vec![EMAILS_REMOVED],
+            Self::Life(number) => numbered(LIFE, *number),
             Self::Header(batch) => of_batch(HEADER, *batch),
             Self::Items { batch, group, part } => in_parts(ITEMS, *batch, *group, *part),
             Self::Log { batch, seq, part } => in_parts(LOG, *batch, *seq, *part),
@@ -92,11 +105,21 @@ impl StoreKey {
                 bytes.extend(batch.0.to_be_bytes());
                 bytes
             }
-            Self::Trail(number) => {
-                let mut bytes = vec![TRAIL];
-                bytes.extend(number.to_be_bytes());
+            Self::Trail(number) => numbered(TRAIL, *number),
+            Self::Account(account) => {
+                let mut bytes = vec![ACCOUNT];
+                bytes.extend(account.as_str().as_bytes());
                 bytes
             }
+            Self::Doubtful { account, hash } => {
+                let mut bytes = vec![DOUBTFUL];
+                bytes.extend(account.as_str().as_bytes());
+                // An account's name has no control characters, so a zero byte ends it.
+                bytes.push(0);
+                bytes.extend(hash.to_be_bytes());
+                bytes
+            }
+            Self::Quarantine(batch) => of_batch(QUARANTINE, *batch),
             Self::Request { scope, key } => request(scope, key),
             Self::Item { scope, key } => item(scope, key),
         }
@@ -113,6 +136,7 @@ impl StoreKey {
             AUDIT_OFF => (Self::AuditOff, rest),
             ANSWERS_REMOVED => (Self::AnswersRemoved, rest),
             EMAILS_REMOVED => (Self::EmailsRemoved, rest),
+            LIFE => number_in(rest).map(|(number, rest)| (Self::Life(number), rest))?,
             HEADER => batch_in(rest).map(|(batch, rest)| (Self::Header(batch), rest))?,
             ITEMS => {
                 let (batch, group, part, rest) = parted_in(rest)?;
@@ -135,10 +159,16 @@ impl StoreKey {
                 let (batch, rest) = batch_in(rest)?;
                 (Self::Expiry { settled_us, batch }, rest)
             }
-            TRAIL => {
-                let (number, rest) = rest.split_first_chunk()?;
-                (Self::Trail(u64::from_be_bytes(*number)), rest)
+            TRAIL => number_in(rest).map(|(number, rest)| (Self::Trail(number), rest))?,
+            ACCOUNT => return account_in(rest).map(Self::Account),
+            DOUBTFUL => {
+                let end = rest.iter().position(|byte| *byte == 0)?;
+                let (account, rest) = rest.split_at_checked(end)?;
+                let account = account_in(account)?;
+                let (hash, rest) = number_in(rest.get(1..)?)?;
+                (Self::Doubtful { account, hash }, rest)
             }
+            QUARANTINE => batch_in(rest).map(|(batch, rest)| (Self::Quarantine(batch), rest))?,
             REQUEST => {
                 let (scope, key) = scoped_in(rest)?;
                 return Some(Self::Request { scope, key });
@@ -157,9 +187,13 @@ impl StoreKey {
 const SIGN: u64 = 1 << 63;
 
 fn of_batch(namespace: u8, batch: BatchId) -> Vec<u8> {
+    numbered(namespace, batch.0)
+}
+
+fn numbered(namespace: u8, number: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(15);
     bytes.push(namespace);
-    bytes.extend(batch.0.to_be_bytes());
+    bytes.extend(number.to_be_bytes());
     bytes
 }
 
@@ -202,8 +236,16 @@ pub(super) fn expiry(batch: BatchId, settled_at: Timestamp) -> Vec<u8> {
 }
 
 fn batch_in(bytes: &[u8]) -> Option<(BatchId, &[u8])> {
-    let (batch, rest) = bytes.split_first_chunk()?;
-    Some((BatchId(u64::from_be_bytes(*batch)), rest))
+    number_in(bytes).map(|(number, rest)| (BatchId(number), rest))
+}
+
+fn number_in(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*number), rest))
+}
+
+fn account_in(bytes: &[u8]) -> Option<AccountName> {
+    AccountName::try_from(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn parted_in(bytes: &[u8]) -> Option<(BatchId, u32, u16, &[u8])> {
@@ -269,6 +311,21 @@ impl Span {
         }
     }
 
+    /// All processes that are known to have begun.
+    pub(super) fn lives() -> Self {
+        Self::of(vec![LIFE])
+    }
+
+    /// What was learned of all accounts.
+    pub(super) fn accounts() -> Self {
+        Self::of(vec![ACCOUNT])
+    }
+
+    /// All targets on which a request may still act.
+    pub(super) fn doubtful() -> Self {
+        Self::of(vec![DOUBTFUL])
+    }
+
     /// All batches.
     pub(super) fn headers() -> Self {
         Self::of(vec![HEADER])
@@ -330,6 +387,11 @@ impl Span {
     /// All batches with open items.
     pub(super) fn open() -> Self {
         Self::of(vec![OPEN])
+    }
+
+    /// All batches that are put aside.
+    pub(super) fn quarantine() -> Self {
+        Self::of(vec![QUARANTINE])
     }
 
     /// All batches that settled before this time.

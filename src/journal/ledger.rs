@@ -4,21 +4,23 @@
 //! its caller's matter.
 
 mod admission;
+mod group;
 
 pub(super) use self::admission::Refusal;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use jiff::Timestamp;
 
+use self::group::Doubtful;
 use super::{
     fault::Fault,
     keys::{self, Span, StoreKey},
     open_batch::OpenBatch,
-    prepared::PreparedSettlement,
+    prepared::{PreparedGroup, PreparedSettlement},
     reader::Reader,
     recent::Recent,
     record::{self, Item, Step},
@@ -39,6 +41,13 @@ pub(super) struct Ledger<T> {
     commits: u64,
     has_written: bool,
     trail: Trail,
+    /// The process that works on it, counted from one; 0 if none has said that it begins.
+    life: u64,
+    /// The processes whose beginnings are recorded.
+    lives: BTreeSet<u64>,
+    doubtful: Doubtful,
+    /// Batches that are put aside.
+    damaged: u64,
 }
 
 impl<T: Table> Ledger<T> {
@@ -64,8 +73,15 @@ impl<T: Table> Ledger<T> {
             open.insert(batch, OpenBatch::load(reader, batch)?);
         }
         let trail = Trail::load(Reader(&*table), is_audited)?;
+        let lives: BTreeSet<_> = reader.lives()?.into_keys().collect();
+        let doubtful = Doubtful::load(reader)?;
+        let damaged = table.scan(Span::quarantine()).count();
         Ok(Self {
-            table,
+            life: lives.last().copied().unwrap_or(0),
+            lives,
+            doubtful,
+            damaged: u64::try_from(damaged).unwrap_or(u64::MAX),
+            table: Arc::clone(&table),
             open,
             next: BatchId(next),
             commits,
@@ -122,10 +138,25 @@ impl<T: Table> Ledger<T> {
         self.table.write(writes)
     }
 
-    /// Records outcomes, all or none of each call.
+    /// Records a few groups, all or none of each call.
     pub(super) fn settle<'a>(
         &mut self,
+        groups: impl Iterator<Item = &'a PreparedGroup> + Clone,
+    ) -> Result<(), Fault> {
+        let mut writes = Writes::default();
+        let settlements = groups.clone().flat_map(|group| &group.settlements);
+        self.settle_items(settlements, &mut writes)?;
+        self.change(groups, &mut writes)?;
+        if writes.0.is_empty() {
+            return Ok(());
+        }
+        self.write(writes)
+    }
+
+    fn settle_items<'a>(
+        &mut self,
         settlements: impl Iterator<Item = &'a PreparedSettlement>,
+        writes: &mut Writes,
     ) -> Result<(), Fault> {
         let mut batches = BTreeMap::<BatchId, Vec<&PreparedSettlement>>::new();
         for settlement in settlements {
@@ -134,21 +165,17 @@ impl<T: Table> Ledger<T> {
                 .or_default()
                 .push(settlement);
         }
-        if batches.is_empty() {
-            return Ok(());
-        }
-        let mut writes = Writes::default();
         for (id, settlements) in batches {
             let batch = self.open.get_mut(&id);
             let batch = batch.ok_or_else(|| Fault::Misused(format!("{id} has nothing open")))?;
-            batch.settle(id, &settlements, &mut self.trail, &mut writes)?;
+            batch.settle(id, &settlements, &mut self.trail, writes)?;
             if batch.open.is_empty() {
                 writes.remove(StoreKey::Open(id).encode());
                 writes.put(keys::expiry(id, batch.latest), record::marker());
                 self.open.remove(&id);
             }
         }
-        self.write(writes)
+        Ok(())
     }
 
     /// Records that a batch was stopped, if anything of it is open.
@@ -184,20 +211,50 @@ impl<T: Table> Ledger<T> {
                 due.push((key.as_ref().to_vec(), batch));
             }
         }
-        for (key, batch) in &due {
-            let batch = *batch;
-            if self.open.contains_key(&batch) {
-                return Err(Fault::damaged(
-                    batch,
-                    "it would be purged and has open items",
-                ));
-            }
+        let mut purged = 0;
+        for (key, batch) in due {
             let mut writes = Writes::default();
-            self.purge_batch(batch, &mut writes)?;
+            let done = self.purge_batch(batch, &mut writes);
             writes.remove(key.clone());
-            self.write(writes)?;
+            if self.put_aside(done, (key, batch), writes)? {
+                purged += 1;
+            }
         }
-        Ok(due.len())
+        Ok(purged)
+    }
+
+    /// Writes what was to be done to a settled batch. If its records cannot be read it is put
+    /// aside instead, so that it stays for whoever repairs it, and nothing comes upon it again.
+    fn put_aside(
+        &mut self,
+        done: Result<(), Fault>,
+        (key, batch): (Vec<u8>, BatchId),
+        writes: Writes,
+    ) -> Result<bool, Fault> {
+        let why = match done {
+            Ok(()) => {
+                self.write(writes)?;
+                return Ok(true);
+            }
+            Err(Fault::Damaged(why)) => why,
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+        };
+        tracing::error!(
+            %batch,
+            %why,
+            "a batch is damaged and put aside; `cancelot journal verify` says more"
+        );
+        let mut writes = Writes::default();
+        writes.remove(key);
+        writes.put(StoreKey::Quarantine(batch).encode(), record::marker());
+        self.write(writes)?;
+        self.damaged += 1;
+        Ok(false)
+    }
+
+    /// How many batches are put aside.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged
     }
 
     /// Takes out of settled batches what is kept for a shorter time; says of how many.
@@ -208,15 +265,20 @@ impl<T: Table> Ledger<T> {
         batches_max: usize,
     ) -> Result<usize, Fault> {
         let due = redact::due(Reader(&*self.table), removal, before, batches_max)?;
-        for (key, batch) in &due {
+        let looked_at = due.len();
+        for (key, batch) in due {
             let mut writes = Writes::default();
-            redact::remove(Reader(&*self.table), removal, (key, *batch), &mut writes)?;
-            self.write(writes)?;
+            let reader = Reader(&*self.table);
+            let done = redact::remove(reader, removal, (&key, batch), &mut writes);
+            self.put_aside(done, (key, batch), writes)?;
         }
-        Ok(due.len())
+        Ok(looked_at)
     }
 
     fn purge_batch(&self, id: BatchId, writes: &mut Writes) -> Result<(), Fault> {
+        if self.open.contains_key(&id) {
+            return Err(Fault::damaged(id, "it would be purged and has open items"));
+        }
         let reader = Reader(&*self.table);
         let header = reader.header(id)?;
         let header = header.ok_or_else(|| Fault::damaged(id, "it expired and is not there"))?;

@@ -27,6 +27,8 @@ pub(super) struct Marker {
     pub(super) journal: String,
     /// Where its database is.
     pub(super) store: StoreName,
+    /// The version of its format.
+    pub(super) format: u8,
 }
 
 /// The name of a directory with a database, by its number. Each new one has a higher number.
@@ -59,6 +61,7 @@ impl Marker {
         Self {
             journal: BEING_MADE.to_owned(),
             store: StoreName(1),
+            format: FORMAT,
         }
     }
 
@@ -82,15 +85,13 @@ impl Marker {
                 .map(|(_, rest)| rest)
         };
         let found = word("format").unwrap_or("unknown");
-        if !FORMATS_READ
+        let format = FORMATS_READ
             .iter()
-            .any(|format| format.to_string() == found)
-        {
-            return Err(OpenError::Format {
-                dir: dir.to_owned(),
-                found: found.to_owned(),
-            });
-        }
+            .find(|format| format.to_string() == found);
+        let format = format.ok_or_else(|| OpenError::Format {
+            dir: dir.to_owned(),
+            found: found.to_owned(),
+        })?;
         let damaged = |why: String| OpenError::Damaged {
             dir: dir.to_owned(),
             why,
@@ -106,6 +107,7 @@ impl Marker {
         Ok(Some(Self {
             journal: journal.to_owned(),
             store,
+            format: *format,
         }))
     }
 
@@ -120,8 +122,8 @@ impl Marker {
     pub(super) fn stage(&self, dir: &Path) -> io::Result<()> {
         let text = format!(
             "This directory is the journal of a Cancelot service. Keep all of it or nothing.\n\
-             format {FORMAT}\njournal {}\ndatabase {}\n",
-            self.journal, self.store
+             format {}\njournal {}\ndatabase {}\n",
+            self.format, self.journal, self.store
         );
         let mut file = File::create(dir.join(FRESH))?;
         file.write_all(text.as_bytes())?;

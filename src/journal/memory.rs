@@ -9,12 +9,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Admission, AdmitError, Admitted, Audited, Batch, Filter, Intake, Journal, OpenItem, Page,
-    Pending, Record, Settlement, Trail, Trailed, Unavailable,
+    Admission, AdmitError, Admitted, Audited, Batch, DoubtfulTarget, Filter, Group, Intake,
+    Journal, OpenItem, Page, Pending, Record, Trail, Trailed, Unavailable,
     fault::Fault,
     keys::Span,
     ledger::Ledger,
-    prepared::{Keep, Prepared, PreparedSettlement},
+    prepared::{Keep, Prepared, PreparedGroup},
     query,
     reader::Reader,
     redact::Removal,
@@ -22,7 +22,10 @@ use super::{
     table::{Table, Writes},
     trail,
 };
-use crate::domain::ids::{BatchId, CallerId, ItemId, Key, Scope};
+use crate::domain::{
+    doubt::{AccountState, Moment},
+    ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+};
 
 /// A journal in memory.
 #[derive(Debug, Clone)]
@@ -49,6 +52,26 @@ impl MemoryJournal {
     /// What a restarted service finds. The old one should be dropped.
     pub(crate) fn restarted(&self) -> Self {
         Self::over(Arc::clone(&self.table))
+    }
+
+    /// The processes whose beginnings it remembers.
+    pub(super) fn lives(&self) -> Vec<u64> {
+        let lives = Reader(&*self.table).lives().unwrap();
+        lives.into_keys().collect()
+    }
+
+    /// Entries that it has.
+    pub(super) fn entries(&self) -> usize {
+        self.table.0.read().unwrap().len()
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        let table = self.table.0.read().unwrap();
+        table
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum()
     }
 
     /// From now on it fails, as a store with a full disk does.
@@ -152,11 +175,14 @@ impl Journal for MemoryJournal {
         Box::pin(async move { Ok(admitted.await??) })
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| ledger.begin(at))
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         self.write(move |ledger| {
-            let keep = Keep::default();
-            let prepared = settlements.iter().map(|s| PreparedSettlement::new(s, keep));
-            ledger.settle(prepared.collect::<Result<Vec<_>, _>>()?.iter())
+            let prepared = PreparedGroup::new(group, Keep::default())?;
+            ledger.settle([&prepared].into_iter())
         })
     }
 
@@ -184,6 +210,14 @@ impl Journal for MemoryJournal {
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.read(query::open_items)
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.read(|reader| reader.accounts())
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.read(query::doubtful_targets)
     }
 
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {

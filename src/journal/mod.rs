@@ -34,6 +34,7 @@ mod record;
 mod redact;
 mod retold;
 mod room;
+mod sent;
 mod slots;
 mod staged;
 mod standing;
@@ -55,14 +56,16 @@ pub use self::{
     trailed::{Happened, Subject, Trail, Trailed, What},
 };
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
         command::Command,
-        ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
+        doubt::{AccountState, Boot, Doubt, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::{Outcome, Settled},
         quota::{Exhausted, Hourly},
     },
@@ -88,10 +91,14 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// does not say whether it happens. It has to be polled by tokio.
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>>;
 
-    /// Records outcomes durably, all or none. Items that are not open are an error of the
-    /// caller's, which fails the store rather than changing a told outcome. What is settled
-    /// together, or comes while a write is under way, shares a write.
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>>;
+    /// Records that a process begins to work on this journal, at this time. Nothing that an
+    /// earlier process was allowed to send is sent after it. Comes before all that follow.
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>>;
+
+    /// Records outcomes and what belongs to them durably, all or none. Items that are not open
+    /// are an error of the caller's, which fails the store rather than changing a published
+    /// outcome. What is recorded together, or comes while a write is under way, shares a write.
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>>;
 
     /// Records that a batch was stopped, so that a restart knows it too. It applies to the items
     /// that the batch owns and that are open now; if there are none, or no such batch, it is
@@ -119,6 +126,12 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// the disk and waits for a write under way: call it off the async threads, as all that
     /// follow.
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable>;
+
+    /// What earlier processes learned of the accounts. Reads the disk.
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable>;
+
+    /// Targets on which a request of a settled item may still act. Reads the disk.
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable>;
 
     /// The item that a key names.
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable>;
@@ -181,6 +194,11 @@ pub struct Admission {
     pub slots: Vec<Slot>,
     /// When.
     pub at: Timestamp,
+    /// The same by the clock of the boot, where there is one.
+    pub boot: Option<Boot>,
+    /// How many of the items that this opens may be sent from its own write on, for each account:
+    /// the first ones. The others are cleared later, by [`Journal::settle`].
+    pub clear: BTreeMap<AccountName, usize>,
     /// How long to keep trying what this opens.
     pub retry_until: Timestamp,
     /// Whether the outcomes that come back have the providers' answers: they are the most of
@@ -225,6 +243,8 @@ pub enum AdmittedItem {
         id: ItemId,
         /// How it had ended before, if it was taken up again.
         previous: Option<Arc<Settled>>,
+        /// Whether it may be sent: it was among the first of its account.
+        cleared: bool,
     },
     /// Open already.
     Running {
@@ -255,6 +275,10 @@ pub enum AdmitError {
     /// The audit is too far behind, and the request needs a write.
     #[error(transparent)]
     Behind(#[from] Behind),
+    /// Records that its keys lead to cannot be read. Others are not affected, and sending it again
+    /// does not help.
+    #[error("{0}")]
+    Damaged(Unavailable),
     /// The store cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -298,6 +322,62 @@ pub struct Settlement {
     pub settled: Arc<Settled>,
 }
 
+/// What is written together.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// Outcomes.
+    pub settlements: Vec<Settlement>,
+    /// Items that may be sent from now on.
+    pub clearances: Vec<Clearance>,
+    /// Open items that are not sent any more unless they are cleared anew.
+    pub notes: Vec<Note>,
+    /// What was learned of accounts: each replaces what was known of its account.
+    pub accounts: Vec<(AccountName, AccountState)>,
+    /// Targets on which a request of these outcomes may still act.
+    pub targets: Vec<DoubtfulTarget>,
+}
+
+impl From<Vec<Settlement>> for Group {
+    fn from(settlements: Vec<Settlement>) -> Self {
+        Self {
+            settlements,
+            ..Self::default()
+        }
+    }
+}
+
+/// Permission to send, for items of one lane. What was not cleared was not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clearance {
+    /// When it was asked for: before it is on the disk, so before anything is sent by it.
+    pub at: Moment,
+    /// The items, each of them open.
+    pub items: Vec<ItemId>,
+}
+
+/// What an orderly stop knows of an open item that was cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whose.
+    pub id: ItemId,
+    /// What is not known of it; `None` if it was not sent, so that its clearance is withdrawn.
+    pub doubt: Option<Doubt>,
+}
+
+/// A target on which a request of a settled item may still act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoubtfulTarget {
+    /// The account.
+    #[serde(rename = "a")]
+    pub account: AccountName,
+    /// The target.
+    #[serde(rename = "t")]
+    pub target: TargetId,
+    /// When it cannot any more.
+    #[serde(rename = "u")]
+    pub until: Moment,
+}
+
 /// An item that was open when the store was opened.
 #[derive(Debug, Clone)]
 pub struct OpenItem {
@@ -315,6 +395,8 @@ pub struct OpenItem {
     pub previous: Option<Arc<Settled>>,
     /// Its batch was stopped.
     pub stopped: bool,
+    /// What may have been sent of it before; `None` if nothing was: it was not cleared.
+    pub doubt: Option<Doubt>,
 }
 
 /// One recorded item.
@@ -360,9 +442,9 @@ pub struct Filter {
     /// Only this RPC's.
     pub kind: Option<Kind>,
     /// Only this account's.
-    pub account: Option<crate::domain::ids::AccountName>,
+    pub account: Option<AccountName>,
     /// Only this subscription's, sequence's or subscriber's.
-    pub target: Option<crate::domain::ids::TargetId>,
+    pub target: Option<TargetId>,
     /// Only what this batch owns.
     pub batch: Option<BatchId>,
     /// Only these outcomes, and what is open if `None` is among them; empty for all.

@@ -1,6 +1,6 @@
 //! What has to be known of a batch while items of it are open, to write its log.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -26,6 +26,8 @@ pub(super) struct OpenBatch {
     pub(super) next_seq: u32,
     /// The latest time known of it: when its last item settles, retention runs from here.
     pub(super) latest: Timestamp,
+    /// The processes that were allowed to send anything of it.
+    pub(super) lives: BTreeSet<u64>,
 }
 
 /// A step's body is closed once it has this many bytes, so that reading one takes little memory.
@@ -60,6 +62,7 @@ impl OpenBatch {
             open: Bits::default(),
             next_seq: history.next_seq,
             latest: history.latest_since(header),
+            lives: history.lives().collect(),
         }
     }
 
@@ -83,7 +86,7 @@ impl OpenBatch {
                 .count();
             let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = later;
-            let mut latest = self.latest;
+            let (mut latest, mut kept) = (self.latest, None);
             let mut items = Vec::<(u32, &RawValue)>::with_capacity(now.len());
             for settlement in now {
                 if !self.open.remove(settlement.id.index) {
@@ -93,16 +96,22 @@ impl OpenBatch {
                     )));
                 }
                 latest = latest.max(settlement.settled_at);
+                kept = kept.max(settlement.kept);
                 items.push((settlement.id.index, &settlement.json));
             }
-            self.latest = latest;
+            self.latest = latest.max(kept.unwrap_or(latest));
             let lines = u32::try_from(items.len()).unwrap_or(u32::MAX);
             trail.tell(Of::Step(id, self.next_seq), lines, || {
                 let ended = now.iter();
                 let ended = ended.map(|one| (one.id.index, Arc::clone(&one.ended)));
                 Told::Settled(ended.collect())
             });
-            self.log(id, &Step::Settled { latest, items }, writes)?;
+            let step = Step::Settled {
+                latest,
+                kept,
+                items,
+            };
+            self.log(id, &step, writes)?;
         }
         Ok(())
     }

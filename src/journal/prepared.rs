@@ -8,12 +8,19 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Admission, Settlement, Slot,
+    Admission, Clearance, DoubtfulTarget, Group, Note, Settlement, Slot,
     ended::Ended,
     fault::Fault,
     record::{self, Item},
+    sent,
 };
-use crate::{domain::ids::ItemId, limits};
+use crate::{
+    domain::{
+        doubt::AccountState,
+        ids::{AccountName, ItemId},
+    },
+    limits,
+};
 
 /// What is written of outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +40,44 @@ impl Default for Keep {
     }
 }
 
+/// What is written together, with the outcomes' JSON.
+#[derive(Debug)]
+pub(super) struct PreparedGroup {
+    pub(super) settlements: Vec<PreparedSettlement>,
+    pub(super) clearances: Vec<Clearance>,
+    pub(super) notes: Vec<Note>,
+    pub(super) accounts: Vec<(AccountName, AccountState)>,
+    pub(super) targets: Vec<DoubtfulTarget>,
+}
+
+impl PreparedGroup {
+    pub(super) fn new(group: Group, keep: Keep) -> Result<Self, Fault> {
+        let settlements = group.settlements.iter();
+        let settlements = settlements.map(|settlement| PreparedSettlement::new(settlement, keep));
+        Ok(Self {
+            settlements: settlements.collect::<Result<_, _>>()?,
+            clearances: group.clearances,
+            notes: group.notes,
+            accounts: group.accounts,
+            targets: group.targets,
+        })
+    }
+}
+
 /// A settlement with its outcome's JSON.
 #[derive(Debug)]
 pub(super) struct PreparedSettlement {
     pub(super) id: ItemId,
     pub(super) settled_at: Timestamp,
+    /// Until when it is kept at least, whatever retention says.
+    pub(super) kept: Option<Timestamp>,
     pub(super) json: Box<RawValue>,
     /// What the audit keeps of it.
     pub(super) ended: Arc<Ended>,
 }
 
 impl PreparedSettlement {
-    pub(super) fn new(settlement: &Settlement, keep: Keep) -> Result<Self, Fault> {
+    fn new(settlement: &Settlement, keep: Keep) -> Result<Self, Fault> {
         let mut settled = Cow::Borrowed(&*settlement.settled);
         if !keep.answers && settled.conclusion.answer.is_some() {
             settled.to_mut().conclusion.remove_answer();
@@ -56,6 +89,7 @@ impl PreparedSettlement {
         Ok(Self {
             id: settlement.id,
             settled_at: settlement.settled.settled_at,
+            kept: sent::kept(&settlement.settled),
             ended: Arc::new(Ended::from(&*settled)),
             json: json.map_err(|error| {
                 Fault::Misused(format!("an outcome cannot be written as JSON: {error}"))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Batch, Filter, Intake, OpenItem, Page, Record,
+    Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, Record,
     bits::Bits,
     fault::Fault,
     history::Wanted,
@@ -20,7 +20,7 @@ use crate::{
         command::Command,
         ids::{BatchId, ItemId, Key, Scope},
     },
-    limits::PAGE_RECORDS_EXAMINED_MAX,
+    limits::{INTAKE_OLDER_MAX, PAGE_RECORDS_EXAMINED_MAX},
 };
 
 /// The item that a key names.
@@ -89,6 +89,7 @@ pub(super) fn batch(reader: Reader<'_, impl Table>, id: BatchId) -> Result<Optio
 /// Everything that is open, oldest first.
 pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>, Fault> {
     let mut open = Vec::new();
+    let lives = reader.lives()?;
     for entry in reader.0.scan(Span::open()) {
         let (key, _) = entry?;
         let Some(StoreKey::Open(id)) = StoreKey::decode(key.as_ref()) else {
@@ -116,6 +117,7 @@ pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>
                         .map_or(header.retry_until, |opened| opened.retry_until),
                     stopped: history.is_item_stopped(&trace),
                     previous: trace.settled,
+                    doubt: history.doubt(index, &lives),
                 });
             }
             Ok(found)
@@ -125,24 +127,49 @@ pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>
     Ok(open)
 }
 
-/// What requests brought that were admitted then or later, newest first. Ids grow with time, so
-/// it ends at the first that is older.
+/// Targets on which a request may still act.
+pub(super) fn doubtful_targets(
+    reader: Reader<'_, impl Table>,
+) -> Result<Vec<DoubtfulTarget>, Fault> {
+    let mut all = Vec::new();
+    for entry in reader.doubtful() {
+        all.extend(entry?.1);
+    }
+    Ok(all)
+}
+
+/// What requests brought that were admitted then or later, newest first. Ids grow with time but
+/// for what was admitted while the clock was behind, so it ends once many in a row are older.
 pub(super) fn admitted_since(
     reader: Reader<'_, impl Table>,
     from: Timestamp,
 ) -> Result<Vec<Intake>, Fault> {
     let mut found = Vec::new();
+    let mut older = 0;
     for entry in reader.0.scan(Span::headers()).rev() {
         let (key, _) = entry?;
         let Some(StoreKey::Header(id)) = StoreKey::decode(key.as_ref()) else {
             return Err(Fault::damaged("a batch", "its key does not decode"));
         };
-        let Some(header) = reader.header(id)? else {
-            continue;
+        let header = match reader.header(id) {
+            Ok(Some(header)) => header,
+            // It was purged meanwhile.
+            Ok(None) => continue,
+            // What it brought is not known, and that is no reason not to serve.
+            Err(Fault::Damaged(why)) => {
+                tracing::error!(%why, "a damaged batch does not count for its caller's hour");
+                continue;
+            }
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
         };
         if header.admitted_at < from {
-            break;
+            older += 1;
+            if older >= INTAKE_OLDER_MAX {
+                break;
+            }
+            continue;
         }
+        older = 0;
         found.push(Intake {
             caller: header.caller,
             at: header.admitted_at,

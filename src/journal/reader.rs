@@ -1,19 +1,21 @@
 //! Typed reads of single records, for everything above that looks into the store.
 
-use std::{fmt::Display, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use super::{
-    Audited, Record,
+    Audited, DoubtfulTarget, Record,
     fault::Fault,
     history::{History, Trace, Wanted, size},
     keys::{self, Span, StoreKey},
     record::{self, Header, Item, Joiner},
+    sent::Lives,
     table::Table,
 };
 use crate::{
     domain::{
         command::Command,
-        ids::{BatchId, ItemId, Key, Scope},
+        doubt::AccountState,
+        ids::{AccountName, BatchId, ItemId, Key, Scope},
     },
     limits,
 };
@@ -74,6 +76,45 @@ impl<T: Table> Reader<'_, T> {
         value
             .map(|value| record::read_whole(value.as_ref(), "how far the audit has got"))
             .transpose()
+    }
+
+    /// The processes that are known to have begun.
+    pub(super) fn lives(self) -> Result<Lives, Fault> {
+        let mut lives = Lives::new();
+        for entry in self.0.scan(Span::lives()) {
+            let (key, value) = entry?;
+            let Some(StoreKey::Life(number)) = StoreKey::decode(key.as_ref()) else {
+                return Err(Fault::damaged("a process", "its key does not decode"));
+            };
+            let begun = record::read_whole(value.as_ref(), format_args!("process {number}"))?;
+            lives.insert(number, begun);
+        }
+        Ok(lives)
+    }
+
+    /// What was learned of the accounts.
+    pub(super) fn accounts(self) -> Result<BTreeMap<AccountName, AccountState>, Fault> {
+        let mut accounts = BTreeMap::new();
+        for entry in self.0.scan(Span::accounts()) {
+            let (key, value) = entry?;
+            let Some(StoreKey::Account(account)) = StoreKey::decode(key.as_ref()) else {
+                return Err(Fault::damaged("an account", "its key does not decode"));
+            };
+            let state = record::read_whole(value.as_ref(), format_args!("account {account}"))?;
+            accounts.insert(account, state);
+        }
+        Ok(accounts)
+    }
+
+    /// Targets on which a request may still act, with the keys that they are under.
+    pub(super) fn doubtful(
+        self,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<DoubtfulTarget>), Fault>> {
+        self.0.scan(Span::doubtful()).map(|entry| {
+            let (key, value) = entry?;
+            let targets = record::read_whole(value.as_ref(), "a doubtful target")?;
+            Ok((key.as_ref().to_vec(), targets))
+        })
     }
 
     /// One step of a batch's log.
@@ -213,7 +254,7 @@ impl<T: Table> Reader<'_, T> {
         header: &Header,
         wanted: impl Fn(u32) -> Wanted,
     ) -> Result<History, Fault> {
-        History::read(self.0, batch, header.total, wanted)
+        History::read(self.0, batch, header, wanted)
     }
 
     /// The record of an item.

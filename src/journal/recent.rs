@@ -93,6 +93,7 @@ mod tests {
             own: 1,
             refs: 0,
             fingerprint: String::new(),
+            cleared: None,
         }
     }
 }

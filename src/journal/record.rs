@@ -4,6 +4,7 @@
 
 mod entries;
 mod parts;
+mod ranges;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub(super) use self::{
         target_hash,
     },
     parts::{Joiner, check_format, split},
+    ranges::Ranges,
 };
 
 use std::{fmt::Display, sync::Arc};
@@ -25,13 +27,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::fault::Fault;
 use crate::domain::{
     command::Command,
+    doubt::{Boot, Doubt, Moment},
     ids::{CallerId, ItemId, Key, Kind, Scope},
 };
 
-/// The version that is written. A new one is written one release after it can be read.
-pub(super) const FORMAT: u8 = 1;
+/// The version that is written. Version 2 says which items may be sent; in version 1 all could be
+/// as soon as they were admitted. A journal is raised to it before anything is written in it, so
+/// that programs which do not know it refuse the journal.
+pub(super) const FORMAT: u8 = 2;
 /// The versions that are read.
-pub(super) const FORMATS_READ: [u8; 1] = [1];
+pub(super) const FORMATS_READ: [u8; 2] = [1, 2];
 
 const _: () = {
     let mut readable = false;
@@ -81,6 +86,23 @@ pub(super) struct Header {
     /// Of the last request that wrote to this batch: see [`super::prepared`].
     #[serde(rename = "p")]
     pub(super) fingerprint: String,
+    /// Which of its items could be sent from its admission on. `None` in format 1: all of them.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(super) cleared: Option<Cleared>,
+}
+
+/// Items that may be sent from the write on that opens them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cleared {
+    /// The number of the process that may send them, counted from one; 0 for one that did not
+    /// say that it began.
+    #[serde(rename = "n")]
+    pub(super) life: u64,
+    /// When, by the clock of the boot.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub(super) boot: Option<Boot>,
+    #[serde(rename = "i")]
+    pub(super) indexes: Ranges,
 }
 
 impl Header {
@@ -124,6 +146,10 @@ pub(super) enum Step<S> {
         /// The latest time among them.
         #[serde(rename = "t")]
         latest: Timestamp,
+        /// Until when the batch is kept at least, whatever retention says: a request of one of
+        /// them may still act.
+        #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+        kept: Option<Timestamp>,
         /// Index and outcome of each.
         #[serde(rename = "i")]
         items: Vec<(u32, S)>,
@@ -137,6 +163,37 @@ pub(super) enum Step<S> {
         retry_until: Timestamp,
         #[serde(rename = "i")]
         indexes: Vec<u32>,
+        /// Which of them could be sent at once. `None` in format 1: all of them.
+        #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+        cleared: Option<Cleared>,
+    },
+    /// Open items may be sent.
+    #[serde(rename = "c")]
+    Cleared {
+        #[serde(rename = "a")]
+        at: Moment,
+        /// As [`Cleared::life`].
+        #[serde(rename = "n")]
+        life: u64,
+        #[serde(rename = "i")]
+        indexes: Ranges,
+    },
+    /// Open items are not sent any more, unless they are cleared anew. What is not known of them
+    /// is known to be this.
+    #[serde(rename = "d")]
+    Noted {
+        #[serde(rename = "i")]
+        items: Vec<(u32, Doubt)>,
+    },
+    /// Open items were not sent by the process that writes this, and are not, unless they are
+    /// cleared anew.
+    #[serde(rename = "w")]
+    Withdrawn {
+        /// As [`Cleared::life`].
+        #[serde(rename = "n")]
+        life: u64,
+        #[serde(rename = "i")]
+        indexes: Ranges,
     },
     /// The batch was stopped.
     #[serde(rename = "x")]

@@ -97,13 +97,23 @@ pub(super) fn remove(
     let mut dirty = Vec::new();
     History::each_step(reader.0, batch, |seq, body| {
         let what = format_args!("step {seq} of batch {batch}");
-        if let Step::Settled { latest, mut items } = record::parse::<Step<Settled>>(body, what)? {
+        if let Step::Settled {
+            latest,
+            kept,
+            mut items,
+        } = record::parse::<Step<Settled>>(body, what)?
+        {
             let mut is_dirty = false;
             for (_, settled) in &mut items {
                 is_dirty |= removal.apply(settled);
             }
             if is_dirty {
-                dirty.push((seq, Step::Settled { latest, items }));
+                let step = Step::Settled {
+                    latest,
+                    kept,
+                    items,
+                };
+                dirty.push((seq, step));
             }
         }
         Ok::<_, Fault>(())
@@ -123,7 +133,7 @@ pub(super) fn remove(
             let mut is_dirty = false;
             for (index, item) in (first_of(group)..).zip(&mut items) {
                 let settled = history.trace(index).settled;
-                let is_final = settled.is_some_and(|s| s.conclusion.outcome.is_final());
+                let is_final = settled.is_some_and(|s| s.conclusion.is_final());
                 if let Some(Item::Own { command, .. }) = item
                     && is_final
                     && let Some(clean) = command.without_emails()

@@ -175,6 +175,10 @@ impl Cache {
                 return self.settled(reader, batch, items.collect());
             }
             Step::Opened { at, indexes, .. } => (at, indexes),
+            Step::Cleared { .. } | Step::Noted { .. } | Step::Withdrawn { .. } => {
+                let what = format_args!("step {step} of batch {batch}");
+                return Err(Fault::damaged(what, "it is not for the audit"));
+            }
         };
         let known = settled_before(reader, batch, step)?;
         let mut items = Vec::with_capacity(indexes.len());

@@ -110,7 +110,7 @@ pub(super) fn replay(
             };
             match standings.of(id)? {
                 Standing::Open => Some(AdmittedItem::Running { id }),
-                Standing::Settled(settled) if settled.conclusion.outcome.is_final() => {
+                Standing::Settled(settled) if settled.conclusion.is_final() => {
                     Some(AdmittedItem::Settled { id, settled })
                 }
                 Standing::Settled(_) => None,

@@ -22,10 +22,13 @@ use super::{
     stores::Stores,
     table::Table,
 };
-use crate::domain::{
-    command::Command,
-    ids::{BatchId, ItemId},
-    outcome::Settled,
+use crate::{
+    domain::{
+        command::Command,
+        ids::{BatchId, ItemId},
+        outcome::Settled,
+    },
+    limits,
 };
 
 /// A journal that no service has open.
@@ -225,20 +228,27 @@ struct StepLine {
     batch_id: String,
     step: u32,
     what: &'static str,
-    at: Timestamp,
+    at: Option<Timestamp>,
     indexes: Vec<u32>,
 }
 
 impl StepLine {
     fn of<S>(batch: BatchId, step: u32, what: &record::Step<S>) -> Self {
         let (what, at, indexes) = match what {
-            record::Step::Settled { latest, items } => (
+            record::Step::Settled { latest, items, .. } => (
                 "settled",
-                *latest,
+                Some(*latest),
                 items.iter().map(|(index, _)| *index).collect(),
             ),
-            record::Step::Opened { at, indexes, .. } => ("opened", *at, indexes.clone()),
-            record::Step::Stopped { at, .. } => ("stopped", *at, Vec::new()),
+            record::Step::Opened { at, indexes, .. } => ("opened", Some(*at), indexes.clone()),
+            record::Step::Cleared { at, indexes, .. } => ("cleared", Some(at.at), all(indexes)),
+            record::Step::Noted { items } => (
+                "noted",
+                None,
+                items.iter().map(|(index, _)| *index).collect(),
+            ),
+            record::Step::Withdrawn { indexes, .. } => ("withdrawn", None, all(indexes)),
+            record::Step::Stopped { at, .. } => ("stopped", Some(*at), Vec::new()),
         };
         Self {
             batch_id: batch.to_string(),
@@ -248,6 +258,11 @@ impl StepLine {
             indexes,
         }
     }
+}
+
+/// The indexes of ranges, which may be damaged.
+fn all(indexes: &record::Ranges) -> Vec<u32> {
+    indexes.indexes().take(limits::BATCH_ITEMS_MAX).collect()
 }
 
 fn write_batch(

@@ -6,6 +6,8 @@ use super::*;
 
 fn store_key() -> impl Strategy<Value = StoreKey> {
     let batch = || prop_oneof![any::<u64>(), 0_u64..4].prop_map(BatchId);
+    let account =
+        || "[a-c]{1,3}|[a-z][a-z0-9-]{0,20}".prop_map(|name| AccountName::try_from(name).unwrap());
     let number = || prop_oneof![any::<u32>(), 0_u32..4];
     let scoped = || {
         (
@@ -31,7 +33,10 @@ fn store_key() -> impl Strategy<Value = StoreKey> {
         Just(StoreKey::AuditOff),
         Just(StoreKey::AnswersRemoved),
         Just(StoreKey::EmailsRemoved),
+        any::<u64>().prop_map(StoreKey::Life),
         any::<u64>().prop_map(StoreKey::Trail),
+        account().prop_map(StoreKey::Account),
+        (account(), any::<u64>()).prop_map(|(account, hash)| StoreKey::Doubtful { account, hash }),
         batch().prop_map(StoreKey::Header),
         (batch(), number(), any::<u16>()).prop_map(|(batch, group, part)| StoreKey::Items {
             batch,
@@ -45,6 +50,7 @@ fn store_key() -> impl Strategy<Value = StoreKey> {
         }),
         (batch(), any::<u16>()).prop_map(|(batch, part)| StoreKey::Targets { batch, part }),
         batch().prop_map(StoreKey::Open),
+        batch().prop_map(StoreKey::Quarantine),
         (any::<i64>(), batch())
             .prop_map(|(settled_us, batch)| StoreKey::Expiry { settled_us, batch }),
         scoped().prop_map(|(scope, key)| StoreKey::Request { scope, key }),

@@ -9,11 +9,12 @@ use std::{
 use super::Ledger;
 use crate::{
     domain::{
-        ids::{BatchId, ItemId},
+        doubt::Moment,
+        ids::{AccountName, BatchId, ItemId},
         quota::Exhausted,
     },
     journal::{
-        AdmitError, Admitted, AdmittedItem, Conflict,
+        Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot,
         bits::Bits,
         fault::Fault,
         history::{History, size},
@@ -23,9 +24,10 @@ use crate::{
         prepared::Prepared,
         reader::Reader,
         recent::Told,
-        record::{self, Header, Item, Step},
+        record::{self, Cleared, Header, Item, Ranges, Step},
         room::NoRoom,
         slots::{count, merge, put_group, put_indexes, rewrite},
+        staged::Staged,
         standing::{Standing, Standings},
         table::{Table, Writes},
         trail::{Behind, Of},
@@ -40,6 +42,8 @@ pub(in crate::journal) enum Refusal {
     NoRoom(NoRoom),
     OverQuota(Exhausted),
     Behind(Behind),
+    /// What its keys lead to cannot be read.
+    Damaged(Fault),
 }
 
 impl From<Refusal> for AdmitError {
@@ -49,6 +53,7 @@ impl From<Refusal> for AdmitError {
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
             Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
             Refusal::Behind(behind) => Self::Behind(behind),
+            Refusal::Damaged(fault) => Self::Damaged(fault.into()),
         }
     }
 }
@@ -62,16 +67,19 @@ impl<T: Table> Ledger<T> {
     ) -> Result<Result<Admitted, Refusal>, Fault> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
-        let plan = match plan(reader, prepared, self.next)? {
-            Ok(plan) => plan,
-            Err(conflicts) => return Ok(Err(Refusal::Conflicts(conflicts))),
+        let known = match self.look(reader, prepared) {
+            Ok(Ok(known)) => known,
+            Ok(Err(conflicts)) => return Ok(Err(Refusal::Conflicts(conflicts))),
+            // It concerns this request alone, of which nothing has been written.
+            Err(fault @ Fault::Damaged(_)) => return Ok(Err(Refusal::Damaged(fault))),
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
         };
-        let ids = plan.slots.iter().filter_map(|slot| match slot {
-            SlotPlan::Recorded(id) | SlotPlan::Referred(id) => Some(*id),
-            SlotPlan::Vacant | SlotPlan::New => None,
-        });
-        let standings = Standings::read(reader, ids, prepared.admission.with_answers)?;
-        let (items, opened) = self.answer(&plan, &standings)?;
+        let Looked {
+            plan,
+            standings,
+            items,
+            opened,
+        } = known;
 
         let is_changed = plan
             .slots
@@ -93,15 +101,15 @@ impl<T: Table> Ledger<T> {
         }
         let mut writes = Writes::default();
         match &plan.header {
-            None => self.write_new(prepared, &plan, &mut writes)?,
+            None => self.write_new(prepared, &plan, &items, &mut writes)?,
             Some(header) if is_changed => {
                 rewrite(reader, prepared, &plan, header, &mut writes)?;
             }
             Some(_) => {}
         }
-        for (batch, indexes) in opened {
+        for (batch, opened) in opened {
             let read = standings.batch(batch);
-            self.open_again(batch, indexes, prepared, read, &mut writes)?;
+            self.open_again(batch, opened, prepared, read, &mut writes)?;
         }
         if !writes.0.is_empty() {
             self.write(writes)?;
@@ -110,25 +118,62 @@ impl<T: Table> Ledger<T> {
         Ok(Ok(Admitted { batch, items }))
     }
 
+    /// Reads all that is known of a request's keys, and all that its writes need to know.
+    fn look(
+        &self,
+        reader: Reader<'_, Staged<T>>,
+        prepared: &Prepared,
+    ) -> Result<Result<Looked, Vec<Conflict>>, Fault> {
+        let plan = match plan(reader, prepared, self.next)? {
+            Ok(plan) => plan,
+            Err(conflicts) => return Ok(Err(conflicts)),
+        };
+        let ids = plan.slots.iter().filter_map(|slot| match slot {
+            SlotPlan::Recorded(id) | SlotPlan::Referred(id) => Some(*id),
+            SlotPlan::Vacant | SlotPlan::New => None,
+        });
+        // Vacant slots of a batch may be filled of which no item was known to this request.
+        let (batch, index) = (plan.batch, 0);
+        let itself = plan.header.as_ref().map(|_| ItemId { batch, index });
+        let ids = ids.chain(itself);
+        let standings = Standings::read(reader, ids, prepared.admission.with_answers)?;
+        let (items, opened) = self.answer(&prepared.admission, &plan, &standings)?;
+        Ok(Ok(Looked {
+            plan,
+            standings,
+            items,
+            opened,
+        }))
+    }
+
     /// The answer to a request, and what of batches that exist already it opens.
     #[expect(clippy::type_complexity, reason = "two results of one pass")]
     fn answer(
         &self,
+        admission: &Admission,
         plan: &Plan,
         standings: &Standings,
-    ) -> Result<(Vec<AdmittedItem>, BTreeMap<BatchId, Vec<u32>>), Fault> {
-        let mut opened = BTreeMap::<BatchId, Vec<u32>>::new();
+    ) -> Result<(Vec<AdmittedItem>, BTreeMap<BatchId, Vec<Opened>>), Fault> {
+        let mut opened = BTreeMap::<BatchId, Vec<Opened>>::new();
         let mut items = Vec::with_capacity(plan.slots.len());
-        for (index, slot) in (0..).zip(&plan.slots) {
+        let mut left = admission.clear.clone();
+        let slots = plan.slots.iter().zip(&admission.slots);
+        for (index, (slot, asked)) in (0..).zip(slots) {
             items.push(match *slot {
                 SlotPlan::Vacant => AdmittedItem::Vacant,
                 SlotPlan::New => {
+                    let is_cleared = take(&mut left, asked);
                     if plan.header.is_some() {
-                        opened.entry(plan.batch).or_default().push(index);
+                        let of = opened.entry(plan.batch).or_default();
+                        of.push(Opened { index, is_cleared });
                     }
                     let batch = plan.batch;
                     let id = ItemId { batch, index };
-                    AdmittedItem::Opened { id, previous: None }
+                    AdmittedItem::Opened {
+                        id,
+                        previous: None,
+                        cleared: is_cleared,
+                    }
                 }
                 SlotPlan::Recorded(id) | SlotPlan::Referred(id) => {
                     let standing = standings
@@ -138,12 +183,18 @@ impl<T: Table> Ledger<T> {
                     match standing {
                         Standing::Open if is_open => AdmittedItem::Running { id },
                         Standing::Settled(settled) if !is_open => {
-                            if settled.conclusion.outcome.is_final() {
+                            if settled.conclusion.is_final() {
                                 AdmittedItem::Settled { id, settled }
                             } else {
-                                opened.entry(id.batch).or_default().push(id.index);
-                                let previous = Some(settled);
-                                AdmittedItem::Opened { id, previous }
+                                let is_cleared = take(&mut left, asked);
+                                let index = id.index;
+                                let of = opened.entry(id.batch).or_default();
+                                of.push(Opened { index, is_cleared });
+                                AdmittedItem::Opened {
+                                    id,
+                                    previous: Some(settled),
+                                    cleared: is_cleared,
+                                }
                             }
                         }
                         Standing::Open | Standing::Settled(_) => {
@@ -157,22 +208,33 @@ impl<T: Table> Ledger<T> {
         Ok((items, opened))
     }
 
-    fn is_open(&self, id: ItemId) -> bool {
-        self.open
-            .get(&id.batch)
-            .is_some_and(|batch| batch.open.contains(id.index))
-    }
-
     fn write_new(
         &mut self,
         prepared: &Prepared,
         plan: &Plan,
+        items: &[AdmittedItem],
         writes: &mut Writes,
     ) -> Result<(), Fault> {
         let admission = &prepared.admission;
         let id = plan.batch;
+        let is_cleared = |item: &AdmittedItem| match item {
+            AdmittedItem::Opened {
+                id: of, cleared, ..
+            } => *cleared && of.batch == id,
+            AdmittedItem::Vacant | AdmittedItem::Running { .. } | AdmittedItem::Settled { .. } => {
+                false
+            }
+        };
+        let cleared = (0..).zip(items).filter(|(_, item)| is_cleared(item));
+        let cleared: Ranges = cleared.map(|(index, _)| index).collect();
         self.next = BatchId(id.0.saturating_add(1));
         let slots = merge(prepared, plan, Vec::new());
+        // They lie side by side but for requests that mix accounts item by item.
+        let (cleared, apart) = if cleared.len() > limits::RECORD_RANGES_MAX {
+            (Ranges::default(), Some(cleared))
+        } else {
+            (cleared, None)
+        };
         let header = Header {
             caller: admission.scope.caller.clone(),
             kind: admission.scope.kind,
@@ -184,6 +246,7 @@ impl<T: Table> Ledger<T> {
             own: count(&slots, |item| matches!(item, Item::Own { .. })),
             refs: count(&slots, |item| matches!(item, Item::Ref { .. })),
             fingerprint: prepared.fingerprint.clone(),
+            cleared: Some(self.cleared(admission, cleared)),
         };
         size(header.total)?;
 
@@ -216,24 +279,47 @@ impl<T: Table> Ledger<T> {
         let told = || Told::Admitted(header, slots);
         self.trail.tell(Of::Admission(id), own, told);
         writes.put(StoreKey::Open(id).encode(), record::marker());
-        let batch = OpenBatch {
+        let mut batch = OpenBatch {
             open,
             next_seq: 0,
             latest: admission.at,
+            lives: [self.life].into(),
         };
+        if let Some(indexes) = apart {
+            let step = Step::<()>::Cleared {
+                at: Moment {
+                    at: admission.at,
+                    boot: admission.boot,
+                },
+                life: self.life,
+                indexes,
+            };
+            batch.log(id, &step, writes)?;
+        }
         self.open.insert(id, batch);
         Ok(())
+    }
+
+    fn cleared(&self, admission: &Admission, indexes: Ranges) -> Cleared {
+        Cleared {
+            life: self.life,
+            boot: admission.boot,
+            indexes,
+        }
     }
 
     /// Opens items of a batch that exists already.
     fn open_again(
         &mut self,
         id: BatchId,
-        indexes: Vec<u32>,
+        opened: Vec<Opened>,
         prepared: &Prepared,
         read: Option<(&Header, &History)>,
         writes: &mut Writes,
     ) -> Result<(), Fault> {
+        let cleared = opened.iter().filter(|opened| opened.is_cleared);
+        let cleared = cleared.map(|opened| opened.index).collect();
+        let cleared = self.cleared(&prepared.admission, cleared);
         let batch = match self.open.entry(id) {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => {
@@ -247,6 +333,8 @@ impl<T: Table> Ledger<T> {
                 entry.insert(batch)
             }
         };
+        let indexes: Vec<_> = opened.iter().map(|opened| opened.index).collect();
+        batch.lives.insert(cleared.life);
         for index in &indexes {
             if !batch.open.insert(*index) {
                 return Err(Fault::damaged(
@@ -261,7 +349,37 @@ impl<T: Table> Ledger<T> {
             at: prepared.admission.at,
             retry_until: prepared.admission.retry_until,
             indexes,
+            cleared: Some(cleared),
         };
         batch.log(id, &step, writes)
+    }
+}
+
+/// What is known of a request's keys, and what it is answered.
+struct Looked {
+    plan: Plan,
+    standings: Standings,
+    items: Vec<AdmittedItem>,
+    opened: BTreeMap<BatchId, Vec<Opened>>,
+}
+
+/// An item of a batch that exists already and is open from now on.
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    index: u32,
+    is_cleared: bool,
+}
+
+/// Whether an item is among the first of its account.
+fn take(left: &mut BTreeMap<AccountName, usize>, slot: &Slot) -> bool {
+    let Slot::Item { command, .. } = slot else {
+        return false;
+    };
+    match left.get_mut(command.account()) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        Some(_) | None => false,
     }
 }

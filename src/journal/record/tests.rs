@@ -95,7 +95,7 @@ fn another_format_is_refused_by_its_version_wherever_it_stands() {
         join([(0, value)]).unwrap_err(),
     ];
     for error in errors {
-        assert!(error.contains("format version 2"), "{error}");
+        assert!(error.contains("format version 3"), "{error}");
     }
 }
 
@@ -121,6 +121,39 @@ fn the_stored_words_stay_as_they_are() {
     check::<Step<u8>>(
         r#"{"o":{"a":"2027-01-15T08:00:00Z","u":"2027-01-15T09:00:00Z","#,
         r#""i":[2]}}"#,
+    );
+    check::<Header>(
+        r#"{"c":"billing","k":"subscription","r":"r","a":"2027-01-15T08:00:00Z","#,
+        r#""u":"2027-01-15T09:00:00Z","n":2,"o":1,"f":1,"p":"00ff","l":{"n":3,"b":{"i":7,"m":9},"i":[[0,1]]}}"#,
+    );
+    check::<Step<u8>>(
+        r#"{"s":{"t":"2027-01-15T08:00:00Z","k":"2027-01-16T08:00:30Z","#,
+        r#""i":[[0,1],[3,1]]}}"#,
+    );
+    check::<Step<u8>>(
+        r#"{"o":{"a":"2027-01-15T08:00:00Z","u":"2027-01-15T09:00:00Z","#,
+        r#""i":[2],"l":{"n":3,"i":[]}}}"#,
+    );
+    check::<Step<u8>>(
+        r#"{"c":{"a":{"t":"2027-01-15T08:00:00Z","b":{"i":7,"m":9}},"n":3,"#,
+        r#""i":[[0,2047],[3000,3000]]}}"#,
+    );
+    check::<Step<u8>>(
+        r#"{"d":{"i":[[2,{"e":{"t":"2027-01-15T08:00:00Z"},"l":{"t":"2027-01-15T08:00:09Z"},"#,
+        r#""w":30000,"m":true,"a":true,"n":2,"p":7,"k":true}]]}}"#,
+    );
+    check::<Step<u8>>(
+        r#"{"d":{"i":[[2,{"l":{"t":"2027-01-15T08:00:09Z"},"#,
+        r#""m":false}]]}}"#,
+    );
+    check::<Step<u8>>(r#"{"w":{"n":3,"#, r#""i":[[0,1]]}}"#);
+    check::<crate::domain::doubt::AccountState>(
+        r#"{"a":1,"v":2,"u":{"t":"2027-01-15T08:00:00Z"},"#,
+        r#""b":[2.5,{"t":"2027-01-15T08:00:00Z"}]}"#,
+    );
+    check::<super::super::DoubtfulTarget>(
+        r#"{"a":"rebilly-eu","t":"sub-1","#,
+        r#""u":{"t":"2027-01-15T08:00:00Z"}}"#,
     );
     check::<Step<u8>>(r#"{"x":"#, r#"{"a":"2027-01-15T08:00:00Z"}}"#);
     check::<Step<u8>>(r#"{"x":{"a":"2027-01-15T08:00:00Z","#, r#""b":"ann"}}"#);

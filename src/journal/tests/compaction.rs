@@ -92,7 +92,7 @@ fn settle_batch(journal: &SledJournal, name: &str, items: u32, seconds: i64) {
         id: id(batch, index),
         settled: settled_at(Outcome::Canceled, seconds),
     });
-    wait(journal.settle(settlements.collect())).unwrap();
+    wait(journal.settle(settlements.collect::<Vec<_>>().into())).unwrap();
 }
 
 /// A journal most of whose file is empty: what is there is `kept-0` to `kept-9`, of 100 items

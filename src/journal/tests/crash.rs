@@ -14,7 +14,10 @@ use super::{
     audited::{Told, check_chain, follow},
     *,
 };
-use crate::journal::{home::OpenError, marker::Marker, verify::Offline};
+use crate::{
+    domain::doubt::Moment,
+    journal::{Clearance, home::OpenError, marker::Marker, verify::Offline},
+};
 
 /// What was acknowledged, by request: its items, how many of them settled, and how.
 pub(super) type Acknowledged = BTreeMap<String, (u32, usize, String)>;
@@ -25,6 +28,8 @@ const SAID: &str = "CANCELOT_TEST_CRASH_SAID";
 const RESERVE: &str = "CANCELOT_TEST_CRASH_RESERVE";
 const NAME: &str = "journal::tests::crash::whatever_was_acknowledged_survives_kill_9";
 const KILLS: u64 = 20;
+/// Items of each request that its admission clears.
+const CLEARED: usize = 2;
 
 /// This test starts itself as the process that is killed.
 #[test]
@@ -76,7 +81,11 @@ pub(super) fn work(dir: &Path, run: &str) -> ! {
     };
     let journal = &SledJournal::open(&options).unwrap();
     let _follower = wait(follow(dir, journal));
+    let begun = Moment::wall(at(run.parse().unwrap_or(0)));
+    wait(journal.begin(begun)).unwrap();
     let admit = |admission: Admission| async move {
+        let clear = [(subscription("x").account, CLEARED)].into();
+        let admission = Admission { clear, ..admission };
         loop {
             match journal.admit(admission.clone()).await {
                 Ok(admitted) => return admitted,
@@ -112,7 +121,16 @@ pub(super) fn work(dir: &Path, run: &str) -> ! {
                 });
             let settle: Vec<_> = settle.collect();
             let settled = settle.len();
-            journal.settle(settle).await.unwrap();
+            // What stays open may be sent from now on.
+            let rest = (0..items).filter(|index| index % 5 == 4);
+            let group = Group {
+                clearances: vec![Clearance {
+                    at: begun,
+                    items: rest.map(|index| id(batch, index)).collect(),
+                }],
+                ..Group::from(settle)
+            };
+            journal.settle(group).await.unwrap();
             say(format!("ack {request} {items} {settled} {outcome:?}"));
             if n % 7 == 0 {
                 admit(many(&request, items)).await;
@@ -152,7 +170,10 @@ async fn come_and_go(journal: &SledJournal, batch: BatchId) {
         id: id(batch, index),
         settled: settled_at(Outcome::Canceled, -1_000),
     });
-    journal.settle(settle.collect()).await.unwrap();
+    journal
+        .settle(settle.collect::<Vec<_>>().into())
+        .await
+        .unwrap();
     journal.purge(at(-500), 100).await.unwrap();
 }
 
@@ -206,6 +227,8 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, se
     }
     let journal = open_audited(dir);
     told.look(dir, &journal, seed);
+    let open = journal.open_items().unwrap().into_iter();
+    let open: BTreeMap<_, _> = open.map(|open| (open.id, open.doubt)).collect();
     for (request, (items, settled, said)) in acknowledged {
         let record = journal
             .find(&scope(), &key(&format!("{request}/0")))
@@ -229,6 +252,19 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, se
             found.is_empty() || found.len() == whole,
             "{request}, seed {seed}"
         );
+        // Whatever was cleared before it was said so may have been sent.
+        let is_cleared = |index: &u32| match said.as_str() {
+            "none" => usize::try_from(*index).unwrap() < CLEARED,
+            "again" => true,
+            _ => index % 5 == 4,
+        };
+        for index in (0..*items).filter(is_cleared) {
+            let doubt = open.get(&id(record.id.batch, index));
+            assert!(
+                doubt.is_none_or(Option::is_some),
+                "{request}/{index} was cleared, seed {seed}"
+            );
+        }
         match said.as_str() {
             "none" | "again" => {}
             // It may have been taken up again, and not lived to say so.

@@ -24,7 +24,7 @@ fn used() -> TempDir {
         id: id(batch, 0),
         settled,
     };
-    wait(journal.settle(vec![settlement])).unwrap();
+    wait(journal.settle(vec![settlement].into())).unwrap();
     dir
 }
 
@@ -37,7 +37,7 @@ fn refused(dir: &Path) -> OpenError {
 }
 
 /// Changes the store behind the journal's back.
-fn tamper(dir: &Path, writes: impl FnOnce(&mut Writes)) {
+pub(super) fn tamper(dir: &Path, writes: impl FnOnce(&mut Writes)) {
     let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
     let mut changes = Writes::default();
     writes(&mut changes);
@@ -51,7 +51,7 @@ fn store(dir: &Path) -> PathBuf {
 }
 
 /// A record with a wrong byte.
-fn torn() -> Vec<u8> {
+pub(super) fn torn() -> Vec<u8> {
     let mut parts = record::split(b"[null]").unwrap();
     let (_, mut value) = parts.next().unwrap();
     *value.last_mut().unwrap() ^= 1;
@@ -59,7 +59,7 @@ fn torn() -> Vec<u8> {
 }
 
 #[track_caller]
-fn verify(dir: &Path) -> (Report, String) {
+pub(super) fn verify(dir: &Path) -> (Report, String) {
     let mut out = Vec::new();
     let offline = Offline::open(&Options::new(dir)).unwrap();
     let report = offline.verify(&mut out).unwrap();
@@ -183,7 +183,7 @@ fn a_database_of_another_journal_is_refused() {
 #[test]
 fn a_making_that_was_cut_short_begins_anew() {
     let dir = TempDir::new().unwrap();
-    let marker = "format 1\njournal new\ndatabase store-1\n";
+    let marker = "format 2\njournal new\ndatabase store-1\n";
     fs::write(dir.path().join("CANCELOT"), marker).unwrap();
     fs::create_dir(store(dir.path())).unwrap();
     fs::write(store(dir.path()).join("db"), [7; 100_000]).unwrap();
@@ -200,7 +200,7 @@ fn an_unknown_format_is_refused_by_its_version() {
     let dir = used();
     let marker = dir.path().join("CANCELOT");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace("format 1", "format 9")).unwrap();
+    fs::write(&marker, text.replace("format 2", "format 9")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Format { found, .. } if found == "9"));
     fs::write(&marker, text).unwrap();
 
@@ -316,10 +316,15 @@ fn records_that_make_no_sense_are_reported_and_never_skipped() {
     let journal = open(dir.path());
     for index in [1, 2] {
         let settled = settled(Outcome::Canceled);
-        wait(journal.settle(vec![Settlement {
-            id: id(batch, index),
-            settled,
-        }]))
+        wait(
+            journal.settle(
+                vec![Settlement {
+                    id: id(batch, index),
+                    settled,
+                }]
+                .into(),
+            ),
+        )
         .unwrap();
     }
     drop(journal);
@@ -353,7 +358,7 @@ fn verify_finds_nothing_wrong_with_a_used_journal_and_counts_it() {
         id: id(old, index),
         settled: settled.clone(),
     });
-    wait(journal.settle(settlements.collect())).unwrap();
+    wait(journal.settle(settlements.collect::<Vec<_>>().into())).unwrap();
     wait(journal.stop(BatchId(1), scope().caller, at(1))).unwrap();
     drop(journal);
     let (report, out) = verify(dir.path());
@@ -437,10 +442,15 @@ fn export_and_inspect_write_one_json_object_a_line() {
     let mut odd = Settled::clone(&settled(Outcome::Rejected));
     odd.conclusion.answer = Some(Answer::from_text("{\n\"a\":\r\n\"x\\ny\"}"));
     let settled = Arc::new(odd);
-    wait(journal.settle(vec![Settlement {
-        id: id(BatchId(1), 1),
-        settled,
-    }]))
+    wait(
+        journal.settle(
+            vec![Settlement {
+                id: id(BatchId(1), 1),
+                settled,
+            }]
+            .into(),
+        ),
+    )
     .unwrap();
     drop(journal);
 
@@ -494,4 +504,82 @@ fn looking_off_line_makes_no_journal() {
     assert!(!missing.exists());
     assert!(Offline::open(&Options::new(dir.path())).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
+    use crate::domain::doubt::{AccountState, Moment};
+    use crate::journal::{Clearance, DoubtfulTarget, Note};
+
+    let account = subscription("x").account;
+    let target = |name: &str| DoubtfulTarget {
+        account: account.clone(),
+        target: TargetId::try_from(name).unwrap(),
+        until: Moment::wall(at(50)),
+    };
+    let made = || {
+        let dir = used();
+        let journal = open(dir.path());
+        wait(journal.begin(Moment::wall(at(2)))).unwrap();
+        let group = Group {
+            clearances: vec![Clearance {
+                at: Moment::wall(at(3)),
+                items: vec![id(BatchId(1), 1), id(BatchId(1), 2)],
+            }],
+            notes: vec![Note {
+                id: id(BatchId(1), 2),
+                doubt: None,
+            }],
+            accounts: vec![(account.clone(), AccountState::default())],
+            targets: vec![target("x")],
+            ..Group::default()
+        };
+        wait(journal.settle(group)).unwrap();
+        drop(journal);
+        assert_eq!(verify(dir.path()).0.problems, 0);
+        dir
+    };
+    let mut out = Vec::new();
+    let dir = made();
+    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    offline.inspect(Some(BatchId(1)), &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    for line in [
+        r#""what":"cleared","at":"2027-01-15T08:00:03Z","indexes":[1,2]}"#,
+        r#""what":"withdrawn","at":null,"indexes":[2]}"#,
+    ] {
+        assert!(out.contains(line), "{out}");
+    }
+    let log = |seq| StoreKey::Log {
+        batch: BatchId(1),
+        seq,
+        part: 0,
+    };
+    let hash = record::target_hash("x");
+    let doubtful = StoreKey::Doubtful {
+        account: account.clone(),
+        hash,
+    };
+    let no_such_item = record::Step::<()>::Withdrawn {
+        life: 1,
+        indexes: [7].into_iter().collect(),
+    };
+    for (key, value, starts) in [
+        (StoreKey::Life(1), torn(), false),
+        (StoreKey::Account(account.clone()), torn(), true),
+        (doubtful.clone(), torn(), false),
+        (doubtful, record::whole(&vec![target("y")]).unwrap(), true),
+        (log(1), torn(), false),
+        (log(2), record::whole(&no_such_item).unwrap(), false),
+    ] {
+        let dir = made();
+        tamper(dir.path(), |writes| writes.put(key.encode(), value));
+        let (report, out) = verify(dir.path());
+        assert!(report.problems > 0, "{key:?}: {out}");
+        let opened = SledJournal::open(&Options::new(dir.path()));
+        assert_eq!(opened.is_ok(), starts, "{key:?}");
+        if let (Ok(journal), StoreKey::Account(_)) = (opened, key) {
+            assert!(journal.account_states().is_err());
+        }
+    }
 }

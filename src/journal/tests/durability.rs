@@ -60,7 +60,7 @@ fn every_write_syncs_the_disk_once_and_a_replay_never_does() {
         id: id(batch, index),
         settled: settled(Outcome::Unavailable),
     });
-    wait(journal.settle(settlements.collect())).unwrap();
+    wait(journal.settle(settlements.collect::<Vec<_>>().into())).unwrap();
     assert_eq!(count(), 2);
     wait(journal.admit(many("r", 100))).unwrap();
     assert_eq!(count(), 3, "taking up again is a write");
@@ -176,12 +176,12 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
             settled: settled(Outcome::Canceled),
         }]
     };
-    let why = wait(journal.settle(settlement())).unwrap_err();
+    let why = wait(journal.settle(settlement().into())).unwrap_err();
     assert!(why.0.contains("making it durable"), "{why}");
     assert_eq!(journal.failure(), Some(why.clone()));
 
     // The disk would work again, and nobody knows what it holds.
-    assert_eq!(wait(journal.settle(settlement())), Err(why.clone()));
+    assert_eq!(wait(journal.settle(settlement().into())), Err(why.clone()));
     assert_eq!(
         wait(journal.stop(batch, scope().caller, at(1))),
         Err(why.clone())

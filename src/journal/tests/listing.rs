@@ -175,3 +175,26 @@ fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
         assert_eq!(page.unwrap().records.len(), 1);
     }
 }
+
+#[test]
+fn what_was_admitted_while_the_clock_was_behind_hides_nothing_before_it() {
+    for mut bench in Bench::both() {
+        let admit = |bench: &Bench, request: &str, items, seconds| {
+            let at = at(seconds);
+            bench.admit(Admission {
+                at,
+                ..many(request, items)
+            })
+        };
+        admit(&bench, "old", 1, 100);
+        admit(&bench, "first", 2, 5_000);
+        for n in 0..20 {
+            admit(&bench, &format!("behind-{n}"), 1, 200 + n);
+        }
+        admit(&bench, "last", 4, 5_100);
+        bench.restart();
+        let brought = bench.journal().admitted_since(at(5_000)).unwrap();
+        let items: Vec<_> = brought.iter().map(|intake| intake.items).collect();
+        assert_eq!(items, [4, 2]);
+    }
+}

@@ -5,6 +5,7 @@ mod audited;
 mod compaction;
 mod crash;
 mod damage;
+mod doubt;
 mod durability;
 mod listing;
 mod model;
@@ -12,11 +13,14 @@ mod month;
 #[cfg(target_os = "linux")]
 mod power;
 mod promises;
+mod quarantine;
 mod redaction;
+mod released;
 mod sizes;
 mod trail;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     path::Path,
     sync::{Arc, LazyLock},
@@ -26,8 +30,8 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::{
-    Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Happened, Journal,
-    OpenItem, Record, Settlement, Slot, What,
+    Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Group, Happened,
+    Journal, OpenItem, Record, Settlement, Slot, What,
     durable::{Options, SledJournal},
     memory::MemoryJournal,
 };
@@ -121,7 +125,11 @@ impl Bench {
             id,
             settled: Arc::clone(settled),
         });
-        wait(self.journal().settle(settlements.collect())).unwrap();
+        wait(
+            self.journal()
+                .settle(settlements.collect::<Vec<_>>().into()),
+        )
+        .unwrap();
     }
 
     /// Deletes what has expired, once the audit has all of it.
@@ -304,6 +312,8 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         key: key(request_key),
         slots: slots.into_iter().collect(),
         at: at(0),
+        boot: None,
+        clear: BTreeMap::new(),
         retry_until: at(60),
         with_answers: true,
         quota: None,
@@ -343,6 +353,7 @@ fn settled_at(outcome: Outcome, seconds: i64) -> Arc<Settled> {
         conclusion,
         attempts: 2,
         settled_at: at(seconds),
+        doubt: None,
     })
 }
 
@@ -363,7 +374,7 @@ enum Told {
 fn told(admitted: &Admitted) -> Vec<Told> {
     let told = admitted.items.iter().map(|item| match item {
         AdmittedItem::Vacant => Told::Vacant,
-        AdmittedItem::Opened { id, previous } => match previous {
+        AdmittedItem::Opened { id, previous, .. } => match previous {
             None => Told::Opened(*id),
             Some(settled) => Told::Again(*id, settled.conclusion.outcome),
         },

@@ -5,17 +5,26 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::Filter;
+use crate::{
+    domain::doubt::{Doubt, Moment},
+    journal::{Clearance, Filter, Note},
+    limits,
+};
 
 /// What a slot is sent with: its own key and its target; `None` for a dry run.
 type Sent = Option<(Option<u8>, u8)>;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Admit(u8, Vec<Sent>),
+    /// With how many of what it opens cleared.
+    Admit(u8, Vec<Sent>, usize),
     /// Settle the nth open item.
     Settle(usize, Outcome),
     Stop(u8),
+    /// Clear the nth open item, and note of it what is not known, or that it was not sent.
+    Clear(usize),
+    Note(usize),
+    Withdraw(usize),
     /// Purge what settled so long ago.
     Purge(i64),
     Restart,
@@ -28,11 +37,15 @@ fn act() -> impl Strategy<Value = Act> {
     ];
     let outcome = proptest::sample::select(&Outcome::ALL[..]);
     prop_oneof![
-        6 => (0_u8..4, proptest::collection::vec(slot, 1..4)).prop_map(|(r, s)| Act::Admit(r, s)),
+        6 => (0_u8..4, proptest::collection::vec(slot, 1..4), 0_usize..3)
+            .prop_map(|(r, s, clear)| Act::Admit(r, s, clear)),
         8 => (any::<usize>(), outcome).prop_map(|(n, outcome)| Act::Settle(n, outcome)),
         1 => (0_u8..4).prop_map(Act::Stop),
+        3 => any::<usize>().prop_map(Act::Clear),
+        1 => any::<usize>().prop_map(Act::Note),
+        2 => any::<usize>().prop_map(Act::Withdraw),
         2 => (0_i64..4).prop_map(Act::Purge),
-        1 => Just(Act::Restart),
+        2 => Just(Act::Restart),
     ]
 }
 
@@ -43,6 +56,8 @@ fn own_key(n: u8) -> String {
 
 #[derive(Debug, Default)]
 struct Model {
+    /// When each process began.
+    lives: Vec<i64>,
     items: BTreeMap<String, Known>,
     requests: BTreeMap<String, Request>,
     /// What the audit is to be told.
@@ -58,6 +73,10 @@ struct Known {
     /// `None` while it is open.
     outcome: Option<Outcome>,
     stopped: bool,
+    /// What is unknown of what it settled with or what was noted of it.
+    before: Option<Doubt>,
+    /// When it was cleared since, and by which processes.
+    cleared: Vec<(i64, usize)>,
 }
 
 #[derive(Debug)]
@@ -79,7 +98,19 @@ enum Expected {
 
 impl Model {
     /// What a request is answered; `None` for a conflict.
-    fn admit(&mut self, request: &str, slots: &[Sent], now: i64) -> Option<Vec<Expected>> {
+    fn admit(
+        &mut self,
+        request: &str,
+        slots: &[Sent],
+        mut clear: usize,
+        now: i64,
+    ) -> Option<Vec<Expected>> {
+        let life = self.lives.len();
+        let mut take = || {
+            let is_cleared = clear > 0;
+            clear = clear.saturating_sub(1);
+            is_cleared.then_some((now, life)).into_iter().collect()
+        };
         let keys: Vec<_> = (0..)
             .zip(slots)
             .map(|(index, slot): (u32, _)| {
@@ -124,16 +155,20 @@ impl Model {
                 target: *target,
                 outcome: None,
                 stopped: false,
+                before: None,
+                cleared: Vec::new(),
             });
             match known.outcome {
                 None if is_new => {
                     self.happened.push(format!("admitted {name}"));
+                    known.cleared = take();
                     Expected::Opened(None)
                 }
                 None => Expected::Running,
                 Some(outcome) if outcome.is_final() => Expected::Settled(outcome),
                 Some(outcome) => {
                     (known.outcome, known.stopped) = (None, false);
+                    known.cleared = take();
                     self.happened.push(format!("opened {name}"));
                     Expected::Opened(Some(outcome))
                 }
@@ -145,8 +180,32 @@ impl Model {
     fn settle(&mut self, key: &Key, outcome: Outcome, now: i64) {
         let item = self.items.get_mut(key.as_str()).unwrap();
         item.outcome = Some(outcome);
+        // What the tests settle without success may have been sent.
+        item.before = (!outcome.is_success()).then(|| doubt(None, at(now)));
+        item.cleared.clear();
         self.happened.push(format!("settled {key} {outcome:?}"));
         self.requests.get_mut(&item.request).unwrap().latest = now;
+    }
+
+    /// What is unknown of an open item.
+    fn doubt(&self, item: &Known) -> Option<Doubt> {
+        let (Some((first, _)), Some((_, last))) = (item.cleared.first(), item.cleared.last())
+        else {
+            return item.before.clone();
+        };
+        // Before its process has ended nobody knows how long it sends.
+        let ended = self.lives.get(*last).map_or(Timestamp::MAX, |begun| {
+            at(*begun) + SignedDuration::from_millis(limits::TCP_USER_TIMEOUT_MS.cast_signed())
+        });
+        Some(match &item.before {
+            None => doubt(Some(*first), ended),
+            Some(before) => Doubt {
+                latest: Moment::wall(ended),
+                settle_ms: None,
+                may_act: true,
+                ..before.clone()
+            },
+        })
     }
 
     fn purge(&mut self, before: i64) -> usize {
@@ -164,7 +223,30 @@ impl Model {
     }
 }
 
-fn send(request: &str, slots: &[Sent], now: i64) -> Admission {
+fn doubt(earliest: Option<i64>, latest: Timestamp) -> Doubt {
+    Doubt {
+        earliest: earliest.map(|earliest| Moment::wall(at(earliest))),
+        latest: Moment::wall(latest),
+        settle_ms: None,
+        may_act: true,
+        accepted: false,
+        looks: 0,
+        place: None,
+        place_answered: false,
+    }
+}
+
+/// What an orderly stop knows of an item.
+fn noted(now: i64) -> Doubt {
+    Doubt {
+        settle_ms: Some(30_000),
+        looks: 1,
+        place: Some(3),
+        ..doubt(Some(now - 1), at(now))
+    }
+}
+
+fn send(request: &str, slots: &[Sent], clear: usize, now: i64) -> Admission {
     let slots = slots.iter().map(|slot| match slot {
         None => Slot::Vacant,
         Some((own, target)) => Slot::Item {
@@ -174,17 +256,19 @@ fn send(request: &str, slots: &[Sent], now: i64) -> Admission {
     });
     Admission {
         at: at(now),
+        clear: [(subscription("t").account, clear)].into(),
         ..admission(request, slots)
     }
 }
 
 fn step(bench: &mut Bench, model: &mut Model, act: &Act, now: i64) {
+    let life = model.lives.len();
     match act {
-        Act::Admit(_, slots) if slots.iter().all(Option::is_none) => {}
-        Act::Admit(request, slots) => {
+        Act::Admit(_, slots, _) if slots.iter().all(Option::is_none) => {}
+        Act::Admit(request, slots, clear) => {
             let request = format!("r{request}");
-            let answer = wait(bench.journal().admit(send(&request, slots, now)));
-            match (model.admit(&request, slots, now), answer) {
+            let answer = wait(bench.journal().admit(send(&request, slots, *clear, now)));
+            match (model.admit(&request, slots, *clear, now), answer) {
                 (None, Err(AdmitError::Conflict(conflicts))) => assert!(!conflicts.is_empty()),
                 (Some(expected), Ok(admitted)) => {
                     let told = told(&admitted).into_iter().map(|told| match told {
@@ -224,13 +308,60 @@ fn step(bench: &mut Bench, model: &mut Model, act: &Act, now: i64) {
                 item.stopped = true;
             }
         }
+        Act::Clear(n) => {
+            if let Some((id, known)) = nth_open(bench, model, *n) {
+                known.cleared.push((now, life));
+                let at = Moment::wall(at(now));
+                let items = vec![id];
+                let clearances = vec![Clearance { at, items }];
+                let group = Group {
+                    clearances,
+                    ..Group::default()
+                };
+                wait(bench.journal().settle(group)).unwrap();
+            }
+        }
+        Act::Note(n) => {
+            if let Some((id, known)) = nth_open(bench, model, *n) {
+                (known.before, known.cleared) = (Some(noted(now)), Vec::new());
+                note(bench, id, Some(noted(now)));
+            }
+        }
+        Act::Withdraw(n) => {
+            if let Some((id, known)) = nth_open(bench, model, *n) {
+                known.cleared.retain(|(_, by)| *by < life);
+                note(bench, id, None);
+            }
+        }
         Act::Purge(age) => {
             let before = now - age;
             let purged = wait(bench.journal().purge(at(before), 100)).unwrap();
             assert_eq!(purged, model.purge(before));
         }
-        Act::Restart => bench.restart(),
+        Act::Restart => {
+            bench.restart();
+            begin(bench, model, now);
+        }
     }
+}
+
+fn begin(bench: &Bench, model: &mut Model, now: i64) {
+    wait(bench.journal().begin(Moment::wall(at(now)))).unwrap();
+    model.lives.push(now);
+}
+
+fn nth_open<'m>(bench: &Bench, model: &'m mut Model, n: usize) -> Option<(ItemId, &'m mut Known)> {
+    let open = bench.open_items();
+    let item = open.get(n % open.len().max(1))?;
+    Some((item.id, model.items.get_mut(item.key.as_str()).unwrap()))
+}
+
+fn note(bench: &Bench, id: ItemId, doubt: Option<Doubt>) {
+    let group = Group {
+        notes: vec![Note { id, doubt }],
+        ..Group::default()
+    };
+    wait(bench.journal().settle(group)).unwrap();
 }
 
 fn compare(bench: &Bench, model: &Model) {
@@ -245,15 +376,15 @@ fn compare(bench: &Bench, model: &Model) {
     }
     let open = bench.open_items().into_iter();
     let mut open: Vec<_> = open
-        .map(|item| (item.key.to_string(), item.stopped))
+        .map(|item| (item.key.to_string(), item.stopped, item.doubt))
         .collect();
-    open.sort();
+    open.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let known = model
         .items
         .iter()
         .filter(|(_, item)| item.outcome.is_none());
     let known: Vec<_> = known
-        .map(|(key, item)| (key.clone(), item.stopped))
+        .map(|(key, item)| (key.clone(), item.stopped, model.doubt(item)))
         .collect();
     assert_eq!(open, known);
     let page = bench
@@ -281,6 +412,7 @@ fn compare(bench: &Bench, model: &Model) {
 
 fn check(mut bench: Bench, acts: &[Act]) {
     let (mut model, mut auditor) = (Model::default(), Auditor::default());
+    begin(&bench, &mut model, -1);
     for (now, act) in (0..).zip(acts) {
         step(&mut bench, &mut model, act, now);
         compare(&bench, &model);

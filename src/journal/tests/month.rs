@@ -81,7 +81,10 @@ fn traffic(journal: &SledJournal, dir: &Path, today: i64, items: u32) -> u64 {
             id: id(batch, index),
             settled: settled_at(Outcome::Canceled, today * DAY),
         });
-        journal.settle(settlements.collect()).await.unwrap();
+        journal
+            .settle(settlements.collect::<Vec<_>>().into())
+            .await
+            .unwrap();
     });
     wait(
         work.buffer_unordered(CALLERS)

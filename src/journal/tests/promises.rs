@@ -481,10 +481,13 @@ fn settling_what_is_not_open_fails_the_store_and_changes_no_outcome() {
                 settled: settled(Outcome::Rejected),
             },
         ];
-        let why = wait(bench.journal().settle(twice)).unwrap_err();
+        let why = wait(bench.journal().settle(twice.into())).unwrap_err();
         assert!(why.0.contains("not open"), "{why}");
         assert_eq!(bench.journal().failure(), Some(why.clone()));
-        assert_eq!(wait(bench.journal().settle(Vec::new())), Err(why.clone()));
+        assert_eq!(
+            wait(bench.journal().settle(Group::default())),
+            Err(why.clone())
+        );
         assert_eq!(
             bench.journal().find(&scope(), &key("r/0")).unwrap_err(),
             why

@@ -54,6 +54,7 @@ fn ended(outcome: Outcome) -> Arc<Settled> {
         conclusion,
         attempts: 2,
         settled_at: at(1),
+        doubt: None,
     })
 }
 
@@ -161,7 +162,7 @@ fn what_is_switched_off_is_never_written() {
         id: id(batch, 0),
         settled: ended(Outcome::Canceled),
     };
-    wait(journal.settle(vec![settlement])).unwrap();
+    wait(journal.settle(vec![settlement].into())).unwrap();
     let scope = Scope {
         kind: Kind::Enrollments,
         ..scope()

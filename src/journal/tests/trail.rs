@@ -128,7 +128,7 @@ fn an_audit_that_is_too_far_behind_stops_admissions_until_it_has_caught_up() {
         id: id(BatchId(1), 3),
         settled: settled(Outcome::Canceled),
     };
-    wait(journal.settle(vec![settlement])).unwrap();
+    wait(journal.settle(vec![settlement].into())).unwrap();
     let mut auditor = Auditor::default();
     assert_eq!(auditor.look(&journal).len(), 12);
     auditor.record(&journal);

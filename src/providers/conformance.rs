@@ -6,117 +6,27 @@
 //! that begins with `~` has to be contained, and `null` means that the member is not there.
 
 mod accounts;
+mod compare;
+mod fixture;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use self::{
+    compare::{contains, ensure, same_request},
+    fixture::{ExchangePart, Expect, Fixture, ModePart},
+};
 use super::{EffectId, Mode, Step, Task, check, of};
 use crate::domain::{
     account::{Account, ProviderId},
     command::Command,
-    exchange::{
-        Exchange, Fault, FaultKind, Method, Operation, Reply, Request, Response, Safety, Throttle,
-    },
+    exchange::{Class, Exchange, Reply, Throttle},
     ids::{CallerId, Key, Kind, Scope},
 };
 
 pub(super) use accounts::account;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fixture {
-    about: String,
-    #[serde(default)]
-    account: AccountPart,
-    #[serde(default)]
-    mode: ModePart,
-    command: Value,
-    #[serde(default)]
-    history: Vec<ExchangePart>,
-    expect: Expect,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccountPart {
-    #[serde(default)]
-    settings: Value,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ModePart {
-    #[default]
-    Cancel,
-    DryRun,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExchangePart {
-    operation: Option<String>,
-    answered: Option<ResponsePart>,
-    in_doubt: Option<FaultPart>,
-    not_sent: Option<FaultPart>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResponsePart {
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: Value,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum FaultPart {
-    Connect,
-    Timeout,
-    Broken,
-    TooLong,
-    Restart,
-    WindowEnded,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expect {
-    send: Option<SendPart>,
-    done: Option<Value>,
-    violations: Option<BTreeMap<String, String>>,
-    /// `{"after": 5}`, `{"until": "2024-04-15T12:58:20Z"}`, `"unsaid"` or `"none"`.
-    throttle: Option<Value>,
-    /// A part of the progress's JSON, or `"none"`.
-    progress: Option<Value>,
-    /// The header and the prefix.
-    auth: Option<(String, String)>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SendPart {
-    operation: String,
-    safety: String,
-    method: String,
-    path: String,
-    #[serde(default)]
-    query: BTreeMap<String, String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: Value,
-    #[serde(default = "json_media_type")]
-    content_type: String,
-}
-
-fn json_media_type() -> String {
-    "application/json".to_owned()
-}
 
 #[test]
 fn every_fixture_holds() {
@@ -156,7 +66,8 @@ fn run(provider: ProviderId, text: &str) -> Result<(), String> {
     let fixture: Fixture = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     ensure(!fixture.about.is_empty(), || "about is empty".to_owned())?;
 
-    let task = Task {
+    let doubt = fixture.doubt.as_ref().map(|doubt| doubt.doubt());
+    let mut task = Task {
         account: &account,
         command: &command,
         effect_id: &effect_id,
@@ -164,10 +75,10 @@ fn run(provider: ProviderId, text: &str) -> Result<(), String> {
             ModePart::Cancel => Mode::Cancel,
             ModePart::DryRun => Mode::DryRun,
         },
+        doubt: doubt.as_ref(),
+        facts: fixture.facts.facts(),
     };
-    let history = fixture.history.into_iter().map(exchange);
-    let history: Vec<_> = history.collect::<Result<_, _>>()?;
-    reachable(&task, &history)?;
+    let history = happened(&mut task, &fixture.history)?;
     holds(&task, &history, fixture.expect)
 }
 
@@ -234,6 +145,26 @@ fn holds(task: &Task<'_>, history: &[Exchange], expect: Expect) -> Result<(), St
         };
         contains("progress", &found, &expected)?;
     }
+    if let Some(expected) = expect.class {
+        count();
+        let class = history.last().map(|exchange| exchange.class);
+        ensure(class == Some(expected.class()), || {
+            format!("it is {class:?}")
+        })?;
+    }
+    if let Some(expected) = expect.evidence {
+        count();
+        let last = history.last().ok_or("evidence needs an exchange")?;
+        let evidence = provider.evidence(task, last);
+        let words = [("answered", evidence.answered), ("proven", evidence.proven)];
+        let found = words
+            .into_iter()
+            .filter(|(_, is)| *is)
+            .map(|(word, _)| word);
+        ensure(found.eq(expected.iter().map(String::as_str)), || {
+            format!("{evidence:?}")
+        })?;
+    }
     if let Some((header, prefix)) = expect.auth {
         count();
         let auth = provider.auth(task.account);
@@ -244,112 +175,37 @@ fn holds(task: &Task<'_>, history: &[Exchange], expect: Expect) -> Result<(), St
     ensure(asserted > 0, || "expects nothing".to_owned())
 }
 
-/// Checks that the provider itself would have sent what the history says was sent.
-fn reachable(task: &Task<'_>, history: &[Exchange]) -> Result<(), String> {
-    for (index, exchange) in history.iter().enumerate() {
-        let Some(operation) = exchange.operation else {
-            ensure(index == 0, || format!("history[{index}] has no operation"))?;
-            continue;
+/// The history, as it came to be: the provider itself would have sent what it says was sent, each
+/// answer is classified when it comes, and what it shows of the account is known from then on.
+fn happened(task: &mut Task<'_>, parts: &[ExchangePart]) -> Result<Vec<Exchange>, String> {
+    let provider = of(task.account.provider());
+    let mut history = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let reply = fixture::reply(part)?;
+        let given = part.class.map(fixture::ClassPart::class);
+        let (operation, class) = match (&part.operation, provider.next(task, &history)) {
+            (None, _) if index == 0 => (None, Class::Lost),
+            (None, _) => return Err(format!("history[{index}] has no operation")),
+            (Some(name), Step::Send(request)) if name == request.operation.0 => {
+                let class = provider.classify(task, &request, &reply);
+                (Some(request.operation), class)
+            }
+            (Some(_), other) => {
+                return Err(format!("history[{index}] cannot be, there came {other:?}"));
+            }
         };
-        match of(task.account.provider()).next(task, &history[..index]) {
-            Step::Send(request) if request.operation == operation => {}
-            other => return Err(format!("history[{index}] cannot be, there came {other:?}")),
-        }
+        let exchange = Exchange {
+            operation,
+            reply,
+            class: given.unwrap_or(class),
+            seen: part.seen.seen(part.believed),
+        };
+        let evidence = provider.evidence(task, &exchange);
+        task.facts.answered |= evidence.answered;
+        task.facts.proven |= evidence.proven;
+        history.push(exchange);
     }
-    Ok(())
-}
-
-fn same_request(expected: &SendPart, request: &Request) -> Result<(), String> {
-    let pairs = |list: &[(&'static str, String)]| -> BTreeMap<String, String> {
-        let owned = list
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()));
-        owned.collect()
-    };
-    let safety = match request.safety {
-        Safety::Look => "look",
-        Safety::Repeatable => "repeatable",
-        Safety::Once => "once",
-    };
-    let method = match request.method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Patch => "PATCH",
-        Method::Delete => "DELETE",
-    };
-    let body = request.body.as_ref();
-    let sent = body.map_or(Value::Null, |body| {
-        serde_json::from_str(&body.text).unwrap_or_else(|_| json!(body.text))
-    });
-    let same = request.operation.0 == expected.operation
-        && safety == expected.safety
-        && method == expected.method
-        && request.path.as_str() == expected.path
-        && pairs(&request.query) == expected.query
-        && pairs(&request.headers) == expected.headers
-        && sent == expected.body
-        && body.is_none_or(|body| body.content_type == expected.content_type);
-    ensure(same, || format!("sends {request:?}"))
-}
-
-fn contains(place: &str, found: &Value, expected: &Value) -> Result<(), String> {
-    match (found, expected) {
-        (Value::Object(found), Value::Object(expected)) => {
-            for (name, expected) in expected {
-                let place = format!("{place}.{name}");
-                contains(&place, found.get(name).unwrap_or(&Value::Null), expected)?;
-            }
-            Ok(())
-        }
-        (Value::Array(found), Value::Array(expected)) if found.len() == expected.len() => {
-            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-                contains(&format!("{place}[{index}]"), found, expected)?;
-            }
-            Ok(())
-        }
-        (Value::String(found), Value::String(expected)) if expected.starts_with('~') => {
-            ensure(found.contains(&expected[1..]), || {
-                format!("{place} is {found:?}")
-            })
-        }
-        _ => ensure(found == expected, || format!("{place} is {found}")),
-    }
-}
-
-fn exchange(part: ExchangePart) -> Result<Exchange, String> {
-    let reply = match (part.answered, part.in_doubt, part.not_sent) {
-        (Some(response), None, None) => {
-            let text = match response.body {
-                Value::Null => String::new(),
-                Value::String(text) => text,
-                json => json.to_string(),
-            };
-            let headers = response.headers.into_iter().collect();
-            Reply::Answered(Arc::new(Response::new(response.status, headers, text)))
-        }
-        (None, Some(kind), None) => Reply::InDoubt(fault(kind)),
-        (None, None, Some(kind)) => Reply::NotSent(fault(kind)),
-        _ => return Err("an exchange needs exactly one of answered, in_doubt, not_sent".into()),
-    };
-    // The names of operations are static everywhere but here.
-    let operation = part
-        .operation
-        .map(|name| Operation(Box::leak(name.into_boxed_str())));
-    Ok(Exchange { operation, reply })
-}
-
-fn fault(part: FaultPart) -> Fault {
-    let (kind, message) = match part {
-        FaultPart::Connect => (FaultKind::Connect, "connection refused"),
-        FaultPart::Timeout => (FaultKind::Timeout, "no answer in time"),
-        FaultPart::Broken => (FaultKind::Broken, "connection reset"),
-        FaultPart::TooLong => (FaultKind::TooLong, "the answer is too long"),
-        FaultPart::Restart => (FaultKind::Restart, "the service restarted"),
-        FaultPart::WindowEnded => (FaultKind::WindowEnded, "the retry window ended"),
-    };
-    let message = message.to_owned();
-    Fault { kind, message }
+    Ok(history)
 }
 
 /// The command, which has to be in the very form that the journal keeps. Only the account's name
@@ -379,8 +235,4 @@ fn scope(command: &Command) -> Scope {
     let kind: Kind = command.kind();
     let caller = CallerId::anonymous();
     Scope { caller, kind }
-}
-
-fn ensure(holds: bool, failure: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(failure()) }
 }

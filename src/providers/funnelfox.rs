@@ -8,25 +8,24 @@
 //! - There is no idempotency: after doubt comes a look.
 //! - The lists of payment companies contradict each other, so any is passed on.
 
-use jiff::Timestamp;
+mod wire;
+
 use serde_json::json;
 
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, FunnelFoxEnd, ProviderSettings, Timing},
     command::SubscriptionCommand,
-    exchange::{Body, Exchange, Method, Operation, Path, Request, Response, Safety},
+    exchange::{Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
     ids::Kind,
-    outcome::{
-        FailureReason, ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus,
-    },
+    outcome::FailureReason,
 };
 
 use super::{
-    Provider, Step, Task,
-    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
-    reading::Reading,
+    Form, Provider, Step, Task,
+    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal},
     status,
 };
+use wire::{read, read_error};
 
 /// FunnelFox.
 pub(super) struct FunnelFox;
@@ -52,6 +51,10 @@ impl Provider for FunnelFox {
             header: "fox-secret",
             prefix: "",
         }
+    }
+
+    fn form(&self) -> &dyn Form {
+        self
     }
 
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step {
@@ -107,6 +110,7 @@ impl Conversation for Talk<'_> {
         Request {
             operation: CANCEL,
             safety: Safety::Once,
+            pace: Pace::AtOnce,
             method: Method::Post,
             path: Path::fixed("subscriptions")
                 .segment(self.command.subscription_id.as_str())
@@ -124,6 +128,7 @@ impl Conversation for Talk<'_> {
         Request {
             operation: LOOK,
             safety: Safety::Look,
+            pace: Pace::AtOnce,
             method: Method::Get,
             path: Path::fixed("subscriptions").segment(self.command.subscription_id.as_str()),
             query: Vec::new(),
@@ -144,12 +149,7 @@ impl Conversation for Talk<'_> {
         Refusal::Unclear(FailureReason::ProviderRefused, message)
     }
 
-    /// Its 404 has a message; a wrong base URL's has not.
-    fn absence(&self, response: &Response) -> Absence {
-        let body = Reading(response.json.as_ref());
-        if body.at("message").text().is_none() {
-            return Absence::Odd;
-        }
+    fn absence(&self, _response: &Response) -> Absence {
         Absence::Unknown(
             "FunnelFox does not know the subscription; check its id and the account's project"
                 .to_owned(),
@@ -169,101 +169,4 @@ impl Conversation for Talk<'_> {
             Some(_) | None => plan.to_owned(),
         }
     }
-}
-
-/// `{message}`.
-fn read_error(response: &Response) -> ProviderError {
-    let message = Reading(response.json.as_ref()).at("message").text();
-    status::provider_error(response, None, message, Vec::new())
-}
-
-fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd) -> Option<Found> {
-    let body = Reading(response.json.as_ref());
-    let word = body.at("status").text()?;
-    let period_end = body.at("period_ends_at").time();
-    let canceled_at = body.at("cancelled_at").time();
-    let (life, status) = match life(operation, body, ends) {
-        (Life::Ending, SubscriptionStatus::Canceled)
-            if period_end.is_some_and(|end| as_of(response).is_some_and(|now| end <= now)) =>
-        {
-            (Life::Ended, SubscriptionStatus::Canceled)
-        }
-        (Life::Ending, _) => (Life::Ending, SubscriptionStatus::Scheduled),
-        other => other,
-    };
-    let effective_at = match (life, ends) {
-        (Life::Ending, _) => period_end,
-        (Life::Ended, FunnelFoxEnd::PeriodEnd) => period_end.or(canceled_at),
-        (Life::Ended, FunnelFoxEnd::Now) => canceled_at.or(period_end),
-        (Life::Running | Life::Unknown, _) => None,
-    };
-    let state = SubscriptionState {
-        status,
-        provider_status: status::cut(word),
-        period_end,
-        canceled_at,
-        renews: body.at("renews").flag(),
-        customer_id: body.at("profile").at("id").id(),
-        payment_provider: body.at("payment_provider").text().map(status::cut),
-        cancellation_id: None,
-        provider_reason: body.at("cancellation_reason").text().map(status::cut),
-        sandbox: body.at("sandbox").flag(),
-    };
-    let detail = SubscriptionDetail {
-        effective_at,
-        state: Some(state),
-        charges: None,
-    };
-    Some(Found {
-        life,
-        detail,
-        timing: None,
-    })
-}
-
-/// What the status and `renews` say together. A subscription whose renewal is off goes on to the
-/// end of what is paid with its status unchanged. Some that are not running may never have had it
-/// on: for those it only counts with a cancellation, or as the answer to our own.
-fn life(operation: Operation, body: Reading<'_>, ends: FunnelFoxEnd) -> (Life, SubscriptionStatus) {
-    let word = body.at("status").text().unwrap_or_default();
-    let off = body.at("renews").flag() == Some(false);
-    let vouched = operation == CANCEL || body.at("cancelled_at").text().is_some();
-    let (status, runs) = match word {
-        // "canceled" is not documented; the word has two spellings, and no other meaning.
-        "cancelled" | "canceled" => {
-            let life = match ends {
-                FunnelFoxEnd::PeriodEnd => Life::Ending,
-                FunnelFoxEnd::Now => Life::Ended,
-            };
-            return (life, SubscriptionStatus::Canceled);
-        }
-        "expired" => return (Life::Ended, SubscriptionStatus::Expired),
-        "active" => (SubscriptionStatus::Active, true),
-        "trialing" => (SubscriptionStatus::Trialing, true),
-        "created" => (SubscriptionStatus::Pending, false),
-        "paused" => (SubscriptionStatus::Paused, false),
-        "unpaid" => (SubscriptionStatus::PastDue, false),
-        _ => (SubscriptionStatus::Unknown, false),
-    };
-    if off && (runs || vouched) {
-        return (Life::Ending, status);
-    }
-    match status {
-        SubscriptionStatus::Unknown => (Life::Unknown, status),
-        _ => (Life::Running, status),
-    }
-}
-
-/// The latest time that the answer itself knows of: what is over by then has ended, even if the
-/// status does not say so yet.
-fn as_of(response: &Response) -> Option<Timestamp> {
-    let body = Reading(response.json.as_ref());
-    let date = response.header("date");
-    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-    let dates = [
-        date.map(|date| date.timestamp()),
-        body.at("updated_at").time(),
-        body.at("cancelled_at").time(),
-    ];
-    dates.into_iter().flatten().max()
 }

@@ -8,13 +8,18 @@
 //! Adding a provider: its file, its folder of fixtures, a line here in `mod` and in [`of`], and
 //! its variants in `domain::account`.
 
+mod check;
+mod classify;
 #[cfg(test)]
 mod conformance;
+mod endings;
+mod form;
 mod funnelfox;
 mod once;
 #[cfg(test)]
 mod properties;
 mod reading;
+mod reasons;
 mod rebilly;
 mod retry_after;
 mod revolv3;
@@ -22,13 +27,19 @@ mod sequenzy;
 mod solidgate;
 mod standing;
 mod status;
+mod whose;
+
+pub use check::{Violation, check};
+pub(crate) use classify::is_not_passed_on;
+pub use form::{Form, Sight};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::{
-    account::{Account, Auth, Capabilities, ProviderId, Timing},
-    command::{Command, EnrollmentsCommand, ProviderOptions, SubscriptionCommand},
-    exchange::{Exchange, Request, Response, Throttle},
+    account::{Account, Auth, Capabilities, ProviderId},
+    command::{Command, EnrollmentsCommand, SubscriptionCommand},
+    doubt::Doubt,
+    exchange::{Class, Exchange, Reply, Request, Response, Throttle},
     ids::{Key, Scope},
     outcome::{Conclusion, Detail},
 };
@@ -76,6 +87,30 @@ pub struct Task<'a> {
     pub effect_id: &'a EffectId,
     /// Whether to change anything.
     pub mode: Mode,
+    /// What earlier runs under the same key left unknown.
+    pub doubt: Option<&'a Doubt>,
+    /// What is known of the account and the target beside it.
+    pub facts: Facts,
+}
+
+/// What is known beside an item's own history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The account's place has answered in the provider's own form.
+    pub answered: bool,
+    /// It has described a subscription that was asked for, to the account's credential.
+    pub proven: bool,
+    /// Another key has aimed at the target, or may still act on it.
+    pub target_known: bool,
+}
+
+/// What an answer shows of the account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// It is in the provider's own form.
+    pub answered: bool,
+    /// It describes what was asked for, by its id and with a known status.
+    pub proven: bool,
 }
 
 impl<'a> Task<'a> {
@@ -164,25 +199,6 @@ impl EffectId {
     }
 }
 
-/// A field that cannot be as it is, by its published name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The field, relative to the item, such as `when` or `line_items[2].quantity`.
-    pub field: String,
-    /// What is wrong and what would be right.
-    pub description: String,
-}
-
-impl Violation {
-    /// A violation of this field.
-    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            description: description.into(),
-        }
-    }
-}
-
 /// One company's API.
 pub trait Provider: Sync {
     /// What can be asked of an account there.
@@ -206,28 +222,58 @@ pub trait Provider: Sync {
     /// [`InDoubt`](crate::domain::exchange::Reply::InDoubt) goes before it.
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step;
 
+    /// The form of its answers.
+    fn form(&self) -> &dyn Form;
+
+    /// What a reply to this request is. Decided once, when it comes, and kept in the history.
+    fn classify(&self, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
+        classify::class(self.form(), task, request, reply)
+    }
+
+    /// What an answer shows of the account.
+    fn evidence(&self, task: &Task<'_>, exchange: &Exchange) -> Evidence {
+        classify::evidence(self.form(), task, exchange)
+    }
+
+    /// A request that makes sure that nothing of a dry run stays behind, if an answer of it was
+    /// lost: it is sent once more when nothing of the run can act any more.
+    fn clean_up(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Request> {
+        let _ = (task, history);
+        None
+    }
+
+    /// Takes out of a history what no later step needs, so that an item of many calls does not
+    /// hold all their answers. Every step, and the progress, stays the same.
+    fn compact(&self, task: &Task<'_>, history: &mut Vec<Exchange>) {
+        let _ = (task, history);
+    }
+
     /// How far an unfinished item is, for items that take several calls.
     fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Progress> {
         let _ = (task, history);
         None
     }
 
-    /// When to come back, if the response says that the provider is throttling.
-    /// The default is HTTP's own signal: 429 with or without `Retry-After`.
+    /// When to come back, if the response says that the provider is throttling, or away for some
+    /// time: a 429, or a 5xx with `Retry-After` (RFC 9110, section 10.2.3). It says nothing of
+    /// what became of the request.
     fn throttle(&self, response: &Response) -> Option<Throttle> {
-        status::throttle(response)
+        match response.status {
+            429 => {
+                let asked = self
+                    .signal(response)
+                    .or_else(|| status::retry_after(response));
+                Some(asked.unwrap_or(Throttle::Unsaid))
+            }
+            500..=599 => status::retry_after(response),
+            _ => None,
+        }
     }
-}
 
-/// When a response asks its caller back: a 429 always does, and a 5xx does with a `Retry-After`
-/// that can be read (RFC 9110, section 10.2.3, names 503 first). It says nothing about what the
-/// provider did with the request: a 5xx stays in doubt.
-#[must_use]
-pub fn pause_asked(response: &Response) -> Option<Throttle> {
-    match response.status {
-        429 => status::throttle(response),
-        500..=599 => status::retry_after(response),
-        _ => None,
+    /// When to come back by a 429's signal of the provider's own. It goes before HTTP's.
+    fn signal(&self, response: &Response) -> Option<Throttle> {
+        let _ = response;
+        None
     }
 }
 
@@ -240,68 +286,5 @@ pub fn of(id: ProviderId) -> &'static dyn Provider {
         ProviderId::FunnelFox => &funnelfox::FunnelFox,
         ProviderId::Revolv3 => &revolv3::Revolv3,
         ProviderId::Sequenzy => &sequenzy::Sequenzy,
-    }
-}
-
-/// Everything that keeps a command from being sent to an account, all at once: what the account
-/// cannot do, and what its provider does not take.
-#[must_use]
-pub fn check(account: &Account, command: &Command) -> Vec<Violation> {
-    let provider = of(account.provider());
-    let can = provider.capabilities(account);
-    if can.kind != command.kind() {
-        let takes = match can.kind {
-            crate::domain::ids::Kind::Subscription => "subscriptions: use CancelSubscription",
-            crate::domain::ids::Kind::Enrollments => "enrollments: use CancelEnrollments",
-        };
-        let described = format!("{} is an account for {takes}", account.name);
-        return vec![Violation::new("account", described)];
-    }
-    let mut violations = Vec::new();
-    if let Command::Subscription(command) = command {
-        check_capabilities(account, &can, command, &mut violations);
-    }
-    violations.extend(provider.check(account, command));
-    violations
-}
-
-fn check_capabilities(
-    account: &Account,
-    can: &Capabilities,
-    command: &SubscriptionCommand,
-    violations: &mut Vec<Violation>,
-) {
-    let provider = account.provider().name();
-    let timing = Timing::from(command.when);
-    if !can.timings.contains(&timing) {
-        let takes: Vec<_> = can.timings.iter().map(|timing| timing.name()).collect();
-        violations.push(Violation::new(
-            "when",
-            format!(
-                "{} cannot be chosen at {} ({provider}); it takes: {}",
-                timing.name(),
-                account.name,
-                takes.join(", ")
-            ),
-        ));
-    }
-    if command.prorate == Some(true) && !can.prorate {
-        violations.push(Violation::new(
-            "prorate",
-            format!("{provider} cannot prorate"),
-        ));
-    }
-    let solidgate = matches!(command.options, Some(ProviderOptions::Solidgate { .. }));
-    if solidgate && account.provider() != ProviderId::Solidgate {
-        violations.push(Violation::new(
-            "solidgate",
-            format!("{} is an account at {provider}", account.name),
-        ));
-    }
-    if !command.line_items.is_empty() && !can.line_items {
-        violations.push(Violation::new(
-            "line_items",
-            format!("{provider} takes no line items"),
-        ));
     }
 }

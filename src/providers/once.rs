@@ -3,7 +3,9 @@
 //! untouched. Solidgate, FunnelFox and Revolv3 are of this kind and say through [`Conversation`]
 //! what is their own; nothing here knows any of them.
 
+mod ends;
 mod item;
+mod looks;
 #[cfg(test)]
 mod tests;
 
@@ -11,16 +13,17 @@ use self::item::Item;
 use crate::domain::{
     account::Timing,
     command::{SubscriptionCommand, When},
-    exchange::{Exchange, Operation, Reply, Request, Response},
+    exchange::{Exchange, Operation, Request, Response},
     outcome::{
         Detail, FailureReason, Outcome, ProviderError, SubscriptionDetail, SubscriptionState,
     },
 };
 
 use super::{
-    Mode, Step, Task,
-    standing::{self, Bearing, Standing},
-    status::{self, Verdict},
+    Mode, Sight, Step, Task,
+    standing::Standing,
+    status::{Verdict, verdict},
+    whose::Cause,
 };
 
 /// The request that cancels.
@@ -30,7 +33,8 @@ pub(super) const LOOK: Operation = Operation("look");
 /// The request that sets when a cancel is to end it, where that is a property of its own.
 pub(super) const SET_TIMING: Operation = Operation("set_timing");
 
-const EFFECTS: &[Operation] = &[CANCEL, SET_TIMING];
+/// The operations that can reach the goal. To set the timing ends nothing.
+const EFFECTS: &[Operation] = &[CANCEL];
 
 /// How far a subscription's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,10 @@ pub(super) struct Found {
     pub(super) detail: SubscriptionDetail,
     /// The provider's word for when a cancel ends it, where that is a property of its own.
     pub(super) timing: Option<String>,
+    /// It ends with its period, if it ends: another answer may tell when that is.
+    pub(super) with_period: bool,
+    /// How it came to its end, if it did.
+    pub(super) cause: Cause,
 }
 
 impl Found {
@@ -79,8 +87,6 @@ pub(super) enum Absence {
     Unknown(String),
     /// It does not know it, or it has ended.
     UnknownOrEnded(String),
-    /// It is not the documented answer: a wrong path, or a proxy's.
-    Odd,
 }
 
 /// What is a provider's own.
@@ -123,11 +129,20 @@ pub(super) trait Conversation {
     fn hastens(&self) -> bool {
         false
     }
+}
 
-    /// Whether a refusal betrays that an earlier request of ours arrived.
-    fn betrays_earlier(&self, response: &Response) -> bool {
-        let _ = response;
-        false
+/// What an answer that was read shows.
+pub(super) fn sight(task: &Task<'_>, found: Option<Found>) -> Sight {
+    let at_once = task
+        .subscription()
+        .is_ok_and(|command| command.when == When::Now);
+    match found.map(|found| found.life) {
+        None => Sight::Nothing,
+        Some(Life::Ended) => Sight::Reached,
+        Some(Life::Ending) if at_once => Sight::Later,
+        Some(Life::Ending) => Sight::Reached,
+        Some(Life::Running) => Sight::Untouched,
+        Some(Life::Unknown) => Sight::Odd,
     }
 }
 
@@ -139,22 +154,7 @@ pub(super) fn next(
     talk: &dyn Conversation,
     read_error: fn(&Response) -> ProviderError,
 ) -> Step {
-    let at_once = command.when == When::Now;
-    let bearings: Vec<_> = history
-        .iter()
-        .map(|exchange| bearing(talk, at_once, exchange))
-        .collect();
-    let told = bearings.iter().copied();
-    let mut standing = Standing::new(task, history, EFFECTS, read_error, told);
-    let mut wary = standing.clone();
-    wary.doubt = bearings.contains(&Bearing::Doubt);
-    // A cancel that was accepted and cannot be seen may yet show its effect, so that no look
-    // settles it.
-    standing.doubt |= history.iter().zip(&bearings).any(|(exchange, bearing)| {
-        exchange.operation == Some(CANCEL)
-            && success(&exchange.reply).is_some()
-            && *bearing == Bearing::Doubt
-    });
+    let mut standing = Standing::new(task, history, EFFECTS, read_error);
     let mut looks = history.iter().rev().filter(|e| e.operation == Some(LOOK));
     let known = looks.find_map(|exchange| read(talk, exchange));
     if let Some(found) = &known {
@@ -163,77 +163,29 @@ pub(super) fn next(
     let item = Item {
         talk,
         standing,
-        wary,
         known,
-        at_once,
+        at_once: command.when == When::Now,
         timing: Timing::from(command.when),
     };
-    let step = match (task.mode, item.standing.last()) {
-        (Mode::Cancel, None) if talk.looks_first() => Step::Send(talk.look()),
-        (Mode::Cancel, None) => item.send_cancel(None),
-        (Mode::Cancel | Mode::DryRun, Some(Exchange { operation, reply }))
-            if *operation == Some(LOOK) =>
-        {
-            item.after_look(reply)
+    let last = item.standing.last();
+    let step = match (task.mode, last, last.and_then(|last| last.operation)) {
+        (Mode::Cancel, None, _) if talk.looks_first() || item.standing.begins_with_a_look() => {
+            item.standing.look(talk.look())
         }
-        (Mode::Cancel, Some(Exchange { operation, reply })) if *operation == Some(CANCEL) => {
-            item.after_cancel(reply)
-        }
-        (Mode::Cancel, Some(Exchange { operation, reply })) if *operation == Some(SET_TIMING) => {
-            item.after_set_timing(reply)
-        }
-        (Mode::Cancel, Some(_)) | (Mode::DryRun, _) => Step::Send(talk.look()),
+        (Mode::Cancel, None, _) => item.send_cancel(None),
+        (_, Some(last), Some(LOOK)) => item.after_look(last),
+        (Mode::Cancel, Some(last), Some(CANCEL)) => item.after_cancel(last),
+        (Mode::Cancel, Some(last), Some(SET_TIMING)) => item.after_set_timing(last),
+        (Mode::Cancel, Some(_), _) | (Mode::DryRun, ..) => item.standing.look(talk.look()),
     };
     item.standing.bounded(step)
-}
-
-/// What an exchange says about effects of ours. A cancel that was accepted without a visible
-/// effect is doubt too, and a look at a subscription that goes on settles it.
-fn bearing(talk: &dyn Conversation, at_once: bool, exchange: &Exchange) -> Bearing {
-    let Some(operation) = exchange.operation else {
-        return Bearing::Doubt;
-    };
-    if operation != LOOK && !EFFECTS.contains(&operation) {
-        return Bearing::Doubt;
-    }
-    let Some(response) = standing::answered(&exchange.reply) else {
-        return standing::bearing(exchange, EFFECTS);
-    };
-    let life = read(talk, exchange).map(|found| found.life);
-    let is_success = success(&exchange.reply).is_some();
-    match life {
-        Some(Life::Running) if operation == LOOK => Bearing::Settled,
-        Some(Life::Ending) if operation == LOOK && at_once && talk.hastens() => Bearing::Settled,
-        Some(Life::Ended | Life::Ending) => Bearing::Neither,
-        Some(Life::Running | Life::Unknown) | None if operation == CANCEL && is_success => {
-            Bearing::Doubt
-        }
-        Some(Life::Running | Life::Unknown) | None => {
-            if operation == CANCEL && talk.betrays_earlier(response) {
-                Bearing::Doubt
-            } else {
-                standing::bearing(exchange, EFFECTS)
-            }
-        }
-    }
 }
 
 /// What an exchange tells about the subscription, if it does.
 fn read(talk: &dyn Conversation, exchange: &Exchange) -> Option<Found> {
     let operation = exchange.operation?;
-    talk.read(operation, success(&exchange.reply)?)
-}
-
-/// The response, if it is a success.
-fn success(reply: &Reply) -> Option<&Response> {
-    match status::verdict(reply) {
-        Verdict::Success(response) => Some(response),
-        Verdict::Refused(_)
-        | Verdict::Unauthenticated(_)
-        | Verdict::Forbidden(_)
-        | Verdict::Absent(_)
-        | Verdict::Throttled(_)
-        | Verdict::Doubtful(..)
-        | Verdict::Unsent(_) => None,
+    match verdict(exchange) {
+        Verdict::Success(response) => talk.read(operation, response),
+        _ => None,
     }
 }

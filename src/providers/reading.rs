@@ -1,10 +1,71 @@
 //! Tolerant reading of JSON answers: a field that is absent, null or of another type is not
 //! there; nothing is ever made up.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
-use super::status;
+/// What a member that holds a time says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing: it is not there, or is a zero that stands for nothing.
+    Nothing,
+    /// This time.
+    At(Timestamp),
+    /// There is one, and it cannot be read.
+    Unclear,
+}
+
+/// Times before this year are zeros of some system: year 1 of .NET and Go, 1970 of Unix, 1899 of
+/// spreadsheets. None of the providers is that old.
+const YEAR_MIN: i16 = 2000;
+
+/// A time as RFC 3339 writes it, with however many digits the provider likes.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    text.trim().parse().ok().and_then(plausible)
+}
+
+/// The time, unless it is a zero of some system.
+pub(super) fn plausible(time: Timestamp) -> Option<Timestamp> {
+    let year = time.to_zoned(TimeZone::UTC).year();
+    (year >= YEAR_MIN).then_some(time)
+}
+
+fn told(text: &str) -> Told {
+    let text = text.trim();
+    let nothings = ["", "null", "none", "nil", "undefined", "n/a", "-"];
+    if nothings.contains(&text.to_ascii_lowercase().as_str()) {
+        return Told::Nothing;
+    }
+    match text.parse().map(plausible) {
+        Ok(Some(time)) => Told::At(time),
+        Ok(None) => Told::Nothing,
+        Err(_) if is_zero(text) => Told::Nothing,
+        Err(_) => Told::Unclear,
+    }
+}
+
+/// Whether a text that is no RFC 3339 is a zero all the same: nothing but zeros, or of a year that
+/// is too early, such as `0001-01-01T00:00:00` or `01/01/0001`.
+fn is_zero(text: &str) -> bool {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    let year = numbers.find_map(|digits| match digits.len() {
+        4 | 8 => digits.get(..4)?.parse::<i16>().ok(),
+        _ => None,
+    });
+    let has_digits = text.bytes().any(|b| b.is_ascii_digit());
+    let only_zeros = has_digits && text.bytes().all(|b| !b.is_ascii_digit() || b == b'0');
+    only_zeros || year.is_some_and(|year| year < YEAR_MIN)
+}
+
+/// A word without what varies: its case, spaces, underscores and hyphens, and the two spellings of
+/// "cancelled".
+pub(super) fn plain(word: &str) -> String {
+    let letters = word
+        .chars()
+        .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'));
+    let word: String = letters.flat_map(char::to_lowercase).collect();
+    word.replace("cancelled", "canceled")
+}
 
 /// A JSON object, or the lack of one.
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +136,26 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A time in RFC 3339.
+    /// A time in RFC 3339, if it is one.
     pub(super) fn time(self) -> Option<Timestamp> {
-        self.text().and_then(status::time)
+        self.text().and_then(time)
+    }
+
+    /// What a member that is there only if it has a time says.
+    pub(super) fn told(self) -> Told {
+        match self.0 {
+            Some(Value::String(text)) => told(text),
+            // A Unix time may be meant, in seconds or milliseconds.
+            Some(Value::Number(number)) if number.as_f64().is_some_and(|n| n > 0.0) => {
+                Told::Unclear
+            }
+            Some(_) | None => Told::Nothing,
+        }
+    }
+
+    /// A word of the provider's, in the one form that is compared: [`plain`].
+    pub(super) fn word(self) -> Option<String> {
+        self.text().map(plain).filter(|word| !word.is_empty())
     }
 
     /// The elements of an array.
@@ -87,5 +165,85 @@ impl<'a> Reading<'a> {
             .into_iter()
             .flatten()
             .map(|value| Self(Some(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_zero_of_some_system_is_no_time() {
+        for nothing in [
+            json!(null),
+            json!(""),
+            json!("  "),
+            json!("null"),
+            json!("NULL"),
+            json!("0001-01-01T00:00:00Z"),
+            json!("0001-01-01T00:00:00"),
+            json!("0001-01-01T00:00:00+00:00"),
+            json!("0001-01-01"),
+            json!("00010101T000000Z"),
+            json!("01/01/0001 00:00:00"),
+            json!("0000-00-00 00:00:00"),
+            json!("1970-01-01T00:00:00Z"),
+            json!("1970-01-01 00:00:00"),
+            json!("1899-12-30T00:00:00Z"),
+            json!("1999-12-31T23:59:59Z"),
+            json!("0"),
+            json!(0),
+            json!(-62_135_596_800_i64),
+            json!(false),
+            json!({}),
+        ] {
+            let reading = Reading(Some(&nothing));
+            assert_eq!(reading.told(), Told::Nothing, "{nothing}");
+            assert_eq!(reading.time(), None, "{nothing}");
+        }
+        assert_eq!(Reading(None).told(), Told::Nothing);
+    }
+
+    #[test]
+    fn a_time_is_read_and_what_cannot_be_read_is_still_told() {
+        for text in [
+            "2026-03-24T11:45:00.000000Z",
+            " 2026-03-24T11:45:00Z ",
+            "2000-01-01T00:00:00Z",
+        ] {
+            let value = json!(text);
+            let time = text.trim().parse().unwrap();
+            assert_eq!(Reading(Some(&value)).told(), Told::At(time), "{text}");
+            assert_eq!(Reading(Some(&value)).time(), Some(time), "{text}");
+        }
+        for unclear in [
+            json!("2026-03-24T11:45:00"),
+            json!("2026-03-24"),
+            json!("Tue, 24 Mar 2026 11:45:00 GMT"),
+            json!("24/03/2026"),
+            json!("1774352700"),
+            json!(1_774_352_700),
+            json!("soon"),
+        ] {
+            let reading = Reading(Some(&unclear));
+            assert_eq!(reading.told(), Told::Unclear, "{unclear}");
+            assert_eq!(reading.time(), None, "{unclear}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_compared_without_what_varies() {
+        for (word, read) in [
+            ("Pending Cancellation", "pendingcancellation"),
+            ("PENDING_CANCELLATION", "pendingcancellation"),
+            ("pending-cancellation", "pendingcancellation"),
+            ("Cancelled", "canceled"),
+            ("CANCELED", "canceled"),
+            (" trial-ended ", "trialended"),
+        ] {
+            assert_eq!(plain(word), read, "{word}");
+        }
     }
 }

@@ -5,25 +5,28 @@
 //! state, and its errors have no codes. So whenever it refuses, the subscription itself is looked
 //! at, and its state decides (reference, section 2).
 
+mod decide;
+mod dry;
+mod requests;
 mod talk;
+#[cfg(test)]
+mod tests;
+mod timing;
 mod wire;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, RebillyAuth, Timing},
     command::{Command, When},
-    exchange::{Exchange, Operation, Response, Throttle},
+    exchange::{Class, Exchange, Operation, Request, Response, Throttle},
     ids::Kind,
 };
 
-use super::{
-    Mode, Provider, Step, Task, Violation,
-    standing::{Bearing, Standing, answered, bearing},
-    status::{self, Verdict, verdict},
-};
+use super::{Form, Mode, Provider, Sight, Step, Task, Violation, reading::Reading, status};
 use talk::Talk;
-use wire::{CancellationStatus, read_error};
+use wire::{CancellationStatus, Life, Subscription};
 
 /// Makes the cancellation.
 const CANCEL: Operation = Operation("cancel");
@@ -108,25 +111,7 @@ impl Provider for Rebilly {
             Ok(command) => command,
             Err(step) => return step,
         };
-        let effects = match task.mode {
-            Mode::Cancel => &[CANCEL][..],
-            // A draft applies nothing.
-            Mode::DryRun => &[],
-        };
-        let bears = |exchange: &Exchange| match task.mode {
-            Mode::Cancel => bears(exchange),
-            Mode::DryRun => Bearing::Neither,
-        };
-        let talk = Talk {
-            command,
-            at: Standing::new(
-                task,
-                history,
-                effects,
-                read_error,
-                history.iter().map(bears),
-            ),
-        };
+        let talk = Talk::new(task, command, history);
         let step = match task.mode {
             Mode::Cancel => talk.cancel(),
             Mode::DryRun => talk.dry_run(),
@@ -134,42 +119,98 @@ impl Provider for Rebilly {
         talk.at.bounded(step)
     }
 
+    fn form(&self) -> &dyn Form {
+        self
+    }
+
+    /// Deletes the draft of a dry run once more: if an answer was lost, the draft may have been
+    /// made after it was deleted.
+    fn clean_up(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Request> {
+        let is_lost = |exchange: &Exchange| {
+            matches!(exchange.operation, Some(DRAFT | DISCARD)) && exchange.class == Class::Lost
+        };
+        let command = task.subscription().ok()?;
+        let is_due = task.mode == Mode::DryRun && history.iter().any(is_lost);
+        is_due.then(|| Talk::new(task, command, history).discard())
+    }
+
     /// A 429 carries `X-RateLimit-Retry-After`, a Unix time by its specification; Rebilly's own
     /// PHP SDK reads `Retry-After`. Either may come in either form.
-    fn throttle(&self, response: &Response) -> Option<Throttle> {
-        if response.status != 429 {
-            return None;
-        }
+    fn signal(&self, response: &Response) -> Option<Throttle> {
         let header = |name| response.header(name)?.trim().parse::<i64>().ok();
-        let number = header("x-ratelimit-retry-after").or_else(|| header("retry-after"));
-        match number {
-            Some(time) if time > WAIT_SECONDS_MAX => {
-                let time = Timestamp::from_second(time).ok();
-                Some(time.map_or(Throttle::Unsaid, Throttle::Until))
-            }
-            Some(seconds) => {
-                let seconds = u64::try_from(seconds).ok();
-                Some(seconds.map_or(Throttle::Unsaid, Throttle::After))
-            }
-            None => status::throttle(response),
+        let number = header("x-ratelimit-retry-after").or_else(|| header("retry-after"))?;
+        if number > WAIT_SECONDS_MAX {
+            let time = Timestamp::from_second(number).ok();
+            return Some(time.map_or(Throttle::Unsaid, Throttle::Until));
         }
+        let seconds = u64::try_from(number).ok();
+        Some(seconds.map_or(Throttle::Unsaid, Throttle::After))
     }
 }
 
-fn bears(exchange: &Exchange) -> Bearing {
-    let state = answered(&exchange.reply).map(CancellationStatus::read);
-    match (exchange.operation, verdict(&exchange.reply), state) {
-        (Some(LOOK_OWN), Verdict::Absent(_), _)
-        | (
-            Some(LOOK_OWN),
-            Verdict::Success(_),
-            Some(CancellationStatus::Draft | CancellationStatus::Revoked),
-        ) => Bearing::Settled,
-        (
-            Some(CANCEL),
-            Verdict::Success(_),
-            Some(CancellationStatus::Draft | CancellationStatus::Unknown),
-        ) => Bearing::Doubt,
-        _ => bearing(exchange, &[CANCEL]),
+/// `{status, title, detail, ...}` in an error; a cancellation names its subscription, and a
+/// subscription itself.
+impl Form for Rebilly {
+    fn is_error(&self, response: &Response) -> bool {
+        let body = Reading(response.json.as_ref());
+        let texts = ["title", "detail"].map(|name| body.at(name).text().is_some());
+        let is_status = body.at("status").count() == Some(response.status.into());
+        texts == [true, true] || (is_status && texts.contains(&true))
     }
+
+    fn documents(&self, operation: Operation, response: &Response) -> bool {
+        match operation {
+            LOOK | LOOK_OWN => matches!(response.status, 404 | 410),
+            DISCARD => matches!(response.status, 404 | 409 | 410),
+            _ => response.status == 422,
+        }
+    }
+
+    fn names(&self, task: &Task<'_>, operation: Operation) -> Vec<(&'static str, String)> {
+        let subscription = task.command.resource().as_str().to_owned();
+        match operation {
+            LOOK => vec![("id", subscription)],
+            _ => vec![("subscriptionId", subscription)],
+        }
+    }
+
+    fn shows(&self, task: &Task<'_>, operation: Operation, response: &Response) -> Sight {
+        match operation {
+            // It may have been deleted, which nothing of ours does.
+            LOOK if !(200..300).contains(&response.status) => Sight::Odd,
+            _ if !(200..300).contains(&response.status) => Sight::Untouched,
+            DISCARD if response.json.as_ref().is_some_and(Value::is_object) => Sight::Odd,
+            _ if !is_described(response) => Sight::Nothing,
+            DISCARD => Sight::Nothing,
+            LOOK => match Subscription::read(response).life {
+                Life::Over => Sight::Reached,
+                Life::Ending => Sight::Later,
+                Life::Unstarted | Life::Running => Sight::Untouched,
+                Life::Odd => Sight::Odd,
+            },
+            _ => match CancellationStatus::read(response) {
+                CancellationStatus::Confirmed if ends_later(task, response) => Sight::Later,
+                CancellationStatus::Confirmed | CancellationStatus::Completed => Sight::Reached,
+                CancellationStatus::Draft | CancellationStatus::Revoked => Sight::Untouched,
+                CancellationStatus::Unknown => Sight::Odd,
+            },
+        }
+    }
+
+    fn looks(&self) -> &'static [Operation] {
+        &[LOOK, LOOK_OWN]
+    }
+}
+
+/// Whether a success is of the documented kind: all of them say a status.
+fn is_described(response: &Response) -> bool {
+    Reading(response.json.as_ref())
+        .at("status")
+        .text()
+        .is_some()
+}
+
+fn ends_later(task: &Task<'_>, response: &Response) -> bool {
+    let command = task.subscription();
+    command.is_ok_and(|command| timing::is_later(command.when, response, None))
 }

@@ -79,7 +79,7 @@ fn seconds(text: &str) -> Option<u64> {
 
 /// A date in one of HTTP's three forms (RFC 9110, section 5.6.7), or as RFC 3339 has it. The name
 /// of the day is not compared with the date, which alone counts.
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     const IMF: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     if let Ok(time) = IMF.parse_timestamp(text) {
         return Some(time);
@@ -106,7 +106,7 @@ fn time(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::pause_asked;
+    use crate::{domain::account::ProviderId, providers::of};
 
     fn read(values: &[&str]) -> Option<Throttle> {
         let header = |value: &&str| ("retry-after".to_owned(), (*value).to_owned());
@@ -130,7 +130,11 @@ mod tests {
             (409, &with, None),
         ] {
             let response = Response::new(status, headers.clone(), String::new());
-            assert_eq!(pause_asked(&response), asked, "{status} {headers:?}");
+            assert_eq!(
+                of(ProviderId::FunnelFox).throttle(&response),
+                asked,
+                "{status} {headers:?}"
+            );
         }
     }
 

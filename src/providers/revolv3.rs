@@ -10,26 +10,26 @@
 //! - `Content-Type` is required even where nothing is sent (docs/authentication-security/
 //!   required-header: 415 without it).
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+mod wire;
+
 use serde_json::json;
 
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Revolv3Auth, Timing},
     command::{Command, When},
-    exchange::{Body, Exchange, Method, Operation, Path, Reply, Request, Response, Safety},
+    exchange::{Body, Class, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
     ids::Kind,
-    outcome::{
-        FailureReason, ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus,
-    },
+    outcome::FailureReason,
 };
 
 use super::{
-    Provider, Step, Task, Violation,
-    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal, SET_TIMING},
-    reading::Reading,
-    standing::{self, Standing},
+    Form, Provider, Step, Task, Violation,
+    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal, SET_TIMING},
+    reading::{Reading, plain},
+    standing::Standing,
     status,
 };
+use wire::{read, read_error};
 
 /// Revolv3.
 pub(super) struct Revolv3;
@@ -73,6 +73,10 @@ impl Provider for Revolv3 {
         let described =
             format!("Revolv3's ids are whole numbers, 1 to {ID_MAX}, written without zeros first");
         vec![Violation::new("subscription_id", described)]
+    }
+
+    fn form(&self) -> &dyn Form {
+        self
     }
 
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step {
@@ -121,9 +125,7 @@ fn id(text: &str) -> Option<u32> {
 /// account was at another provider when that was done.
 fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
     let effects = &[CANCEL, SET_TIMING];
-    let bearings = history.iter();
-    let bearings = bearings.map(|exchange| standing::bearing(exchange, effects));
-    Standing::new(task, history, effects, read_error, bearings).gives_up(
+    Standing::new(task, history, effects, read_error).gives_up(
         FailureReason::AccountChanged,
         "subscription_id is no id of Revolv3",
         "restore the account's configuration and send the key again",
@@ -134,9 +136,7 @@ fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
 /// A cancel type that was set stays set if the cancel then fails: says so.
 fn confess(step: Step, history: &[Exchange], wanted: Option<&str>) -> Step {
     let is_set = |exchange: &Exchange| {
-        let answered =
-            matches!(&exchange.reply, Reply::Answered(r) if (200..300).contains(&r.status));
-        exchange.operation == Some(SET_TIMING) && answered
+        exchange.operation == Some(SET_TIMING) && exchange.class == Class::Accepted
     };
     match (step, wanted) {
         (Step::Done(mut conclusion), Some(wanted)) if history.iter().any(is_set) => {
@@ -177,6 +177,7 @@ impl Conversation for Talk {
         Request {
             operation: CANCEL,
             safety: Safety::Once,
+            pace: Pace::AtOnce,
             method: Method::Post,
             path: self.subscription().then("cancel"),
             query: Vec::new(),
@@ -189,6 +190,7 @@ impl Conversation for Talk {
         Request {
             operation: LOOK,
             safety: Safety::Look,
+            pace: Pace::AtOnce,
             method: Method::Get,
             path: self.subscription(),
             query: Vec::new(),
@@ -214,15 +216,7 @@ impl Conversation for Talk {
         Refusal::Unclear(FailureReason::ProviderRefused, message)
     }
 
-    /// Its envelope's members may all be null; a wrong base URL's answer is no JSON object.
-    fn absence(&self, response: &Response) -> Absence {
-        if !response
-            .json
-            .as_ref()
-            .is_some_and(serde_json::Value::is_object)
-        {
-            return Absence::Odd;
-        }
+    fn absence(&self, _response: &Response) -> Absence {
         Absence::UnknownOrEnded(
             "Revolv3 answered 404, which it also does for subscriptions that are not active: it \
              does not exist, or it has ended before; check its id"
@@ -241,7 +235,7 @@ impl Conversation for Talk {
             }
             (..) => String::new(),
         };
-        let timing = self.wanted.or(set).map(normal);
+        let timing = self.wanted.or(set).map(plain);
         let then = match timing.as_deref() {
             Some("immediate") => "a cancel would end it at once (Immediate)",
             Some("endofcycle") => "a cancel would let it run to the end of its cycle (EndOfCycle)",
@@ -259,7 +253,7 @@ impl Conversation for Talk {
     /// PATCH with a plain object, as the update page's examples have it.
     fn before_cancel(&self, found: &Found) -> Option<Request> {
         let wanted = self.wanted?;
-        if found.timing.as_deref().map(normal) == Some(normal(wanted)) {
+        if found.timing.as_deref().map(plain) == Some(plain(wanted)) {
             return None;
         }
         let body = Some(Body {
@@ -269,6 +263,7 @@ impl Conversation for Talk {
         Some(Request {
             operation: SET_TIMING,
             safety: Safety::Repeatable,
+            pace: Pace::AtOnce,
             method: Method::Patch,
             path: self.subscription(),
             query: Vec::new(),
@@ -276,92 +271,6 @@ impl Conversation for Talk {
             body,
         })
     }
-}
-
-/// `{message?, errors?, fluentValidatorErrors?}`, each of which may be null.
-fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
-    let errors = body.at("errors").list().filter_map(Reading::text);
-    let said: Vec<_> = body
-        .at("message")
-        .text()
-        .into_iter()
-        .chain(errors)
-        .collect();
-    let said = said.join("; ");
-    let failures = || body.at("fluentValidatorErrors").list();
-    let fields = failures().map(|failure| {
-        let text = |name| status::cut(failure.at(name).text().unwrap_or_default());
-        (text("propertyName"), text("errorMessage"))
-    });
-    let code = failures().find_map(|failure| failure.at("errorCode").id());
-    let message = Some(said.as_str()).filter(|said| !said.is_empty());
-    status::provider_error(response, code, message, fields.collect())
-}
-
-/// Reads a subscription, as the cancel's answer or the look's has it.
-fn read(body: Reading<'_>) -> Option<Found> {
-    let word = body.at("subscriptionStatus").text();
-    let word = word.or_else(|| body.at("subscriptionStatusType").text())?;
-    let (life, status) = match normal(word).as_str() {
-        "cancelled" | "canceled" => (Life::Ended, SubscriptionStatus::Canceled),
-        "pendingcancellation" => (Life::Ending, SubscriptionStatus::Scheduled),
-        "current" => (Life::Running, SubscriptionStatus::Active),
-        "recycle" | "recycled" => (Life::Running, SubscriptionStatus::PastDue),
-        _ => (Life::Unknown, SubscriptionStatus::Unknown),
-    };
-    let canceled_at = body.at("cancelledAt").time();
-    let period_end = body.at("nextBillDate").text().and_then(bill_date);
-    // What `cancelledAt` means while the end is pending is not documented: it is no end then.
-    let effective_at = match life {
-        Life::Ended => canceled_at,
-        Life::Ending => period_end,
-        Life::Running | Life::Unknown => None,
-    };
-    let state = SubscriptionState {
-        status,
-        provider_status: status::cut(word),
-        period_end,
-        canceled_at,
-        customer_id: body.at("customerId").id(),
-        ..SubscriptionState::default()
-    };
-    let timing = body.at("subscriptionCancelType").text().map(status::cut);
-    let detail = SubscriptionDetail {
-        effective_at,
-        state: Some(state),
-        charges: None,
-    };
-    Some(Found {
-        life,
-        detail,
-        timing,
-    })
-}
-
-/// A word without its case and spaces, which vary.
-fn normal(word: &str) -> String {
-    let letters = word.chars().filter(|c| !c.is_whitespace());
-    letters.flat_map(char::to_lowercase).collect()
-}
-
-/// A date of billing: a full time, or a day such as `08-Oct-25` or `2025-10-08`, which stands for
-/// its beginning in UTC. All else, such as `08/10/25`, can be read in several ways.
-fn bill_date(text: &str) -> Option<Timestamp> {
-    if let Some(time) = status::time(text) {
-        return Some(time);
-    }
-    let (digits, format) = match text.len() {
-        9 => (text.get(7..)?, "%d-%b-%y"),
-        10 => (text.get(..4)?, "%Y-%m-%d"),
-        11 => (text.get(7..)?, "%d-%b-%Y"),
-        _ => return None,
-    };
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let day = Date::strptime(format, text).ok()?;
-    Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -386,29 +295,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(id(text), read, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_bill_date_is_read_only_where_it_has_one_reading() {
-        for (text, read) in [
-            ("08-Oct-25", Some("2025-10-08T00:00:00Z")),
-            ("08-Oct-2025", Some("2025-10-08T00:00:00Z")),
-            ("2025-10-08", Some("2025-10-08T00:00:00Z")),
-            (
-                "2025-10-08T10:00:00.1234567Z",
-                Some("2025-10-08T10:00:00.1234567Z"),
-            ),
-            ("2025-10-08T10:00:00", None),
-            ("08/10/25", None),
-            ("08-10-25", None),
-            ("10-08-2025", None),
-            ("31-Feb-25", None),
-            ("ü-Oct-25", None),
-            ("", None),
-        ] {
-            let expected = read.map(|time| time.parse().unwrap());
-            assert_eq!(bill_date(text), expected, "{text:?}");
         }
     }
 }

@@ -7,25 +7,27 @@
 //! - `Idempotency-Key` is best effort and may be ignored (`Idempotency-Status: ignored`), so it is
 //!   sent and never relied on: after doubt comes a look.
 
+mod wire;
+
 use serde_json::{Map, Value};
 
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Timing},
     command::{ProviderOptions, SubscriptionCommand, When},
-    exchange::{Body, Exchange, Method, Operation, Path, Request, Response, Safety, Throttle},
-    ids::Kind,
-    outcome::{
-        FailureReason, Outcome, ProviderError, SubscriptionDetail, SubscriptionState,
-        SubscriptionStatus,
+    exchange::{
+        Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety, Throttle,
     },
+    ids::Kind,
+    outcome::{FailureReason, Outcome},
 };
 
 use super::{
-    EffectId, Provider, Step, Task,
+    EffectId, Form, Provider, Step, Task,
     once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
     reading::Reading,
     status,
 };
+use wire::{code, is_of_the_key, read, read_error};
 
 /// Solidgate.
 pub(super) struct Solidgate;
@@ -70,12 +72,15 @@ impl Provider for Solidgate {
         once::next(task, command, history, &talk, read_error)
     }
 
-    /// 429 with `context.next_try_at`, which may be missing.
-    fn throttle(&self, response: &Response) -> Option<Throttle> {
-        let default = status::throttle(response)?;
+    fn form(&self) -> &dyn Form {
+        self
+    }
+
+    /// A 429 has `context.next_try_at`, which may be missing.
+    fn signal(&self, response: &Response) -> Option<Throttle> {
         let body = Reading(response.json.as_ref());
-        let next_try_at = body.at("context").at("next_try_at").time();
-        Some(next_try_at.map_or(default, Throttle::Until))
+        let next_try_at = body.at("context").at("next_try_at").time()?;
+        Some(Throttle::Until(next_try_at))
     }
 }
 
@@ -126,6 +131,7 @@ impl Conversation for Talk<'_> {
         Request {
             operation: CANCEL,
             safety: Safety::Once,
+            pace: Pace::AtOnce,
             method: Method::Post,
             path: Path::fixed("v2/subscriptions/cancel"),
             query: Vec::new(),
@@ -138,6 +144,7 @@ impl Conversation for Talk<'_> {
         Request {
             operation: LOOK,
             safety: Safety::Look,
+            pace: Pace::AtOnce,
             method: Method::Post,
             path: Path::fixed(self.lookup_path),
             query: Vec::new(),
@@ -168,7 +175,7 @@ impl Conversation for Talk<'_> {
                 FailureReason::TargetStateIncompatible,
                 "Solidgate does not cancel a subscription in this status".to_owned(),
             ),
-            _ if self.betrays_earlier(response) => Refusal::Unclear(
+            _ if is_of_the_key(response) => Refusal::Unclear(
                 FailureReason::ProviderRefused,
                 "Solidgate has seen the idempotency key with another body and did nothing; use a \
                  new key"
@@ -181,11 +188,8 @@ impl Conversation for Talk<'_> {
         }
     }
 
-    fn absence(&self, response: &Response) -> Absence {
-        match code(response) {
-            Some("NOT_FOUND") => Absence::Unknown(NOT_FOUND.to_owned()),
-            Some(_) | None => Absence::Odd,
-        }
+    fn absence(&self, _response: &Response) -> Absence {
+        Absence::Unknown(NOT_FOUND.to_owned())
     }
 
     fn look_advice(&self) -> &'static str {
@@ -210,87 +214,7 @@ impl Conversation for Talk<'_> {
     fn hastens(&self) -> bool {
         true
     }
-
-    /// The 422 for a key that came before with another body: its `code` is not documented, those
-    /// of other 422s are.
-    fn betrays_earlier(&self, response: &Response) -> bool {
-        let known = ["INCOMPATIBLE_STATUS", "SCHEDULED_FOR_CANCELLATION"];
-        let code = code(response).unwrap_or_default();
-        let body = Reading(response.json.as_ref());
-        let message = body.at("message").text().unwrap_or_default();
-        let speaks_of_it = |text: &str| text.to_ascii_lowercase().contains("idempoten");
-        response.status == 422
-            && !known.contains(&code)
-            && (speaks_of_it(code) || speaks_of_it(message))
-    }
 }
 
 const NOT_FOUND: &str = "Solidgate does not know the subscription; check its id, the channel, and \
                          whether the account's key is of the right environment";
-
-fn code(response: &Response) -> Option<&str> {
-    Reading(response.json.as_ref()).at("code").text()
-}
-
-/// `{code, message, context?}`, where `context.constraints` names fields.
-fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
-    let Reading(constraints) = body.at("context").at("constraints");
-    let fields = constraints.and_then(Value::as_object).into_iter().flatten();
-    let fields = fields.map(|(field, constraint)| {
-        let constraint = Reading(Some(constraint));
-        let said = constraint.at("message").text();
-        let said = said.or_else(|| constraint.at("type").text());
-        (field.clone(), status::cut(said.unwrap_or_default()))
-    });
-    let code = body.at("code").id();
-    let message = body.at("message").text();
-    status::provider_error(response, code, message, fields.collect())
-}
-
-/// Reads a subscription. The page contradicts itself on what is required within it, so that only
-/// its status is.
-fn read(body: Reading<'_>) -> Option<Found> {
-    let word = body.at("status").text()?;
-    let info = body.at("cancellation_info");
-    let cancel_at = info.at("cancel_at").time();
-    let scheduled = info.at("cancel_at").text().is_some();
-    let (life, status) = match word {
-        "CANCELLED" => (Life::Ended, SubscriptionStatus::Canceled),
-        "EXPIRED" => (Life::Ended, SubscriptionStatus::Expired),
-        _ if scheduled => (Life::Ending, SubscriptionStatus::Scheduled),
-        "CREATED" | "PENDING" => (Life::Running, SubscriptionStatus::Pending),
-        "TRIALING" => (Life::Running, SubscriptionStatus::Trialing),
-        "ACTIVE" => (Life::Running, SubscriptionStatus::Active),
-        "REDEMPTION" | "UNPAID" => (Life::Running, SubscriptionStatus::PastDue),
-        _ => (Life::Unknown, SubscriptionStatus::Unknown),
-    };
-    let item_ends = body.at("line_items").list();
-    let period_end = item_ends
-        .filter_map(|item| item.at("period").at("end_at").time())
-        .max()
-        .or_else(|| body.at("next_billing_at").time())
-        .or_else(|| body.at("trial_info").at("period").at("end_at").time());
-    let state = SubscriptionState {
-        status,
-        provider_status: status::cut(word),
-        period_end,
-        canceled_at: info.at("requested_at").time(),
-        renews: None,
-        customer_id: body.at("customer_id").id(),
-        payment_provider: None,
-        cancellation_id: None,
-        provider_reason: info.at("reason").text().map(status::cut),
-        sandbox: None,
-    };
-    let detail = SubscriptionDetail {
-        effective_at: cancel_at,
-        state: Some(state),
-        charges: None,
-    };
-    Some(Found {
-        life,
-        detail,
-        timing: None,
-    })
-}

@@ -1,94 +1,137 @@
-//! Where an item stands: what its history leaves unsettled, and the endings that follow from that
-//! alone. The same for every provider; nothing here knows any of them.
+//! Where an item stands: what its requests left unknown, whether they may still act, and whether
+//! what is found may be theirs. The same for every provider; nothing here knows any of them.
 
-use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::{
     domain::{
         command::Command,
-        exchange::{Exchange, Fault, FaultKind, Operation, Reply, Request, Response, Throttle},
-        outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, ProviderError, Reached},
+        exchange::{Class, Exchange, Operation, Pace, Reply, Request, Response, Throttle},
+        outcome::{Detail, ProviderError},
     },
     limits,
 };
 
 use super::{
-    Step, Task, of,
-    status::{self, Verdict},
+    Form, Mode, Sight, Step, Task,
+    classify::is_not_passed_on,
+    of,
+    status::{self, Verdict, verdict},
 };
 
-/// What an exchange says about effects of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bearing {
-    /// It may have had an effect that nobody saw.
-    Doubt,
-    /// It shows that the target is untouched, so no request before it had an effect.
-    Settled,
-    /// Nothing.
-    Neither,
-}
-
-/// The default: a request with an effect whose reply says neither yes nor no is doubt, and so is
-/// whatever a restart lost.
-pub(super) fn bearing(exchange: &Exchange, effects: &[Operation]) -> Bearing {
-    let Some(operation) = exchange.operation else {
-        return Bearing::Doubt;
-    };
-    if effects.contains(&operation)
-        && matches!(status::verdict(&exchange.reply), Verdict::Doubtful(..))
-    {
-        Bearing::Doubt
-    } else {
-        Bearing::Neither
-    }
-}
+/// Looks that can be believed and leave it open, until that is the end.
+const LOOKS_MAX: u32 = 3;
+/// Whole answers in a row that tell nothing, until that is the end of a run.
+const UNREADABLE_MAX: usize = 3;
+/// Tries after the first while something else is in progress at the provider.
+const BUSY_TRIES_MAX: usize = 5;
 
 /// An item in the middle of its history.
 #[derive(Clone)]
 pub(super) struct Standing<'a> {
     pub(super) task: &'a Task<'a>,
     pub(super) history: &'a [Exchange],
-    /// A request of ours may have had an effect, and nothing since has settled whether it did.
+    /// A request of ours may have reached the goal, in this run or in an earlier one. It stays.
+    pub(super) ours: bool,
+    /// A request of ours may still act, so that a look that finds nothing done is news and no
+    /// proof.
+    pub(super) may_act: bool,
+    /// A request of ours may have had an effect, and nothing since has shown that it had none.
     pub(super) doubt: bool,
-    /// Requests with an effect that the provider accepted so far.
-    pub(super) accepted: usize,
+    /// The provider accepted a request whose effect has not been seen: it is not sent again.
+    pub(super) accepted: bool,
+    /// Looks that could be believed and read since such a request, over all runs.
+    pub(super) looks: u32,
     /// What is known of the target, for endings that learn nothing more. Blank at first.
     pub(super) detail: Detail,
     effects: &'a [Operation],
-    read_error: fn(&Response) -> ProviderError,
+    pub(super) read_error: fn(&Response) -> ProviderError,
 }
 
 impl<'a> Standing<'a> {
-    /// Reads a history. `effects` are the operations that change something, `read_error` reads
-    /// the provider's error envelopes, and `bearings` are what each exchange says about
-    /// effects.
+    /// Reads a history. `effects` are the operations that can reach the goal, and `read_error`
+    /// reads the provider's error envelopes.
     pub(super) fn new(
         task: &'a Task<'a>,
         history: &'a [Exchange],
         effects: &'a [Operation],
         read_error: fn(&Response) -> ProviderError,
-        bearings: impl IntoIterator<Item = Bearing>,
     ) -> Self {
-        let doubt = bearings
-            .into_iter()
-            .fold(false, |doubt, bearing| match bearing {
-                Bearing::Doubt => true,
-                Bearing::Settled => false,
-                Bearing::Neither => doubt,
-            });
-        let is_accepted = |exchange: &&Exchange| {
-            has_effect(exchange, effects)
-                && matches!(status::verdict(&exchange.reply), Verdict::Success(_))
-        };
-        Self {
+        let mut standing = Self {
             task,
             history,
-            doubt,
-            accepted: history.iter().filter(is_accepted).count(),
+            ours: false,
+            may_act: false,
+            doubt: false,
+            accepted: false,
+            looks: 0,
             detail: status::blank(task.command),
             effects,
             read_error,
+        };
+        // A dry run has no effect, so that nothing of it can be in doubt.
+        if task.mode == Mode::DryRun {
+            return standing;
         }
+        if let Some(doubt) = task.doubt {
+            standing.ours = true;
+            standing.may_act = doubt.may_act;
+            standing.accepted = doubt.accepted;
+            standing.looks = doubt.looks;
+            standing.doubt = doubt.may_act || doubt.accepted || doubt.looks > 0;
+        }
+        for exchange in history {
+            standing.take(exchange);
+        }
+        standing
+    }
+
+    fn take(&mut self, exchange: &Exchange) {
+        let Some(operation) = exchange.operation else {
+            (self.ours, self.may_act, self.doubt) = (true, true, true);
+            return;
+        };
+        let response = answered(&exchange.reply);
+        let sight = response.map_or(Sight::Nothing, |response| {
+            self.form().shows(self.task, operation, response)
+        });
+        if self.effects.contains(&operation) {
+            let betrays = response.is_some_and(|r| self.form().betrays_earlier(r));
+            // Once the place has shown to be the provider's, what answered before stood in between,
+            // and may have stopped nothing but the answer.
+            let is_blocked = exchange.class == Class::Foreign
+                && self.task.facts.answered
+                && !response.is_some_and(is_not_passed_on);
+            let is_open = match exchange.class {
+                _ if is_blocked => true,
+                Class::Lost => true,
+                Class::Accepted => sight != Sight::Reached,
+                _ => false,
+            };
+            if is_open {
+                (self.ours, self.may_act, self.doubt, self.looks) = (true, true, true, 0);
+                self.accepted |= exchange.class == Class::Accepted;
+            } else if betrays {
+                (self.ours, self.doubt) = (true, true);
+            }
+            return;
+        }
+        let is_look = self.form().looks().contains(&operation);
+        if !is_look || !matches!(exchange.class, Class::Accepted | Class::Refused) {
+            return;
+        }
+        if exchange.seen.believed && self.ours {
+            self.may_act = false;
+            self.looks = self.looks.saturating_add(1);
+        }
+        let is_settled = !self.may_act && !self.accepted;
+        if is_settled && matches!(sight, Sight::Untouched | Sight::Later) {
+            (self.doubt, self.looks) = (false, 0);
+        }
+    }
+
+    fn form(&self) -> &'static dyn Form {
+        of(self.task.account.provider()).form()
     }
 
     /// The last exchange.
@@ -98,298 +141,139 @@ impl<'a> Standing<'a> {
 
     /// The last exchange of this operation.
     pub(super) fn last_of(&self, operation: Operation) -> Option<&'a Exchange> {
-        self.history
-            .iter()
-            .rev()
-            .find(|exchange| exchange.operation == Some(operation))
+        let mut backwards = self.history.iter().rev();
+        backwards.find(|exchange| exchange.operation == Some(operation))
     }
 
-    /// The provider did as asked, and said so in this answer.
-    pub(super) fn did(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
-        self.end(Conclusion::success(outcome, detail), Some(response))
-    }
-
-    /// A look found the goal reached: `AlreadyCanceled` or `AlreadyScheduled`, unless a request
-    /// of ours may have been what reached it.
-    pub(super) fn found(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
-        let ours = match outcome {
-            Outcome::AlreadyCanceled => Outcome::Canceled,
-            Outcome::AlreadyScheduled => Outcome::Scheduled,
-            Outcome::Canceled
-            | Outcome::Scheduled
-            | Outcome::Previewed
-            | Outcome::NotFound
-            | Outcome::Rejected
-            | Outcome::Unavailable
-            | Outcome::InDoubt
-            | Outcome::Stopped => outcome,
-        };
-        let mut conclusion = Conclusion::success(if self.doubt { ours } else { outcome }, detail);
-        conclusion.confirmed_by_lookup = self.doubt;
-        self.end(conclusion, Some(response))
-    }
-
-    /// A dry run's plan, in words.
-    pub(super) fn previewed(&self, preview: String, detail: Detail, response: &Response) -> Step {
-        let mut conclusion = Conclusion::success(Outcome::Previewed, detail);
-        conclusion.preview = Some(preview);
-        self.end(conclusion, Some(response))
-    }
-
-    /// The provider's answer leaves no hope: `NotFound` or `Rejected`. `message` says what
-    /// happened and what to do.
-    pub(super) fn refused(
-        &self,
-        outcome: Outcome,
-        reason: FailureReason,
-        message: impl Into<String>,
-        detail: Detail,
-        response: &Response,
-    ) -> Step {
-        let failure = self.failure(reason, message.into(), Some(response));
-        self.end(
-            Conclusion::failure(outcome, detail, failure),
-            Some(response),
-        )
-    }
-
-    /// Gives up for now. In doubt the outcome and the reason are those of doubt, and `why` goes
-    /// into the message.
-    pub(super) fn gives_up(
-        &self,
-        reason: FailureReason,
-        why: &str,
-        advice: &str,
-        response: Option<&Response>,
-    ) -> Step {
-        let (outcome, reason, message) = if self.doubt {
-            let message = format!(
-                "an answer was lost, and what happened could not be learned: {why}; {advice}: \
-                 nothing is done twice"
-            );
-            (Outcome::InDoubt, FailureReason::AnswerLost, message)
-        } else {
-            (Outcome::Unavailable, reason, format!("{why}; {advice}"))
-        };
-        let failure = self.failure(reason, message, response);
-        self.end(
-            Conclusion::failure(outcome, self.detail.clone(), failure),
-            response,
-        )
-    }
-
-    /// Gives up for now because of this reply: the default for everything but success, and for
-    /// what a provider's own rules do not decide.
-    pub(super) fn unable(&self, reply: &Reply) -> Step {
-        let account = &self.task.account.name;
-        let again = "send the key again later";
-        let (reason, why, advice, response) = match status::verdict(reply) {
-            Verdict::Unauthenticated(response) => (
-                FailureReason::CredentialsRefused,
-                format!("the provider refused the credentials of account {account}"),
-                "put a valid secret into its configuration and send the key again",
-                Some(response),
-            ),
-            Verdict::Forbidden(response) => (
-                FailureReason::PermissionDenied,
-                format!("the credentials of account {account} do not permit it"),
-                "give them the permission and send the key again",
-                Some(response),
-            ),
-            Verdict::Throttled(response) => (
-                FailureReason::ProviderThrottled,
-                "the provider was throttling until the retry window ended".to_owned(),
-                again,
-                Some(response),
-            ),
-            Verdict::Unsent(fault) if let Some((why, response)) = self.sent_before(fault) => (
-                response.map_or(FailureReason::ProviderUnreachable, |_| {
-                    FailureReason::ProviderError
-                }),
-                why,
-                again,
-                response,
-            ),
-            Verdict::Unsent(fault) => {
-                let (reason, why) = match fault.kind {
-                    FaultKind::Throttled => (FailureReason::ProviderThrottled, "nothing was sent"),
-                    FaultKind::WindowEnded => {
-                        (FailureReason::ProviderUnreachable, "no request went out")
-                    }
-                    FaultKind::Connect
-                    | FaultKind::Timeout
-                    | FaultKind::Broken
-                    | FaultKind::TooLong
-                    | FaultKind::Restart => (
-                        FailureReason::ProviderUnreachable,
-                        "the provider could not be reached",
-                    ),
-                };
-                (reason, format!("{why}: {}", fault.message), again, None)
-            }
-            Verdict::Doubtful(None, lost) => (
-                FailureReason::LookFailed,
-                format!("no answer came: {lost}"),
-                again,
-                None,
-            ),
-            Verdict::Doubtful(Some(response), odd) => (
-                FailureReason::LookFailed,
-                format!("the provider answered {}: {odd}", response.status),
-                again,
-                Some(response),
-            ),
-            Verdict::Success(response) | Verdict::Refused(response) | Verdict::Absent(response) => {
-                (
-                    FailureReason::AnswerUnreadable,
-                    format!(
-                        "the provider answered {} in a way that is not documented",
-                        response.status
-                    ),
-                    "look at the provider's answer, then send the key again",
-                    Some(response),
-                )
-            }
-        };
-        self.gives_up(reason, &why, advice, response)
-    }
-
-    /// Sends a request with an effect, unless the provider has accepted it often enough.
-    pub(super) fn send_effect(&self, request: Request) -> Step {
-        if self.accepted < limits::ACCEPTED_MAX {
-            return Step::Send(request);
-        }
-        let mut effects = self.effects();
-        let response = effects.find_map(|exchange| answered(&exchange.reply));
-        let why = format!(
-            "the provider accepted the request {} times, and each time a look found nothing done",
-            self.accepted
-        );
-        let reason = FailureReason::NoProgress;
-        self.gives_up(reason, &why, "send the key again later", response)
-    }
-
-    /// Requests with an effect, the last one first.
-    fn effects(&self) -> impl Iterator<Item = &'a Exchange> {
+    /// Requests that can reach the goal, the last one first.
+    pub(super) fn effects(&self) -> impl Iterator<Item = &'a Exchange> {
         let effects = self.effects;
-        let backwards = self.history.iter().rev();
-        backwards.filter(move |exchange| has_effect(exchange, effects))
+        let is_effect = move |exchange: &&Exchange| {
+            let operation = exchange.operation;
+            operation.is_some_and(|operation| effects.contains(&operation))
+        };
+        self.history.iter().rev().filter(is_effect)
     }
 
-    /// If the window ended before a request could be sent again: what came of it the last time, in
-    /// words and with the answer.
-    fn sent_before(&self, fault: &Fault) -> Option<(String, Option<&'a Response>)> {
-        if fault.kind != FaultKind::WindowEnded {
+    /// Whether an exchange is a look.
+    pub(super) fn is_look(&self, exchange: &Exchange) -> bool {
+        let operation = exchange.operation;
+        operation.is_some_and(|operation| self.form().looks().contains(&operation))
+    }
+
+    /// Whether an answer that anybody could give is the provider's: the account has described
+    /// what was asked for, now or before.
+    pub(super) fn is_proven(&self) -> bool {
+        let provider = of(self.task.account.provider());
+        let proves = |exchange: &Exchange| provider.evidence(self.task, exchange).proven;
+        self.task.facts.proven || self.history.iter().any(proves)
+    }
+
+    /// Looks: at once, or, while a request of ours may still act, when there is something to learn.
+    pub(super) fn look(&self, look: Request) -> Step {
+        match self.may_act {
+            true => settle(look),
+            false => Step::Send(look),
+        }
+    }
+
+    /// A look could be read and leaves it open what became of requests of ours: looks again, until
+    /// enough of them could be believed.
+    pub(super) fn open(&self, look: Request, why: &str, response: &Response) -> Step {
+        if self.may_act || self.looks < LOOKS_MAX {
+            return settle(look);
+        }
+        self.unresolved(why, response)
+    }
+
+    /// How to look again after a look that told nothing, if that may help.
+    pub(super) fn look_again(&self, look: Request, last: &Exchange) -> Option<Step> {
+        let backwards = self.history.iter().rev();
+        let in_a_row = backwards.take_while(|exchange| is_whole(exchange)).count();
+        if !is_whole(last) || in_a_row >= UNREADABLE_MAX {
             return None;
         }
-        let mut verdicts = self
-            .effects()
-            .map(|exchange| status::verdict(&exchange.reply));
-        let (came, response) = verdicts.find_map(|verdict| match verdict {
-            Verdict::Doubtful(Some(response), _) => {
-                let came = format!("the provider answered {}", response.status);
-                Some((came, Some(response)))
+        Some(Step::Send(Request {
+            pace: Pace::After(growing(in_a_row)),
+            ..look
+        }))
+    }
+
+    /// If the last request of this operation was refused because another is in progress: how to
+    /// look before the next try. `None` if there have been enough of them.
+    pub(super) fn look_while_busy(&self, operation: Operation, look: Request) -> Option<Step> {
+        let backwards = self.history.iter().rev();
+        let of_it = backwards.filter(|exchange| exchange.operation == Some(operation));
+        let busy: Vec<_> = of_it.take_while(|e| e.class == Class::Busy).collect();
+        let last = busy.first()?;
+        if self.may_act {
+            return Some(settle(look));
+        }
+        // After belief there is one try more.
+        let tries_max = if self.ours { 1 } else { BUSY_TRIES_MAX };
+        if busy.len() > tries_max {
+            return None;
+        }
+        let asked = answered(&last.reply).and_then(|response| asked_wait(response, last));
+        let wait = asked.unwrap_or_else(|| growing(busy.len()));
+        let pace = Pace::After(wait.min(Duration::from_millis(limits::THROTTLE_MS_MAX)));
+        Some(Step::Send(Request { pace, ..look }))
+    }
+
+    /// Whether a look goes before everything else: something was sent under this key before, or
+    /// money would move twice if another key has cancelled the target.
+    pub(super) fn begins_with_a_look(&self) -> bool {
+        let moves_money = match self.task.command {
+            Command::Subscription(command) => {
+                command.prorate == Some(true) || !command.line_items.is_empty()
             }
-            Verdict::Doubtful(None, lost) => Some((format!("no answer came ({lost})"), None)),
-            Verdict::Success(_)
-            | Verdict::Refused(_)
-            | Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_)
-            | Verdict::Absent(_)
-            | Verdict::Throttled(_)
-            | Verdict::Unsent(_) => None,
-        })?;
-        let nothing_done = if self.doubt {
-            ""
-        } else {
-            ", and a look found nothing done"
+            Command::Enrollments(_) => false,
         };
-        let why = format!("{}; when it was, {came}{nothing_done}", fault.message);
-        Some((why, response))
+        self.ours || (moves_money && self.task.facts.target_known)
     }
 
-    /// The step, or an end where there is no room for another exchange.
-    pub(super) fn bounded(&self, step: Step) -> Step {
-        match step {
-            Step::Send(_) if self.history.len() >= limits::EXCHANGES_MAX => self.gives_up(
-                FailureReason::NoProgress,
-                "it took more requests than one run makes",
-                "send the key again",
-                None,
-            ),
-            Step::Send(_) | Step::Done(_) => step,
+    /// Sends a request that can reach the goal, unless one of ours was accepted or may still act:
+    /// then a look comes first.
+    pub(super) fn send_effect(&self, effect: Request, look: Request) -> Step {
+        if self.accepted {
+            return settle(look);
         }
-    }
-
-    /// A failure with all that the history and this answer tell.
-    pub(super) fn failure(
-        &self,
-        reason: FailureReason,
-        message: String,
-        response: Option<&Response>,
-    ) -> Failure {
-        let provider = of(self.task.account.provider());
-        let retry_at = response.and_then(|response| match provider.throttle(response)? {
-            Throttle::Until(time) => Some(time),
-            Throttle::After(_) | Throttle::Unsaid => None,
-        });
-        Failure {
-            reason,
-            message,
-            reached: self.reached(),
-            retry_at,
-            provider: response.map(self.read_error),
+        match self.may_act {
+            true => settle(look),
+            false => Step::Send(effect),
         }
-    }
-
-    /// Completes a conclusion with the answer and the notes that had no place.
-    pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
-        conclusion.answer =
-            response.map(|response| crate::domain::answer::Answer::from_text(&response.text));
-        conclusion.answer_headers = response
-            .map(crate::domain::answer::headers)
-            .unwrap_or_default();
-        conclusion.ignored_fields = self.ignored();
-        Step::Done(conclusion)
-    }
-
-    fn reached(&self) -> Reached {
-        let any = |is: fn(&Reply) -> bool| self.history.iter().any(|exchange| is(&exchange.reply));
-        if self.doubt {
-            Reached::Unknown
-        } else if any(|reply| matches!(reply, Reply::Answered(_))) {
-            Reached::Yes
-        } else if any(|reply| matches!(reply, Reply::InDoubt(_))) {
-            Reached::Unknown
-        } else {
-            Reached::No
-        }
-    }
-
-    /// The notes given that the provider has no place for.
-    fn ignored(&self) -> Vec<Cow<'static, str>> {
-        let given: &[(&'static str, bool)] = match self.task.command {
-            Command::Subscription(command) => &[
-                ("reason", command.reason.is_some()),
-                ("comment", command.comment.is_some()),
-                ("initiated_by", command.initiated_by.is_some()),
-            ],
-            Command::Enrollments(command) => &[("reason", command.reason.is_some())],
-        };
-        let account = self.task.account;
-        let carried = of(account.provider()).capabilities(account).notes;
-        given
-            .iter()
-            .filter(|(note, is_given)| *is_given && !carried.contains(note))
-            .map(|(note, _)| Cow::Borrowed(*note))
-            .collect()
     }
 }
 
-/// Whether it is one of these.
-fn has_effect(exchange: &Exchange, effects: &[Operation]) -> bool {
-    let operation = exchange.operation;
-    operation.is_some_and(|operation| effects.contains(&operation))
+/// Looks at what a request of ours comes to.
+pub(super) fn settle(look: Request) -> Step {
+    Step::Send(Request {
+        pace: Pace::Settle,
+        ..look
+    })
+}
+
+/// 1, 2, 4, 8 ... seconds.
+fn growing(times: usize) -> Duration {
+    let doublings = u32::try_from(times.saturating_sub(1)).unwrap_or(u32::MAX);
+    Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(doublings))
+}
+
+/// A whole answer that tells nothing.
+fn is_whole(exchange: &Exchange) -> bool {
+    matches!(
+        verdict(exchange),
+        Verdict::Unreadable(_) | Verdict::Undocumented(_) | Verdict::Busy(_)
+    )
+}
+
+/// How long an answer asks to wait.
+fn asked_wait(response: &Response, exchange: &Exchange) -> Option<Duration> {
+    match status::retry_after(response)? {
+        Throttle::After(seconds) => Some(Duration::from_secs(seconds)),
+        Throttle::Until(then) => Duration::try_from(then.duration_since(exchange.seen.at?)).ok(),
+        Throttle::Unsaid => None,
+    }
 }
 
 /// The response, if there is one.

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::{
     domain::{
         command::Command,
-        exchange::{Fault, Reply, Response, Throttle},
+        exchange::{Class, Exchange, Fault, Reply, Response},
         outcome::{
             Conclusion, Detail, EnrollmentsDetail, Failure, FailureReason, Outcome, ProviderError,
             Reached, SubscriptionDetail,
@@ -19,56 +17,55 @@ use crate::{
 use super::Step;
 pub(super) use super::retry_after::retry_after;
 
-/// A reply sorted by what it says about the request.
+/// An exchange sorted by its class, with what came back.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict<'a> {
-    /// 2xx with a JSON body.
+    /// The provider's own 2xx, about this target or without a body.
     Success(&'a Response),
-    /// The provider understood the request and said no: 4xx but those below.
+    /// A documented no, but for the next.
     Refused(&'a Response),
+    /// A documented 404 or 410.
+    Absent(&'a Response),
+    /// A no of the provider's own that its page does not document.
+    Undocumented(&'a Response),
+    /// Something is in progress there.
+    Busy(&'a Response),
     /// 401: the credentials are wrong. Nothing was done.
     Unauthenticated(&'a Response),
     /// 403: the credentials do not permit it. Nothing was done.
     Forbidden(&'a Response),
-    /// 404 or 410.
-    Absent(&'a Response),
-    /// 408, 425 or 429: not processed, come back later; the retries have run out.
+    /// 429: not processed; the retries have run out.
     Throttled(&'a Response),
-    /// 5xx, another odd status, or a success that cannot be read: it may have had its effect.
+    /// Nobody knows what became of it.
     Doubtful(Option<&'a Response>, &'a str),
+    /// A whole answer to a look that tells nothing.
+    Unreadable(&'a Response),
+    /// Not the provider's.
+    Foreign(&'a Response),
     /// Certainly never sent.
     Unsent(&'a Fault),
 }
 
-/// The defaults.
-pub(super) fn verdict(reply: &Reply) -> Verdict<'_> {
-    let response: &Arc<Response> = match reply {
+/// The view of an exchange that its class gives.
+pub(super) fn verdict(exchange: &Exchange) -> Verdict<'_> {
+    let response: &Arc<Response> = match &exchange.reply {
         Reply::Answered(response) => response,
         Reply::NotSent(fault) => return Verdict::Unsent(fault),
         Reply::InDoubt(fault) => return Verdict::Doubtful(None, &fault.message),
     };
-    match response.status {
-        200..=299 if response.json.is_some() || response.text.trim().is_empty() => {
-            Verdict::Success(response)
-        }
-        200..=299 => Verdict::Doubtful(Some(response), "a success that cannot be read"),
-        401 => Verdict::Unauthenticated(response),
-        403 => Verdict::Forbidden(response),
-        404 | 410 => Verdict::Absent(response),
-        408 | 425 | 429 => Verdict::Throttled(response),
-        400..=499 => Verdict::Refused(response),
-        _ => Verdict::Doubtful(Some(response), "an error of the provider's own"),
+    match exchange.class {
+        Class::Accepted => Verdict::Success(response),
+        Class::Refused if matches!(response.status, 404 | 410) => Verdict::Absent(response),
+        Class::Refused => Verdict::Refused(response),
+        Class::Undocumented => Verdict::Undocumented(response),
+        Class::Busy => Verdict::Busy(response),
+        Class::Unauthenticated => Verdict::Unauthenticated(response),
+        Class::Forbidden => Verdict::Forbidden(response),
+        Class::Throttled => Verdict::Throttled(response),
+        Class::Lost => Verdict::Doubtful(Some(response), "no answer that tells what became of it"),
+        Class::Unreadable => Verdict::Unreadable(response),
+        Class::Foreign | Class::Unsent => Verdict::Foreign(response),
     }
-}
-
-/// HTTP's own throttling signal: 429, with or without [`retry_after`].
-pub(super) fn throttle(response: &Response) -> Option<Throttle> {
-    (response.status == 429).then(|| retry_after(response).unwrap_or(Throttle::Unsaid))
-}
-
-/// A time as RFC 3339 writes it, with however many digits the provider likes.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
 }
 
 /// What a provider said, from the parts of its own envelope. Without a message there, it is where

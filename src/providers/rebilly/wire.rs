@@ -13,7 +13,10 @@ use crate::{
             SubscriptionStatus,
         },
     },
-    providers::{reading::Reading, status},
+    providers::{
+        reading::{self, Reading},
+        status,
+    },
 };
 
 /// The body of a cancellation. Everything that has a dangerous default is said: left out, `status`
@@ -94,7 +97,8 @@ pub(super) enum CancellationStatus {
 
 impl CancellationStatus {
     pub(super) fn read(response: &Response) -> Self {
-        match Reading(response.json.as_ref()).at("status").text() {
+        let word = Reading(response.json.as_ref()).at("status").word();
+        match word.as_deref() {
             Some("draft") => Self::Draft,
             Some("confirmed") => Self::Confirmed,
             Some("completed") => Self::Completed,
@@ -160,7 +164,7 @@ impl Subscription {
     pub(super) fn read(response: &Response) -> Self {
         let body = Reading(response.json.as_ref());
         let word = body.at("status").text().unwrap_or_default();
-        let (life, status) = match word {
+        let (life, status) = match reading::plain(word).as_str() {
             "pending" => (Life::Unstarted, SubscriptionStatus::Pending),
             "active" if body.at("inTrial").flag() == Some(true) => {
                 (Life::Running, SubscriptionStatus::Trialing)
@@ -170,7 +174,7 @@ impl Subscription {
             "paused" | "suspended" => (Life::Running, SubscriptionStatus::Paused),
             "canceled" => (Life::Ending, SubscriptionStatus::Scheduled),
             "churned" => (Life::Over, SubscriptionStatus::Canceled),
-            "abandoned" | "voided" | "completed" | "trial-ended" => {
+            "abandoned" | "voided" | "completed" | "trialended" => {
                 (Life::Over, SubscriptionStatus::Expired)
             }
             _ => (Life::Odd, SubscriptionStatus::Unknown),

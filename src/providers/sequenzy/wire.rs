@@ -13,12 +13,44 @@ use crate::{
     },
     limits,
     providers::{
-        reading::Reading,
+        reading::{self, Reading},
         status::{self, Verdict, verdict},
     },
 };
 
 use super::{CANCEL, COUNT};
+
+/// What an answer says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// That it succeeded.
+    Success,
+    /// That it did not, whatever its status.
+    Error,
+    /// Nothing: it is not Sequenzy's.
+    Nothing,
+}
+
+impl Says {
+    pub(super) fn read(response: &Response) -> Self {
+        let body = Reading(response.json.as_ref());
+        let success = match body.at("success").0 {
+            Some(Value::Bool(flag)) => Some(*flag),
+            Some(Value::Number(number)) => Some(number.as_f64() != Some(0.0)),
+            Some(Value::String(word)) => match reading::plain(word).as_str() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            },
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => None,
+        };
+        match (success, body.at("error").0) {
+            (Some(true), _) => Self::Success,
+            (Some(false), _) | (None, Some(Value::String(_) | Value::Object(_))) => Self::Error,
+            (None, _) => Self::Nothing,
+        }
+    }
+}
 
 /// What a reply to either call says.
 pub(super) struct Call<'a> {
@@ -35,14 +67,18 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Reads a success; `None` for all else, and if the counts are not there.
     pub(super) fn read(exchange: &'a Exchange) -> Option<Self> {
-        let operation = exchange.operation?;
-        let Verdict::Success(response) = verdict(&exchange.reply) else {
+        let Verdict::Success(response) = verdict(exchange) else {
             return None;
         };
-        let body = Reading(response.json.as_ref());
-        if body.at("success").flag() == Some(false) {
+        Self::counts(exchange.operation?, response)
+    }
+
+    /// Reads the counts of an answer to this call, if they are there.
+    pub(super) fn counts(operation: Operation, response: &'a Response) -> Option<Self> {
+        if ![COUNT, CANCEL].contains(&operation) {
             return None;
         }
+        let body = Reading(response.json.as_ref());
         let matched = body.at("matchedCount").count()?;
         let canceled = match body.at("cancelledCount").count() {
             None if operation == COUNT => 0,
@@ -59,6 +95,25 @@ impl<'a> Call<'a> {
             remaining: remaining.unwrap_or_else(|| matched.saturating_sub(canceled)),
             dry: body.at("dryRun").flag(),
         })
+    }
+
+    /// The enrollments of its sample.
+    pub(super) fn enrollments(&self) -> impl Iterator<Item = Enrollment> {
+        self.body.at("enrollments").list().filter_map(enrollment)
+    }
+
+    /// The sample leaves some out.
+    pub(super) fn has_more(&self) -> bool {
+        self.body.at("hasMore").flag() == Some(true)
+    }
+
+    /// The subscribers that Sequenzy says it does not know.
+    pub(super) fn unknown_subscriber_ids(&self) -> impl Iterator<Item = String> {
+        let unknown = self.body.at("target").at("notFoundSubscriberIds");
+        unknown
+            .list()
+            .filter_map(Reading::id)
+            .map(|id| status::cut(&id))
     }
 }
 
@@ -103,8 +158,7 @@ pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
     let mut seen = BTreeSet::new();
     let enrollments: Vec<_> = shown
         .clone()
-        .flat_map(|call| call.body.at("enrollments").list())
-        .filter_map(enrollment)
+        .flat_map(Call::enrollments)
         .filter(|enrollment| seen.insert(enrollment.enrollment_id.clone()))
         .take(limits::ENROLLMENTS_LISTED_MAX)
         .collect();
@@ -114,33 +168,33 @@ pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
         matched,
         canceled,
         remaining: calls.last().map_or(0, |call| call.remaining),
-        truncated: matched > listed
-            || shown
-                .clone()
-                .any(|call| call.body.at("hasMore").flag() == Some(true)),
+        truncated: matched > listed || shown.clone().any(Call::has_more),
         enrollments,
         unknown_subscriber_ids: unknown_subscriber_ids(calls).into_iter().collect(),
     }
 }
 
+/// One of a sample. Its texts are cut, so that a thousand of them have a bound.
 fn enrollment(body: Reading<'_>) -> Option<Enrollment> {
-    let text = |name| body.at(name).text().unwrap_or_default().to_owned();
+    let text = |name| status::cut(body.at(name).text().unwrap_or_default());
     Some(Enrollment {
-        enrollment_id: body.at("tokenId").id()?,
-        subscriber_id: body.at("subscriberId").id().unwrap_or_default(),
+        enrollment_id: status::cut(&body.at("tokenId").id()?),
+        subscriber_id: status::cut(&body.at("subscriberId").id().unwrap_or_default()),
         subscriber_email: text("subscriberEmail"),
         status: text("status"),
         enrollment_key: text("enrollmentKey"),
     })
 }
 
+/// The subscribers that any of the calls did not know: no more than a target names.
 pub(super) fn unknown_subscriber_ids(calls: &[Call<'_>]) -> BTreeSet<String> {
-    calls
-        .iter()
-        .flat_map(|call| call.body.at("target").at("notFoundSubscriberIds").list())
-        .filter_map(Reading::id)
-        .take(limits::TARGET_VALUES_MAX)
-        .collect()
+    let mut ids = BTreeSet::new();
+    for id in calls.iter().flat_map(Call::unknown_subscriber_ids) {
+        if ids.len() < limits::TARGET_VALUES_MAX {
+            ids.insert(id);
+        }
+    }
+    ids
 }
 
 /// All envelopes that were seen: `{"error": text}`, the richer one with `code`, `title`,
@@ -174,7 +228,7 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
         let text = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        (name.clone(), status::cut(&text))
+        (status::cut(name), status::cut(&text))
     });
     let fields = fields.take(limits::LINE_ITEMS_MAX).collect();
     status::provider_error(response, code, message.as_deref(), fields)

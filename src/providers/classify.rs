@@ -1,0 +1,143 @@
+//! What one answer is, for all providers: the provider's own or that of something in between,
+//! about this target or another, lost or final. Decided once, when the answer comes.
+
+#[cfg(test)]
+mod tests;
+
+use crate::domain::exchange::{Class, Exchange, Operation, Reply, Request, Response, Safety};
+
+use super::{
+    Evidence, Task,
+    form::{Form, Sight},
+    reading::Reading,
+};
+
+/// Statuses that are never the provider's own: a proxy wants to be logged in to, the connection
+/// is for another host, the protocol is wrong, or the headers are too long for a server.
+const OF_THE_WAY: [u16; 4] = [407, 421, 426, 431];
+
+/// Statuses with which something in between says that it did not pass the request on.
+const NOT_PASSED_ON: [u16; 5] = [301, 307, 308, 407, 421];
+
+/// Whether something in between says that it did not pass the request on.
+pub(crate) fn is_not_passed_on(response: &Response) -> bool {
+    NOT_PASSED_ON.contains(&response.status)
+}
+
+/// Whom a success names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// What was asked for.
+    Target,
+    /// Nobody. It is this target's all the same, since the request named it.
+    Nobody,
+    /// Another.
+    Another,
+}
+
+/// What a reply to a request is.
+pub(super) fn class(form: &dyn Form, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
+    let response = match reply {
+        Reply::Answered(response) => response,
+        Reply::NotSent(_) => return Class::Unsent,
+        Reply::InDoubt(_) => return Class::Lost,
+    };
+    let operation = request.operation;
+    match response.status {
+        429 => Class::Throttled,
+        408 | 425 | 500.. => Class::Lost,
+        200..=299 if request.safety == Safety::Look => seen(form, task, operation, response),
+        200..=299 => done(form, task, operation, response),
+        // What was not there then may be there now.
+        _ if request.safety == Safety::Look && is_of_a_cache(response) => Class::Unreadable,
+        status if is_refusal(form, response) => match status {
+            401 => Class::Unauthenticated,
+            403 => Class::Forbidden,
+            // A cache's no may be of a time before the request that it is to settle.
+            _ if request.safety == Safety::Look && is_of_a_cache(response) => Class::Unreadable,
+            _ if form.documents(operation, response) => Class::Refused,
+            409 | 423 => Class::Busy,
+            _ => Class::Undocumented,
+        },
+        _ => match (request.safety, task.facts.answered) {
+            (_, false) => Class::Foreign,
+            (Safety::Look, true) => Class::Unreadable,
+            _ if is_not_passed_on(response) => Class::Foreign,
+            // A firewall can stop an answer that the provider gave.
+            _ => Class::Lost,
+        },
+    }
+}
+
+/// A success to a look. What a cache gives may be of a time before the request that it is to
+/// settle, so that it counts only if it shows the goal reached.
+fn seen(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
+    match form.shows(task, operation, response) {
+        Sight::Nothing => Class::Unreadable,
+        _ if named(form, task, operation, response) == Named::Another => Class::Unreadable,
+        Sight::Reached => Class::Accepted,
+        Sight::Odd | Sight::Untouched | Sight::Later if is_of_a_cache(response) => {
+            Class::Unreadable
+        }
+        Sight::Odd | Sight::Untouched | Sight::Later => Class::Accepted,
+    }
+}
+
+/// A success to a request with an effect.
+fn done(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
+    if response.text.trim().is_empty() {
+        return Class::Accepted;
+    }
+    let is_read = form.shows(task, operation, response) != Sight::Nothing;
+    if is_read && named(form, task, operation, response) != Named::Another {
+        Class::Accepted
+    } else {
+        Class::Lost
+    }
+}
+
+/// What an exchange shows of the account: of its place, and of its credential.
+pub(super) fn evidence(form: &dyn Form, task: &Task<'_>, exchange: &Exchange) -> Evidence {
+    let (Some(operation), Reply::Answered(response)) = (exchange.operation, &exchange.reply) else {
+        return Evidence::default();
+    };
+    if !(200..300).contains(&response.status) {
+        return Evidence {
+            answered: is_refusal(form, response),
+            proven: false,
+        };
+    }
+    let sight = form.shows(task, operation, response);
+    let named = named(form, task, operation, response);
+    let is_own = exchange.class == Class::Accepted && sight != Sight::Nothing;
+    Evidence {
+        answered: is_own,
+        proven: is_own && sight != Sight::Odd && named == Named::Target,
+    }
+}
+
+/// Whether an error is in the provider's own form.
+fn is_refusal(form: &dyn Form, response: &Response) -> bool {
+    (400..600).contains(&response.status)
+        && !OF_THE_WAY.contains(&response.status)
+        && form.is_error(response)
+}
+
+fn named(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Named {
+    let body = Reading(response.json.as_ref());
+    let mut named = Named::Nobody;
+    for (member, expected) in form.names(task, operation) {
+        match body.at(member).id() {
+            Some(id) if id == expected => named = Named::Target,
+            Some(_) => return Named::Another,
+            None => {}
+        }
+    }
+    named
+}
+
+/// Whether a cache kept the answer for some time (RFC 9111, section 5.1).
+pub(super) fn is_of_a_cache(response: &Response) -> bool {
+    let age = response.header("age").map(str::trim);
+    age.is_some_and(|age| !age.is_empty() && age.bytes().any(|digit| digit != b'0'))
+}

@@ -1,0 +1,154 @@
+//! What FunnelFox gives: the form of its answers, and the tolerant reading of subscriptions and
+//! errors.
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        account::FunnelFoxEnd,
+        exchange::{Operation, Response},
+        outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
+    },
+    providers::{
+        Form, Sight, Task,
+        once::{self, CANCEL, Found, LOOK, Life},
+        reading::{Reading, Told},
+        status,
+        whose::{self, Cause},
+    },
+};
+
+use super::{FunnelFox, ends};
+
+/// `{message}` in an error, `id` and `status` in a subscription.
+impl Form for FunnelFox {
+    fn is_error(&self, response: &Response) -> bool {
+        let body = Reading(response.json.as_ref());
+        body.at("message").text().is_some()
+    }
+
+    fn documents(&self, operation: Operation, response: &Response) -> bool {
+        match operation {
+            LOOK => response.status == 404,
+            _ => matches!(response.status, 400 | 404),
+        }
+    }
+
+    fn names(&self, task: &Task<'_>, _operation: Operation) -> Vec<(&'static str, String)> {
+        vec![("id", task.command.resource().as_str().to_owned())]
+    }
+
+    fn shows(&self, task: &Task<'_>, operation: Operation, response: &Response) -> Sight {
+        let ends = ends(task.account);
+        let found = ends.and_then(|ends| read(operation, response, ends));
+        once::sight(task, found)
+    }
+
+    fn looks(&self) -> &'static [Operation] {
+        &[LOOK]
+    }
+
+    fn is_message_only(&self) -> bool {
+        true
+    }
+}
+
+/// `{message}`.
+pub(super) fn read_error(response: &Response) -> ProviderError {
+    let message = Reading(response.json.as_ref()).at("message").text();
+    status::provider_error(response, None, message, Vec::new())
+}
+
+pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd) -> Option<Found> {
+    let body = Reading(response.json.as_ref());
+    let word = body.at("status").text()?;
+    let period_end = body.at("period_ends_at").time();
+    let canceled_at = body.at("cancelled_at").time();
+    let (life, status) = match life(operation, body, ends) {
+        (Life::Ending, SubscriptionStatus::Canceled)
+            if period_end.is_some_and(|end| as_of(response).is_some_and(|now| end <= now)) =>
+        {
+            (Life::Ended, SubscriptionStatus::Canceled)
+        }
+        (Life::Ending, _) => (Life::Ending, SubscriptionStatus::Scheduled),
+        other => other,
+    };
+    let effective_at = match (life, ends) {
+        (Life::Ending, _) => period_end,
+        (Life::Ended, FunnelFoxEnd::PeriodEnd) => period_end.or(canceled_at),
+        (Life::Ended, FunnelFoxEnd::Now) => canceled_at.or(period_end),
+        (Life::Running | Life::Unknown, _) => None,
+    };
+    let cause = match (status, canceled_at) {
+        (SubscriptionStatus::Expired, None) => Cause::Itself,
+        (_, canceled_at) => Cause::Asked(canceled_at),
+    };
+    let state = SubscriptionState {
+        status,
+        provider_status: status::cut(word),
+        period_end,
+        canceled_at,
+        renews: body.at("renews").flag(),
+        customer_id: body.at("profile").at("id").id(),
+        payment_provider: body.at("payment_provider").text().map(status::cut),
+        cancellation_id: None,
+        provider_reason: body.at("cancellation_reason").text().map(status::cut),
+        sandbox: body.at("sandbox").flag(),
+    };
+    let detail = SubscriptionDetail {
+        effective_at,
+        state: Some(state),
+        charges: None,
+    };
+    Some(Found {
+        life,
+        detail,
+        timing: None,
+        with_period: true,
+        cause,
+    })
+}
+
+/// What the status and `renews` say together. A subscription whose renewal is off goes on to the
+/// end of what is paid with its status unchanged. Some that are not running may never have had it
+/// on: for those it only counts with a cancellation, or as the answer to our own.
+fn life(operation: Operation, body: Reading<'_>, ends: FunnelFoxEnd) -> (Life, SubscriptionStatus) {
+    let word = body.at("status").word().unwrap_or_default();
+    let off = body.at("renews").flag() == Some(false);
+    let vouched = operation == CANCEL || body.at("cancelled_at").told() != Told::Nothing;
+    let (status, runs) = match word.as_str() {
+        "canceled" => {
+            let life = match ends {
+                FunnelFoxEnd::PeriodEnd => Life::Ending,
+                FunnelFoxEnd::Now => Life::Ended,
+            };
+            return (life, SubscriptionStatus::Canceled);
+        }
+        "expired" => return (Life::Ended, SubscriptionStatus::Expired),
+        "active" => (SubscriptionStatus::Active, true),
+        "trialing" => (SubscriptionStatus::Trialing, true),
+        "created" => (SubscriptionStatus::Pending, false),
+        "paused" => (SubscriptionStatus::Paused, false),
+        "unpaid" => (SubscriptionStatus::PastDue, false),
+        _ => (SubscriptionStatus::Unknown, false),
+    };
+    if off && (runs || vouched) {
+        return (Life::Ending, status);
+    }
+    match status {
+        SubscriptionStatus::Unknown => (Life::Unknown, status),
+        _ => (Life::Running, status),
+    }
+}
+
+/// The latest time that the answer itself knows of: what is over by then has ended, even if the
+/// status does not say so yet.
+fn as_of(response: &Response) -> Option<Timestamp> {
+    let body = Reading(response.json.as_ref());
+    let dates = [
+        whose::date(response),
+        body.at("updated_at").time(),
+        body.at("cancelled_at").time(),
+    ];
+    dates.into_iter().flatten().max()
+}

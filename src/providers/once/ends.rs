@@ -1,0 +1,115 @@
+//! How an item of such a conversation ends, by what was seen of the subscription.
+
+use crate::domain::{
+    exchange::Response,
+    outcome::{Detail, FailureReason, Outcome, SubscriptionDetail},
+};
+
+use super::{
+    super::{Step, standing::settle, whose::Cause},
+    Found, Life, Refusal,
+    item::Item,
+};
+
+impl Item<'_> {
+    /// The provider refused, and a look has shown that the goal is not reached.
+    pub(super) fn refused(&self, refusal: Refusal, refused: &Response, found: Found) -> Step {
+        let (outcome, reason, message) = match refusal {
+            Refusal::Scheduled => return self.scheduled(refused),
+            Refusal::Final(outcome, reason, message) => (outcome, reason, message),
+            Refusal::Unclear(reason, message) => (Outcome::Rejected, reason, message),
+        };
+        if found.life == Life::Unknown && self.is_undocumented() {
+            return self.undocumented();
+        }
+        let state = found.state();
+        let message = match state.provider_status.as_str() {
+            "" => message,
+            status => format!("{message}; a look found it {status}"),
+        };
+        let detail = Detail::Subscription(found.detail);
+        self.standing
+            .refused(outcome, reason, message, detail, refused)
+    }
+
+    /// The provider said that the end is scheduled, and no look could tell for when.
+    pub(super) fn scheduled(&self, refused: &Response) -> Step {
+        let found = Found {
+            life: Life::Ending,
+            detail: SubscriptionDetail::default(),
+            timing: None,
+            with_period: true,
+            cause: Cause::Asked(None),
+        };
+        match (self.at_once, self.standing.may_act) {
+            (true, true) => settle(self.talk.look()),
+            (true, false) => self.conflict(found, refused),
+            (false, _) => self.reached(Outcome::AlreadyScheduled, found, refused),
+        }
+    }
+
+    /// The goal is reached; by us, as far as can be told, if an answer was ever lost.
+    pub(super) fn reached(&self, outcome: Outcome, found: Found, response: &Response) -> Step {
+        let cause = found.cause;
+        let detail = Detail::Subscription(found.detail);
+        self.standing.found(outcome, detail, response, cause)
+    }
+
+    /// It ends, but not at once, and that was asked for.
+    pub(super) fn conflict(&self, found: Found, response: &Response) -> Step {
+        let whose = match self.standing.ours {
+            true => ", perhaps by this key",
+            false => "",
+        };
+        let detail = self.completed(found);
+        let when = match detail.effective_at {
+            Some(time) => format!("at {time}"),
+            None => "later".to_owned(),
+        };
+        let message = format!(
+            "it is scheduled{whose} to end {when}, not at once as asked for; if that is too late, \
+             end it at the provider"
+        );
+        self.standing.refused(
+            Outcome::Rejected,
+            FailureReason::TimingConflict,
+            message,
+            Detail::Subscription(detail),
+            response,
+        )
+    }
+
+    pub(super) fn preview(&self, found: &Found, response: &Response) -> Step {
+        let state = found.state();
+        let mut text = match state.provider_status.as_str() {
+            "" => "its status is not said".to_owned(),
+            status => format!("it is {status}"),
+        };
+        let times = [
+            (", and its period ends at", state.period_end),
+            (", and it is scheduled to end at", found.detail.effective_at),
+        ];
+        for (words, time) in times {
+            if let Some(time) = time {
+                text.push_str(&format!("{words} {time}"));
+            }
+        }
+        let text = format!("{text}; {}", self.talk.plan(found));
+        let detail = Detail::Subscription(found.detail.clone());
+        self.standing.previewed(text, detail, response)
+    }
+
+    /// An answer's detail, with what an earlier look told and this answer does not.
+    pub(super) fn completed(&self, found: Found) -> SubscriptionDetail {
+        let mut detail = found.detail;
+        let known = self.known.as_ref().map(Found::state).unwrap_or_default();
+        if let Some(state) = &mut detail.state {
+            state.period_end = state.period_end.or(known.period_end);
+            state.customer_id = state.customer_id.take().or(known.customer_id);
+            if found.life == Life::Ending && found.with_period {
+                detail.effective_at = detail.effective_at.or(state.period_end);
+            }
+        }
+        detail
+    }
+}

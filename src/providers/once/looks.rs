@@ -1,0 +1,230 @@
+//! What follows from a look.
+
+use crate::domain::{
+    exchange::{Class, Exchange, Response},
+    outcome::{FailureReason, Outcome},
+};
+
+use super::{
+    super::{
+        Mode, Step, of,
+        standing::settle,
+        status::{self, Verdict, verdict},
+    },
+    Absence, Found, LOOK, Life, Refusal,
+    item::{Item, PATCHES_MAX},
+};
+
+impl Item<'_> {
+    pub(super) fn after_look(&self, look: &Exchange) -> Step {
+        match verdict(look) {
+            Verdict::Success(response) => match self.talk.read(LOOK, response) {
+                Some(found) => self.seen(found, response),
+                None => self.blind(look),
+            },
+            Verdict::Absent(response) => self.absent(response),
+            Verdict::Refused(response) | Verdict::Undocumented(response) => {
+                self.look_refused(response, look)
+            }
+            Verdict::Unauthenticated(_)
+            | Verdict::Forbidden(_)
+            | Verdict::Throttled(_)
+            | Verdict::Busy(_)
+            | Verdict::Doubtful(..)
+            | Verdict::Unreadable(_)
+            | Verdict::Foreign(_)
+            | Verdict::Unsent(_) => self.blind(look),
+        }
+    }
+
+    fn seen(&self, found: Found, response: &Response) -> Step {
+        let standing = &self.standing;
+        let may_hasten = self.talk.hastens() && self.last_refusal().is_none() && !standing.accepted;
+        match found.life {
+            Life::Ended => self.reached(Outcome::AlreadyCanceled, found, response),
+            Life::Ending if !self.at_once => {
+                self.reached(Outcome::AlreadyScheduled, found, response)
+            }
+            // What ends later may end at once yet.
+            Life::Ending if standing.may_act => settle(self.talk.look()),
+            Life::Ending if !may_hasten => self.conflict(found, response),
+            Life::Ending | Life::Running | Life::Unknown => {
+                if standing.task.mode == Mode::DryRun {
+                    return self.preview(&found, response);
+                }
+                self.untouched(found, response)
+            }
+        }
+    }
+
+    /// The goal is not reached: what comes next depends on what the last request with an effect
+    /// came to.
+    fn untouched(&self, found: Found, response: &Response) -> Step {
+        if self.standing.may_act {
+            return settle(self.talk.look());
+        }
+        if self.standing.doubt && found.life == Life::Unknown {
+            let why = format!(
+                "looks found it {:?}, which this version does not know",
+                found.state().provider_status
+            );
+            return self.standing.open(self.talk.look(), &why, response);
+        }
+        if self.standing.accepted {
+            let why = "the provider accepted the cancel, and looks show nothing of it";
+            return self.standing.open(self.talk.look(), why, response);
+        }
+        if self.is_to_try_again() {
+            return self.send_cancel(Some(&found));
+        }
+        if let Some((refusal, refused)) = self.last_refusal() {
+            return self.refused(refusal, refused, found);
+        }
+        if !self.was_set() {
+            return self.send_cancel(Some(&found));
+        }
+        match self.talk.before_cancel(&found) {
+            // A look that does not say leaves the provider's word for it.
+            Some(patch) if found.timing.is_some() => {
+                if self.patches() < PATCHES_MAX {
+                    return Step::Send(patch);
+                }
+                let why = "the provider accepted when a cancel is to end it, but looks show that \
+                           this is not set; it is not cancelled";
+                let advice = "send the key again later";
+                self.standing
+                    .gives_up(FailureReason::NoProgress, why, advice, Some(response))
+            }
+            Some(_) | None => self.send_cancel(None),
+        }
+    }
+
+    /// Whether the last request was refused because another was in progress, and is to be tried
+    /// again.
+    fn is_to_try_again(&self) -> bool {
+        let operation = self.last_effect().and_then(|effect| effect.operation);
+        operation.is_some_and(|operation| {
+            let waits = self.standing.look_while_busy(operation, self.talk.look());
+            waits.is_some()
+        })
+    }
+
+    /// A look did not find it.
+    fn absent(&self, response: &Response) -> Step {
+        let standing = &self.standing;
+        if let Some((Refusal::Scheduled, refused)) = self.last_refusal() {
+            return self.scheduled(refused);
+        }
+        let look = self.talk.look();
+        if standing.may_act {
+            return settle(look);
+        }
+        let message = match self.talk.absence(response) {
+            Absence::UnknownOrEnded(message) if standing.ours => {
+                let why = format!("{message}; perhaps it was ended by this key");
+                return standing.open(look, &why, response);
+            }
+            Absence::Unknown(message) | Absence::UnknownOrEnded(message) => message,
+        };
+        if standing.accepted {
+            let why = format!("{message}, and yet it had accepted the cancel");
+            return standing.open(look, &why, response);
+        }
+        if !standing.is_proven() {
+            return standing.unproven(&message, response);
+        }
+        standing.refused(
+            Outcome::NotFound,
+            FailureReason::TargetNotFound,
+            message,
+            status::blank(standing.task.command),
+            response,
+        )
+    }
+
+    /// A look was refused. If the cancel was refused in the same words, that is the answer: it is
+    /// what both have in common, the id, that the provider does not take.
+    fn look_refused(&self, response: &Response, look: &Exchange) -> Step {
+        let standing = &self.standing;
+        let is_same =
+            |refused: &Response| refused.status == response.status && refused.text == response.text;
+        match self.last_refusal() {
+            Some((_, refused))
+                if is_same(refused) && !standing.doubt && !self.is_undocumented() =>
+            {
+                let message = "the provider refused the cancel and a look with the same words; \
+                               check the subscription's id";
+                if self.needs_proof() && !standing.is_proven() {
+                    return standing.unproven(message, refused);
+                }
+                standing.refused(
+                    Outcome::Rejected,
+                    FailureReason::ProviderRefused,
+                    message,
+                    status::blank(standing.task.command),
+                    refused,
+                )
+            }
+            Some(_) | None => self.blind(look),
+        }
+    }
+
+    fn needs_proof(&self) -> bool {
+        let account = self.standing.task.account;
+        of(account.provider()).form().is_message_only()
+    }
+
+    /// The look told nothing.
+    fn blind(&self, look: &Exchange) -> Step {
+        if let Some((Refusal::Scheduled, refused)) = self.last_refusal() {
+            return self.scheduled(refused);
+        }
+        let has_reason = matches!(
+            look.class,
+            Class::Unauthenticated | Class::Forbidden | Class::Throttled
+        );
+        if self.is_undocumented() && !self.standing.may_act && !has_reason {
+            return self.undocumented();
+        }
+        if let Some(again) = self.standing.look_again(self.talk.look(), look) {
+            return again;
+        }
+        let effect = self.last_effect().map(|effect| effect.class);
+        if effect == Some(Class::Foreign) {
+            return self.standing.unable(look);
+        }
+        match verdict(look) {
+            Verdict::Unreadable(response)
+            | Verdict::Undocumented(response)
+            | Verdict::Refused(response)
+            | Verdict::Busy(response)
+                if response.status >= 300 =>
+            {
+                let reason = match look.class {
+                    Class::Unreadable => FailureReason::AnswerUnreadable,
+                    _ => FailureReason::LookFailed,
+                };
+                let why = format!(
+                    "looks were answered {} in a way that is not documented",
+                    response.status
+                );
+                let advice = self.talk.look_advice();
+                self.standing.gives_up(reason, &why, advice, Some(response))
+            }
+            _ => self.standing.unable(look),
+        }
+    }
+
+    /// Whether the last request with an effect was refused in a way that no page describes.
+    pub(super) fn is_undocumented(&self) -> bool {
+        let class = self.last_effect().map(|effect| effect.class);
+        matches!(class, Some(Class::Undocumented | Class::Busy))
+    }
+
+    pub(super) fn undocumented(&self) -> Step {
+        match self.last_effect() {
+            Some(effect) => self.standing.unable(effect),
+            None => self.standing.look(self.talk.look()),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Why an item gives up for now, by the exchange that made it: reasons that are true, and words
+//! that say what to do.
+
+use crate::domain::{
+    exchange::{Class, Exchange, Fault, FaultKind, Response},
+    outcome::{FailureReason, Reached},
+};
+
+use super::{
+    Step,
+    standing::Standing,
+    status::{self, Verdict, verdict},
+};
+
+/// What to do where nothing but time helps.
+const AGAIN: &str = "send the key again later";
+
+/// A reason, what happened, what to do, and the answer that says so.
+type Why<'r> = (FailureReason, String, &'static str, Option<&'r Response>);
+
+impl<'a> Standing<'a> {
+    /// Gives up for now because of this exchange: the default for everything but success, and for
+    /// what a provider's own rules do not decide.
+    pub(super) fn unable(&self, exchange: &Exchange) -> Step {
+        let account = &self.task.account.name;
+        // What answers looks in no form of the provider's is what answered the cancel before.
+        let stranger = self
+            .effects()
+            .next()
+            .filter(|effect| effect.class == Class::Foreign && exchange.class == Class::Unreadable);
+        let exchange = stranger.unwrap_or(exchange);
+        let (reason, why, advice, response) = match verdict(exchange) {
+            Verdict::Unauthenticated(response) => (
+                FailureReason::CredentialsRefused,
+                format!("the provider refused the credentials of account {account}"),
+                "put a valid secret into its configuration and send the key again",
+                Some(response),
+            ),
+            Verdict::Forbidden(response) => (
+                FailureReason::PermissionDenied,
+                format!("the credentials of account {account} do not permit it"),
+                "give them the permission and send the key again",
+                Some(response),
+            ),
+            Verdict::Throttled(response) => (
+                FailureReason::ProviderThrottled,
+                "the provider was throttling until the retry window ended".to_owned(),
+                AGAIN,
+                Some(response),
+            ),
+            Verdict::Foreign(response) => (
+                FailureReason::NotTheProvider,
+                foreign_words(response),
+                foreign_advice(response),
+                Some(response),
+            ),
+            Verdict::Undocumented(response) | Verdict::Busy(response) => {
+                self.undocumented(exchange, response)
+            }
+            Verdict::Unreadable(response) => (
+                FailureReason::AnswerUnreadable,
+                format!(
+                    "looks were answered {} in a way that tells nothing of the target",
+                    response.status
+                ),
+                "look at the provider's answer, then send the key again",
+                Some(response),
+            ),
+            Verdict::Unsent(fault) => self.unsent(fault),
+            Verdict::Doubtful(None, lost) => (
+                FailureReason::LookFailed,
+                format!("no answer came: {lost}"),
+                AGAIN,
+                None,
+            ),
+            Verdict::Doubtful(Some(response), odd) => (
+                FailureReason::LookFailed,
+                format!("the provider answered {}: {odd}", response.status),
+                AGAIN,
+                Some(response),
+            ),
+            Verdict::Success(response) | Verdict::Refused(response) | Verdict::Absent(response) => {
+                (
+                    FailureReason::AnswerUnreadable,
+                    format!(
+                        "the provider answered {} in a way that is not documented",
+                        response.status
+                    ),
+                    "look at the provider's answer, then send the key again",
+                    Some(response),
+                )
+            }
+        };
+        self.gives_up(reason, &why, advice, response)
+    }
+
+    fn undocumented<'r>(&self, exchange: &Exchange, response: &'r Response) -> Why<'r> {
+        let status = response.status;
+        let (reason, why) = match self.is_look(exchange) {
+            true => (
+                FailureReason::LookFailed,
+                format!("looks were answered {status} in a way that is not documented"),
+            ),
+            false => (
+                FailureReason::UndocumentedRefusal,
+                format!("the provider refused with {status}, which its page does not describe"),
+            ),
+        };
+        let advice = "look at the provider's answer, then send the key again";
+        (reason, why, advice, Some(response))
+    }
+
+    /// A request was not sent.
+    fn unsent(&self, fault: &Fault) -> Why<'a> {
+        if let Some((reason, why, response)) = self.sent_before(fault) {
+            return (reason, why, AGAIN, response);
+        }
+        let (reason, why) = match fault.kind {
+            FaultKind::Throttled => (FailureReason::ProviderThrottled, "nothing was sent"),
+            FaultKind::WindowEnded if self.reached() == Reached::Yes => {
+                (FailureReason::NoProgress, "the next request did not go out")
+            }
+            FaultKind::WindowEnded => (FailureReason::ProviderUnreachable, "no request went out"),
+            FaultKind::Connect
+            | FaultKind::Timeout
+            | FaultKind::Broken
+            | FaultKind::TooLong
+            | FaultKind::Restart => (
+                FailureReason::ProviderUnreachable,
+                "the provider could not be reached",
+            ),
+        };
+        (reason, format!("{why}: {}", fault.message), AGAIN, None)
+    }
+
+    /// If the window ended before a request could be sent again: what came of it the last time, in
+    /// words and with the answer.
+    fn sent_before(&self, fault: &Fault) -> Option<(FailureReason, String, Option<&'a Response>)> {
+        if fault.kind != FaultKind::WindowEnded {
+            return None;
+        }
+        let (reason, came, response) =
+            self.effects()
+                .find_map(|exchange| match verdict(exchange) {
+                    Verdict::Doubtful(Some(response), _) => Some((
+                        FailureReason::ProviderError,
+                        format!("the provider answered {}", response.status),
+                        Some(response),
+                    )),
+                    Verdict::Foreign(response) => Some((
+                        FailureReason::NotTheProvider,
+                        foreign_words(response),
+                        Some(response),
+                    )),
+                    Verdict::Doubtful(None, lost) => Some((
+                        FailureReason::AnswerLost,
+                        format!("no answer came ({lost})"),
+                        None,
+                    )),
+                    _ => None,
+                })?;
+        let nothing_done = match self.doubt {
+            true => "",
+            false => ", and a look found nothing done",
+        };
+        let why = format!("{}; when it was, {came}{nothing_done}", fault.message);
+        Some((reason, why, response))
+    }
+}
+
+/// What an answer of something in between is, with where it points.
+fn foreign_words(response: &Response) -> String {
+    let status = response.status;
+    let to = match response.header("location") {
+        Some(location) => format!(" with Location {}", status::cut(location)),
+        None => String::new(),
+    };
+    format!("what answered {status}{to} is not the provider")
+}
+
+fn foreign_advice(response: &Response) -> &'static str {
+    match response.status {
+        401 | 403 => {
+            "check the account's base_url, credentials, proxy and firewall, and send the key again"
+        }
+        _ => "check the account's base_url, proxy and firewall, and send the key again",
+    }
+}

@@ -1,0 +1,93 @@
+//! The requests about one subscription.
+
+use crate::{
+    domain::{
+        account::ProviderSettings,
+        exchange::{Body, Method, Operation, Pace, Path, Request, Safety},
+    },
+    providers::{Mode, Task},
+};
+
+use super::{CANCEL, DISCARD, DRAFT, LOOK, LOOK_OWN, talk::Talk, wire::body};
+
+impl Talk<'_> {
+    fn path(&self, collection: &'static str) -> Path {
+        match &self.at.task.account.settings {
+            ProviderSettings::Rebilly {
+                organization: Some(organization),
+                ..
+            } => Path::fixed("organizations")
+                .segment(organization)
+                .then(collection),
+            _ => Path::fixed(collection),
+        }
+    }
+
+    fn cancellation_path(&self) -> Path {
+        self.path("subscription-cancellations")
+            .segment(&cancellation_id(self.at.task))
+    }
+
+    fn request(operation: Operation, safety: Safety, method: Method, path: Path) -> Request {
+        Request {
+            operation,
+            safety,
+            pace: Pace::AtOnce,
+            method,
+            path,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Looks at the cancellation of ours.
+    pub(super) fn get_own(&self) -> Request {
+        let path = self.cancellation_path();
+        Self::request(LOOK_OWN, Safety::Look, Method::Get, path)
+    }
+
+    /// Looks at the subscription.
+    pub(super) fn get_subscription(&self) -> Request {
+        let subscription = self.command.subscription_id.as_str();
+        let path = self.path("subscriptions").segment(subscription);
+        Self::request(LOOK, Safety::Look, Method::Get, path)
+    }
+
+    /// Cancels, under an id of ours.
+    pub(super) fn confirm(&self) -> Request {
+        // A look at the own id comes before it is sent again: an answer that is not lost is told
+        // as it is, and what was revoked stays so.
+        self.put(CANCEL, Safety::Once, "confirmed")
+    }
+
+    /// Makes a draft. The same draft again is the same draft.
+    pub(super) fn draft(&self) -> Request {
+        self.put(DRAFT, Safety::Repeatable, "draft")
+    }
+
+    /// Deletes the draft. Nothing but a draft can be deleted.
+    pub(super) fn discard(&self) -> Request {
+        let path = self.cancellation_path();
+        Self::request(DISCARD, Safety::Repeatable, Method::Delete, path)
+    }
+
+    fn put(&self, operation: Operation, safety: Safety, status: &'static str) -> Request {
+        Request {
+            body: Some(Body {
+                content_type: "application/json",
+                text: body(self.command, status).to_string(),
+            }),
+            ..Self::request(operation, safety, Method::Put, self.cancellation_path())
+        }
+    }
+}
+
+/// At most 45 of the 50 characters that Rebilly takes, all of them allowed there.
+pub(super) fn cancellation_id(task: &Task<'_>) -> String {
+    let hex = task.effect_id.hex();
+    match task.mode {
+        Mode::Cancel => format!("cancelot-{hex}"),
+        Mode::DryRun => format!("cancelot-dry-{hex}"),
+    }
+}

@@ -1,0 +1,179 @@
+//! Whose doing it is that nothing is left of some subscribers, after an answer was lost and no
+//! other counts any: their cancelled enrollments tell, by when they were last changed.
+
+use crate::{
+    domain::{
+        command::EnrollmentsTarget,
+        exchange::{Class, Exchange, Method, Request, Safety},
+        ids::TargetId,
+    },
+    providers::{
+        Step,
+        reading::{self, Reading},
+        standing::{answered, settle},
+        whose::{Cause, is_others},
+    },
+};
+
+use super::{LIST, drain::Drain};
+
+/// Enrollments on a page, as many as Sequenzy gives.
+const PAGE_ROWS_MAX: usize = 500;
+/// Pages that are read to find out.
+const PAGES_MAX: usize = 8;
+/// Characters of the ids in one request: servers take some 8,000 in its first line.
+const IDS_CHARS_MAX: usize = 4_000;
+
+/// How far the pages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// One that nobody else can have cancelled before is among them, or they do not end.
+    Ours,
+    /// All are of before, or there are none, and that can be believed.
+    Others,
+    /// This page comes next: of this group of subscribers, after so many.
+    Next { group: usize, offset: usize },
+}
+
+impl<'a> Drain<'a> {
+    /// Whether the target names subscribers that can be asked for.
+    pub(super) fn can_list(&self) -> bool {
+        (1..=PAGES_MAX).contains(&self.groups().len())
+    }
+
+    /// The first page. It waits for what the lost call comes to: enrollments that are not there
+    /// yet are no proof.
+    pub(super) fn list(&self) -> Step {
+        settle(self.page(0, 0))
+    }
+
+    pub(super) fn after_list(&self, last: &'a Exchange) -> Step {
+        // Nothing but one of the two calls leads here.
+        let Some(call) = self.calls.last() else {
+            return self.at.unable(last);
+        };
+        match last.class {
+            Class::Accepted => match self.read() {
+                Read::Ours => self.ended_by_us(call.response),
+                Read::Others => self.ended_by_others(call),
+                Read::Next {
+                    group: 0,
+                    offset: 0,
+                } => self.list(),
+                Read::Next { group, offset } => Step::Send(self.page(group, offset)),
+            },
+            // It will not say, now or later: older versions may not have the list, and its page
+            // is not one of those we hold. That nothing is left is known, and without a proof
+            // that others did it, it counts as ours.
+            Class::Refused | Class::Undocumented => self.ended_by_us(call.response),
+            Class::Unreadable | Class::Busy => {
+                let (group, offset) = match self.read() {
+                    Read::Next { group, offset } => (group, offset),
+                    Read::Ours | Read::Others => (0, 0),
+                };
+                let again = self.at.look_again(self.page(group, offset), last);
+                again.unwrap_or_else(|| self.doubtful().unable(last))
+            }
+            // Whether anything of ours was done may be learned another time.
+            Class::Lost
+            | Class::Unsent
+            | Class::Throttled
+            | Class::Foreign
+            | Class::Unauthenticated
+            | Class::Forbidden => self.doubtful().unable(last),
+        }
+    }
+
+    /// The pages since the last call. One that cannot be believed says nothing unless one of ours
+    /// is on it, and then they are read anew.
+    fn read(&self) -> Read {
+        let groups = self.groups().len();
+        let (mut group, mut offset, mut pages) = (0, 0, 0);
+        for exchange in self.listed().filter(|page| page.class == Class::Accepted) {
+            let body = answered(&exchange.reply).and_then(|response| response.json.as_ref());
+            let body = Reading(body);
+            let rows: Vec<_> = body.at("enrollments").list().collect();
+            if rows.iter().any(|row| self.is_ours(exchange, *row)) {
+                return Read::Ours;
+            }
+            if !exchange.seen.believed {
+                (group, offset, pages) = (0, 0, 0);
+                continue;
+            }
+            pages += 1;
+            let has_more = body.at("pagination").at("hasMore").flag() == Some(true);
+            (group, offset) = match has_more && !rows.is_empty() {
+                true => (group, offset + rows.len()),
+                false => (group + 1, 0),
+            };
+            if group == groups {
+                return Read::Others;
+            }
+            // Too many to read: without a proof it counts as ours.
+            if pages >= PAGES_MAX {
+                return Read::Ours;
+            }
+        }
+        Read::Next { group, offset }
+    }
+
+    /// Whether it is one of the target's that was cancelled when a call of ours could have done
+    /// it.
+    fn is_ours(&self, exchange: &Exchange, row: Reading<'_>) -> bool {
+        let status = row.at("status").word();
+        let is_canceled = status.is_none_or(|word| word == reading::plain("cancelled"));
+        let subscriber = row.at("subscriberId").id();
+        let is_named = subscriber.is_none_or(|id| self.ids().any(|named| named.as_str() == id));
+        let changed = Cause::Asked(row.at("lastUpdatedAt").time());
+        is_canceled && is_named && !is_others(exchange, changed)
+    }
+
+    /// The pages so far, since the last call.
+    fn listed(&self) -> impl Iterator<Item = &'a Exchange> {
+        let is_page = |exchange: &&Exchange| exchange.operation == Some(LIST);
+        let pages = self.at.history.iter().rev().take_while(is_page).count();
+        let calls = self.at.history.len().saturating_sub(pages);
+        self.at.history.iter().skip(calls)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &'a TargetId> {
+        let ids = match &self.command.target {
+            EnrollmentsTarget::Subscriber(id) => std::slice::from_ref(id),
+            EnrollmentsTarget::Subscribers(ids) => ids.as_slice(),
+            EnrollmentsTarget::Field { .. } | EnrollmentsTarget::All => &[],
+        };
+        ids.iter()
+    }
+
+    /// The subscribers, as many to a request as fit. None if they cannot be told apart there.
+    fn groups(&self) -> Vec<String> {
+        let mut groups: Vec<String> = Vec::new();
+        for id in self.ids().map(TargetId::as_str) {
+            if id.contains(',') {
+                return Vec::new();
+            }
+            match groups.last_mut() {
+                Some(group) if group.len() + id.len() < IDS_CHARS_MAX => {
+                    group.push(',');
+                    group.push_str(id);
+                }
+                _ => groups.push(id.to_owned()),
+            }
+        }
+        groups
+    }
+
+    fn page(&self, group: usize, offset: usize) -> Request {
+        let mut request = self.request(LIST, Safety::Look, Method::Get, "enrollments");
+        let ids = self.groups().into_iter().nth(group).unwrap_or_default();
+        request.query = vec![
+            ("status", "cancelled".to_owned()),
+            ("subscriberId", ids),
+            ("limit", PAGE_ROWS_MAX.to_string()),
+        ];
+        if offset > 0 {
+            request.query.push(("offset", offset.to_string()));
+        }
+        request
+    }
+}

@@ -1,0 +1,143 @@
+//! Whose doing it is that something has ended or will end, once requests of ours may have done it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::exchange::{Exchange, Response};
+
+use super::{classify, retry_after, standing::answered};
+
+/// How something came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// By itself: it expired.
+    Itself,
+    /// It was ended or asked to end, at this time if the provider says so.
+    Asked(Option<Timestamp>),
+}
+
+/// How far clocks and the provider's rounding may be apart.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Whether others did it: it was there before anything of ours could have been sent. Both times
+/// are the provider's, so that its clock may be wrong.
+pub(super) fn is_others(look: &Exchange, cause: Cause) -> bool {
+    let asked = match cause {
+        Cause::Itself => return true,
+        Cause::Asked(asked) => asked,
+    };
+    let Some(response) = answered(&look.reply) else {
+        return false;
+    };
+    if classify::is_of_a_cache(response) {
+        return false;
+    }
+    let known = (
+        asked,
+        date(response),
+        look.seen.at,
+        look.seen.since_earliest,
+    );
+    let (Some(asked), Some(date), Some(at), Some(since_earliest)) = known else {
+        return false;
+    };
+    let age = Duration::try_from(date.duration_since(asked)).unwrap_or_default();
+    let apart = date.duration_since(at).unsigned_abs();
+    age > since_earliest
+        .saturating_add(TOLERANCE)
+        .saturating_add(apart)
+}
+
+/// The `Date` of an answer, in any of HTTP's three forms.
+pub(super) fn date(response: &Response) -> Option<Timestamp> {
+    retry_after::time(response.header("date")?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::exchange::{Class, Operation, Reply, Seen};
+
+    /// A look by a provider whose clock is `skew` seconds fast, an hour after the item could
+    /// first be sent.
+    fn look(skew: i64, headers: &[(&str, &str)]) -> Exchange {
+        let at: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
+        let date = at + jiff::SignedDuration::from_secs(skew);
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let mut headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        headers.push(("date".to_owned(), date));
+        Exchange {
+            operation: Some(Operation("look")),
+            reply: Reply::Answered(Arc::new(Response::new(200, headers, String::new()))),
+            class: Class::Accepted,
+            seen: Seen {
+                believed: true,
+                at: Some(at),
+                since_earliest: Some(Duration::from_secs(3_600)),
+            },
+        }
+    }
+
+    fn asked(time: &str) -> Cause {
+        Cause::Asked(Some(time.parse().unwrap()))
+    }
+
+    #[test]
+    fn what_was_asked_for_before_it_could_be_sent_is_others() {
+        for (time, is) in [
+            ("2026-10-25T08:00:00Z", true),
+            ("2026-11-21T06:58:59Z", true),
+            // The tolerance of a minute.
+            ("2026-11-21T06:59:00Z", false),
+            ("2026-11-21T07:30:00Z", false),
+            ("2026-11-21T09:00:00Z", false),
+        ] {
+            assert_eq!(is_others(&look(0, &[]), asked(time)), is, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_of_the_provider_widens_the_tolerance() {
+        // Its clock is ten minutes fast, and so is the time it tells.
+        for (time, is) in [
+            ("2026-11-21T06:58:59Z", true),
+            ("2026-11-21T06:59:00Z", false),
+            ("2026-11-21T07:09:30Z", false),
+        ] {
+            assert_eq!(is_others(&look(600, &[]), asked(time)), is, "{time}");
+        }
+        // Ten minutes slow: what it calls 06:49 was an hour and one minute ago.
+        for (time, is) in [
+            ("2026-11-21T06:38:59Z", true),
+            ("2026-11-21T06:39:00Z", false),
+        ] {
+            assert_eq!(is_others(&look(-600, &[]), asked(time)), is, "{time}");
+        }
+    }
+
+    #[test]
+    fn without_what_is_needed_it_is_ours_but_if_it_ended_by_itself() {
+        let long_ago = asked("2026-10-25T08:00:00Z");
+        let whole = look(0, &[]);
+        assert!(is_others(&whole, Cause::Itself));
+        assert!(!is_others(&whole, Cause::Asked(None)));
+        let kept = look(0, &[("age", "5")]);
+        assert!(!is_others(&kept, long_ago));
+        assert!(is_others(&kept, Cause::Itself));
+        let mut unknown = whole.clone();
+        unknown.seen.since_earliest = None;
+        assert!(!is_others(&unknown, long_ago));
+        let mut unknown = whole.clone();
+        unknown.seen.at = None;
+        assert!(!is_others(&unknown, long_ago));
+        let mut undated = whole;
+        undated.reply = Reply::Answered(Arc::new(Response::new(200, Vec::new(), String::new())));
+        assert!(!is_others(&undated, long_ago));
+    }
+}

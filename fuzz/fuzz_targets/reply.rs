@@ -13,12 +13,12 @@ use cancelot::{
     config::Config,
     domain::{
         command::Command,
-        exchange::{Exchange, Fault, FaultKind, Reply, Response},
+        exchange::{Exchange, Fault, FaultKind, Reply, Response, Seen},
         ids::{CallerId, Key, Kind, Scope},
         outcome::Conclusion,
     },
     limits,
-    providers::{self, EffectId, Mode, Step, Task},
+    providers::{self, EffectId, Facts, Mode, Step, Task},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -47,6 +47,8 @@ fuzz_target!(|bytes: &[u8]| {
         command: &command,
         effect_id: &effect_id,
         mode: mode_word,
+        doubt: None,
+        facts: Facts::default(),
     };
     let provider = providers::of(account.provider());
     let mut history = Vec::new();
@@ -65,7 +67,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
         history.push(Exchange {
             operation: Some(request.operation),
+            class: provider.classify(&task, &request, &reply),
             reply,
+            seen: Seen::default(),
         });
         let _ = provider.progress(&task, &history);
     }

@@ -75,6 +75,16 @@ impl Share {
         grown.is_ok()
     }
 
+    /// Has a part of it that was so large be of another size from now on, even if so much is not
+    /// left: for what cannot be refused any more.
+    pub fn resize(&mut self, was: usize, is: usize) {
+        let (grows, shrinks) = (is.saturating_sub(was), was.saturating_sub(is));
+        let shrinks = shrinks.min(self.amount);
+        self.budget.taken.fetch_add(grows, Ordering::AcqRel);
+        self.budget.taken.fetch_sub(shrinks, Ordering::AcqRel);
+        self.amount = self.amount.saturating_add(grows).saturating_sub(shrinks);
+    }
+
     /// A part of it as a share of its own, at most what it has.
     #[must_use]
     pub fn split(&mut self, amount: usize) -> Self {

@@ -10,24 +10,29 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    belief::Belief,
     feed::Update,
     lane::Lane,
-    run::{self, Origin, Run},
-    settler::Handover,
+    run::{self, Clearance, Origin, Run},
+    settler::{Handover, Settle},
     telling::Telling,
 };
 use crate::{
     domain::{
-        exchange::{Fault, Reply, Request, Safety, Throttle},
-        outcome::{Conclusion, Settled},
+        doubt::Moment,
+        exchange::{
+            Class, Exchange, Fault, FaultKind, Pace, Reply, Request, Safety, Seen, Throttle,
+        },
+        outcome::{Conclusion, FailureReason, Settled},
     },
     egress::{
         Outgoing,
+        gate::Heard,
         policy::{self, Verdict},
     },
     journal::Settlement,
     limits,
-    providers::{self, Mode, Step, Task},
+    providers::{self, Facts, Mode, Step, Task},
 };
 
 /// An item's request on its way out.
@@ -36,79 +41,338 @@ fn outgoing(run: &Run, request: Request) -> Outgoing {
     Outgoing { request, from }
 }
 
+/// A request without what it carries: what an answer is judged by.
+fn head(request: &Request) -> Request {
+    Request {
+        path: request.path.clone(),
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: None,
+        ..*request
+    }
+}
+
+/// What comes of asking whether an item's next request may go now.
+enum Go {
+    /// It goes.
+    Now,
+    /// Not before this time.
+    At(Instant),
+    /// Something else ended it.
+    Over,
+}
+
 impl Lane {
     /// Takes an item as far as it goes now: to its outcome, or to the next wait.
     pub(super) async fn converse(self: Arc<Self>, mut run: Run) {
         let provider = providers::of(self.options.account.provider());
+        if self.is_elsewhere(&run) {
+            let conclusion = run::place_changed(&run.command);
+            return self.finish(run, conclusion).await;
+        }
         loop {
-            let task = Task {
-                account: &self.options.account,
-                command: &run.command,
-                effect_id: &run.effect_id,
-                mode: run.mode(),
-            };
+            if run.target_known.is_none() {
+                let known = self.is_target_known(&run).await;
+                run.target_known = Some(known);
+            }
+            let task = self.task(&run);
             let request = match provider.next(&task, &run.history) {
-                Step::Done(conclusion) => return self.finish(run, conclusion).await,
+                Step::Done(conclusion) => {
+                    self.clean_up(&run, &task);
+                    return self.finish(run, conclusion).await;
+                }
                 Step::Send(request) => request,
             };
-            let operation = request.operation;
+            if let Some(at) = self.looks_again_at(&mut run, &request) {
+                return self.set_aside(run, at).await;
+            }
             if self.is_stopped(&run, &request) {
-                let conclusion = run::stopped(&run, provider.progress(&task, &run.history));
+                let so_far = provider.progress(&self.task(&run), &run.history);
+                let conclusion = run::stopped(&run, so_far);
                 return self.finish(run, conclusion).await;
             }
             if self.is_too_late(&run, &request) {
                 let obstacle = self.obstacle(Instant::now());
-                run.finished(operation, Reply::NotSent(Fault::window_ended(&obstacle)));
+                let reply = Reply::NotSent(Fault::window_ended(&obstacle));
+                let exchange = Exchange {
+                    operation: Some(request.operation),
+                    reply,
+                    class: Class::Unsent,
+                    seen: Seen::default(),
+                };
+                self.enter(&mut run, exchange, request.safety);
                 continue;
             }
             if run.pass.is_silent() {
                 // A doubt is left to settle, and a look waits for its turn like any request.
                 return self.line_up_again(run);
             }
-            if run.sends_again(&request) {
+            if let Some(at) = self.wait_for(&mut run, &request) {
+                return self.set_aside(run, at).await;
+            }
+            if request.pace != Pace::AtOnce && self.shared.stopping.is_cancelled() {
+                // A stop waits for what is under way, and not for what settles.
+                return self.set_aside(run, Instant::now()).await;
+            }
+            match self.let_through(&mut run, &request).await {
+                // It may have been stopped while it waited for its clearance or its token.
+                Go::Now if self.is_stopped(&run, &request) => continue,
+                Go::Now => {}
+                Go::At(until) => return self.set_aside(run, until).await,
+                Go::Over => return self.release(&mut run),
+            }
+            if let Some(until) = self.exchange(&mut run, request).await {
+                return self.set_aside(run, until).await;
+            }
+        }
+    }
+
+    /// An item as its provider sees it.
+    fn task<'a>(&'a self, run: &'a Run) -> Task<'a> {
+        Task {
+            account: &self.options.account,
+            command: &run.command,
+            effect_id: &run.effect_id,
+            mode: run.mode(),
+            doubt: run.inherited.as_deref(),
+            facts: Facts {
+                target_known: run.target_known.unwrap_or_default(),
+                ..self.facts()
+            },
+        }
+    }
+
+    /// Whether what may still act was sent to another place, which had proved to be the
+    /// provider's. A place that never did has done nothing that could be looked for there.
+    fn is_elsewhere(&self, run: &Run) -> bool {
+        run.doubt.as_deref().is_some_and(|doubt| {
+            let is_other = doubt.place.is_some_and(|place| place != self.options.place);
+            (doubt.may_act || doubt.accepted) && doubt.place_answered && is_other
+        })
+    }
+
+    /// When the next request goes, if it is to wait for longer than its turn.
+    fn wait_for(&self, run: &mut Run, request: &Request) -> Option<Instant> {
+        let now = Instant::now();
+        run.looks_early = false;
+        match request.pace {
+            Pace::Settle => {
+                self.may_show(run);
+                let settling = run.belief.as_mut()?;
+                let (at, is_believed) = settling.next_look(now);
+                // Early looks cost no more than retries do; the one that decides has its turn.
+                run.retries = !is_believed;
+                run.looks_early = !is_believed;
+                (at > now).then_some(at)
+            }
+            Pace::After(wait) => {
+                let wait = (!std::mem::replace(&mut run.waited, true)).then_some(wait)?;
+                run.rested = true;
+                // A request that may still act may be what is in the way: it comes first.
+                let settled = run.belief.as_ref().map(Belief::believed_at);
+                let at = now + wait;
+                Some(settled.map_or(at, |settled| at.max(settled)))
+            }
+            Pace::AtOnce if run.sends_again(request) => {
                 run.retries = true;
-                if !std::mem::replace(&mut run.rested, true) {
-                    let wait = self.backoff(run.sends);
-                    return self.set_aside(run, Instant::now() + wait).await;
-                }
+                let rested = std::mem::replace(&mut run.rested, true);
+                // Settling was rest enough.
+                let has_settled = run.belief.as_ref().is_some_and(|s| s.is_believed(now));
+                (!rested && !has_settled).then(|| now + self.backoff(run.sends))
             }
-            if !std::mem::take(&mut run.paid) {
-                match self.follow(&mut run, Instant::now()) {
-                    Ok(at) => sleep_until(at).await,
-                    Err(until) => return self.set_aside(run, until).await,
-                }
+            // A provider in trouble deserves a pause before it is asked what it has done.
+            Pace::AtOnce if run.has_just_lost() && !std::mem::replace(&mut run.rested, true) => {
+                Some(now + self.backoff(run.sends))
             }
-            let safety = request.safety;
-            let begun = Instant::now();
-            let reply = self.options.egress.call(outgoing(&run, request)).await;
-            run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
-            let verdict = policy::judge(provider, safety, &reply);
-            self.heard(&mut run, policy::heard(&verdict, begun.elapsed()), &reply);
-            run.retries = verdict != Verdict::Finished;
-            if safety == Safety::Once && !matches!(verdict, Verdict::Again { .. }) {
-                run.sends = run.sends.saturating_add(1);
-                run.rested = false;
+            Pace::AtOnce => None,
+        }
+    }
+
+    /// Passes an item's next request through its clearance and the account's gate.
+    async fn let_through(&self, run: &mut Run, request: &Request) -> Go {
+        let has_effect = request.safety != Safety::Look;
+        if has_effect && run.mode() == Mode::Cancel {
+            let now = Instant::now();
+            if run.belief.as_ref().is_some_and(|s| s.is_believed(now)) {
+                // Its provider goes on, so a look has shown that nothing of it was done.
+                run.cannot_act();
+                self.settling(run, false);
             }
-            match verdict {
-                Verdict::Finished => {
-                    run.finished(operation, reply);
-                    self.report_progress(&run);
-                }
-                Verdict::FinishedInDoubt => {
-                    run.finished(operation, reply);
-                    // Before the look, so that it finds what comes of the request with some delay.
-                    run.rested = true;
-                    let wait = self.backoff(run.sends);
-                    return self.set_aside(run, Instant::now() + wait).await;
-                }
-                Verdict::Again { throttle, unseen } => {
-                    run.unseen = unseen.or(run.unseen);
-                    match self.try_again(&mut run, throttle) {
-                        Some(at) => return self.set_aside(run, at).await,
-                        None => run.finished(operation, reply),
+        }
+        // What is not cleared is not looked for either.
+        let is_asked = has_effect || run.waits_for_clearance();
+        if is_asked && run.mode() == Mode::Cancel {
+            let is_cleared = run.clearance == Clearance::Given;
+            if !self.clear(run).await {
+                return Go::Over;
+            }
+            // A token is for now: those that wait for one commit would all go at once.
+            run.paid &= is_cleared;
+        }
+        if !std::mem::take(&mut run.paid) {
+            match self.follow(run, Instant::now()) {
+                Ok(at) => sleep_until(at).await,
+                Err(until) => return Go::At(until),
+            }
+        }
+        Go::Now
+    }
+
+    /// Sends a request and enters what came of it. Says until when the item waits, if it has to.
+    async fn exchange(&self, run: &mut Run, request: Request) -> Option<Instant> {
+        let provider = providers::of(self.options.account.provider());
+        let (safety, operation) = (request.safety, request.operation);
+        let asked = head(&request);
+        let begun = Instant::now();
+        let is_believed = run.belief.as_ref().is_none_or(|s| s.is_believed(begun));
+        let reply = self.options.egress.call(outgoing(run, request)).await;
+        run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
+        let task = self.task(run);
+        let class = provider.classify(&task, &asked, &reply);
+        let verdict = policy::judge(class, safety, &reply);
+        self.heard(run, policy::heard(class, begun.elapsed()), &reply);
+        run.retries = verdict != Verdict::Finished;
+        let asked_pause = match &reply {
+            Reply::Answered(response) => provider.throttle(response),
+            Reply::NotSent(_) | Reply::InDoubt(_) => None,
+        };
+        let pause = asked_pause.map(|throttle| self.pause_as_asked(run, throttle));
+        let now = self.shared.clock.moment();
+        let mut exchange = Exchange {
+            operation: Some(operation),
+            reply,
+            class,
+            seen: Seen {
+                believed: is_believed,
+                at: Some(now.at),
+                since_earliest: run.earliest.and_then(|earliest| earliest.until(&now)),
+            },
+        };
+        self.learn(provider.evidence(&self.task(run), &exchange));
+        self.count(&exchange, safety);
+        if run.mode() == Mode::Cancel {
+            self.see_through(run, &mut exchange, safety, begun, now);
+        }
+        let is_believed = exchange.seen.believed;
+        if asked.pace == Pace::Settle
+            && let Some(settling) = &mut run.belief
+        {
+            let told = !matches!(verdict, Verdict::Again { .. });
+            if told || !is_believed {
+                settling.looked(begun);
+            }
+            if !told && !is_believed {
+                // It told nothing, and the next one comes anyway.
+                return None;
+            }
+            if is_believed
+                && matches!(class, Class::Accepted | Class::Refused)
+                && let Some(doubt) = &mut run.doubt
+            {
+                doubt.looks = doubt.looks.saturating_add(1);
+            }
+        }
+        run.has_acted |= safety != Safety::Look && class == Class::Accepted;
+        if safety == Safety::Once && !matches!(verdict, Verdict::Again { .. }) {
+            run.sends = run.sends.saturating_add(1);
+            run.rested = false;
+            match class {
+                _ if run.mode() == Mode::DryRun => {}
+                Class::Accepted => run.accepted = Some((begun, now, self.facts().answered)),
+                Class::Lost => self.may_act(run, begun, now),
+                _ => {}
+            }
+        }
+        match verdict {
+            Verdict::Finished | Verdict::FinishedInDoubt => {
+                self.enter(run, exchange, safety);
+                self.report_progress(run);
+                None
+            }
+            Verdict::Again { unseen } => {
+                if let Some(unseen) = unseen {
+                    run.unseen = Some(unseen);
+                    if run.mode() == Mode::Cancel {
+                        self.may_act(run, begun, now);
                     }
                 }
+                let at = self.try_again(run, pause);
+                if at.is_none() {
+                    self.enter(run, exchange, safety);
+                }
+                at
             }
+        }
+    }
+
+    /// What something in between answered was a lost answer if the place is the provider's, which
+    /// may show later.
+    fn see_through(
+        &self,
+        run: &mut Run,
+        exchange: &mut Exchange,
+        safety: Safety,
+        sent: Instant,
+        now: Moment,
+    ) {
+        if exchange.class == Class::Foreign && safety != Safety::Look {
+            if let Reply::Answered(response) = &exchange.reply
+                && !providers::is_not_passed_on(response)
+            {
+                let message = format!("something in between answered {}", response.status);
+                let kind = FaultKind::Broken;
+                run.blocked = Some((sent, Fault { kind, message }));
+            }
+        } else if self.facts().answered
+            && let Some((sent, fault)) = run.blocked.take()
+        {
+            self.may_act(run, sent, now);
+            exchange.seen.believed = false;
+            // What is repeated has no look that tells: its counts are lower bounds.
+            if safety == Safety::Repeatable {
+                run.unseen.get_or_insert(fault);
+            }
+        }
+    }
+
+    /// The answer to a request is lost: it may still act.
+    fn may_act(&self, run: &mut Run, sent: Instant, now: Moment) {
+        let answered = self.facts().answered;
+        run.may_act(sent, false, (&self.options, answered), now);
+        self.settling(run, true);
+    }
+
+    /// What a request was accepted for does not show: it may still come.
+    fn may_show(&self, run: &mut Run) {
+        if let Some((sent, at, answered)) = run.accepted.take() {
+            run.may_act(sent, true, (&self.options, answered), at);
+            self.settling(run, true);
+        }
+    }
+
+    /// Enters a finished exchange into an item's history, and keeps that small.
+    fn enter(&self, run: &mut Run, exchange: Exchange, safety: Safety) {
+        run.finished(exchange, safety);
+        let mut history = std::mem::take(&mut run.history);
+        let provider = providers::of(self.options.account.provider());
+        provider.compact(&self.task(run), &mut history);
+        run.history = history;
+        run.weigh_history();
+    }
+
+    /// Counts answers that were lost, and those of something in between.
+    fn count(&self, exchange: &Exchange, safety: Safety) {
+        let meters = self.options.egress.meters();
+        let (class, reply) = (exchange.class, &exchange.reply);
+        if class == Class::Lost && safety != Safety::Look {
+            meters.lost_answers.inc();
+        }
+        let is_whole = match reply {
+            Reply::Answered(response) => !matches!(response.status, 408 | 425 | 500..),
+            Reply::NotSent(_) | Reply::InDoubt(_) => false,
+        };
+        if is_whole && matches!(class, Class::Foreign | Class::Lost | Class::Unreadable) {
+            meters.foreign_answers.inc();
         }
     }
 
@@ -121,23 +385,23 @@ impl Lane {
     }
 
     /// When to try again; `None` if the window ends before.
-    fn try_again(&self, run: &mut Run, throttle: Option<Throttle>) -> Option<Instant> {
+    fn try_again(&self, run: &mut Run, pause: Option<Instant>) -> Option<Instant> {
         run.tries = run.tries.saturating_add(1);
+        let at = pause.unwrap_or_else(|| Instant::now() + self.backoff(run.tries));
+        let wait = at.saturating_duration_since(Instant::now());
+        let then = self.shared.clock.now().checked_add(wait);
+        then.is_ok_and(|then| then <= run.retry_until).then_some(at)
+    }
+
+    /// Pauses the account as its provider asked; says until when.
+    fn pause_as_asked(&self, run: &mut Run, throttle: Throttle) -> Instant {
         let now = self.shared.clock.now();
-        let wait = match throttle {
-            Some(throttle) => self.throttled(throttle, run.tries, now),
-            None => self.backoff(run.tries),
-        };
+        let wait = self.throttled(throttle, run.tries.saturating_add(1), now);
         let at = Instant::now() + wait;
-        if throttle.is_some() {
-            self.options.egress.meters().throttles.inc();
-            run.retry_at = now.checked_add(wait).ok();
-            self.pause(at);
-        }
-        let in_time = now
-            .checked_add(wait)
-            .is_ok_and(|then| then <= run.retry_until);
-        in_time.then_some(at)
+        self.options.egress.meters().throttles.inc();
+        run.retry_at = now.checked_add(wait).ok();
+        self.pause(at);
+        at
     }
 
     /// How long a provider's signal makes everyone wait. The signal wins over our own backoff,
@@ -167,20 +431,88 @@ impl Lane {
             && run.stop.load(Ordering::Acquire)
     }
 
-    /// After the window nothing is sent but what settles a doubt, and that only if there is
-    /// somebody to ask.
+    /// An item that would end before its next effect has to know what became of the one before:
+    /// what a look found while that may still act proves nothing. Says when to look again.
+    fn looks_again_at(&self, run: &mut Run, request: &Request) -> Option<Instant> {
+        let believed_at = run.belief.as_ref().map(Belief::believed_at)?;
+        let ends = self.is_stopped(run, request) || run.retry_until < self.shared.clock.now();
+        if request.safety != Safety::Once || !ends || believed_at <= Instant::now() {
+            return None;
+        }
+        let is_look = |exchange: &Exchange| exchange.operation != Some(request.operation);
+        if run.history.len() > 1 && run.history.last().is_some_and(is_look) {
+            run.history.pop();
+        }
+        Some(believed_at)
+    }
+
+    /// After the window nothing is sent but what settles a doubt. A look that can be believed has
+    /// its turn then, unless the provider is away or asked for a pause.
     fn is_too_late(&self, run: &Run, request: &Request) -> bool {
-        let settles_doubt = request.safety == Safety::Look && !run.history.is_empty();
-        run.retry_until < self.shared.clock.now() && !(settles_doubt && self.is_there())
+        let now = self.shared.clock.now();
+        if run.retry_until >= now {
+            return false;
+        }
+        if request.safety != Safety::Look || run.history.is_empty() {
+            return true;
+        }
+        match &run.belief {
+            Some(settling) => self.is_given_up(settling.believed_at(), run.retry_until),
+            None => !self.is_there(),
+        }
+    }
+
+    /// Whether a look that can be believed has waited so long for its provider that it gets no
+    /// turn any more: a timeout longer than to the window's end and to belief.
+    pub(super) fn is_given_up(&self, believed_at: Instant, retry_until: Timestamp) -> bool {
+        let patience = self.options.timeout;
+        let window = retry_until.checked_add(patience).unwrap_or(Timestamp::MAX);
+        Instant::now() > believed_at + patience
+            && self.shared.clock.now() > window
+            && self.is_held()
+    }
+
+    /// Has what a dry run may have left behind removed, once nothing of it can act any more. Its
+    /// answer does not wait.
+    fn clean_up(self: &Arc<Self>, run: &Run, task: &Task<'_>) {
+        let provider = providers::of(self.options.account.provider());
+        if run.mode() != Mode::DryRun {
+            return;
+        }
+        let Some(request) = provider.clean_up(task, &run.history) else {
+            return;
+        };
+        let wait = self.options.timeout.max(self.options.settling);
+        let lane = Arc::clone(self);
+        let outgoing = outgoing(run, request);
+        let work = async move {
+            // A process that stops does it at once, if it can: later nobody would.
+            let stopping = lane.shared.stopping.cancelled();
+            let _ = tokio::time::timeout(wait, stopping).await;
+            let Some(mut pass) = lane.enter_alone().await else {
+                return;
+            };
+            let begun = Instant::now();
+            let reply = lane.options.egress.call(outgoing).await;
+            let heard = match &reply {
+                Reply::Answered(_) => Heard::Answered(begun.elapsed()),
+                Reply::NotSent(_) | Reply::InDoubt(_) => Heard::Failed,
+            };
+            lane.heard_of(&mut pass, heard, &reply);
+            if let Reply::Answered(response) = &reply
+                && let Some(throttle) = provider.throttle(response)
+            {
+                let wait = lane.throttled(throttle, 1, lane.shared.clock.now());
+                lane.pause(Instant::now() + wait);
+            }
+            lane.leave(pass);
+        };
+        let cut = self.shared.cut.clone();
+        self.shared.tasks.spawn(cut.run_until_cancelled_owned(work));
     }
 
     fn report_progress(&self, run: &Run) {
-        let task = Task {
-            account: &self.options.account,
-            command: &run.command,
-            effect_id: &run.effect_id,
-            mode: run.mode(),
-        };
+        let task = self.task(run);
         let provider = providers::of(self.options.account.provider());
         let Some(mut progress) = provider.progress(&task, &run.history) else {
             return;
@@ -222,6 +554,14 @@ impl Lane {
 
     /// Hands the outcome over to be recorded and frees the item's place.
     pub(super) async fn finish(&self, mut run: Run, conclusion: Conclusion) {
+        if !conclusion.is_final() {
+            self.may_show(&mut run);
+        }
+        self.settles_no_more(&run);
+        let reason = conclusion.failure.as_ref().map(|failure| failure.reason);
+        if reason == Some(FailureReason::AccountUnproven) {
+            self.options.egress.meters().unproven.set(true);
+        }
         let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
         match &run.origin {
             Origin::Recorded(id) => {
@@ -232,7 +572,12 @@ impl Lane {
                     from: run.from.clone(),
                     since: run.since,
                 };
-                let handover = Handover::Settle(settlement, Some(telling));
+                let handover = Handover::Settle(Box::new(Settle {
+                    target: self.doubtful_target(&run),
+                    account: self.take_learned(),
+                    settlement,
+                    telling: Some(telling),
+                }));
                 // Only a failed journal closes the queue, and then nothing more is told.
                 let _ = self.shared.settle.send(handover).await;
             }

@@ -2,13 +2,14 @@
 //! everything that is there at once, so a slow reader gets fuller messages, not a slower service.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 
 use crate::domain::outcome::{Detail, Settled};
@@ -56,10 +57,27 @@ struct State {
     /// once more, and is no news here.
     waits: Vec<bool>,
     outstanding: usize,
+    /// Items that settle a doubt.
+    settling: HashSet<u32>,
+    /// How many of them the reader knows of, and when that was last all the news there was.
+    settling_told: (usize, Option<Instant>),
     /// Since when the reader has been away with what it took; `None` while it waits here.
     away_since: Option<Instant>,
     /// Since when there has been news that a waiting reader did not take.
     news_since: Option<Instant>,
+}
+
+/// How often a reader hears of items that settle a doubt, if nothing else is new. Each time takes a
+/// message of its own.
+const SETTLING_TOLD_INTERVAL: Duration = Duration::from_secs(1);
+
+impl State {
+    /// When the reader should hear how many items settle a doubt, if it does not know.
+    fn settling_due(&self, now: Instant) -> Option<Instant> {
+        let (told, last) = self.settling_told;
+        (told != self.settling.len())
+            .then(|| last.map_or(now, |last| last + SETTLING_TOLD_INTERVAL))
+    }
 }
 
 /// A reader that waits for news. When it goes, with some or without, it is away.
@@ -122,6 +140,7 @@ impl Feed {
                 Update::Settled { .. } => {
                     *waits = false;
                     state.running.remove(&index);
+                    state.settling.remove(&index);
                     state.outstanding = state.outstanding.saturating_sub(1);
                     state.settled.push((index, update));
                 }
@@ -137,8 +156,31 @@ impl Feed {
         self.news.notify_one();
     }
 
+    /// Notes which items settle a doubt, and which do not any more.
+    pub(super) fn settling(&self, items: impl IntoIterator<Item = (u32, bool)>) {
+        let mut state = self.state();
+        for (index, is_settling) in items {
+            let place = usize::try_from(index).ok();
+            let waits = place.and_then(|place| state.waits.get(place).copied());
+            if is_settling && waits == Some(true) {
+                state.settling.insert(index);
+            } else {
+                state.settling.remove(&index);
+            }
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// How many items settle a doubt.
+    #[must_use]
+    pub fn settling_count(&self) -> usize {
+        self.state().settling.len()
+    }
+
     /// Everything that is new, at most `items_max` items, waiting until there is something.
-    /// `None` when everything has settled and was taken.
+    /// Nothing if only the number of items that settle a doubt has changed. `None` when everything
+    /// has settled and was taken.
     ///
     /// # Errors
     /// If the feed ended early, after everything that was there has been taken.
@@ -149,7 +191,7 @@ impl Feed {
         loop {
             let news = self.news.notified();
             let why = *ended.borrow_and_update();
-            {
+            let due = {
                 let mut state = self.state();
                 let count = state.settled.len().min(items_max);
                 let mut updates: Vec<_> = state.settled.drain(..count).collect();
@@ -160,6 +202,7 @@ impl Feed {
                 }
                 state.news_since = None;
                 if !updates.is_empty() {
+                    state.settling_told.0 = state.settling.len();
                     return Ok(Some(updates));
                 }
                 if state.outstanding == 0 {
@@ -168,9 +211,17 @@ impl Feed {
                 if let Some(why) = why {
                     return Err(why);
                 }
-            }
+                let now = Instant::now();
+                let due = state.settling_due(now);
+                if due.is_some_and(|due| due <= now) {
+                    state.settling_told = (state.settling.len(), Some(now));
+                    return Ok(Some(Vec::new()));
+                }
+                due
+            };
             tokio::select! {
                 () = news => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 // Without a sender there is no end to come, and no engine to wait for.
                 changed = ended.changed() => changed.map_err(|_| Ended::Draining)?,
             }
@@ -190,12 +241,48 @@ mod tests {
         let settled = Settled {
             conclusion: Conclusion::success(outcome, detail),
             attempts: 1,
+            doubt: None,
             settled_at: Timestamp::UNIX_EPOCH,
         };
         Update::Settled {
             settled: Arc::new(settled),
             replayed: false,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_hears_how_many_items_settle_a_doubt_at_most_once_a_second() {
+        let ended = watch::Sender::new(None);
+        let feed = Feed::new(4, ended.subscribe());
+        let begun = Instant::now();
+        feed.settling([(0, true), (9, true)]);
+        assert!(feed.take(10).await.unwrap().unwrap().is_empty());
+        assert_eq!(
+            (feed.settling_count(), begun.elapsed()),
+            (1, Duration::ZERO)
+        );
+
+        feed.settling([(1, true), (2, true)]);
+        assert!(feed.take(10).await.unwrap().unwrap().is_empty());
+        assert_eq!(
+            (feed.settling_count(), begun.elapsed()),
+            (3, SETTLING_TOLD_INTERVAL)
+        );
+
+        // What a message with results has said is no news.
+        feed.settling([(1, false)]);
+        feed.push([(0, settled(Outcome::Canceled))]);
+        assert_eq!(feed.take(10).await.unwrap().unwrap().len(), 1);
+        assert_eq!(
+            (feed.settling_count(), begun.elapsed()),
+            (1, SETTLING_TOLD_INTERVAL)
+        );
+        let quiet = tokio::time::timeout(Duration::from_secs(60), feed.take(10));
+        assert!(quiet.await.is_err());
+
+        // What has settled does not settle again for this reader.
+        feed.settling([(0, true)]);
+        assert_eq!(feed.settling_count(), 1);
     }
 
     #[tokio::test]

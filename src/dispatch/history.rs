@@ -1,6 +1,22 @@
 //! Keeps an item's history short, however long its provider is in trouble.
 
-use crate::domain::exchange::{Exchange, Reply};
+use crate::domain::exchange::{Class, Exchange};
+
+/// Of two looks in a row the second one says all, if the first one proved nothing: it was sent
+/// while a request could still act.
+pub(super) fn forget_news(history: &mut Vec<Exchange>) {
+    let Some(at) = history.len().checked_sub(2) else {
+        return;
+    };
+    let Some([news, next]) = history.get(at..) else {
+        return;
+    };
+    let is_look_again = news.operation.is_some() && news.operation == next.operation;
+    let was_read = matches!(news.class, Class::Accepted | Class::Refused);
+    if is_look_again && was_read && !news.seen.believed {
+        history.remove(at);
+    }
+}
 
 /// A request without a clear answer, and what a look learned after it, once more: the first of the
 /// two times says nothing that the second does not, and goes. Where the same request follows on
@@ -26,11 +42,7 @@ pub(super) fn forget_repetition(history: &mut Vec<Exchange>) {
 }
 
 fn is_unclear(exchange: &Exchange) -> bool {
-    match &exchange.reply {
-        Reply::InDoubt(_) => true,
-        Reply::Answered(response) => response.status >= 500,
-        Reply::NotSent(_) => false,
-    }
+    matches!(exchange.class, Class::Lost | Class::Foreign)
 }
 
 #[cfg(test)]
@@ -38,7 +50,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::exchange::{Fault, FaultKind, Operation, Response};
+    use crate::domain::exchange::{Class, Fault, FaultKind, Operation, Reply, Response, Seen};
 
     fn exchange(operation: &'static str, status: u16) -> Exchange {
         let fault = || Fault {
@@ -52,6 +64,14 @@ mod tests {
         Exchange {
             operation: Some(Operation(operation)),
             reply,
+            class: match status {
+                0 | 500.. => Class::Lost,
+                _ => Class::Accepted,
+            },
+            seen: Seen {
+                believed: true,
+                ..Seen::default()
+            },
         }
     }
 

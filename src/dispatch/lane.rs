@@ -10,12 +10,19 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use super::{Shared, run::Run, turns::Turns};
+use super::{
+    Shared,
+    clearing::{Clearing, Learned, Shown},
+    run::Run,
+    settling::Settling,
+    turns::Turns,
+};
 use crate::{
     domain::{
         account::Account,
@@ -25,7 +32,7 @@ use crate::{
     egress::{
         Egress,
         backoff::Backoff,
-        gate::{self, Change, Closed, Entry, Gate, Heard},
+        gate::{self, Change, Closed, Entry, Gate, Heard, Pass},
     },
     observe::Waiting,
     providers::Mode,
@@ -42,12 +49,18 @@ pub struct LaneOptions {
     pub gate: gate::Options,
     /// Waits between tries.
     pub backoff: Backoff,
+    /// Time for a whole request, after which its answer counts as lost.
+    pub timeout: Duration,
+    /// How long after an answer was lost its request may still take effect.
+    pub settling: Duration,
+    /// A digest of where its requests go: see [`Account::place`].
+    pub place: u64,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// Items whose last request did not fail.
-    firsts: Turns<Run>,
+    pub(super) firsts: Turns<Run>,
     /// Items whose last try failed, back from their wait.
     retries: Turns<Run>,
     /// Items whose last try failed and that were stopped since: most end without sending.
@@ -60,7 +73,12 @@ struct State {
     targets: BTreeMap<TargetId, VecDeque<Run>>,
     /// How many wait for a target.
     behind: usize,
-    gate: Gate,
+    pub(super) gate: Gate,
+    /// What may be sent, and what was learned.
+    pub(super) clearing: Clearing,
+    pub(super) learned: Learned,
+    /// Targets on which a request of a settled item may still act, and until when.
+    pub(super) doubtful: BTreeMap<TargetId, Instant>,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
     expiry_due: Instant,
@@ -72,6 +90,9 @@ struct State {
 pub(super) struct Lane {
     pub(super) options: LaneOptions,
     pub(super) shared: Arc<Shared>,
+    /// Items that settle a doubt.
+    pub(super) settling: Settling,
+    pub(super) shown: Shown,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -99,6 +120,9 @@ impl Lane {
             targets: BTreeMap::new(),
             behind: 0,
             gate,
+            clearing: Clearing::new(options.gate.rate_per_second),
+            learned: Learned::default(),
+            doubtful: BTreeMap::new(),
             last_fault: String::new(),
             expiry_due: Instant::now() + EXPIRY_INTERVAL,
             closed: false,
@@ -106,18 +130,46 @@ impl Lane {
         Arc::new(Self {
             options,
             shared,
+            settling: Settling::default(),
+            shown: Shown::default(),
             state: Mutex::new(state),
             wake: Notify::new(),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines up items of a batch.
-    pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, runs: Vec<Run>) {
-        self.state().firsts.push(caller, batch, runs);
+    /// Lines up items of a batch. One of which a request may still act has its target from now
+    /// on: no other command comes between.
+    pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, mut runs: Vec<Run>) {
+        let mut state = self.state();
+        for run in &mut runs {
+            if run.belief.is_some()
+                && let Some(target) = run.command.exclusive_target()
+                && !state.targets.contains_key(target)
+            {
+                state.targets.insert(target.clone(), VecDeque::new());
+                run.holds_target = true;
+            }
+        }
+        state.firsts.push(caller, batch, runs);
+        state.clearing.has_more();
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Takes everything out that waits, when nothing is started any more.
+    pub(super) fn take_all(&self) -> Vec<Run> {
+        let mut state = self.state();
+        let mut all = state.take_waiting(|_| true);
+        all.append(&mut state.stopped);
+        all.extend(std::mem::take(&mut state.parked).into_values());
+        all
+    }
+
+    pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 
@@ -148,11 +200,6 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Starts nothing before a time: the provider asked for it.
-    pub(super) fn pause(&self, until: Instant) {
-        self.state().gate.pause(until);
-    }
-
     /// What keeps an item from being sent now, if its window ends.
     pub(super) fn obstacle(&self, now: Instant) -> Obstacle {
         let state = self.state();
@@ -163,6 +210,12 @@ impl Lane {
         } else {
             Obstacle::None
         }
+    }
+
+    /// Whether nothing goes: the provider is away or asked for a pause.
+    pub(super) fn is_held(&self) -> bool {
+        let state = self.state();
+        state.gate.is_away() || state.gate.paused_until(Instant::now()).is_some()
     }
 
     /// Whether the provider is there, as far as anyone knows.
@@ -177,8 +230,13 @@ impl Lane {
         self.state().gate.follow(now, entry, &mut run.pass)
     }
 
-    /// Tells the gate what a request came to.
+    /// Tells the gate what a request of an item came to.
     pub(super) fn heard(&self, run: &mut Run, heard: Heard, reply: &Reply) {
+        self.heard_of(&mut run.pass, heard, reply);
+    }
+
+    /// Tells the gate what a request came to.
+    pub(super) fn heard_of(&self, pass: &mut Pass, heard: Heard, reply: &Reply) {
         let mut state = self.state();
         if heard == Heard::Failed {
             state.last_fault = match reply {
@@ -186,7 +244,7 @@ impl Lane {
                 Reply::NotSent(fault) | Reply::InDoubt(fault) => fault.message.clone(),
             };
         }
-        let change = state.gate.heard(Instant::now(), &mut run.pass, heard);
+        let change = state.gate.heard(Instant::now(), pass, heard);
         let account = &self.options.account.name;
         match change {
             Some(Change::Opened) => tracing::warn!(
@@ -201,10 +259,36 @@ impl Lane {
         self.wake.notify_one();
     }
 
+    /// Waits for a place in the gate and a token for a request that belongs to no item; `None` if
+    /// the lane ends before there is one.
+    pub(super) async fn enter_alone(&self) -> Option<Pass> {
+        loop {
+            let now = Instant::now();
+            let until = {
+                let mut state = self.state();
+                match state.gate.check(now, Entry::First) {
+                    Ok(()) => return Some(state.gate.enter(now, Entry::First)),
+                    Err(_) if state.closed => return None,
+                    Err(Closed::Until(until)) => until.min(now + EXPIRY_INTERVAL),
+                    Err(Closed::Occupied) => now + EXPIRY_INTERVAL,
+                }
+            };
+            sleep_until(until).await;
+        }
+    }
+
+    /// Gives a place in the gate back.
+    pub(super) fn leave(&self, pass: Pass) {
+        self.state().gate.leave(pass);
+        self.wake.notify_one();
+    }
+
     /// An item is done: its place and its target are free.
     pub(super) fn release(&self, run: &mut Run) {
+        run.belief = None;
         let mut state = self.state();
         state.gate.leave(std::mem::take(&mut run.pass));
+        state.clearing.unstock(run);
         if let Some(target) = run.command.exclusive_target().filter(|_| run.holds_target) {
             let next = state.targets.get_mut(target).and_then(VecDeque::pop_front);
             match next {
@@ -212,6 +296,7 @@ impl Lane {
                     state.behind -= 1;
                     next.holds_target = true;
                     state.line_up(next);
+                    state.clearing.has_more();
                 }
                 None => {
                     state.targets.remove(target);
@@ -291,18 +376,18 @@ impl Lane {
         }
     }
 
-    fn next(&self) -> Action {
+    fn next(self: &Arc<Self>) -> Action {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed {
             return Action::End;
         }
         state.unpark(now);
+        self.clear_ahead(&mut state);
         let silent = self.silent(&mut state, now);
         if !silent.is_empty() {
             return Action::Start(silent);
         }
-        let parked_due = state.parked.keys().next().map(|(due, _)| *due);
         let mut opens = Vec::new();
         for entry in state.order() {
             let (other, queue) = match entry {
@@ -320,13 +405,22 @@ impl Lane {
                 }
                 Err(Closed::Occupied) => continue,
             }
-            if let Some(mut run) = state.pop(entry) {
-                run.pass = state.gate.enter(now, entry);
-                run.paid = true;
+            if let Some(mut run) = state.pop(entry, now) {
+                let granted = state.clearing.granted();
+                if run.clearance(granted) || state.gate.is_away() || !run.waits_for_clearance() {
+                    run.pass = state.gate.enter(now, entry);
+                    run.paid = true;
+                } else {
+                    // Its token is taken when it goes, or those that wait for one commit would
+                    // all go at once.
+                    run.pass = state.gate.enter_unpaid();
+                }
                 state.retry_next = other == Entry::Retry;
                 return Action::Start(vec![run]);
             }
         }
+        // Whoever had its turn may have been set aside for its target.
+        let parked_due = state.parked.keys().next().map(|(due, _)| *due);
         // A closed gate is looked at again when it opens, when something is due, and now and
         // then for the sake of windows that end.
         let waits = !state.firsts.is_empty() || !state.retries.is_empty() || state.behind > 0;
@@ -344,8 +438,21 @@ impl Lane {
             let wall = self.shared.clock.now();
             let is_over = |run: &Run| run.retry_until < wall;
             let away = state.gate.is_away();
-            silent.extend(state.take_waiting(|run| is_over(run) && (away || run.is_untouched())));
-            for mut run in state.retries.take_where(is_over) {
+            let is_held = away || state.gate.paused_until(now).is_some();
+            let patience = self.options.timeout;
+            let window = wall.checked_sub(patience).unwrap_or(Timestamp::MIN);
+            silent.extend(state.take_waiting(|run| match &run.belief {
+                // Its look that can be believed has its turn, unless nothing goes for long.
+                Some(settling) => {
+                    is_held && run.retry_until < window && settling.believed_at() + patience < now
+                }
+                None => is_over(run) && (away || run.is_untouched()),
+            }));
+            // The budget of retries holds early looks up, and not the one that decides.
+            let decides = |run: &Run| {
+                run.looks_early && run.belief.as_ref().is_some_and(|b| b.is_believed(now))
+            };
+            for mut run in state.retries.take_where(|run| is_over(run) || decides(run)) {
                 run.retries = false;
                 state.line_up(run);
             }
@@ -407,22 +514,38 @@ impl State {
     }
 
     /// The next item whose target is free: two commands never work on one target at a time.
-    fn pop(&mut self, entry: Entry) -> Option<Run> {
+    fn pop(&mut self, entry: Entry, now: Instant) -> Option<Run> {
         let queue = match entry {
             Entry::First => &mut self.firsts,
             Entry::Retry => &mut self.retries,
         };
         while let Some(mut run) = queue.pop() {
             let target = match run.command.exclusive_target() {
-                Some(target) if !run.holds_target && run.mode() == Mode::Cancel => target,
+                Some(target) if !run.holds_target && run.mode() == Mode::Cancel => target.clone(),
                 _ => return Some(run),
             };
-            if let Some(waiting) = self.targets.get_mut(target) {
+            // The request of another key may still act on it. The key that left it there goes on.
+            if let Some(until) = self.doubtful.get(&target)
+                && run.belief.is_none()
+            {
+                if *until > now {
+                    self.parked_count += 1;
+                    run.target_known = Some(true);
+                    self.parked.insert((*until, self.parked_count), run);
+                    continue;
+                }
+                self.doubtful.remove(&target);
+            }
+            if !run.command.moves_money() {
+                // Only what moves money asks the journal for other keys.
+                run.target_known.get_or_insert(false);
+            }
+            if let Some(waiting) = self.targets.get_mut(&target) {
                 waiting.push_back(run);
                 self.behind += 1;
                 continue;
             }
-            self.targets.insert(target.clone(), VecDeque::new());
+            self.targets.insert(target, VecDeque::new());
             run.holds_target = true;
             return Some(run);
         }

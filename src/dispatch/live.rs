@@ -45,6 +45,8 @@ impl Places {
 #[derive(Debug)]
 struct LiveBatch {
     open: HashSet<u32>,
+    /// Those of them that settle a doubt.
+    settling: HashSet<u32>,
     since: Instant,
     /// Raised by StopBatch for every run that shares it; items taken up later get a new one.
     stop: Arc<AtomicBool>,
@@ -55,10 +57,25 @@ impl Default for LiveBatch {
     fn default() -> Self {
         Self {
             open: HashSet::new(),
+            settling: HashSet::new(),
             since: Instant::now(),
             stop: Arc::default(),
             watchers: Vec::new(),
         }
+    }
+}
+
+impl LiveBatch {
+    /// Lets a feed hear what comes, and which items settle a doubt already.
+    fn add(&mut self, feed: &Arc<Feed>, places: Places) {
+        if !self.settling.is_empty() {
+            let settling = self.settling.iter();
+            feed.settling(settling.filter_map(|index| Some((places.of(*index)?, true))));
+        }
+        self.watchers.push(Watcher {
+            feed: Arc::downgrade(feed),
+            places,
+        });
     }
 }
 
@@ -89,29 +106,16 @@ impl Live {
 
     /// Sends the news of a whole batch to the feed of the request that opened it.
     pub(super) fn watch_same(&self, batch: BatchId, feed: &Arc<Feed>) {
-        let watcher = Watcher {
-            feed: Arc::downgrade(feed),
-            places: Places::Same,
-        };
-        self.batches()
-            .entry(batch)
-            .or_default()
-            .watchers
-            .push(watcher);
+        let mut batches = self.batches();
+        batches.entry(batch).or_default().add(feed, Places::Same);
     }
 
     /// Sends the news of some open items of a batch, each at its place, to a feed.
     pub(super) fn watch(&self, batch: BatchId, items: &[(ItemId, u32)], feed: &Arc<Feed>) {
         let map = items.iter().map(|(id, place)| (id.index, *place)).collect();
-        let watcher = Watcher {
-            feed: Arc::downgrade(feed),
-            places: Places::Mapped(map),
-        };
-        self.batches()
-            .entry(batch)
-            .or_default()
-            .watchers
-            .push(watcher);
+        let mut batches = self.batches();
+        let live = batches.entry(batch).or_default();
+        live.add(feed, Places::Mapped(map));
     }
 
     /// Sends the news of some items, each at its place, to the feed of another request.
@@ -161,11 +165,7 @@ impl Live {
                 }
                 map.insert(id.index, place);
             }
-            let watcher = Watcher {
-                feed: Arc::downgrade(feed),
-                places: Places::Mapped(map),
-            };
-            live.watchers.push(watcher);
+            live.add(feed, Places::Mapped(map));
             if live.open.is_empty() {
                 batches.remove(&batch);
             }
@@ -191,6 +191,7 @@ impl Live {
             };
             for settlement in &settlements {
                 live.open.remove(&settlement.id.index);
+                live.settling.remove(&settlement.id.index);
             }
             live.watchers.retain(|watcher| {
                 let Some(feed) = watcher.feed.upgrade() else {
@@ -232,6 +233,46 @@ impl Live {
                 )]);
             }
         }
+    }
+
+    /// Notes that an open item settles a doubt, or does not any more, and tells everybody who
+    /// watches. Its outcome ends that too.
+    pub(super) fn settling(&self, id: ItemId, is_settling: bool) {
+        let mut batches = self.batches();
+        let live = batches.get_mut(&id.batch);
+        let Some(live) = live.filter(|live| live.open.contains(&id.index)) else {
+            return;
+        };
+        let is_news = if is_settling {
+            live.settling.insert(id.index)
+        } else {
+            live.settling.remove(&id.index)
+        };
+        if !is_news {
+            return;
+        }
+        for watcher in &live.watchers {
+            if let (Some(feed), Some(place)) = (watcher.feed.upgrade(), watcher.places.of(id.index))
+            {
+                feed.settling([(place, is_settling)]);
+            }
+        }
+    }
+
+    /// Whether an open item settles a doubt.
+    pub(super) fn is_settling(&self, id: ItemId) -> bool {
+        let batches = self.batches();
+        let live = batches.get(&id.batch);
+        live.is_some_and(|live| live.settling.contains(&id.index))
+    }
+
+    /// Which open items of a batch settle a doubt.
+    pub(super) fn settling_of(&self, batch: BatchId) -> HashSet<u32> {
+        let batches = self.batches();
+        batches
+            .get(&batch)
+            .map(|live| live.settling.clone())
+            .unwrap_or_default()
     }
 
     /// Stops what is open of a batch; what is taken up later runs again.

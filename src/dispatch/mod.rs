@@ -1,7 +1,9 @@
 //! The engine: admits requests, owns every task, and sees each item to its outcome. Handlers
 //! only submit and read: a caller that goes away takes nothing with it.
 
+mod belief;
 pub mod budget;
+mod clearing;
 mod clock;
 mod conversation;
 pub mod feed;
@@ -12,6 +14,7 @@ mod readers;
 mod recovery;
 mod run;
 mod settler;
+mod settling;
 mod standing;
 mod start;
 mod stop;
@@ -80,6 +83,9 @@ struct Shared {
     settle: mpsc::Sender<Handover>,
     live: Arc<Live>,
     tasks: TaskTracker,
+    journal: Arc<dyn Journal>,
+    /// Nothing new is begun any more.
+    stopping: CancellationToken,
     /// Ends conversations where they are, as the end of the process would.
     cut: CancellationToken,
     open_items: Arc<AtomicUsize>,
@@ -136,6 +142,8 @@ impl Dispatch {
             settle,
             live: Arc::clone(&live),
             tasks,
+            journal: Arc::clone(&journal),
+            stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             open_items: Arc::clone(&open_items),
         });
@@ -226,6 +234,7 @@ impl Dispatch {
         for lane in self.lanes.values() {
             lane.close();
         }
+        self.shared.stopping.cancel();
         self.shared.tasks.close();
         let at_work = self.shared.tasks.len();
         if tokio::time::timeout(patience, self.shared.tasks.wait())
@@ -240,9 +249,27 @@ impl Dispatch {
             self.shared.cut.cancel();
             self.shared.tasks.wait().await;
         }
+        self.leave_notes().await;
         // Without a journal nothing is left to record.
         let _ = self.hand_over(Handover::End).await;
         self.shared.live.end(Ended::Draining);
+    }
+
+    /// Records what is known of everything that is still open, so that the next process doubts
+    /// only what was cut off.
+    async fn leave_notes(&self) {
+        let now = self.shared.clock.moment();
+        for lane in self.lanes.values() {
+            let notes = lane.notes();
+            // Only a failed journal closes the queue.
+            let _ = self.shared.settle.send(Handover::Note(notes)).await;
+            let (name, state) = lane.last_state(now);
+            let _ = self
+                .shared
+                .settle
+                .send(Handover::Account(name, state))
+                .await;
+        }
     }
 
     /// The journal could not do what was asked. If it failed for good, so does the engine, which

@@ -12,19 +12,21 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Dispatch, blocking,
+    Dispatch,
+    belief::Plan,
+    blocking,
     budget::Share,
-    run::{self, Origin, Run},
-    settler::Handover,
+    run::{self, Clearance, Origin, Run},
+    settler::{Handover, Settle},
 };
 use crate::{
     domain::{
-        exchange::Exchange,
+        doubt::{AccountState, Doubt, Moment},
         ids::{AccountName, BatchId},
-        outcome::{Outcome, Reached},
+        outcome::{Outcome, Reached, Settled},
     },
     egress::gate::Pass,
-    journal::{OpenItem, Settlement, Unavailable},
+    journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
     observe,
     providers::EffectId,
 };
@@ -32,8 +34,15 @@ use crate::{
 impl Dispatch {
     /// Takes up everything that the journal has open.
     pub(super) async fn recover(&self) -> Result<(), Unavailable> {
+        let now = self.shared.clock.moment();
+        self.journal.begin(now).await?;
         let journal = Arc::clone(&self.journal);
-        let open = blocking(move || journal.open_items()).await?;
+        let (open, known, doubtful) = blocking(move || {
+            let known = journal.account_states()?;
+            Ok((journal.open_items()?, known, journal.doubtful_targets()?))
+        })
+        .await?;
+        self.restore(&open, known, doubtful, &now);
         if open.is_empty() {
             return Ok(());
         }
@@ -42,7 +51,8 @@ impl Dispatch {
             .open_items
             .fetch_add(open.len(), Ordering::AcqRel);
         let mut runs: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
-        for item in open {
+        let mut looks_left = self.looks_at_once();
+        for mut item in open {
             let stop = self.shared.live.open(item.id.batch, [item.id.index]);
             let stop = if item.stopped {
                 Arc::new(AtomicBool::new(true))
@@ -50,8 +60,25 @@ impl Dispatch {
                 stop
             };
             let bytes = self.open_bytes.force(run::weight(&item.command));
-            let run = recovered(item, stop, bytes);
+            let doubt = item.doubt.take();
+            let mut run = recovered(item, stop, bytes);
             let account = run.command.account().clone();
+            match (doubt, self.lanes.get(&account)) {
+                (Some(doubt), Some(lane)) => {
+                    let left = looks_left.entry(account.clone()).or_default();
+                    // Where many wait, looks at once would hold up what is new for nothing.
+                    let plan = match left.checked_sub(1) {
+                        Some(less) => {
+                            *left = less;
+                            Plan::AtOnce
+                        }
+                        None => Plan::AtBelief,
+                    };
+                    run.inherit(doubt, plan, &lane.options, &now);
+                    lane.settling(&run, run.belief.is_some());
+                }
+                (doubt, _) => run.doubt = doubt.map(Box::new),
+            }
             runs.entry((account, run.batch)).or_default().push(run);
         }
         for ((account, batch), runs) in runs {
@@ -60,19 +87,58 @@ impl Dispatch {
                 runs.first().map(|run| run.caller.clone()),
             ) {
                 (Some(lane), Some(caller)) => lane.enqueue(&caller, batch, runs),
-                _ => self.settle_without_account(runs, Reached::Unknown).await,
+                _ => self.settle_without_account(runs).await,
             }
         }
         Ok(())
     }
 
+    /// Gives lanes what earlier processes learned of their accounts.
+    fn restore(
+        &self,
+        open: &[OpenItem],
+        mut known: BTreeMap<AccountName, AccountState>,
+        doubtful: Vec<DoubtfulTarget>,
+        now: &Moment,
+    ) {
+        for (name, lane) in &self.lanes {
+            let has_open = open.iter().any(|item| item.command.account() == name);
+            let known = known.remove(name);
+            let is_new = !has_open && known.is_none();
+            lane.restore(known, is_new, now);
+        }
+        for target in doubtful {
+            let left = now.until(&target.until);
+            if let (Some(lane), Some(left)) = (self.lanes.get(&target.account), left) {
+                lane.bind(target.target, Instant::now() + left);
+            }
+        }
+    }
+
+    /// For how many items of each account a look goes at once: as many as its rate sends within a
+    /// third of its settling time.
+    fn looks_at_once(&self) -> BTreeMap<AccountName, usize> {
+        let lanes = self.lanes.iter();
+        let looks = lanes.map(|(name, lane)| (name.clone(), lane.looks_at_once()));
+        looks.collect()
+    }
+
     /// Settles items whose account is not configured any more.
-    async fn settle_without_account(&self, runs: Vec<Run>, sent: Reached) {
+    async fn settle_without_account(&self, runs: Vec<Run>) {
         for run in runs {
+            let sent = match run.doubt {
+                Some(_) => Reached::Unknown,
+                None => Reached::No,
+            };
             if let Origin::Recorded(id) = run.origin {
                 let conclusion = run::account_gone(&run.command, sent);
                 let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
-                let handover = Handover::Settle(Settlement { id, settled }, None);
+                let handover = Handover::Settle(Box::new(Settle {
+                    settlement: Settlement { id, settled },
+                    telling: None,
+                    target: None,
+                    account: None,
+                }));
                 // Only a failed journal closes the queue.
                 let _ = self.shared.settle.send(handover).await;
             }
@@ -80,7 +146,7 @@ impl Dispatch {
     }
 }
 
-/// A run for an item that was open when the service started: perhaps something was sent.
+/// A run for an item that was open when the service started.
 fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
     Run {
         origin: Origin::Recorded(item.id),
@@ -90,8 +156,20 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
         effect_id: EffectId::derive(&item.scope, &item.key, &item.command),
         caller: item.scope.caller,
         command: item.command,
-        history: vec![Exchange::recovered()],
+        history: Vec::new(),
         previous: item.previous,
+        inherited: None,
+        doubt: None,
+        belief: None,
+        clearance: Clearance::None,
+        in_stock: false,
+        earliest: None,
+        target_known: None,
+        waited: false,
+        blocked: None,
+        has_acted: false,
+        looks_early: false,
+        accepted: None,
         retry_until: item.retry_until,
         stop,
         attempts: 0,
@@ -104,14 +182,29 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
         retries: false,
         pass: Pass::default(),
         paid: false,
-        _bytes: bytes,
+        bytes,
+        history_bytes: 0,
     }
 }
 
-/// What an item's history begins with when it is taken up again: a doubt is still a doubt.
-pub(super) fn history_after(previous: Option<Outcome>) -> Vec<Exchange> {
-    match previous {
-        Some(Outcome::InDoubt) => vec![Exchange::recovered()],
-        _ => Vec::new(),
+/// What an outcome leaves unknown, for when its key is sent again. Records of versions that kept
+/// no more than the outcome leave all of it.
+pub(super) fn left_in_doubt(previous: &Settled) -> Option<Doubt> {
+    if let Some(doubt) = &previous.doubt {
+        return Some((**doubt).clone());
     }
+    let conclusion = &previous.conclusion;
+    let failure = conclusion.failure.as_ref();
+    let is_unknown = conclusion.outcome == Outcome::InDoubt
+        || failure.is_some_and(|failure| failure.reached == Reached::Unknown);
+    is_unknown.then(|| Doubt {
+        earliest: None,
+        latest: Moment::wall(previous.settled_at),
+        settle_ms: None,
+        may_act: true,
+        accepted: false,
+        looks: 0,
+        place: None,
+        place_answered: false,
+    })
 }

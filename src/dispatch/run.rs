@@ -5,11 +5,18 @@ use std::sync::{Arc, Weak, atomic::AtomicBool};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{budget::Share, feed::Feed, history};
+use super::{
+    belief::{Belief, Plan},
+    budget::Share,
+    feed::Feed,
+    history,
+    lane::LaneOptions,
+};
 use crate::{
     domain::{
         command::Command,
-        exchange::{Exchange, Fault, Operation, Reply, Request, Safety},
+        doubt::{Doubt, Moment},
+        exchange::{Class, Exchange, Fault, Reply, Request, Safety, Seen},
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
     },
@@ -27,6 +34,17 @@ pub(super) enum Origin {
     Planned(Weak<Feed>, u32),
 }
 
+/// Whether an item may be sent: the journal says so first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clearance {
+    /// Not in this process.
+    None,
+    /// It may be once the lane's request of this number is on the disk.
+    Asked(u64),
+    /// It may be.
+    Given,
+}
+
 /// One item on its way.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -42,6 +60,32 @@ pub(super) struct Run {
     pub(super) history: Vec<Exchange>,
     /// How it had ended before it was taken up again.
     pub(super) previous: Option<Arc<Settled>>,
+    /// What earlier runs and processes left unknown.
+    pub(super) inherited: Option<Box<Doubt>>,
+    /// What is unknown now: that, joined with what this run lost.
+    pub(super) doubt: Option<Box<Doubt>>,
+    /// A request that may still act, while it may.
+    pub(super) belief: Option<Belief>,
+    /// Whether it may be sent.
+    pub(super) clearance: Clearance,
+    /// It is among those that its lane counts as cleared and not sent yet.
+    pub(super) in_stock: bool,
+    /// When it could first have been sent.
+    pub(super) earliest: Option<Moment>,
+    /// Another key has aimed at its target, or may still act on it; `None` if nobody has asked.
+    pub(super) target_known: Option<bool>,
+    /// A request was accepted, sent and answered at these times: it may still act if its effect
+    /// does not show.
+    pub(super) accepted: Option<(Instant, Moment, bool)>,
+    /// Something in between answered a request, sent at this time, at a place that has not shown
+    /// to be the provider's. Once it does, that answer was a lost one.
+    pub(super) blocked: Option<(Instant, Fault)>,
+    /// A request of this run had its effect.
+    pub(super) has_acted: bool,
+    /// Its next request is a look that is not believed if it goes soon.
+    pub(super) looks_early: bool,
+    /// The wait that its next request asked for is over.
+    pub(super) waited: bool,
     pub(super) retry_until: Timestamp,
     pub(super) stop: Arc<AtomicBool>,
     /// HTTP requests of this run that may have reached the provider.
@@ -65,7 +109,9 @@ pub(super) struct Run {
     /// Its next request has been let through.
     pub(super) paid: bool,
     /// Its share of the bytes that open items may take.
-    pub(super) _bytes: Share,
+    pub(super) bytes: Share,
+    /// Bytes of its history, which are part of that.
+    pub(super) history_bytes: usize,
 }
 
 /// About how many bytes an open item with this command takes.
@@ -90,24 +136,103 @@ impl Run {
         }
     }
 
-    /// Nothing of it has been sent, by this run or one before it, as far as anyone knows.
+    /// Nothing of it has been sent by this run, and nothing of an earlier one may still act.
     pub(super) fn is_untouched(&self) -> bool {
         self.history.is_empty() && self.unseen.is_none()
     }
 
+    /// Whether the last thing that happened is that an answer of this run was lost.
+    pub(super) fn has_just_lost(&self) -> bool {
+        let last = self.history.last();
+        last.is_some_and(|last| last.operation.is_some() && last.class == Class::Lost)
+    }
+
+    /// Whether its next step sends something that has an effect, and is not allowed to yet.
+    pub(super) fn waits_for_clearance(&self) -> bool {
+        matches!(self.origin, Origin::Recorded(_))
+            && self.history.is_empty()
+            && self.clearance != Clearance::Given
+    }
+
+    /// Begins where an earlier run or process left it: with what that left unknown.
+    pub(super) fn inherit(&mut self, doubt: Doubt, plan: Plan, lane: &LaneOptions, now: &Moment) {
+        if doubt.may_act {
+            self.history = vec![Exchange::recovered()];
+            let wait = doubt.believed_in(now, lane.timeout, lane.settling);
+            let plan = if doubt.accepted { Plan::Accepted } else { plan };
+            let believed_at = Instant::now() + wait;
+            self.belief = Some(Belief::new(plan, believed_at, lane.settling));
+        }
+        self.earliest = doubt.earliest;
+        self.doubt = Some(Box::new(doubt.clone()));
+        self.inherited = Some(Box::new(doubt));
+    }
+
+    /// An answer was lost, or came without the effect that it promised: the request, sent at this
+    /// time, may still act.
+    pub(super) fn may_act(
+        &mut self,
+        sent: Instant,
+        accepted: bool,
+        (lane, place_answered): (&LaneOptions, bool),
+        at: Moment,
+    ) {
+        let now = Instant::now();
+        let before = self.belief.as_ref().map(Belief::believed_at);
+        let believed_at = (sent + lane.timeout).max(now + lane.settling);
+        let believed_at = before.map_or(believed_at, |before| before.max(believed_at));
+        let settle_ms = u64::try_from((believed_at - now).as_millis()).unwrap_or(u64::MAX);
+        let earlier = self.doubt.take();
+        self.doubt = Some(Box::new(Doubt {
+            earliest: self.earliest,
+            latest: at,
+            settle_ms: Some(settle_ms),
+            may_act: true,
+            accepted: accepted || earlier.is_some_and(|earlier| earlier.accepted),
+            looks: 0,
+            place: Some(lane.place),
+            place_answered,
+        }));
+        let plan = if accepted { Plan::Accepted } else { Plan::Lost };
+        self.belief = Some(Belief::new(plan, believed_at, lane.settling));
+    }
+
+    /// Nothing that was sent before can act any more, and none of it has.
+    pub(super) fn cannot_act(&mut self) {
+        self.belief = None;
+        if let Some(doubt) = &mut self.doubt {
+            doubt.may_act = false;
+        }
+    }
+
     /// Enters a finished exchange. Tries of the request that changed nothing are part of it; if
     /// one of them may have had an effect unseen, that goes before it.
-    pub(super) fn finished(&mut self, operation: Operation, reply: Reply) {
-        let operation = Some(operation);
+    pub(super) fn finished(&mut self, exchange: Exchange, safety: Safety) {
+        let exchange_is_look = safety == Safety::Look;
         if let Some(fault) = self.unseen.take()
-            && !matches!(reply, Reply::InDoubt(_))
+            && !matches!(exchange.reply, Reply::InDoubt(_))
         {
-            let reply = Reply::InDoubt(fault);
-            self.history.push(Exchange { operation, reply });
+            self.history.push(Exchange {
+                operation: exchange.operation,
+                reply: Reply::InDoubt(fault),
+                class: Class::Lost,
+                seen: Seen::default(),
+            });
         }
-        self.history.push(Exchange { operation, reply });
+        self.history.push(exchange);
         self.tries = 0;
+        self.waited = false;
+        if exchange_is_look {
+            history::forget_news(&mut self.history);
+        }
         history::forget_repetition(&mut self.history);
+    }
+
+    /// Counts what the history takes.
+    pub(super) fn weigh_history(&mut self) {
+        let bytes = self.history.iter().map(Exchange::bytes).sum();
+        self.bytes.resize(self.history_bytes, bytes);
+        self.history_bytes = bytes;
     }
 
     /// Whether a request is one that must not be repeated blindly, and that a look has shown to be
@@ -143,15 +268,56 @@ impl Run {
             ..
         } = &mut conclusion;
         self.count_on(detail, lost);
+        // What an earlier run of this key ended is this key's work.
+        if conclusion.outcome == Outcome::AlreadyCanceled
+            && matches!(&conclusion.detail, Detail::Enrollments(detail) if detail.canceled > 0)
+        {
+            conclusion.outcome = Outcome::Canceled;
+        }
         let attempts = self
             .previous
             .as_deref()
             .map_or(0, |settled| settled.attempts)
             .saturating_add(self.attempts);
+        // Nothing with an effect was lost, so what nobody answered was a look.
+        if let Some(failure) = &mut conclusion.failure
+            && failure.reached == Reached::Unknown
+            && self.doubt.is_none()
+            && self.mode() == Mode::Cancel
+        {
+            let is_answered = |exchange: &Exchange| matches!(exchange.reply, Reply::Answered(_));
+            failure.reached = match self.history.iter().any(is_answered) {
+                true => Reached::Yes,
+                false => Reached::No,
+            };
+        }
+        // A final outcome is replayed and never taken up again.
+        let doubt = match conclusion.is_final() {
+            true => None,
+            false => self.doubt.clone(),
+        };
+        // A provider can doubt what no request of this run left unknown, as if it has seen the key
+        // before. It began no sooner than the item could be sent.
+        let is_in_doubt = conclusion.outcome == Outcome::InDoubt && !conclusion.is_final();
+        let doubt = doubt.or_else(|| {
+            is_in_doubt.then(|| {
+                Box::new(Doubt {
+                    earliest: self.earliest,
+                    latest: Moment::wall(now),
+                    settle_ms: None,
+                    may_act: true,
+                    accepted: false,
+                    looks: 0,
+                    place: None,
+                    place_answered: false,
+                })
+            })
+        });
         Settled {
             conclusion,
             attempts,
             settled_at: now,
+            doubt,
         }
     }
 }
@@ -167,7 +333,7 @@ pub(super) fn blank(command: &Command) -> Detail {
 /// The end of an item whose batch was stopped. `so_far` is what it had come to, if it takes
 /// several calls.
 pub(super) fn stopped(run: &Run, so_far: Option<Progress>) -> Conclusion {
-    let untouched = run.is_untouched();
+    let untouched = run.is_untouched() && run.doubt.is_none();
     let message = if untouched && run.attempts > 0 {
         "the batch was stopped before the provider took this on; send the same key again to take \
          it up after all"
@@ -182,9 +348,10 @@ pub(super) fn stopped(run: &Run, so_far: Option<Progress>) -> Conclusion {
         reason: FailureReason::Stopped,
         message: message.to_owned(),
         reached: match untouched {
-            true if run.attempts > 0 => Reached::Yes,
-            true => Reached::No,
-            false => Reached::Unknown,
+            true if run.attempts == 0 => Reached::No,
+            // What was answered leaves nothing unknown.
+            _ if run.doubt.is_none() && run.unseen.is_none() => Reached::Yes,
+            _ => Reached::Unknown,
         },
         retry_at: None,
         provider: None,
@@ -199,6 +366,24 @@ pub(super) fn stopped(run: &Run, so_far: Option<Progress>) -> Conclusion {
     let mut conclusion = Conclusion::failure(Outcome::Stopped, so_far.detail, failure);
     conclusion.confirmed_by_lookup = so_far.lost;
     conclusion
+}
+
+/// The end of an item that may have been sent to a place where this account is not any more: a
+/// look elsewhere tells nothing of it.
+pub(super) fn place_changed(command: &Command) -> Conclusion {
+    let failure = Failure {
+        reason: FailureReason::AccountChanged,
+        message: format!(
+            "a request for this may have been sent to another place than account {} is at now; \
+             restore its base_url (or its organization, company or proxy) and send the same key \
+             again",
+            command.account()
+        ),
+        reached: Reached::Unknown,
+        retry_at: None,
+        provider: None,
+    };
+    Conclusion::failure(Outcome::InDoubt, blank(command), failure)
 }
 
 /// The end of an item whose account is gone from the configuration.

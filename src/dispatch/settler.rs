@@ -1,24 +1,55 @@
 //! Records outcomes in groups and tells them only then. The first outcome never waits for a group
 //! to fill: whatever is there goes together.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
-use super::{live::Live, telling::Telling};
+use super::{lane::Lane, live::Live, telling::Telling};
 use crate::{
-    journal::{Journal, Settlement, Unavailable},
+    domain::{doubt::AccountState, ids::AccountName},
+    journal::{Clearance, DoubtfulTarget, Group, Journal, Note, Settlement, Unavailable},
     limits,
 };
+
+/// An outcome to record, and what goes with it.
+#[derive(Debug)]
+pub(super) struct Settle {
+    pub(super) settlement: Settlement,
+    /// What is counted and logged of it then.
+    pub(super) telling: Option<Telling>,
+    /// Its target, if a request of it may still act.
+    pub(super) target: Option<DoubtfulTarget>,
+    /// What was learned of its account.
+    pub(super) account: Option<(AccountName, AccountState)>,
+}
+
+/// Permission to send, and who waits for it.
+#[derive(Debug)]
+pub(super) enum Cleared {
+    /// A lane that clears ahead: the number of its request.
+    Ahead(Weak<Lane>, u64),
+    /// One item in the middle of its conversation.
+    One(oneshot::Sender<()>),
+}
 
 /// What workers hand over.
 #[derive(Debug)]
 pub(super) enum Handover {
-    /// An outcome to record, and what is told of it then.
-    Settle(Settlement, Option<Telling>),
+    /// An outcome to record.
+    Settle(Box<Settle>),
+    /// Items to clear.
+    Clear(Clearance, Cleared),
+    /// What was learned of an account, without an outcome.
+    Account(AccountName, AccountState),
+    /// What an orderly stop knows of open items.
+    Note(Vec<Note>),
     /// Answered when everything handed over before is recorded.
     Flush(oneshot::Sender<()>),
     /// The same, and the last: the settler lets go of the journal.
@@ -64,25 +95,48 @@ pub(super) async fn run(
         }
         let mut settlements = Vec::with_capacity(group.len());
         let mut tellings = Vec::with_capacity(group.len());
+        let (mut written, mut cleared) = (Group::default(), Vec::new());
         let (mut flushes, mut ends) = (Vec::new(), Vec::new());
         for handover in group.drain(..) {
             match handover {
-                Handover::Settle(settlement, telling) => {
-                    settlements.push(settlement);
-                    tellings.push(telling);
+                Handover::Settle(settle) => {
+                    settlements.push(settle.settlement);
+                    tellings.push(settle.telling);
+                    written.targets.extend(settle.target);
+                    written.accounts.extend(settle.account);
                 }
+                Handover::Clear(clearance, whom) => {
+                    written.clearances.push(clearance);
+                    cleared.push(whom);
+                }
+                Handover::Account(name, state) => written.accounts.push((name, state)),
+                Handover::Note(notes) => written.notes.extend(notes),
                 Handover::Flush(done) => flushes.push(done),
                 Handover::End(done) => ends.push(done),
             }
         }
-        if !settlements.is_empty() {
-            if let Err(unavailable) = journal.settle(settlements.clone()).await {
+        let is_empty = settlements.is_empty()
+            && cleared.is_empty()
+            && written.notes.is_empty()
+            && written.accounts.is_empty();
+        if !is_empty {
+            written.settlements.clone_from(&settlements);
+            if let Err(unavailable) = journal.settle(written).await {
                 // Nothing may be told that is not on disk: stop telling, and let the process end
                 // so that a restart settles what is open.
                 tracing::error!(error = %unavailable, "outcomes cannot be recorded");
                 failed.send_replace(Some(unavailable));
                 live.end(super::feed::Ended::Failed);
                 return;
+            }
+            for whom in cleared {
+                match whom {
+                    Cleared::Ahead(lane, number) => {
+                        lane.upgrade().inspect(|lane| lane.granted(number));
+                    }
+                    // It may have been cut off.
+                    Cleared::One(done) => drop(done.send(())),
+                }
             }
             let told = || settlements.iter().zip(&tellings);
             for (settlement, telling) in told() {

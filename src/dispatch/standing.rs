@@ -35,6 +35,8 @@ pub struct AccountStanding<'a> {
     pub meters: &'a AccountMeters,
     /// What waits.
     pub waiting: Waiting,
+    /// Open items that settle a doubt: they are among those that wait or are at work.
+    pub settling: usize,
     /// What its gate lets through.
     pub gate: gate::Standing,
 }
@@ -76,6 +78,7 @@ impl Lane {
             account: &self.options.account,
             meters: self.options.egress.meters(),
             waiting,
+            settling: self.settling.count(),
             gate,
         }
     }

@@ -11,14 +11,19 @@ use tokio::time::Instant;
 
 use super::{
     Dispatch,
+    belief::Plan,
     budget::Share,
     feed::{Feed, Update},
-    recovery::history_after,
-    run::{self, Origin, Run},
+    recovery::left_in_doubt,
+    run::{self, Clearance, Origin, Run},
     submission::{Item, Submission, SubmitError},
 };
 use crate::{
-    domain::ids::{AccountName, BatchId, ItemId, Key},
+    domain::{
+        doubt::Moment,
+        ids::{AccountName, BatchId, ItemId, Key},
+        outcome::Settled,
+    },
     egress::gate::Pass,
     journal::{Admitted, AdmittedItem, Unavailable},
     providers::EffectId,
@@ -32,7 +37,7 @@ impl Dispatch {
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
         mut bytes: Share,
-        retry_until: Timestamp,
+        (admitted_at, retry_until): (Moment, Timestamp),
     ) -> Result<(), SubmitError> {
         let batch = admitted
             .as_ref()
@@ -45,7 +50,11 @@ impl Dispatch {
         for (place, (item, fate)) in (0..).zip(submission.items.iter().zip(fates)) {
             match fate {
                 AdmittedItem::Vacant => start.planned.push((place, item)),
-                AdmittedItem::Opened { id, previous } => start.opened.push((place, id, previous)),
+                AdmittedItem::Opened {
+                    id,
+                    previous,
+                    cleared,
+                } => start.opened.push((place, id, previous, cleared)),
                 AdmittedItem::Running { id } => start.joined.push((id, place)),
                 AdmittedItem::Settled { settled, .. } => {
                     start.told.push((
@@ -78,13 +87,25 @@ impl Dispatch {
             let origin = Origin::Planned(Arc::downgrade(feed), place);
             line_up(item, new_run(item, place, origin, batch));
         }
-        for (place, id, previous) in start.opened {
+        let now = self.shared.clock.moment();
+        for (place, id, previous, cleared) in start.opened {
             let at = usize::try_from(place)
                 .ok()
                 .and_then(|place| submission.items.get(place));
             let Some(item) = at else { continue };
             let mut run = new_run(item, place, Origin::Recorded(id), id.batch);
-            run.history = history_after(previous.as_ref().map(|p| p.conclusion.outcome));
+            if cleared {
+                run.clearance = Clearance::Given;
+                run.in_stock = true;
+                run.earliest = Some(admitted_at);
+            }
+            let doubt = previous.as_deref().and_then(left_in_doubt);
+            if let Some(doubt) = doubt
+                && let Some(lane) = self.lanes.get(item.command.account())
+            {
+                run.inherit(doubt, Plan::AtOnce, &lane.options, &now);
+                lane.settling(&run, run.belief.is_some());
+            }
             run.previous = previous;
             run.stop = stops.get(&id.batch).map(Arc::clone).unwrap_or_default();
             line_up(item, run);
@@ -108,7 +129,7 @@ impl Dispatch {
         feed: &Arc<Feed>,
     ) -> HashMap<BatchId, Arc<AtomicBool>> {
         let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
-        for (place, id, _) in &start.opened {
+        for (place, id, ..) in &start.opened {
             by_batch.entry(id.batch).or_default().push((*id, *place));
         }
         let mut stops = HashMap::new();
@@ -142,7 +163,7 @@ impl Dispatch {
 #[derive(Default)]
 struct Start<'a> {
     planned: Vec<(u32, &'a Item)>,
-    opened: Vec<(u32, ItemId, Option<Arc<crate::domain::outcome::Settled>>)>,
+    opened: Vec<(u32, ItemId, Option<Arc<Settled>>, bool)>,
     joined: Vec<(ItemId, u32)>,
     told: Vec<(u32, Update)>,
 }
@@ -166,6 +187,18 @@ fn new_run(
         effect_id: EffectId::derive(&submission.scope, key, &item.command),
         history: Vec::new(),
         previous: None,
+        inherited: None,
+        doubt: None,
+        belief: None,
+        clearance: Clearance::None,
+        in_stock: false,
+        earliest: None,
+        target_known: None,
+        waited: false,
+        blocked: None,
+        has_acted: false,
+        looks_early: false,
+        accepted: None,
         retry_until,
         stop: Arc::default(),
         attempts: 0,
@@ -178,6 +211,7 @@ fn new_run(
         retries: false,
         pass: Pass::default(),
         paid: false,
-        _bytes: bytes,
+        bytes,
+        history_bytes: 0,
     }
 }

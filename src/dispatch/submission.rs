@@ -80,6 +80,9 @@ pub enum SubmitError {
     /// The service is about to stop.
     #[error("the service is draining; send the same request again in a moment")]
     Draining,
+    /// What its keys lead to cannot be read.
+    #[error("{0}")]
+    Damaged(Unavailable),
     /// The journal cannot write or read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -96,7 +99,7 @@ impl SubmitError {
             Self::NoRoom(_) => Refusal::DiskFull,
             Self::Oversized(_) => Refusal::Oversized,
             Self::Draining => Refusal::Draining,
-            Self::Unavailable(_) => Refusal::JournalFailed,
+            Self::Damaged(_) | Self::Unavailable(_) => Refusal::JournalFailed,
         }
     }
 }

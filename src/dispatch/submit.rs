@@ -4,6 +4,7 @@
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,7 +20,10 @@ use super::{
     submission::{Submission, SubmitError},
 };
 use crate::{
-    domain::ids::BatchId,
+    domain::{
+        doubt::Moment,
+        ids::{AccountName, BatchId},
+    },
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Slot, Unavailable},
     providers::Mode,
 };
@@ -93,15 +97,21 @@ impl Dispatch {
             }
         };
         let _entering = self.entering.read().await;
-        let at = self.shared.clock.now();
-        let retry_until = self.retry_until(at, submission.retry_window);
-        let admitted = match self.admit(&submission, at, retry_until).await {
+        let at = self.shared.clock.moment();
+        let retry_until = self.retry_until(at.at, submission.retry_window);
+        let clear = self.reserve_clearances(&submission);
+        let admitted = self
+            .admit(&submission, at, clear.clone(), retry_until)
+            .await;
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 self.give_back(room.items);
+                self.unreserve_clearances(clear);
                 return Err(error);
             }
         };
+        self.unreserve_clearances(unused(clear, &submission, admitted.as_ref()));
         if admitted.as_ref().is_some_and(meets_others) {
             // What was recorded before this admission is told before its items are entered, so
             // that an outcome from before they were taken up again is no news of theirs.
@@ -113,7 +123,8 @@ impl Dispatch {
             self.readers.enter(&feed, hangup.clone());
         }
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
-        self.start_items(&submission, admitted, &feed, room.bytes, retry_until)?;
+        let times = (at, retry_until);
+        self.start_items(&submission, admitted, &feed, room.bytes, times)?;
         Ok(Ticket {
             batch,
             feed,
@@ -158,6 +169,33 @@ impl Dispatch {
             .is_some())
     }
 
+    /// Reserves what the admission may clear in its own write, for each account.
+    fn reserve_clearances(&self, submission: &Submission) -> BTreeMap<AccountName, usize> {
+        let mut wanted = BTreeMap::<AccountName, usize>::new();
+        let items = submission.items.iter();
+        for item in items.filter(|item| item.mode == Mode::Cancel) {
+            match wanted.get_mut(item.command.account()) {
+                Some(count) => *count += 1,
+                None => drop(wanted.insert(item.command.account().clone(), 1)),
+            }
+        }
+        for (account, count) in &mut wanted {
+            let lane = self.lanes.get(account);
+            *count = lane.map_or(0, |lane| lane.reserve_clearances(*count));
+        }
+        wanted.retain(|_, count| *count > 0);
+        wanted
+    }
+
+    /// Gives reserved clearances back.
+    fn unreserve_clearances(&self, unused: BTreeMap<AccountName, usize>) {
+        for (account, count) in unused {
+            if let Some(lane) = self.lanes.get(&account) {
+                lane.unreserve_clearances(count);
+            }
+        }
+    }
+
     /// Gives back the places of so many items.
     pub(super) fn give_back(&self, count: usize) {
         self.shared.open_items.fetch_sub(count, Ordering::AcqRel);
@@ -167,9 +205,11 @@ impl Dispatch {
     async fn admit(
         &self,
         submission: &Submission,
-        at: Timestamp,
+        at: Moment,
+        clear: BTreeMap<AccountName, usize>,
         retry_until: Timestamp,
     ) -> Result<Option<Admitted>, SubmitError> {
+        let Moment { at, boot } = at;
         let slots: Vec<Slot> = submission
             .items
             .iter()
@@ -189,6 +229,8 @@ impl Dispatch {
             key: submission.key.clone(),
             slots,
             at,
+            boot,
+            clear,
             retry_until,
             with_answers: submission.with_answers,
             quota: submission.quota.clone(),
@@ -203,6 +245,7 @@ impl Dispatch {
             Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
             Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
             Err(AdmitError::Behind(behind)) => Err(behind.into()),
+            Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
         }
     }
 
@@ -210,6 +253,24 @@ impl Dispatch {
         at.checked_add(window.unwrap_or(self.retry_window))
             .unwrap_or(Timestamp::MAX)
     }
+}
+
+/// What of the reserved clearances an admission did not use.
+fn unused(
+    mut reserved: BTreeMap<AccountName, usize>,
+    submission: &Submission,
+    admitted: Option<&Admitted>,
+) -> BTreeMap<AccountName, usize> {
+    let items = admitted.map(|admitted| admitted.items.as_slice());
+    for (item, fate) in submission.items.iter().zip(items.unwrap_or_default()) {
+        if matches!(fate, AdmittedItem::Opened { cleared: true, .. })
+            && let Some(left) = reserved.get_mut(item.command.account())
+        {
+            *left = left.saturating_sub(1);
+        }
+    }
+    reserved.retain(|_, count| *count > 0);
+    reserved
 }
 
 /// Whether other requests have had items of this one under way.

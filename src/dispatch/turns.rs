@@ -60,6 +60,34 @@ impl<T> Turns<T> {
         Some(item)
     }
 
+    /// Shows items in about the order of their turns, the next ones first, at most so many.
+    pub(super) fn visit(&mut self, items_max: usize, mut see: impl FnMut(&mut T)) {
+        let mut left = items_max;
+        let mut round = 0;
+        let mut has_more = true;
+        while has_more && left > 0 {
+            has_more = false;
+            for (_, batches) in &mut self.callers {
+                let count = batches.len().max(1);
+                let Some((_, items)) = batches.get_mut(round % count) else {
+                    continue;
+                };
+                // A batch that is short leaves its later turns to the others.
+                let Some(item) = items.get_mut(round / count) else {
+                    has_more |= round / count < self.len && round < self.len;
+                    continue;
+                };
+                see(item);
+                has_more = true;
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            round += 1;
+        }
+    }
+
     /// Takes out every item of which this is true, wherever it stands.
     pub(super) fn take_where(&mut self, mut condition: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();

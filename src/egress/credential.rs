@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 
 use super::scrub::Scrub;
 use crate::domain::account::Auth;
@@ -22,6 +23,7 @@ pub(super) struct Credential {
 pub(super) struct Shown {
     value: HeaderValue,
     pub(super) scrub: Scrub,
+    fingerprint: u64,
 }
 
 impl Credential {
@@ -44,6 +46,11 @@ impl Credential {
         self.shown.load_full()
     }
 
+    /// A digest of what is shown now.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.shown.load().fingerprint
+    }
+
     /// It as a header.
     pub(super) fn header(&self, shown: &Shown) -> (HeaderName, HeaderValue) {
         (self.name.clone(), shown.value.clone())
@@ -51,7 +58,14 @@ impl Credential {
 }
 
 fn shown(prefix: &str, secret: &SecretString) -> Result<Shown, String> {
+    let digest = Sha256::new()
+        // Keeps it apart from digests of the same secret elsewhere.
+        .chain_update(b"cancelot account credential\0")
+        .chain_update(secret.expose_secret().as_bytes())
+        .finalize();
+    let bytes = digest.iter().take(8);
     Ok(Shown {
+        fingerprint: bytes.fold(0, |sum, byte| (sum << 8) | u64::from(*byte)),
         value: value(prefix, secret)?,
         scrub: Scrub::new(secret),
     })

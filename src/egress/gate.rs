@@ -186,6 +186,13 @@ impl Gate {
         }
     }
 
+    /// The same for one that has to wait for something else before it sends: its token is taken
+    /// by [`Gate::follow`] then.
+    pub fn enter_unpaid(&mut self) -> Pass {
+        self.places += 1;
+        Pass::default()
+    }
+
     /// A conversation begins that has nothing to send, as far as one can know.
     pub fn enter_silent(&mut self) -> Pass {
         self.places += 1;
@@ -275,6 +282,17 @@ impl Gate {
     /// Lets nothing through before a time: the provider asked for it.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |now| now.max(until)));
+    }
+
+    /// How many requests may be sent at once, for the next process.
+    #[must_use]
+    pub fn tokens(&self, now: Instant) -> f64 {
+        self.bucket.level(now)
+    }
+
+    /// Begins with no more than so many requests at once.
+    pub fn begin_with(&mut self, tokens: f64, now: Instant) {
+        self.bucket.begin_with(tokens, now);
     }
 
     /// The end of a pause that is on.

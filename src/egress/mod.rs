@@ -155,6 +155,13 @@ impl Egress {
         }
     }
 
+    /// A digest of what is shown to the provider: two different ones differ. It says nothing of
+    /// what they are.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.credential.as_ref().map_or(0, Credential::fingerprint)
+    }
+
     /// The stack over a simulated network in place of HTTP.
     #[cfg(test)]
     pub(crate) fn simulated<S>(account: &Account, timeout: Duration, network: S) -> Self

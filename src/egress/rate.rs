@@ -27,6 +27,26 @@ impl Bucket {
         }
     }
 
+    /// How many requests may be sent at once now; below zero, how many are still to come for which
+    /// a token was taken.
+    #[must_use]
+    pub fn level(&self, now: Instant) -> f64 {
+        let whole = self.tolerance + self.interval;
+        let ahead = self
+            .due
+            .map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
+        (whole.as_secs_f64() - ahead.as_secs_f64()) / self.interval.as_secs_f64()
+    }
+
+    /// Begins with no more than so many tokens.
+    pub fn begin_with(&mut self, tokens: f64, now: Instant) {
+        let missing = self.level(now) - tokens.max(0.0);
+        if missing > 0.0 {
+            let due = self.due.map_or(now, |due| due.max(now));
+            self.due = Some(due + self.interval.mul_f64(missing));
+        }
+    }
+
     /// When a request may be sent, if none is sent before.
     #[must_use]
     pub fn ready_at(&self, now: Instant) -> Instant {

@@ -12,7 +12,7 @@ use super::{Egress, Options};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},
-        exchange::{FaultKind, Method, Operation, Path, Reply, Request, Response, Safety},
+        exchange::{FaultKind, Method, Operation, Pace, Path, Reply, Request, Response, Safety},
         ids::AccountName,
     },
     observe::Tracer,
@@ -46,6 +46,7 @@ fn request(safety: Safety) -> Request {
     Request {
         operation: Operation("test"),
         safety,
+        pace: Pace::AtOnce,
         method: Method::Get,
         path: Path::fixed("x"),
         query: Vec::new(),

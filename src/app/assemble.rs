@@ -183,11 +183,15 @@ fn lane(
         concurrency_max,
         tracer: tracer.clone(),
     })?;
+    let place = account.place(config.proxy_url.as_deref());
     Ok(LaneOptions {
         account,
         egress,
         gate: gate(&config.limits, backoff),
         backoff,
+        timeout: config.limits.timeout,
+        settling: config.limits.settling,
+        place,
     })
 }
 

@@ -16,7 +16,7 @@ use super::{
     line::Line,
     segments::Segment,
 };
-use crate::limits;
+use crate::{journal::home::make_dirs, limits};
 
 /// Where the log stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -376,12 +376,8 @@ fn last_segment(dir: &Path) -> Result<Option<Segment>, Error> {
 }
 
 fn make_dir(dir: &Path) -> Result<(), Error> {
-    fs::create_dir_all(dir).map_err(io_error("making", dir))?;
-    match dir.parent() {
-        // Not ours, so it may be unreadable; then its name has been there before.
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent).or(Ok(())),
-        Some(_) | None => Ok(()),
-    }
+    let made = make_dirs(dir, |dir| File::open(dir).and_then(|dir| dir.sync_all()));
+    made.map_err(io_error("making", dir))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), Error> {

@@ -16,6 +16,8 @@ pub(super) trait Shown {
     fn cells(&self) -> [String; 4];
     /// Its account.
     fn account(&self) -> &str;
+    /// Whether the same key replays it.
+    fn is_final(&self) -> bool;
 }
 
 /// An object without its empty members.
@@ -123,6 +125,7 @@ impl Shown for SubscriptionResult {
             "confirmed_by_lookup": self.confirmed_by_lookup,
             "preview": self.preview,
             "removed_parts": self.removed_parts,
+            "is_final": self.is_final,
         }))
     }
 
@@ -140,6 +143,10 @@ impl Shown for SubscriptionResult {
 
     fn account(&self) -> &str {
         &self.account
+    }
+
+    fn is_final(&self) -> bool {
+        self.is_final
     }
 }
 
@@ -174,6 +181,7 @@ impl Shown for EnrollmentResult {
             "confirmed_by_lookup": self.confirmed_by_lookup,
             "preview": self.preview,
             "removed_parts": self.removed_parts,
+            "is_final": self.is_final,
         }))
     }
 
@@ -193,5 +201,9 @@ impl Shown for EnrollmentResult {
 
     fn account(&self) -> &str {
         &self.account
+    }
+
+    fn is_final(&self) -> bool {
+        self.is_final
     }
 }

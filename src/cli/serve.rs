@@ -157,7 +157,7 @@ async fn serve(config: Config) -> Exit {
         tracing::warn!("{NO_ACCOUNT}");
     }
     for warning in &config.warnings {
-        tracing::warn!(%warning, "a setting does nothing");
+        tracing::warn!(%warning, "a setting needs a look");
     }
     let reload = app.reload().clone();
     let reloads = tokio::spawn(reload_at(hangup, reload));

@@ -63,6 +63,8 @@ pub struct AccountLimits {
     pub connect_timeout: Duration,
     /// Time for a whole request.
     pub timeout: Duration,
+    /// How long after an answer was lost its request may still take effect.
+    pub settling: Duration,
 }
 
 /// Which of a provider's hosts is called.
@@ -324,6 +326,7 @@ fn limits(
         rate_burst,
         connect_timeout: Duration::from_millis(connect_timeout_ms),
         timeout: Duration::from_millis(timeout_ms),
+        settling: Duration::from_millis(reader.get_of(&table::SETTLING_MS, name)),
     }
 }
 

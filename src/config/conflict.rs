@@ -4,14 +4,15 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    AccountConfig, Audit, CallerConfig, IssuerConfig, Journal, KeysFrom, Server, Telemetry,
-    mistake::Problem, reader::Reader, setting::keyed, table,
+    AccountConfig, AccountLimits, Audit, CallerConfig, Engine, IssuerConfig, Journal, KeysFrom,
+    Server, Telemetry, mistake::Problem, reader::Reader, setting::keyed, table,
 };
 use crate::identity::Method;
 
 /// All that was read.
 pub(super) struct Whole<'a> {
     pub(super) server: &'a Server,
+    pub(super) engine: &'a Engine,
     pub(super) journal: &'a Journal,
     pub(super) audit: Option<&'a Audit>,
     pub(super) issuers: &'a [IssuerConfig],
@@ -32,6 +33,7 @@ pub(super) fn look(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     issuers(reader, whole);
     patterns(reader, whole);
     traces(reader, whole.telemetry);
+    windows(reader, whole);
     if whole.server.insecure && !whole.callers.is_empty() {
         let problem = Problem::new(
             "does nothing, as there are callers, and nobody else may call",
@@ -186,6 +188,24 @@ fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
                 "compare them with the names of [accounts]",
             );
             let key = keyed(table::ACCOUNTS.key, caller.settings.id.as_str());
+            reader.warn(&key, problem);
+        }
+    }
+}
+
+/// What was lost is sent again within the window only, and not before it counts as not done.
+fn windows(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+    for config in whole.accounts {
+        let AccountLimits {
+            timeout, settling, ..
+        } = config.limits;
+        if timeout.saturating_add(settling) >= whole.engine.retry_window {
+            let problem = Problem::new(
+                "and timeout_ms together are no less than engine.retry_window_ms, so a request \
+                 whose answer was lost at the end of its time is not sent again within that",
+                "give less, or a longer window",
+            );
+            let key = keyed(table::SETTLING_MS.key, config.account.name.as_str());
             reader.warn(&key, problem);
         }
     }

@@ -261,6 +261,7 @@ pub fn parse(
     }
     let whole = conflict::Whole {
         server: &server,
+        engine: &engine,
         journal: &journal,
         audit: audit.as_ref(),
         issuers: &issuers,

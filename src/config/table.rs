@@ -257,6 +257,10 @@ settings! {
     /// Time for a whole request, after which its answer counts as lost.
     TIMEOUT_MS: Option<u64> = "accounts.<name>.timeout_ms",
         otherwise "`30000`; FunnelFox `120000`", within 1..=600_000;
+    /// How long after an answer was lost its request may still take effect: before that, a look
+    /// that finds nothing done proves nothing.
+    SETTLING_MS: u64 = "accounts.<name>.settling_ms", default 30_000,
+        within limits::SETTLING_MS_MIN..=limits::SETTLING_MS_MAX;
     /// The organization in every path; unset, the key's default one.
     ORGANIZATION: Option<Text> = "accounts.<name>.organization", within form::ID, at Rebilly;
     /// How the credential is sent: Rebilly takes `api_key` and `bearer`, Revolv3 `token`

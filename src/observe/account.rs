@@ -1,6 +1,6 @@
 //! What is counted of one account.
 
-use super::meter::{Counter, Histogram, Tally};
+use super::meter::{Counter, Flag, Histogram, Tally};
 use crate::domain::outcome::{FailureReason, Outcome};
 
 /// What one HTTP request to a provider came to.
@@ -73,6 +73,13 @@ pub struct AccountMeters {
     pub settle_time: Histogram,
     /// Dry runs that came to their end.
     pub dry_runs: Counter,
+    /// Requests with an effect whose answer was lost, so that nobody knows what became of them.
+    pub lost_answers: Counter,
+    /// Answers of something that is not the provider.
+    pub foreign_answers: Counter,
+    /// Whether an outcome has waited for the account to describe a subscription, and none has been
+    /// described yet.
+    pub unproven: Flag,
 }
 
 impl Default for AccountMeters {
@@ -85,6 +92,9 @@ impl Default for AccountMeters {
             failures: Tally::new(&FailureReason::ALL),
             settle_time: Histogram::of_work(),
             dry_runs: Counter::default(),
+            lost_answers: Counter::default(),
+            foreign_answers: Counter::default(),
+            unproven: Flag::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is counted of the journal.
 
-use super::meter::Histogram;
+use super::meter::{Counter, Histogram};
 
 /// What is counted of the journal.
 #[derive(Debug)]
@@ -9,6 +9,8 @@ pub struct JournalMeters {
     pub commit_time: Histogram,
     /// Admissions, outcomes and other changes that were made durable together.
     pub group_size: Histogram,
+    /// Settled batches that are put aside: their records cannot be read.
+    pub damaged: Counter,
 }
 
 impl Default for JournalMeters {
@@ -16,6 +18,7 @@ impl Default for JournalMeters {
         Self {
             commit_time: Histogram::of_writes(),
             group_size: Histogram::of_groups(),
+            damaged: Counter::default(),
         }
     }
 }

@@ -17,7 +17,7 @@ pub use self::{
     calls::{CODES, Call, CallMeters, Method, MethodMeters},
     code::code_name,
     journal::JournalMeters,
-    meter::{Counter, Histogram, Snapshot, Tally},
+    meter::{Counter, Flag, Histogram, Snapshot, Tally},
     origin::{Origin, RequestId},
     refusals::{Refusal, Refusals},
     thinning::Thinning,

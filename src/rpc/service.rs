@@ -281,7 +281,9 @@ impl CancellationService for Service {
         let record = deadline::within(deadline, read)
             .await?
             .ok_or_else(|| status::not_found("cancellation", &name))?;
-        let cancellation = render::record(&record, request.include_provider_response);
+        let is_settling = self.dispatch.is_settling(record.id);
+        let with_answer = request.include_provider_response;
+        let cancellation = render::record(&record, is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
             cancellation: Some(cancellation),
         }))
@@ -304,7 +306,7 @@ impl CancellationService for Service {
             cancellations: page
                 .records
                 .iter()
-                .map(|r| render::record(r, with_answer))
+                .map(|r| render::record(r, self.dispatch.is_settling(r.id), with_answer))
                 .collect(),
             next_page_token: page
                 .next
@@ -339,9 +341,10 @@ impl CancellationService for Service {
             let (stopped, batch) = stopped.map_err(|error| status::stop_in_doubt(&error))?;
             tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
             let batch = of_caller(batch, id, &caller)?;
+            let settling = self.dispatch.settling_of(id);
             let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
             Ok(StopBatchResponse {
-                progress: Some(render::progress(id.to_string(), &batch.items)),
+                progress: Some(render::progress(id.to_string(), &batch.items, &settling)),
                 stopped: count(stopped.stopped),
                 finishing: count(stopped.finishing),
             })

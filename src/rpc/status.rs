@@ -230,8 +230,18 @@ pub(super) fn of_submit(error: SubmitError, caller: &Caller) -> Status {
         SubmitError::Behind(behind) => of_behind(&behind),
         SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
+        SubmitError::Damaged(why) => of_damaged(&why),
         SubmitError::Unavailable(unavailable) => of_unavailable(&unavailable),
     }
+}
+
+/// DATA_LOSS: what the request's keys mean cannot be read.
+fn of_damaged(why: &Unavailable) -> Status {
+    tracing::error!(%why, "a request needs records that cannot be read");
+    let message = "the records that the request's keys lead to are damaged, so nothing was \
+                   admitted and nothing is sent; sending it again does not help: its operator has \
+                   to look at the journal";
+    Status::data_loss(message)
 }
 
 /// UNAVAILABLE: the journal's disk is full.

@@ -202,6 +202,7 @@ impl<R: Response> State<R> {
             total: u32::try_from(self.asked.items.len()).unwrap_or(u32::MAX),
             settled: self.settled,
             outcomes: render::outcome_counts(&self.outcomes),
+            settling: u32::try_from(self.ticket.feed.settling_count()).unwrap_or(u32::MAX),
         };
         R::message(progress, results)
     }

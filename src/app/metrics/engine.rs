@@ -51,6 +51,27 @@ fn requests(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Resul
         accounts
             .iter()
             .map(|a| (whose(a), a.meters.throttles.get())),
+    )?;
+    page.counter(
+        "cancelot_lost_answers",
+        "Requests with an effect whose answer was lost, so that nobody knows what became of them.",
+        accounts
+            .iter()
+            .map(|a| (whose(a), a.meters.lost_answers.get())),
+    )?;
+    page.counter(
+        "cancelot_foreign_answers",
+        "Answers of something that is not the provider: a proxy, a firewall, a wrong address.",
+        accounts
+            .iter()
+            .map(|a| (whose(a), a.meters.foreign_answers.get())),
+    )?;
+    page.gauge(
+        "cancelot_account_unproven",
+        "Whether an outcome has waited for the account to describe a subscription, and none has been described yet.",
+        accounts
+            .iter()
+            .map(|a| (whose(a), u64::from(a.meters.unproven.get()))),
     )
 }
 
@@ -102,6 +123,11 @@ fn lanes(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Result {
             ]
             .map(|(line, count)| ([name, provider, ("line", line)], number(count)))
         }),
+    )?;
+    page.gauge(
+        "cancelot_settling_items",
+        "Open items of which a request with an effect may have acted or may still act: they wait for a look that can be believed.",
+        accounts.iter().map(|a| (whose(a), number(a.settling))),
     )?;
     page.gauge(
         "cancelot_in_flight",
@@ -189,6 +215,11 @@ fn journal(page: &mut Page<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
         "cancelot_journal_group_items",
         "Items that were admitted or settled by one durable write.",
         [([], vitals.meters.group_size.snapshot())],
+    )?;
+    page.gauge(
+        "cancelot_journal_damaged_batches",
+        "Settled batches that are put aside because their records cannot be read.",
+        [([], vitals.meters.damaged.get())],
     )?;
     page.gauge(
         "cancelot_journal_disk_free_bytes",

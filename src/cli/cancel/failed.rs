@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     follow::chunk_key,
-    report::{Report, is_final, is_success},
+    report::{Report, is_success},
     request::Sendable,
 };
 use crate::{
@@ -81,7 +81,7 @@ impl Failed {
             let continued = match outcome {
                 _ if dry_run => own,
                 // The same key would replay it.
-                Some(outcome) if is_final(outcome) => None,
+                Some(_) if !report.is_unfinished(at) => None,
                 _ => own.or_else(|| derived(key, rows.len(), at)),
             };
             let cells = row.cells(continued);

@@ -156,6 +156,10 @@ impl<R: Sendable> Followed<'_, R> {
             let batch = &under.batch;
             bar.suspend(|| say(format!("batch: {batch} ({})", R::what(items))));
         }
+        bar.set_message(match progress.settling {
+            0 => String::new(),
+            settling => format!("{settling} in doubt"),
+        });
     }
 
     /// What goes on without us, and how it is stopped.

@@ -1,6 +1,6 @@
 //! What is shown of results: one by one or as lines, then a summary, and how the command ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ pub(super) struct Report {
     summary: Summary,
     /// By the row's place in the input.
     outcomes: BTreeMap<usize, Outcome>,
+    /// Places of rows whose key goes on when it is sent again.
+    unfinished: BTreeSet<usize>,
     /// What is shown of them, in the input's order: of a long input, those that failed.
     rows: BTreeMap<usize, [String; 4]>,
 }
@@ -47,6 +49,7 @@ impl Report {
             lines,
             summary: Summary::default(),
             outcomes: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
             rows: BTreeMap::new(),
         }
     }
@@ -56,6 +59,9 @@ impl Report {
         let outcome = result.outcome();
         self.summary.count(result.account(), outcome);
         self.outcomes.insert(at, outcome);
+        if is_unfinished(outcome, result.is_final()) {
+            self.unfinished.insert(at);
+        }
         match self.output {
             Output::Jsonl => {
                 let mut json = result.json();
@@ -79,6 +85,11 @@ impl Report {
     /// The outcome of the row at a place.
     pub(super) fn outcome(&self, at: usize) -> Option<Outcome> {
         self.outcomes.get(&at).copied()
+    }
+
+    /// Whether the key of the row at a place goes on when it is sent again.
+    pub(super) fn is_unfinished(&self, at: usize) -> bool {
+        self.unfinished.contains(&at)
     }
 
     /// Shows what was not shown as it came. Rows that failed and are not shown are counted, and are
@@ -113,10 +124,11 @@ impl Report {
     }
 
     pub(super) fn exit(&self) -> Exit {
-        let unfinished = [Outcome::Unavailable, Outcome::InDoubt, Outcome::Stopped];
-        if self.summary.with(&unfinished) > 0 {
+        // Only one that looks have left open for good is final among those in doubt.
+        let failed = [Outcome::NotFound, Outcome::Rejected, Outcome::InDoubt];
+        if !self.unfinished.is_empty() {
             Exit::Unfinished
-        } else if self.summary.with(&[Outcome::NotFound, Outcome::Rejected]) > 0 {
+        } else if self.summary.with(&failed) > 0 {
             Exit::Failure
         } else {
             Exit::Success
@@ -136,7 +148,48 @@ pub(super) fn is_success(outcome: Outcome) -> bool {
     )
 }
 
-/// Whether the same key replays it for ever.
-pub(super) fn is_final(outcome: Outcome) -> bool {
-    is_success(outcome) || matches!(outcome, Outcome::NotFound | Outcome::Rejected)
+/// A service of an earlier version does not say what is final, so the outcome goes before that.
+fn is_unfinished(outcome: Outcome, is_final: bool) -> bool {
+    let may_be = matches!(
+        outcome,
+        Outcome::Unavailable | Outcome::InDoubt | Outcome::Stopped
+    );
+    may_be && !is_final
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::proto::SubscriptionResult;
+
+    fn exit(results: &[(Outcome, bool)]) -> Exit {
+        let mut report = Report::new(Output::Table, results.len(), Vec::new());
+        for (at, (outcome, is_final)) in results.iter().enumerate() {
+            let result = SubscriptionResult {
+                outcome: (*outcome).into(),
+                is_final: *is_final,
+                ..Default::default()
+            };
+            report.add(at, &result);
+        }
+        report.exit()
+    }
+
+    #[test]
+    fn the_same_command_is_asked_for_again_only_if_a_key_goes_on() {
+        for (results, expected) in [
+            (&[(Outcome::Canceled, true)][..], Exit::Success),
+            (&[(Outcome::InDoubt, false)], Exit::Unfinished),
+            (&[(Outcome::InDoubt, true)], Exit::Failure),
+            (
+                &[(Outcome::InDoubt, true), (Outcome::Stopped, false)],
+                Exit::Unfinished,
+            ),
+            // A dry run is never final.
+            (&[(Outcome::NotFound, false)], Exit::Failure),
+            (&[(Outcome::Previewed, false)], Exit::Success),
+        ] {
+            assert_eq!(exit(results), expected, "{results:?}");
+        }
+    }
 }

@@ -38,6 +38,7 @@ fn every_provider_needs_no_more_than_its_name_and_a_credential() {
     );
     assert_eq!(url, "https://api.rebilly.com");
     assert_eq!(limits.timeout, Duration::from_secs(30));
+    assert_eq!(limits.settling, Duration::from_secs(30));
     assert_eq!(limits.connect_timeout, Duration::from_secs(5));
 
     let (settings, url, _) = account("provider = \"solidgate\"");
@@ -56,6 +57,7 @@ fn every_provider_needs_no_more_than_its_name_and_a_credential() {
     assert_eq!(settings, ProviderSettings::FunnelFox { cancel_ends });
     assert_eq!(url, "https://api.funnelfox.io/public/v1");
     assert_eq!(limits.timeout, Duration::from_secs(120));
+    assert_eq!(limits.settling, Duration::from_secs(30));
 
     let (settings, url, _) = account("provider = \"revolv3\"");
     let auth = Revolv3Auth::Token;
@@ -286,4 +288,29 @@ fn connecting_takes_no_longer_than_the_request() {
              give less: connecting is part of the request",
         ],
     );
+}
+
+#[test]
+fn a_lost_answer_settles_within_a_second_to_an_hour() {
+    let lines = |ms: &str| format!("provider = \"rebilly\"\nsettling_ms = {ms}");
+    for ms in [1_000, 3_600_000] {
+        let (_, _, limits) = account(&lines(&ms.to_string()));
+        assert_eq!(limits.settling, Duration::from_millis(ms));
+    }
+    let variables = [("S", "s"), ("CANCELOT_ACCOUNTS_A_SETTLING_MS", "45_000")];
+    let config = accepted(
+        "[accounts.a]\nprovider = \"rebilly\"\ncredential_env = \"S\"",
+        &variables,
+    );
+    let settling: Vec<_> = config.accounts.iter().map(|a| a.limits.settling).collect();
+    assert_eq!(settling, [Duration::from_secs(45)]);
+    for ms in ["999", "3_600_001"] {
+        let text = format!("[accounts.a]\ncredential_env = \"S\"\n{}", lines(ms));
+        let problem = format!(
+            "cancelot.toml:4: accounts.a.settling_ms = {} is out of bounds; give a whole number \
+             from 1000 to 3600000",
+            ms.replace('_', "")
+        );
+        refused(&text, &[("S", "s")], &[&problem]);
+    }
 }

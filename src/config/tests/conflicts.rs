@@ -186,3 +186,21 @@ fn what_is_on_its_way_in_or_out_is_told_and_lets_the_service_start() {
         ],
     );
 }
+
+#[test]
+fn a_window_that_ends_before_a_lost_request_may_go_again_is_told() {
+    let text = |more: &str, window: u64| {
+        format!(
+            "[engine]\nretry_window_ms = {window}\n[accounts.a]\nprovider = \
+             \"rebilly\"\ncredential_env = \"CREDENTIAL\"\n{more}"
+        )
+    };
+    let problem = "accounts.a.settling_ms and timeout_ms together are no less than \
+                   engine.retry_window_ms, so a request whose answer was lost at the end of its \
+                   time is not sent again within that; give less, or a longer window";
+    warns(&text("", 60_001), &[]);
+    warns(&text("", 60_000), &[problem]);
+    let set = format!("cancelot.toml:6: {problem}");
+    warns(&text("settling_ms = 40000", 65_000), &[&set]);
+    warns(&text("settling_ms = 1000\ntimeout_ms = 5000", 6_001), &[]);
+}

@@ -11,8 +11,8 @@ use crate::{
         command::Command,
         ids::Key,
         outcome::{
-            Conclusion, Detail, EnrollmentsDetail, Failure, Outcome, Reached, Settled,
-            SubscriptionDetail, SubscriptionState, SubscriptionStatus,
+            Conclusion, Detail, EnrollmentsDetail, Failure, Reached, Settled, SubscriptionDetail,
+            SubscriptionState, SubscriptionStatus,
         },
     },
     providers::Mode,
@@ -32,6 +32,7 @@ pub(super) struct Common<'a> {
     confirmed_by_lookup: bool,
     preview: String,
     removed_parts: Vec<String>,
+    is_final: bool,
     detail: Option<&'a Detail>,
 }
 
@@ -43,6 +44,7 @@ impl<'a> Common<'a> {
                 if mode == Mode::DryRun {
                     // It was told, and not recorded.
                     common.settled_time = None;
+                    common.is_final = false;
                 }
                 common
             }
@@ -72,6 +74,7 @@ impl<'a> Common<'a> {
             confirmed_by_lookup: false,
             preview: String::new(),
             removed_parts: Vec::new(),
+            is_final: false,
             detail: None,
         }
     }
@@ -91,7 +94,7 @@ impl<'a> Common<'a> {
             failure: conclusion
                 .failure
                 .as_ref()
-                .map(|f| failure(f, conclusion.outcome)),
+                .map(|f| failure(f, conclusion.is_final())),
             provider_response: with_answer
                 .then(|| conclusion.answer.as_ref().map(answer))
                 .flatten(),
@@ -104,6 +107,7 @@ impl<'a> Common<'a> {
             confirmed_by_lookup: conclusion.confirmed_by_lookup,
             preview: conclusion.preview.clone().unwrap_or_default(),
             removed_parts: removed_parts(conclusion),
+            is_final: conclusion.is_final(),
             detail: Some(&conclusion.detail),
         }
     }
@@ -168,6 +172,7 @@ pub(super) fn subscription(
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
         removed_parts: common.removed_parts,
+        is_final: common.is_final,
         provider_response_headers: common.provider_response_headers,
     }
 }
@@ -226,6 +231,7 @@ pub(super) fn enrollments(
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
         removed_parts: common.removed_parts,
+        is_final: common.is_final,
         provider_response_headers: common.provider_response_headers,
     }
 }
@@ -256,7 +262,7 @@ fn state(state: &SubscriptionState) -> proto::SubscriptionState {
     }
 }
 
-fn failure(failure: &Failure, outcome: Outcome) -> proto::Failure {
+fn failure(failure: &Failure, is_final: bool) -> proto::Failure {
     let reached = match failure.reached {
         Reached::No => proto::ProviderReached::No,
         Reached::Yes => proto::ProviderReached::Yes,
@@ -267,7 +273,7 @@ fn failure(failure: &Failure, outcome: Outcome) -> proto::Failure {
         reason: failure.reason.name().to_owned(),
         message: failure.message.clone(),
         provider_reached: reached.into(),
-        same_key_retryable: !outcome.is_final(),
+        same_key_retryable: !is_final,
         retry_time: failure.retry_at.map(time),
         provider_http_status: u32::from(provider.http_status),
         provider_code: provider.code.unwrap_or_default(),

@@ -39,6 +39,7 @@ func progress(stub pb.CancellationServiceClient) {
 		messages++
 		for _, result := range response.GetResults() {
 			check(!settled[result.GetIndex()] && result.GetOutcome() == pb.Outcome_OUTCOME_CANCELED, result)
+			check(result.GetIsFinal(), result)
 			settled[result.GetIndex()] = true
 		}
 		told := response.GetProgress()

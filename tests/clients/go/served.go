@@ -81,6 +81,7 @@ provider = "rebilly"
 base_url = %q
 credential_file = %q
 rate_per_second = 200.0
+settling_ms = 1000
 `, listen, filepath.Join(place, "journal"), filepath.Join(place, "token"), rebilly,
 		filepath.Join(place, "credential")), 0o600))
 	return start("listening on", "serve", "--config", config)

@@ -68,7 +68,7 @@ def progress_of_a_batch(stub):
         assert response.progress.total == 600
         assert response.progress.settled == len(settled) >= last
         assert sum(count.count for count in response.progress.outcomes) == len(settled)
-        assert all(result.outcome == pb.OUTCOME_CANCELED for result in response.results)
+        assert all(result.outcome == pb.OUTCOME_CANCELED and result.is_final for result in response.results)
         last = response.progress.settled
     assert sorted(settled) == list(range(600)) and messages > 1
     ok("a batch of 600 streams its results with its progress, each once")

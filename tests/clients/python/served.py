@@ -71,6 +71,7 @@ def serve(binary, place, listen, rebilly):
         base_url = "{rebilly}"
         credential_file = "{place / "credential"}"
         rate_per_second = 200.0
+        settling_ms = 1000
         """
     )
     return Process(binary, "serve", "--config", str(place / "cancelot.toml"), ready="listening on")

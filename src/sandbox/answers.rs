@@ -6,10 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
+use jiff::fmt::rfc2822::DateTimePrinter;
+use serde_json::{Map, Value, json};
+
 use super::{
-    Control, Provider,
+    Control, Foreign, Provider,
     faults::Quota,
-    funnelfox, revolv3, solidgate,
+    funnelfox,
+    meanwhile::accepted,
+    revolv3, solidgate,
     wire::{Received, Reply},
     world::{World, locked},
 };
@@ -19,27 +24,77 @@ impl Control {
     /// [`Provider::base_path`]. It meets no fault and is not recorded.
     #[must_use]
     pub fn carry_out(&self, provider: Provider, request: Request<Bytes>) -> Response<Bytes> {
-        let (parts, body) = request.into_parts();
-        let received = Received {
-            method: parts.method,
-            uri: parts.uri,
-            headers: parts.headers,
-            body,
-            base_len: provider.base_path().len(),
-        };
-        whole(carry_out(self.world(), provider, &received, None))
+        let received = received(provider, request);
+        self.told(provider, carry_out(self.world(), provider, &received, None))
+    }
+
+    /// What a provider answers that takes a request on and carries it out later: its 2xx with the
+    /// target as it still is. `None` if it does not say so to this request.
+    #[must_use]
+    pub fn accepted(&self, provider: Provider, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let reply = accepted(self.world(), provider, &received(provider, request))?;
+        Some(self.told(provider, reply))
     }
 
     /// What the provider answers instead of carrying a request out while it throttles.
     #[must_use]
     pub fn throttled(&self, provider: Provider, retry_after: Duration) -> Response<Bytes> {
-        whole(throttled(self.world(), provider, retry_after))
+        self.told(provider, throttled(self.world(), provider, retry_after))
     }
 
     /// A server error in the provider's own envelope.
     #[must_use]
     pub fn error(&self, provider: Provider, status: u16) -> Response<Bytes> {
-        whole(error(self.world(), provider, status))
+        self.told(provider, error(self.world(), provider, status))
+    }
+
+    /// A refusal in the provider's own envelope: another request is in progress.
+    #[must_use]
+    pub fn busy(&self, provider: Provider, status: u16) -> Response<Bytes> {
+        self.told(provider, busy(self.world(), provider, status))
+    }
+
+    /// An answer of something between the client and the provider.
+    #[must_use]
+    pub fn foreign(&self, provider: Provider, answer: Foreign) -> Response<Bytes> {
+        self.told(provider, answer.reply())
+    }
+
+    /// The same answer about another target: every id in it differs.
+    #[must_use]
+    pub fn about_another(mut answer: Response<Bytes>) -> Response<Bytes> {
+        if let Some(body) = another(answer.body()) {
+            *answer.body_mut() = body;
+        }
+        answer
+    }
+
+    fn told(&self, provider: Provider, reply: Reply) -> Response<Bytes> {
+        whole(dated(self.world(), provider, reply))
+    }
+}
+
+fn received(provider: Provider, request: Request<Bytes>) -> Received {
+    let (parts, body) = request.into_parts();
+    Received {
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+        body,
+        base_len: provider.base_path().len(),
+    }
+}
+
+/// A reply with the time by the provider's clock, unless it does not tell it.
+pub(super) fn dated(world: &World, provider: Provider, reply: Reply) -> Reply {
+    if !world.line(provider).tells_date() {
+        return reply;
+    }
+    let now = world.now_at(provider);
+    match DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
+        Ok(date) => reply.with("date", date),
+        // The years that HTTP cannot tell.
+        Err(_) => reply,
     }
 }
 
@@ -64,7 +119,7 @@ pub(super) fn carry_out(
     received: &Received,
     quota: Option<Quota>,
 ) -> Reply {
-    let now = world.now();
+    let now = world.now_at(to);
     match to {
         Provider::Rebilly => locked(&world.rebilly).handle(received, quota, now),
         Provider::Solidgate => locked(&world.solidgate).handle(received, now),
@@ -76,7 +131,7 @@ pub(super) fn carry_out(
 
 /// A 429 with the provider's own signal.
 pub(super) fn throttled(world: &World, provider: Provider, retry_after: Duration) -> Reply {
-    let now = world.now();
+    let now = world.now_at(provider);
     match provider {
         Provider::Rebilly => locked(&world.rebilly).throttled(retry_after, now),
         Provider::Solidgate => locked(&world.solidgate).throttled(retry_after, now),
@@ -97,4 +152,35 @@ pub(super) fn error(world: &World, provider: Provider, status: u16) -> Reply {
         Provider::Revolv3 => revolv3::error(status, text),
         Provider::Sequenzy => locked(&world.sequenzy).error(status, "INTERNAL", text),
     }
+}
+
+/// A refusal in the provider's own envelope: another request is in progress.
+pub(super) fn busy(world: &World, provider: Provider, status: u16) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT);
+    let text = "Another request for this resource is in progress";
+    match provider {
+        Provider::Rebilly => locked(&world.rebilly).problem(status, text),
+        Provider::Solidgate => solidgate::error(status, "IN_PROGRESS", text),
+        Provider::FunnelFox => funnelfox::error(status, text),
+        Provider::Revolv3 => revolv3::error(status, text),
+        Provider::Sequenzy => locked(&world.sequenzy).error(status, "IN_PROGRESS", text),
+    }
+}
+
+/// A JSON body about another target: every id in it differs. `None` if it names none.
+pub(super) fn another(body: &[u8]) -> Option<Bytes> {
+    let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut differs = false;
+    for name in ["id", "subscriptionId", "sequenceId"] {
+        let Some(id) = body.get_mut(name) else {
+            continue;
+        };
+        *id = match &*id {
+            Value::String(text) => json!(format!("{text}9")),
+            Value::Number(number) => json!(number.as_i64().unwrap_or_default() + 1),
+            _ => continue,
+        };
+        differs = true;
+    }
+    differs.then(|| serde_json::to_vec(&body).unwrap_or_default().into())
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -103,21 +103,21 @@ impl Control {
     /// Creates or replaces a subscription. A Sequenzy enrollment needs
     /// [`Control::create_sequence`].
     pub fn create(&self, provider: Provider, id: &str, seed: &Seed) {
-        let now = self.now();
+        let now = self.world.now_at(provider);
         self.book(provider, |book| book.create(id, seed, now));
     }
 
     /// A subscription as it is now, or `None` if no request and no seed has created it.
     #[must_use]
     pub fn subscription(&self, provider: Provider, id: &str) -> Option<Subscription> {
-        let now = self.now();
+        let now = self.world.now_at(provider);
         self.book(provider, |book| book.get(id, now).cloned())
             .flatten()
     }
 
     /// Creates or replaces a Sequenzy sequence.
     pub fn create_sequence(&self, id: &str, seed: &SequenceSeed) {
-        let now = self.now();
+        let now = self.world.now_at(Provider::Sequenzy);
         locked(&self.world.sequenzy).create(id, seed, now);
     }
 
@@ -226,9 +226,17 @@ impl Control {
         self.world.line(provider).faults.script()
     }
 
-    /// Sets how often which fault happens by chance.
+    /// Sets how often which fault happens by chance, and how the provider is off meanwhile.
     pub fn set_fault_rates(&self, provider: Provider, rates: FaultRates) {
-        self.world.line(provider).faults.set_rates(rates);
+        let lag = i64::try_from(rates.looks_lag_ms).unwrap_or(i64::MAX);
+        let lag = SignedDuration::from_millis(lag);
+        if provider == Provider::Sequenzy {
+            locked(&self.world.sequenzy).looks_lag = lag;
+        }
+        self.book(provider, |book| book.looks_lag = lag);
+        let line = self.world.line(provider);
+        line.set_clock(rates.clock_skew_ms, rates.no_date);
+        line.faults.set_rates(rates);
     }
 
     /// How often which fault happens by chance.
@@ -244,6 +252,7 @@ impl Control {
 
     /// Ends every fault: script, rates and limit. Held requests stay held.
     pub fn clear_faults(&self, provider: Provider) {
+        self.set_fault_rates(provider, FaultRates::default());
         self.world.line(provider).faults.clear();
     }
 
@@ -268,7 +277,10 @@ impl Control {
     /// What else is known of a subscription: Rebilly's cancellations.
     pub(super) fn details(&self, provider: Provider, id: &str) -> serde_json::Value {
         match provider {
-            Provider::Rebilly => locked(&self.world.rebilly).details(id, self.now()),
+            Provider::Rebilly => {
+                let now = self.world.now_at(provider);
+                locked(&self.world.rebilly).details(id, now)
+            }
             Provider::Solidgate | Provider::FunnelFox | Provider::Revolv3 | Provider::Sequenzy => {
                 serde_json::Value::Null
             }

@@ -32,6 +32,17 @@ Ids choose the state a subscription is born in
 Credentials: anything, but 'invalid' in it = 401, 'forbidden' = 403 (Revolv3: 401)
   Solidgate 'multichannel' needs channel_id, Sequenzy 'multicompany' needs x-company-id
 
+Kinds of faults, with what belongs to them
+  throttle retry_after_ms   error_before, error_after status   reset_before, reset_after
+  latency latency_ms   late_reply delay_ms   hold_before, hold_after (until released)
+  late_effect effect_ms meanwhile: {\"is\":\"error\",\"status\":504}, {\"is\":\"reset\"} or
+              {\"is\":\"accepted\"}: the answer comes at once, the effect so much later
+  foreign_before, foreign_after answer: plain_http, firewall, proxy, page_missing, no_route, empty,
+              redirect, blocked or maintenance: something in between answers
+  busy status (409, 423: another request is in progress)   about_another (another id in the answer)
+  slow_body over_ms   truncated_body   garbage_body   huge_body body_bytes   reply status headers body
+  By chance also: looks_lag_ms (looks show an effect late), clock_skew_ms, no_date
+
 Control
   GET    /_sandbox/{provider}                      counts
   GET    /_sandbox/{provider}/effects              what was done, by id
@@ -42,6 +53,7 @@ Control
   PUT    /_sandbox/sequenzy/sequences/{id}         {\"enrollments\":[{\"subscriber_id\":\"s\"}]}
   GET    /_sandbox/{provider}/faults               rates and script
   PUT    /_sandbox/{provider}/faults               {\"reset_after\":0.1,\"throttle\":0.2}
+                                                   {\"looks_lag_ms\":500,\"clock_skew_ms\":-60000}
   POST   /_sandbox/{provider}/faults               {\"fault\":{\"kind\":\"reset_after\"}}
   DELETE /_sandbox/{provider}/faults               no more faults
   PUT    /_sandbox/{provider}/limit                {\"requests\":20,\"window_ms\":1000} or null

@@ -98,6 +98,7 @@ pub(super) struct Enrollment {
     serial: usize,
     pub(super) subscriber_id: Arc<str>,
     pub(super) status: EnrollmentStatus,
+    status_before: EnrollmentStatus,
     properties: Vec<(Box<str>, Box<str>)>,
     reason: Option<Arc<str>>,
     pub(super) started_at: Timestamp,
@@ -108,6 +109,15 @@ pub(super) struct Enrollment {
 impl Enrollment {
     pub(super) fn token_id(&self, sequence_id: &str) -> String {
         format!("tok_{sequence_id}_{}", self.serial)
+    }
+
+    /// Its status as a list shows it that is behind the truth: how it was then.
+    pub(super) fn shown(&self, at: Timestamp) -> EnrollmentStatus {
+        if self.updated_at > at {
+            self.status_before
+        } else {
+            self.status
+        }
     }
 
     pub(super) fn key(&self) -> String {
@@ -207,6 +217,7 @@ impl Sequence {
             serial,
             subscriber_id,
             status,
+            status_before: status,
             properties,
             reason: None,
             started_at: shift(now, DAY * -3),
@@ -315,6 +326,7 @@ impl Sequence {
             return;
         };
         self.open -= usize::from(enrollment.status.is_open());
+        enrollment.status_before = enrollment.status;
         enrollment.status = EnrollmentStatus::Cancelled;
         enrollment.reason = reason.map(Arc::clone);
         enrollment.updated_at = now;

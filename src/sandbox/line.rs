@@ -4,10 +4,11 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
+use jiff::SignedDuration;
 use tokio::sync::{Notify, watch};
 
 use super::{faults::Faults, wire::Received, world::locked};
@@ -24,6 +25,10 @@ pub(super) struct Line {
     gate: watch::Sender<u64>,
     recorded: Mutex<VecDeque<Arc<Received>>>,
     recorded_max: usize,
+    /// How many milliseconds the provider's clock is ahead.
+    skew_ms: AtomicI64,
+    /// Whether its answers carry no `Date`.
+    no_date: AtomicBool,
 }
 
 impl Line {
@@ -36,6 +41,8 @@ impl Line {
             gate: watch::Sender::new(0),
             recorded: Mutex::new(VecDeque::new()),
             recorded_max,
+            skew_ms: AtomicI64::new(0),
+            no_date: AtomicBool::new(false),
         }
     }
 
@@ -49,6 +56,20 @@ impl Line {
         }
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_waiters();
+    }
+
+    /// How the provider tells the time: so many milliseconds ahead, and whether in a `Date` too.
+    pub(super) fn set_clock(&self, skew_ms: i64, no_date: bool) {
+        self.skew_ms.store(skew_ms, Ordering::SeqCst);
+        self.no_date.store(no_date, Ordering::SeqCst);
+    }
+
+    pub(super) fn skew(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.skew_ms.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn tells_date(&self) -> bool {
+        !self.no_date.load(Ordering::SeqCst)
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -103,6 +124,7 @@ impl Line {
     /// Forgets requests and faults, and lets held requests go.
     pub(super) fn reset(&self) {
         self.faults.clear();
+        self.set_clock(0, false);
         locked(&self.recorded).clear();
         self.requests.store(0, Ordering::SeqCst);
         self.release();

@@ -19,7 +19,7 @@
 //! | `canceled`, `cancelled`, `churned` | `churned` | `CANCELLED` | `cancelled` | 300,000,000 |
 //! | `unpaid` | `active` | `UNPAID` | `unpaid` | 400,000,000: `Recycle` |
 //! | `expired` | `completed` | `EXPIRED` | `expired` | 500,000,000: `Expired` |
-//! | `paused` | `paused` | `ACTIVE` | `paused` | 600,000,000: `Paused` |
+//! | `paused` | `paused` | `PAUSED` | `paused` | 600,000,000: `Paused` |
 //! | `pending` | `pending` | `PENDING` | `created` | |
 //! | `trialing` | `active` | `TRIALING` | `trialing` | |
 //! | `redemption` | `active` | `REDEMPTION` | `unpaid` | |
@@ -47,6 +47,7 @@ mod enrollments;
 mod faults;
 mod funnelfox;
 mod line;
+mod meanwhile;
 mod rebilly;
 mod revolv3;
 mod sequenzy;
@@ -64,7 +65,7 @@ use tokio::task::JoinHandle;
 
 pub use control::{Control, Counts, Recorded};
 pub use enrollments::{EnrollmentSeed, EnrollmentStatus, EnrollmentView, SequenceSeed};
-pub use faults::{Fault, FaultRates, RateLimit, RequestMatch, Scripted};
+pub use faults::{Fault, FaultRates, Foreign, Meanwhile, RateLimit, RequestMatch, Scripted};
 pub use state::{CancelType, Seed, Standing, Subscription, Tally};
 pub use variants::Variants;
 

@@ -25,12 +25,12 @@ use tokio::{
 
 use super::{
     Provider,
-    answers::{carry_out, error, throttled},
+    answers::{another, busy, carry_out, dated, error, throttled},
     control::Control,
     control_http,
-    faults::{Fate, Fault},
+    faults::{Fate, Fault, Meanwhile},
+    meanwhile::accepted,
     wire::{Received, Reply},
-    world::World,
 };
 
 /// More than any documented request needs.
@@ -67,7 +67,10 @@ async fn connection(stream: TcpStream, control: Control) {
         let control = control.clone();
         async move { answer(&control, request).await }
     });
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = http1::Builder::new()
+        // The providers have clocks of their own.
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
     let Err(error) = Pin::new(&mut connection).await else {
         return;
     };
@@ -114,7 +117,7 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Result<Respons
     let fate = line
         .faults
         .fate(received.method.as_str(), received.target());
-    play(world, provider, &received, fate).await
+    play(control, provider, &received, fate).await
 }
 
 /// The provider whose base path this is under.
@@ -126,34 +129,40 @@ fn route(path: &str) -> Option<Provider> {
 }
 
 /// Carries out a request and lets it meet its fate.
+#[expect(
+    clippy::too_many_lines,
+    reason = "an arm of a few lines for each fault"
+)]
 async fn play(
-    world: &World,
+    control: &Control,
     provider: Provider,
-    received: &Received,
+    received: &Arc<Received>,
     fate: Fate,
 ) -> Result<Response<Body>, Reset> {
     if !fate.latency.is_zero() {
         sleep(fate.latency).await;
     }
+    let world = control.world();
     let quota = fate.quota;
     let carry_out = || carry_out(world, provider, received, quota);
+    let dated = |reply| dated(world, provider, reply);
+    let error = |status| plain(dated(error(world, provider, status)));
     let Some(fault) = fate.fault else {
-        return Ok(plain(carry_out()));
+        return Ok(plain(dated(carry_out())));
     };
     Ok(match fault {
         Fault::Latency { latency_ms } => {
             sleep(Duration::from_millis(latency_ms)).await;
-            plain(carry_out())
+            plain(dated(carry_out()))
         }
-        Fault::Throttle { retry_after_ms } => plain(throttled(
-            world,
-            provider,
-            Duration::from_millis(retry_after_ms),
-        )),
-        Fault::ErrorBefore { status } => plain(error(world, provider, status)),
+        Fault::Throttle { retry_after_ms } => {
+            let wait = Duration::from_millis(retry_after_ms);
+            plain(dated(throttled(world, provider, wait)))
+        }
+        Fault::ErrorBefore { status } => error(status),
         Fault::ErrorAfter { status } => {
             carry_out();
-            plain(error(world, provider, status))
+            error(status)
         }
         Fault::ResetBefore => return Err(Reset),
         Fault::ResetAfter => {
@@ -162,33 +171,66 @@ async fn play(
         }
         Fault::HoldBefore => {
             world.line(provider).hold().await;
-            plain(carry_out())
+            plain(dated(carry_out()))
         }
         Fault::HoldAfter => {
-            let reply = carry_out();
+            let reply = dated(carry_out());
             world.line(provider).hold().await;
             plain(reply)
         }
         Fault::LateReply { delay_ms } => {
-            let reply = carry_out();
+            let reply = dated(carry_out());
             sleep(Duration::from_millis(delay_ms)).await;
             plain(reply)
         }
-        Fault::SlowBody { over_ms } => slow(carry_out(), Duration::from_millis(over_ms)),
-        Fault::TruncatedBody => truncated(carry_out()),
+        Fault::SlowBody { over_ms } => slow(dated(carry_out()), Duration::from_millis(over_ms)),
+        Fault::TruncatedBody => truncated(dated(carry_out())),
         Fault::GarbageBody => {
             carry_out();
             let page = "<!DOCTYPE html><html><head><title>Welcome</title></head>\
                         <body><h1>It works!</h1></body></html>";
-            plain(Reply::text(StatusCode::OK, "text/html", page))
+            plain(dated(Reply::text(StatusCode::OK, "text/html", page)))
         }
         Fault::HugeBody { body_bytes } => {
             let status = carry_out().status;
-            plain(Reply::text(
+            plain(dated(Reply::text(
                 status,
                 "application/json",
                 vec![b' '; body_bytes],
-            ))
+            )))
+        }
+        Fault::LateEffect {
+            effect_ms,
+            meanwhile,
+        } => {
+            let answer = match meanwhile {
+                Meanwhile::Error { status } => Ok(error(status)),
+                Meanwhile::Reset => Err(Reset),
+                Meanwhile::Accepted => match accepted(world, provider, received) {
+                    Some(reply) => Ok(plain(dated(reply))),
+                    // A refusal, or a look: there is nothing that could come later.
+                    None => return Ok(plain(dated(carry_out()))),
+                },
+            };
+            let (control, received) = (control.clone(), Arc::clone(received));
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(effect_ms)).await;
+                super::answers::carry_out(control.world(), provider, &received, quota);
+            });
+            return answer;
+        }
+        Fault::ForeignBefore { answer } => plain(dated(answer.reply())),
+        Fault::ForeignAfter { answer } => {
+            carry_out();
+            plain(dated(answer.reply()))
+        }
+        Fault::Busy { status } => plain(dated(busy(world, provider, status))),
+        Fault::AboutAnother => {
+            let mut reply = carry_out();
+            if let Some(body) = another(&reply.body) {
+                reply.body = body;
+            }
+            plain(dated(reply))
         }
         Fault::Reply {
             status,

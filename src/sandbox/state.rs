@@ -1,7 +1,7 @@
 //! What the four billing providers share: subscriptions, the states they are born in, and the
 //! tally of what was done to each. Wire words belong to the provider modules.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ pub struct Seed {
     pub payment_provider: Option<String>,
     /// Revolv3's stored cancel type.
     pub cancel_type: CancelType,
+    /// Milliseconds since somebody else cancelled it, where its state says that it was. By default
+    /// 27 days.
+    pub canceled_ms_ago: Option<i64>,
 }
 
 /// One subscription at one of the billing providers.
@@ -137,18 +140,21 @@ impl Subscription {
             .period_left_ms
             .map_or(period_left, SignedDuration::from_millis);
         let period_ends_at = shift(now, period_left);
+        let ago = seed.canceled_ms_ago;
+        let ago = ago.map_or(CANCELED_AGO, SignedDuration::from_millis);
+        let canceled_at = shift(now, -ago);
         let (requested_at, effective_at) = match seed.standing {
-            Standing::Scheduled => (Some(shift(now, -DAY)), Some(period_ends_at)),
-            Standing::Canceled => (Some(shift(now, -DAY)), Some(shift(now, -DAY))),
+            Standing::Scheduled => (Some(canceled_at), Some(period_ends_at)),
+            Standing::Canceled => (Some(canceled_at), Some(canceled_at)),
             _ => (None, None),
         };
         Self {
             standing: seed.standing,
             standing_before: Standing::Active,
             created_at: shift(now, DAY * -40),
-            updated_at: shift(now, DAY * -10),
+            updated_at: requested_at.unwrap_or_else(|| shift(now, DAY * -10)),
             period_ends_at: match seed.standing {
-                Standing::Canceled if seed.period_left_ms.is_none() => shift(now, -DAY),
+                Standing::Canceled if seed.period_left_ms.is_none() => canceled_at,
                 _ => period_ends_at,
             },
             requested_at,
@@ -192,6 +198,10 @@ impl Subscription {
 #[derive(Debug)]
 pub(super) struct Book {
     subscriptions: HashMap<Box<str>, Subscription>,
+    /// How long after an effect looks begin to show it.
+    pub(super) looks_lag: SignedDuration,
+    /// What subscriptions were like, while looks lag.
+    past: HashMap<Box<str>, Past>,
     auto_create: bool,
     period_left: SignedDuration,
 }
@@ -200,6 +210,8 @@ impl Book {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             subscriptions: HashMap::new(),
+            looks_lag: SignedDuration::ZERO,
+            past: HashMap::new(),
             auto_create: options.auto_create,
             period_left: SignedDuration::try_from(options.period_left)
                 .unwrap_or(SignedDuration::ZERO),
@@ -221,7 +233,26 @@ impl Book {
         }
         let subscription = self.subscriptions.get_mut(id)?;
         subscription.settle(now);
+        if !self.looks_lag.is_zero() {
+            let past = self.past.entry(id.into()).or_default();
+            past.remember(subscription, now, shift(now, -self.looks_lag));
+        }
         Some(subscription)
+    }
+
+    /// The subscription as a look shows it: as it was some time ago, if looks lag.
+    pub(super) fn look(
+        &mut self,
+        id: &str,
+        now: Timestamp,
+        birth: impl FnOnce(&str) -> Option<Seed>,
+    ) -> Option<&Subscription> {
+        self.touch(id, now, birth)?;
+        let past = self.past.get(id).filter(|_| !self.looks_lag.is_zero());
+        match past.and_then(|past| past.versions.front()) {
+            Some((_, shown)) => Some(shown),
+            None => self.subscriptions.get(id),
+        }
     }
 
     pub(super) fn create(&mut self, id: &str, seed: &Seed, now: Timestamp) {
@@ -258,6 +289,35 @@ impl Book {
         total
     }
 }
+
+/// What a subscription was like, as far as looks may still show it.
+#[derive(Debug, Default)]
+struct Past {
+    /// Since when it was so; the first is what looks show.
+    versions: VecDeque<(Timestamp, Subscription)>,
+    /// When a request last had it in hand: what has changed since did so then.
+    touched_at: Timestamp,
+}
+
+impl Past {
+    /// Enters what a subscription is like now, and forgets what no look shows any more.
+    fn remember(&mut self, of: &Subscription, now: Timestamp, shown_at: Timestamp) {
+        if self.versions.back().is_none_or(|(_, last)| last != of) {
+            self.versions.push_back((self.touched_at, of.clone()));
+        }
+        self.touched_at = now;
+        while self
+            .versions
+            .get(1)
+            .is_some_and(|(since, _)| *since <= shown_at)
+        {
+            self.versions.pop_front();
+        }
+    }
+}
+
+/// How long ago others cancelled what is born cancelled.
+const CANCELED_AGO: SignedDuration = SignedDuration::from_hours(27 * 24);
 
 /// A day.
 pub(super) const DAY: SignedDuration = SignedDuration::from_hours(24);

@@ -61,6 +61,11 @@ impl World {
         shift(now, ahead)
     }
 
+    /// The time by a provider's own clock.
+    pub(super) fn now_at(&self, provider: Provider) -> Timestamp {
+        shift(self.now(), self.line(provider).skew())
+    }
+
     pub(super) fn advance(&self, by_ms: i64) {
         self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst);
     }

@@ -20,7 +20,11 @@ mod control;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod funnelfox;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod rebilly;
 #[cfg(test)]

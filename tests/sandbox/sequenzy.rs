@@ -328,3 +328,32 @@ async fn errors_answer_credentials_routes_and_methods() {
     client.get("/nowhere").await.expect(404);
     client.get(CANCEL).await.expect(405);
 }
+
+#[tokio::test]
+async fn a_list_can_be_asked_for_several_subscribers_and_statuses_a_page_at_a_time() {
+    let client = at(Provider::Sequenzy);
+    let cancel = r#"{"subscriberIds":["a","b"],"dryRun":false}"#;
+    let path = "/sequences/q/enrollments/cancel";
+    let before = client.control().now();
+    client.post(path, cancel).await.expect(200);
+    client
+        .post(path, r#"{"subscriberId":"c","dryRun":true}"#)
+        .await
+        .expect(200);
+
+    let pages = "/sequences/q/enrollments?subscriberId=a,b%2Cc&status=cancelled,failed&limit=4";
+    let first = client.get(pages).await.expect(200);
+    let rest = client.get(&format!("{pages}&offset=4")).await.expect(200);
+
+    assert_eq!(first["pagination"]["total"], 6);
+    assert_eq!(first["pagination"]["hasMore"], true);
+    assert_eq!(rest["pagination"]["hasMore"], false);
+    let rows = |page: &Value| page["enrollments"].as_array().unwrap().clone();
+    let all = [rows(&first), rows(&rest)].concat();
+    assert_eq!(all.len(), 6);
+    for row in all {
+        let at: jiff::Timestamp = row["lastUpdatedAt"].as_str().unwrap().parse().unwrap();
+        assert!(at.as_second() >= before.as_second(), "{row}");
+        assert_eq!(row["status"], "cancelled");
+    }
+}

@@ -129,6 +129,7 @@ async fn ids_choose_the_status() {
     let client = solidgate();
     for (id, status, cancels) in [
         ("subs_1", "ACTIVE", 200),
+        ("subs_paused", "PAUSED", 200),
         ("subs_trialing", "TRIALING", 200),
         ("subs_unpaid", "UNPAID", 200),
         ("subs_redemption", "REDEMPTION", 200),

@@ -1,11 +1,15 @@
 //! Faults on demand: exact ones from a script, or random ones at a rate. `plan` decides which
 //! fault a request meets, `server` plays it.
 
+mod foreign;
 mod plan;
+mod rates;
 
 use serde::{Deserialize, Serialize};
 
+pub use foreign::Foreign;
 pub(super) use plan::{Fate, Faults, Quota};
+pub use rates::FaultRates;
 
 /// Something that goes wrong with one request. *Before* means that nothing was applied, *after*
 /// that the request was carried out and only its answer suffers.
@@ -60,6 +64,30 @@ pub enum Fault {
         /// Length in bytes.
         body_bytes: usize,
     },
+    /// Lets go of the client at once, and carries out the request later.
+    LateEffect {
+        /// Milliseconds from the answer or the hang-up to the effect.
+        effect_ms: u64,
+        /// What the client gets.
+        meanwhile: Meanwhile,
+    },
+    /// Something in between answers, nothing applied.
+    ForeignBefore {
+        /// What it answers.
+        answer: Foreign,
+    },
+    /// Something in between answers, although the request was carried out.
+    ForeignAfter {
+        /// What it answers.
+        answer: Foreign,
+    },
+    /// Refuses in the provider's own form: another request is in progress. Nothing applied.
+    Busy {
+        /// The status: 409 or 423.
+        status: u16,
+    },
+    /// Carries out the request and answers about another target: every id in it differs.
+    AboutAnother,
     /// Answers this, nothing applied.
     Reply {
         /// The status.
@@ -71,6 +99,21 @@ pub enum Fault {
         #[serde(default)]
         body: String,
     },
+}
+
+/// What a client gets whose request is carried out later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Meanwhile {
+    /// A server error, such as a gateway's timeout.
+    Error {
+        /// The status, such as 504.
+        status: u16,
+    },
+    /// A hang-up: the connection is reset.
+    Reset,
+    /// The provider's 2xx, with the target as it still is.
+    Accepted,
 }
 
 /// Which requests a fault is for. The default is every request.
@@ -120,127 +163,6 @@ impl From<Fault> for Scripted {
             on: RequestMatch::default(),
             times: 1,
         }
-    }
-}
-
-/// How often which fault happens by chance: shares of all requests (0.0 to 1.0). A request meets
-/// at most one of them, so they should add up to 1.0 at most.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FaultRates {
-    /// Share answered 429.
-    pub throttle: f64,
-    /// When a throttled client is told to come back, in milliseconds.
-    pub throttle_ms: u64,
-    /// Share answered with a server error before the effect.
-    pub error_before: f64,
-    /// Share answered with a server error after the effect.
-    pub error_after: f64,
-    /// The status of server errors.
-    pub error_status: u16,
-    /// Share of resets before the effect.
-    pub reset_before: f64,
-    /// Share of resets after the effect.
-    pub reset_after: f64,
-    /// Share of late answers.
-    pub late_reply: f64,
-    /// How late they are, in milliseconds.
-    pub late_reply_ms: u64,
-    /// Share of slow bodies.
-    pub slow_body: f64,
-    /// How long they take, in milliseconds.
-    pub slow_body_ms: u64,
-    /// Share of truncated bodies.
-    pub truncated_body: f64,
-    /// Share of bodies that are an HTML page.
-    pub garbage_body: f64,
-    /// Share of huge bodies.
-    pub huge_body: f64,
-    /// How big they are, in bytes.
-    pub huge_body_bytes: usize,
-    /// Every request waits at least this long, in milliseconds, fault or not.
-    pub latency_ms_min: u64,
-    /// And at most this long.
-    pub latency_ms_max: u64,
-    /// The requests that faults and latency are for.
-    pub on: RequestMatch,
-}
-
-impl Default for FaultRates {
-    fn default() -> Self {
-        Self {
-            throttle: 0.0,
-            throttle_ms: 1_000,
-            error_before: 0.0,
-            error_after: 0.0,
-            error_status: 503,
-            reset_before: 0.0,
-            reset_after: 0.0,
-            late_reply: 0.0,
-            late_reply_ms: 10_000,
-            slow_body: 0.0,
-            slow_body_ms: 1_000,
-            truncated_body: 0.0,
-            garbage_body: 0.0,
-            huge_body: 0.0,
-            huge_body_bytes: 64 * 1024 * 1024,
-            latency_ms_min: 0,
-            latency_ms_max: 0,
-            on: RequestMatch::default(),
-        }
-    }
-}
-
-impl FaultRates {
-    /// The fault at `draw`, a number of 0.0 up to 1.0, or none.
-    fn at(&self, mut draw: f64) -> Option<Fault> {
-        let faults = [
-            (
-                self.throttle,
-                Fault::Throttle {
-                    retry_after_ms: self.throttle_ms,
-                },
-            ),
-            (
-                self.error_before,
-                Fault::ErrorBefore {
-                    status: self.error_status,
-                },
-            ),
-            (
-                self.error_after,
-                Fault::ErrorAfter {
-                    status: self.error_status,
-                },
-            ),
-            (self.reset_before, Fault::ResetBefore),
-            (self.reset_after, Fault::ResetAfter),
-            (
-                self.late_reply,
-                Fault::LateReply {
-                    delay_ms: self.late_reply_ms,
-                },
-            ),
-            (
-                self.slow_body,
-                Fault::SlowBody {
-                    over_ms: self.slow_body_ms,
-                },
-            ),
-            (self.truncated_body, Fault::TruncatedBody),
-            (self.garbage_body, Fault::GarbageBody),
-            (
-                self.huge_body,
-                Fault::HugeBody {
-                    body_bytes: self.huge_body_bytes,
-                },
-            ),
-        ];
-        faults.into_iter().find_map(|(share, fault)| {
-            let hit = draw < share;
-            draw -= share;
-            hit.then_some(fault)
-        })
     }
 }
 

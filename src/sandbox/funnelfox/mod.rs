@@ -100,7 +100,7 @@ impl Desk {
     }
 
     fn get(&mut self, id: &str, now: Timestamp) -> Reply {
-        match self.book.touch(id, now, birth) {
+        match self.book.look(id, now, birth) {
             Some(of) => Reply::json(StatusCode::OK, &View::new(id, of, self.variants.success)),
             None => not_found(),
         }

@@ -128,6 +128,19 @@ impl Cancellation {
         }
     }
 
+    /// What a look shows that lags behind, `None` if it does not show it at all yet.
+    pub(super) fn shown(&self, now: Timestamp, shown_at: Timestamp) -> Option<State> {
+        if self.created_at > shown_at {
+            return None;
+        }
+        let is_news = self.canceled_at.is_some_and(|at| at > shown_at);
+        Some(if is_news {
+            State::Draft
+        } else {
+            self.state(now)
+        })
+    }
+
     /// The value of a field that lists can be filtered by.
     pub(super) fn field<'a>(&'a self, id: &'a str, name: &str, now: Timestamp) -> Option<&'a str> {
         match name {

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Options, Seed, Standing, Subscription,
     faults::Quota,
-    state::Book,
+    state::{Book, shift},
     variants::{RebillyAlready, RebillyImmediate, RebillyPutCompleted, RebillyVariants},
     wire::{Received, Reply, Verdict, decoded, verdict},
 };
@@ -97,7 +97,7 @@ impl Desk {
             ["subscription-cancellations", id] if !id.is_empty() => {
                 let id = decoded(id);
                 match request.method {
-                    Method::GET => self.read(&id, now),
+                    Method::GET => self.look(&id, now),
                     Method::PUT => self.put(&id, request, now),
                     Method::PATCH => self.patch(&id, request, now),
                     Method::DELETE => self.delete(&id, now),
@@ -306,6 +306,18 @@ impl Desk {
         Reply::empty(StatusCode::NO_CONTENT)
     }
 
+    /// A cancellation as a look shows it, which may lag behind.
+    fn look(&self, id: &str, now: Timestamp) -> Reply {
+        let shown_at = shift(now, -self.book.looks_lag);
+        let Some(cancellation) = self.cancellations.get(id) else {
+            return self.not_found();
+        };
+        match cancellation.shown(now, shown_at) {
+            Some(state) => Reply::json(StatusCode::OK, &cancellation.view(id, state.word())),
+            None => self.not_found(),
+        }
+    }
+
     fn read(&self, id: &str, now: Timestamp) -> Reply {
         self.found(id, now)
     }
@@ -370,7 +382,7 @@ impl Desk {
     }
 
     fn subscription(&mut self, id: &str, now: Timestamp) -> Reply {
-        let Some(subscription) = self.book.touch(id, now, birth) else {
+        let Some(subscription) = self.book.look(id, now, birth) else {
             return self.not_found();
         };
         let subscription = subscription.clone();
@@ -381,7 +393,8 @@ impl Desk {
             .flatten()
             .rev()
             .filter_map(|id| self.cancellations.get(id))
-            .find(|item| matches!(item.state(now), State::Confirmed | State::Completed));
+            .find(|item| matches!(item.state(now), State::Confirmed | State::Completed))
+            .filter(|_| subscription.requested_at.is_some());
         Reply::json(StatusCode::OK, &Order::new(id, &subscription, applied))
     }
 

@@ -119,7 +119,7 @@ impl Desk {
 
     fn get(&mut self, id: i64, now: Timestamp) -> Reply {
         let variants = self.variants;
-        match self.book.touch(&id.to_string(), now, |_| birth(id)) {
+        match self.book.look(&id.to_string(), now, |_| birth(id)) {
             Some(of) if !hidden(of, variants) => {
                 Reply::json(StatusCode::OK, &View::new(id, of, variants))
             }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
     Options, Tally,
     enrollments::{Sequence, SequenceSeed, Target},
+    state::shift,
     variants::{
         SequenzyErrors, SequenzyRemaining, SequenzyRetryAfter, SequenzyUnknownSubscriber,
         SequenzyVariants,
@@ -36,6 +37,8 @@ pub(super) struct Desk {
     sequences: HashMap<Box<str>, Sequence>,
     auto_create: bool,
     per_call: usize,
+    /// How long after an effect lists begin to show it.
+    pub(super) looks_lag: SignedDuration,
 }
 
 impl Desk {
@@ -45,6 +48,7 @@ impl Desk {
             sequences: HashMap::new(),
             auto_create: options.auto_create,
             per_call: options.enrollments_per_call,
+            looks_lag: SignedDuration::ZERO,
         }
     }
 
@@ -175,6 +179,7 @@ impl Desk {
     }
 
     fn list(&mut self, id: &str, request: &Received, now: Timestamp) -> Reply {
+        let shown_at = shift(now, -self.looks_lag);
         let Some(sequence) = self.touch(id, now) else {
             return self.no_sequence();
         };
@@ -193,7 +198,11 @@ impl Desk {
         };
         let found: Vec<_> = found
             .into_iter()
-            .filter(|one| statuses.iter().any(|status| status == one.status.word()))
+            .filter(|one| {
+                statuses
+                    .iter()
+                    .any(|status| status == one.shown(shown_at).word())
+            })
             .collect();
         let limit = request
             .query_number("limit", PAGE_ITEMS_DEFAULT)
@@ -203,7 +212,7 @@ impl Desk {
             .iter()
             .skip(offset)
             .take(limit)
-            .map(|one| ListRow::new(id, one));
+            .map(|one| ListRow::new(id, one, shown_at));
         let body = json!({
             "success": true,
             "enrollments": rows.collect::<Vec<_>>(),

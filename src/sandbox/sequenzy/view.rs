@@ -1,5 +1,6 @@
 //! Sequenzy's replies.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -95,16 +96,23 @@ pub(super) struct ListRow<'a> {
 }
 
 impl<'a> ListRow<'a> {
-    pub(super) fn new(sequence_id: &str, of: &'a Enrollment) -> Self {
+    /// A row of a list that shows how it was at this time.
+    pub(super) fn new(sequence_id: &str, of: &'a Enrollment, shown_at: Timestamp) -> Self {
+        let status = of.shown(shown_at);
+        let last_updated_at = if status == of.status {
+            of.updated_at
+        } else {
+            of.started_at
+        };
         Self {
             enrollment_id: of.token_id(sequence_id),
             subscriber_id: &of.subscriber_id,
             subscriber_email: SUBSCRIBER_EMAIL,
-            status: of.status.word(),
+            status: status.word(),
             enrollment_key: of.key(),
             enrollment_started_at: Stamp(of.started_at),
-            last_updated_at: Stamp(of.updated_at),
-            failed_reason: (of.status.word() == "failed").then_some("Step failed"),
+            last_updated_at: Stamp(last_updated_at),
+            failed_reason: (status.word() == "failed").then_some("Step failed"),
         }
     }
 }

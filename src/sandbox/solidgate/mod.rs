@@ -107,7 +107,7 @@ impl Desk {
         if let Some(refusal) = constraints.refusal() {
             return refusal;
         }
-        match self.book.touch(id, now, birth) {
+        match self.book.look(id, now, birth) {
             Some(subscription) => Reply::json(StatusCode::OK, &View::new(id, subscription)),
             None => not_found(),
         }

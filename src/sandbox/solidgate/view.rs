@@ -176,7 +176,8 @@ const fn word(of: &Subscription) -> &'static str {
         standing => standing,
     };
     match standing {
-        Standing::Active | Standing::Paused | Standing::Scheduled => "ACTIVE",
+        Standing::Active | Standing::Scheduled => "ACTIVE",
+        Standing::Paused => "PAUSED",
         Standing::Trialing => "TRIALING",
         Standing::Pending => "PENDING",
         Standing::Unpaid => "UNPAID",

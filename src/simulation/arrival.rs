@@ -2,70 +2,110 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{
+    conditions::{Lag, believed_at},
+    plan::TIMEOUT,
     watch::{Effect, Sighting},
-    wire::{http_request, read},
-    world::World,
+    wire::http_request,
+    world::{State, World},
 };
-use crate::domain::exchange::{Request, Response};
+use crate::{
+    domain::exchange::{Request, Safety},
+    sandbox::Provider,
+};
+
+/// Why a request arrives late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// Its sender has given it up, or is gone.
+    Given,
+    /// It is there for a second time.
+    Doubled,
+}
 
 /// A request that arrives when its sender has given up on it, or for a second time.
 #[derive(Debug)]
 pub(super) struct Straggler {
     pub(super) at: Duration,
-    account: usize,
+    pub(super) seen: Sighting,
     request: Request,
+    late: Late,
 }
 
 impl World {
     /// A request reaches its provider.
     pub(super) fn deliver(
         &self,
-        account: usize,
-        request: &Request,
         seen: &Sighting,
-        straggler: bool,
-    ) -> Response {
-        if !straggler {
+        request: &Request,
+        late: Option<(Late, Duration)>,
+    ) -> http::Response<Bytes> {
+        if late.is_none() {
             self.deliver_stragglers();
         }
-        let of = &self.plan.accounts[account];
+        let of = &self.plan.accounts[seen.account];
         let mut state = self.state();
-        self.set_providers_clock(&mut state);
+        let at = late.map_or_else(|| state.now(), |(_, at)| at);
+        self.set_providers_clock_to(&mut state, at);
         let before = seen.target.map(|target| self.effects_on(target));
         let response = self
             .providers
             .carry_out(of.provider, http_request(&of.account, request));
+        if response.status().is_success() && seen.target.is_some() {
+            state.watch.described.insert(seen.account);
+        }
         let after = seen.target.map(|target| self.effects_on(target));
         if let (Some(target), Some(before), Some(after)) = (seen.target, before, after)
             && after > before
         {
             let count = after - before;
             state.trace(format_args!("effect {count} on {target} {:?}", seen.tag));
-            state.met(if straggler {
-                "an effect of a straggler"
-            } else {
-                "an effect"
+            state.met(match late {
+                Some(_) => "an effect of a straggler",
+                None => "an effect",
             });
             state.watch.effects.push(Effect {
                 target,
                 tag: seen.tag.clone(),
                 count,
-                straggler,
+                late: late.map(|(late, _)| late),
             });
             self.check_effects(&mut state, target, seen);
         }
-        read(&response)
+        response
     }
 
-    /// Lets a request arrive later, after this time at least.
-    pub(super) fn straggles(&self, account: usize, request: Request, after: Duration) {
+    /// Draws when a request arrives that is given up, or answered, before.
+    pub(super) fn late(
+        &self,
+        account: usize,
+        sent: Duration,
+        soonest: Duration,
+        given_up: Duration,
+    ) -> Duration {
+        let lag = self.plan.accounts[account].off.looks_lag;
+        let latest = match self.plan.lag {
+            Lag::Believed => {
+                let seen = believed_at(sent, given_up).saturating_sub(lag);
+                seen.saturating_sub(Duration::from_millis(20))
+            }
+            Lag::Beyond => sent + TIMEOUT * 3,
+        };
+        let room = latest.saturating_sub(soonest).as_millis();
         let mut state = self.state();
-        let at = state.now() + after + state.ms(1..=30_000);
+        soonest + state.ms(0..=u64::try_from(room).unwrap())
+    }
+
+    /// Lets a request arrive later.
+    pub(super) fn straggles(&self, seen: &Sighting, request: Request, at: Duration, late: Late) {
+        let mut state = self.state();
         state.stragglers.push(Straggler {
             at,
-            account,
+            seen: seen.clone(),
             request,
+            late,
         });
         state.stragglers.sort_by_key(|straggler| straggler.at);
     }
@@ -81,8 +121,44 @@ impl World {
                     _ => return,
                 }
             };
-            let seen = Sighting::of(&self.plan, next.account, &next.request);
-            self.deliver(next.account, &next.request, &seen, true);
+            self.deliver(&next.seen, &next.request, Some((next.late, next.at)));
         }
+    }
+}
+
+impl State {
+    /// Whether a cancellation of a target that its sender has given up may still arrive: one with
+    /// this tag, or without one.
+    pub(super) fn may_arrive(&self, target: usize, tag: Option<&str>) -> bool {
+        self.stragglers.iter().any(|straggler| {
+            let seen = &straggler.seen;
+            straggler.late == Late::Given
+                && seen.is_effect
+                && straggler.request.operation.0 != "set_timing"
+                && seen.target == Some(target)
+                && tag.is_none_or(|tag| seen.tag.as_deref().is_none_or(|of| of == tag))
+        })
+    }
+
+    /// Whether a request that is to go now has to wait for one that may still arrive: one of
+    /// another key, or its own, unless its provider makes that safe.
+    pub(super) fn has_to_wait(
+        &self,
+        provider: Provider,
+        target: usize,
+        seen: &Sighting,
+        request: &Request,
+    ) -> bool {
+        // An id that the client chooses makes it so at Rebilly.
+        let is_safe = request.safety != Safety::Once || provider == Provider::Rebilly;
+        request.operation.0 != "set_timing"
+            && self.stragglers.iter().any(|straggler| {
+                let earlier = &straggler.seen;
+                straggler.late == Late::Given
+                    && earlier.is_effect
+                    && straggler.request.operation.0 != "set_timing"
+                    && earlier.target == Some(target)
+                    && (!is_safe || earlier.tag != seen.tag)
+            })
     }
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 use super::{
     model::Recorded,
     plan::{AccountPlan, Plan},
+    service::SETTLING,
     watch::{Failed, Sighting},
     world::State,
 };
-use crate::domain::{exchange::Response, ids::ItemId};
+use crate::{
+    domain::{exchange::Response, ids::ItemId},
+    sandbox::Provider,
+};
 
 impl State {
     /// A request leaves: holds it against concurrency, rate and pauses.
@@ -58,9 +62,15 @@ impl State {
                 && item.opened_at < failed.at
                 && !self.model.stop_asked.contains(&id.batch)
         };
+        // A look at what may have been done has its turn with first requests, once it decides.
+        // Where a repetition is safe, it is one at a time of those too.
+        let is_spaced = plan.accounts[seen.account].provider == Provider::Sequenzy
+            && failed.at + SETTLING <= self.now();
+        let may_decide =
+            |item: &Recorded| (!seen.is_effect || is_spaced) && item.doubt_since.is_some();
         plan.jumps.is_empty()
             && plan.aimed_at(target) == (1, false)
-            && item.is_some_and(|(id, item)| in_time(id, item))
+            && item.is_some_and(|(id, item)| in_time(id, item) && !may_decide(item))
     }
 
     /// A request came to its end: holds failed retries against the budget.
@@ -122,7 +132,7 @@ impl State {
             || response.text.contains("next_try_at");
         let wait = if relative {
             Duration::from_secs(seconds)
-        } else if absolute && !plan.jumps.is_empty() {
+        } else if absolute && (!plan.jumps.is_empty() || plan.accounts[account].off.skew_ms != 0) {
             // By another clock.
             Duration::ZERO
         } else if absolute {

@@ -84,7 +84,9 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize
                 | SubmitError::OverQuota(_)
                 | SubmitError::Behind(_)
                 | SubmitError::Oversized(_) => Sent::Full,
-                SubmitError::Draining | SubmitError::Unavailable(_) => Sent::Gone,
+                SubmitError::Draining | SubmitError::Unavailable(_) | SubmitError::Damaged(_) => {
+                    Sent::Gone
+                }
             };
         }
     };

@@ -24,9 +24,11 @@ pub(super) fn claims(world: &World, state: &State, item: &Recorded, settled: &Se
         return vec![(false, "it tells of a subscription")];
     };
     let confirmed = settled.conclusion.confirmed_by_lookup;
-    let straggled = state.watch.straggled(item.target);
+    let straggled = state.watch.was_doubled(item.target);
     let again = item.settled.len() > 1;
-    let exact = confirmed || straggled || told.canceled == mine;
+    // What a place says that has never been the provider's is not taken for its answer.
+    let blocked = state.watch.blocked.contains(&item.target);
+    let exact = confirmed || straggled || blocked || told.canceled == mine;
     let heard = state.watch.heard.get(&(item.target, Some(tag)));
     let heard = heard.copied().unwrap_or_default();
     let mut claims = vec![

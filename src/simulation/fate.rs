@@ -6,9 +6,10 @@ use super::{
     watch::Sighting,
     world::{State, World},
 };
+use crate::sandbox::{Foreign, Provider};
 
 /// What becomes of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Clean,
     Refused,
@@ -26,6 +27,21 @@ pub(super) enum Fate {
     Garbage,
     WrongBody,
     Truncated,
+    /// A server error or a hang-up at once, the effect later.
+    ErrorThenEffect(u16),
+    ResetThenEffect,
+    /// A success that shows the target as it still is, the effect later or never.
+    AcceptedThenEffect,
+    AcceptedInVain,
+    /// A success without a body.
+    Bodiless,
+    /// Something in between answers, before the effect or after it.
+    Foreign(Foreign, bool),
+    /// The provider has another request in progress.
+    Busy(u16),
+    AboutAnother,
+    /// An answer of earlier, from a cache.
+    Cached,
 }
 
 impl State {
@@ -65,14 +81,51 @@ impl State {
             Fate::WrongBody,
             Fate::Truncated,
             Fate::RequestLate,
+            Fate::ErrorThenEffect(status),
+            Fate::ResetThenEffect,
+            self.foreign(world, seen),
+            self.foreign(world, seen),
+            Fate::Busy([409, 423][self.rng.usize(0..2)]),
+            Fate::AboutAnother,
+            if seen.is_effect {
+                self.accepted(of.provider)
+            } else {
+                Fate::Cached
+            },
             Fate::Twice,
         ];
         let choices = if world.plan.stragglers {
             fates.len()
         } else {
-            fates.len() - 2
+            fates.len() - 1
         };
         fates[self.rng.usize(0..choices)]
+    }
+
+    /// An answer of something in between. Where the provider's own form is no more than a message,
+    /// a gateway's JSON is one too: nobody can tell them apart once the account is proven.
+    fn foreign(&mut self, world: &World, seen: &Sighting) -> Fate {
+        let provider = world.plan.accounts[seen.account].provider;
+        let targets = world.plan.targets.iter();
+        let alone = targets.filter(|of| of.account == seen.account).count() == 1;
+        let answer = Foreign::ALL[self.rng.usize(0..Foreign::ALL.len())];
+        let only_message = matches!(provider, Provider::FunnelFox | Provider::Revolv3);
+        let is_alike = only_message && answer == Foreign::NoRoute;
+        if is_alike && (!alone || self.watch.described.contains(&seen.account)) {
+            return Fate::Foreign(Foreign::PageMissing, true);
+        }
+        // A proxy without its password lets nothing through, and a gateway without a route neither.
+        let passes = !matches!(answer, Foreign::Proxy) && !is_alike;
+        Fate::Foreign(answer, passes && self.rng.bool())
+    }
+
+    /// A success that promises more than it shows, where a provider has such a thing.
+    fn accepted(&mut self, provider: Provider) -> Fate {
+        match (provider, self.rng.u32(0..4)) {
+            (Provider::Rebilly | Provider::Sequenzy, _) | (_, 0) => Fate::Bodiless,
+            (_, 1) => Fate::AcceptedInVain,
+            _ => Fate::AcceptedThenEffect,
+        }
     }
 
     /// Draws how long a way takes.
@@ -93,7 +146,55 @@ impl Fate {
     pub(super) fn is_doubt(self) -> bool {
         !matches!(
             self,
-            Self::Clean | Self::Twice | Self::Refused | Self::Throttled(_) | Self::Unready
+            Self::Clean
+                | Self::Twice
+                | Self::Refused
+                | Self::Throttled(_)
+                | Self::Busy(_)
+                | Self::Foreign(Foreign::Proxy, _)
+        )
+    }
+
+    /// Whether its answer comes as the provider gave it.
+    pub(super) fn is_plain(self) -> bool {
+        matches!(self, Self::Clean | Self::Twice)
+    }
+
+    /// Whether the request comes to its provider at the end of its way.
+    pub(super) fn arrives(self) -> bool {
+        matches!(
+            self,
+            Self::Clean
+                | Self::ReplyLost
+                | Self::ReplyLate
+                | Self::Twice
+                | Self::ResetAfter
+                | Self::Truncated
+                | Self::ErrorAfter(_)
+                | Self::Garbage
+                | Self::WrongBody
+                | Self::Bodiless
+                | Self::Foreign(_, true)
+                | Self::AboutAnother
+        )
+    }
+
+    /// Whether it comes to its provider later, after its sender has given it up.
+    pub(super) fn arrives_later(self) -> bool {
+        matches!(
+            self,
+            Self::RequestLate
+                | Self::ErrorThenEffect(_)
+                | Self::ResetThenEffect
+                | Self::AcceptedThenEffect
+        )
+    }
+
+    /// Whether its sender waits for an answer until its timeout.
+    pub(super) fn times_out(self) -> bool {
+        matches!(
+            self,
+            Self::RequestLost | Self::ReplyLost | Self::ReplyLate | Self::RequestLate
         )
     }
 
@@ -101,7 +202,17 @@ impl Fate {
     pub(super) fn is_failure(self) -> bool {
         !matches!(
             self,
-            Self::Clean | Self::Twice | Self::Garbage | Self::WrongBody
+            Self::Clean
+                | Self::Twice
+                | Self::Garbage
+                | Self::WrongBody
+                | Self::AcceptedThenEffect
+                | Self::AcceptedInVain
+                | Self::Bodiless
+                | Self::Foreign(..)
+                | Self::Busy(_)
+                | Self::AboutAnother
+                | Self::Cached
         )
     }
 
@@ -123,6 +234,16 @@ impl Fate {
             Self::Garbage => "a page in place of an answer",
             Self::WrongBody => "a wrong body",
             Self::Truncated => "a body cut off",
+            Self::ErrorThenEffect(_) => "5xx, and the effect later",
+            Self::ResetThenEffect => "reset, and the effect later",
+            Self::AcceptedThenEffect => "accepted, and the effect later",
+            Self::AcceptedInVain => "accepted, and no effect",
+            Self::Bodiless => "a success without a body",
+            Self::Foreign(_, false) => "another answers before the effect",
+            Self::Foreign(_, true) => "another answers after the effect",
+            Self::Busy(_) => "another request in progress",
+            Self::AboutAnother => "an answer about another",
+            Self::Cached => "an answer from a cache",
         }
     }
 }

@@ -12,6 +12,8 @@ mod arrival;
 mod audited;
 mod bounds;
 mod clients;
+mod conditions;
+mod doubts;
 mod enrollments;
 mod fate;
 mod model;

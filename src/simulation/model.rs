@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::plan::Plan;
+use super::{conditions::believed_after_start, plan::Plan};
 use crate::domain::{
     command::Command,
     ids::{BatchId, ItemId, Key, Scope},
@@ -46,6 +46,14 @@ pub(super) struct Recorded {
     pub(super) retry_until: Timestamp,
     /// Since when a request of it may have been lost, if one may.
     pub(super) doubt_since: Option<Duration>,
+    /// A look that is sent from then on can be believed.
+    pub(super) believed_from: Duration,
+    /// When the disk first had that it may be sent.
+    pub(super) earliest: Option<Duration>,
+    /// It may have been sent, by what the disk has.
+    pub(super) may_be_sent: bool,
+    /// The life in which the disk last had that it may be sent.
+    pub(super) cleared_in: Option<usize>,
     /// Its batch was stopped, and told so, before anything of it was sent.
     pub(super) must_not_start: bool,
     /// A client was told that it is taken on, or the service found it at its start: whoever
@@ -71,10 +79,13 @@ impl Model {
         }
     }
 
-    /// The service was started again: whatever is open may have been sent.
+    /// The service was started again: what is open and was cleared may have been sent.
     pub(super) fn restarted(&mut self, now: Duration) {
         for item in self.items.values_mut().filter(|item| item.open) {
-            item.doubt_since = Some(now);
+            if item.may_be_sent {
+                item.doubt_since = Some(now);
+                item.believed_from = believed_after_start(now);
+            }
         }
     }
 

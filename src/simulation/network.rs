@@ -13,11 +13,19 @@ use std::{
 use tokio::time::sleep;
 use tower::Service;
 
-use super::{fate::Fate, plan::TIMEOUT, watch::Sighting, wire::read, world::World};
+use super::{
+    arrival::Late,
+    conditions::believed_at,
+    fate::Fate,
+    plan::TIMEOUT,
+    watch::Sighting,
+    wire::{http_request, read},
+    world::World,
+};
 use crate::{
-    domain::exchange::{Fault, FaultKind, Request, Response},
+    domain::exchange::{Fault, FaultKind, Request, Response, Safety},
     egress::Unanswered,
-    sandbox::Provider,
+    sandbox::{Control, Foreign, Provider, Standing},
 };
 
 /// The way to one account.
@@ -27,25 +35,48 @@ pub(super) struct Network {
     pub(super) account: usize,
 }
 
-/// Tells when a request is over for the service, also if that drops it.
-struct Under(Arc<World>, Sighting);
+/// Tells when a request is over for the service, also if that drops it. What was on its way to its
+/// provider then arrives all the same.
+struct Under {
+    world: Arc<World>,
+    seen: Sighting,
+    on_its_way: Option<(Request, Duration)>,
+}
 
 impl Drop for Under {
     fn drop(&mut self) {
-        self.0.state().request_ends(&self.1);
+        if let Some((request, at)) = self.on_its_way.take() {
+            self.world
+                .state()
+                .met("a request arrives without its sender");
+            self.world.straggles(&self.seen, request, at, Late::Given);
+        }
+        self.world.state().request_ends(&self.seen);
     }
 }
 
 impl Network {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one request, from its sender and back"
+    )]
     async fn exchange(self, request: Request) -> Result<Response, Unanswered> {
         let world = &self.world;
         world.step().await;
         let seen = Sighting::of(&world.plan, self.account, &request);
-        let (fate, there, back) = {
+        let elsewhere = world.is_elsewhere(self.account);
+        let (fate, there, back, sent, given_up) = {
             let mut state = world.state();
-            let fate = state.fate(world, &seen);
+            let fate = match elsewhere {
+                true => Fate::Foreign(Foreign::PlainHttp, false),
+                false => state.fate(world, &seen),
+            };
             let (there, back) = (state.latency(), state.latency());
-            state.met(fate.name());
+            state.met(if elsewhere {
+                "a wrong address"
+            } else {
+                fate.name()
+            });
             state.trace(format_args!(
                 "send {} {:?} {} {:?} -> {fate:?}",
                 world.plan.accounts[self.account].account.name,
@@ -53,36 +84,75 @@ impl Network {
                 request.path.as_str(),
                 seen.tag
             ));
-            state.request_starts(&world.plan, &seen, &request);
-            if fate.is_doubt() {
-                state.doubted(&world.plan, &seen);
-            }
+            state.request_starts(world, &seen, &request);
+            let sent = state.now();
+            let given_up = sent
+                + if fate.times_out() {
+                    TIMEOUT
+                } else {
+                    there + back
+                };
             let is_retry = state.is_retry(&world.plan, &seen);
             if is_retry {
                 state.met("a retry");
             }
             // Its fate is its end.
             state.came_to(&world.plan, &seen, is_retry, fate.is_failure());
-            (fate, there, back)
+            if fate.is_doubt() {
+                state.doubted(&world.plan, &seen, believed_at(sent, given_up));
+            }
+            (fate, there, back, sent, given_up)
         };
         let path = request.path.as_str().to_owned();
         let operation = request.operation.0;
-        let under = Under(Arc::clone(world), seen.clone());
+        let on_its_way = fate.arrives().then(|| (request.clone(), sent + there));
+        let mut under = Under {
+            world: Arc::clone(world),
+            seen: seen.clone(),
+            on_its_way,
+        };
+        let late = fate
+            .arrives_later()
+            .then(|| world.late(self.account, sent, sent + there, given_up));
+        if let Some(at) = late.filter(|_| fate != Fate::AcceptedThenEffect) {
+            world.straggles(&seen, request.clone(), at, Late::Given);
+        }
         sleep(there).await;
-        let result = self.meet(fate, request, &seen).await;
+        under.on_its_way = None;
+        let result = self.meet(fate, request, &seen, late).await;
         if !matches!(fate, Fate::Refused) {
             sleep(back).await;
         }
         world.step().await;
         let mut state = world.state();
         if let Ok(response) = &result {
-            state.watch.answered(&seen, response);
+            if fate.is_plain() {
+                state.watch.answered(&seen, response);
+                state.watch.spoken.insert(self.account);
+            }
+            let was_done = matches!(fate, Fate::Foreign(_, true)) && seen.is_effect;
+            if let (true, Some(target)) = (was_done, seen.target)
+                && !state.watch.spoken.contains(&self.account)
+            {
+                state.watch.blocked.insert(target);
+            }
+            let target = seen.target.map(|target| &world.plan.targets[target]);
+            if fate.is_plain()
+                && (200..300).contains(&response.status)
+                && target.is_some_and(|of| self.is_documented(of.born))
+            {
+                state.watch.proven.insert(self.account);
+            }
         }
         match &result {
             // That a cancel type is set says nothing of a cancel.
-            Ok(_) if matches!(fate, Fate::Clean | Fate::Twice) && operation != "set_timing" => {
-                let now = state.now();
-                state.clear(&world.plan, &seen, &path, now);
+            // Nor does a refusal of what may have been done before.
+            Ok(response)
+                if fate.is_plain()
+                    && operation != "set_timing"
+                    && (!seen.is_effect || response.status < 300) =>
+            {
+                state.clear(&world.plan, &seen, &path, sent);
             }
             Ok(response) if response.status == 429 => {
                 if let Fate::Throttled(seconds) = fate {
@@ -102,10 +172,11 @@ impl Network {
         fate: Fate,
         request: Request,
         seen: &Sighting,
+        late: Option<Duration>,
     ) -> Result<Response, Unanswered> {
         let world = &self.world;
         let never = || async { std::future::pending::<Result<Response, Unanswered>>().await };
-        let arrives = |request: &Request| world.deliver(self.account, request, seen, false);
+        let arrives = |request: &Request| read(&world.deliver(seen, request, None));
         let broken = |message: &str| {
             Err(Unanswered::InDoubt(Fault {
                 kind: FaultKind::Broken,
@@ -113,12 +184,12 @@ impl Network {
             }))
         };
         match fate {
-            Fate::Clean => Ok(arrives(&request)),
+            Fate::Clean => Ok(self.looked(&request, arrives(&request))),
             Fate::Refused => Err(Unanswered::NotSent(Fault {
                 kind: FaultKind::Connect,
                 message: "connection refused".to_owned(),
             })),
-            Fate::RequestLost => never().await,
+            Fate::RequestLost | Fate::RequestLate => never().await,
             Fate::ReplyLost => {
                 arrives(&request);
                 never().await
@@ -128,21 +199,21 @@ impl Network {
                 sleep(TIMEOUT + Duration::from_secs(1)).await;
                 Ok(response)
             }
-            Fate::RequestLate => {
-                world.straggles(self.account, request, TIMEOUT);
-                never().await
-            }
             Fate::Twice => {
                 let response = arrives(&request);
-                world.straggles(self.account, request, Duration::ZERO);
+                let at = {
+                    let mut state = world.state();
+                    state.now() + state.ms(1..=30_000)
+                };
+                world.straggles(seen, request, at, Late::Doubled);
                 Ok(response)
             }
-            Fate::ResetBefore => broken("reset"),
+            Fate::ResetBefore | Fate::ResetThenEffect => broken("reset"),
             Fate::ResetAfter | Fate::Truncated => {
                 arrives(&request);
                 broken("reset")
             }
-            Fate::ErrorBefore(status) => Ok(self.error(status)),
+            Fate::ErrorBefore(status) | Fate::ErrorThenEffect(status) => Ok(self.error(status)),
             Fate::ErrorAfter(status) => {
                 arrives(&request);
                 Ok(self.error(status))
@@ -151,15 +222,127 @@ impl Network {
             Fate::Unready => Ok(Response::new(408, Vec::new(), String::new())),
             Fate::Garbage => {
                 arrives(&request);
-                Ok(self.odd(seen, "<html><h1>It works!</h1></html>"))
+                Ok(odd("<html><h1>It works!</h1></html>"))
             }
             Fate::WrongBody => {
                 arrives(&request);
                 let bodies = ["{}", "[]", "null", r#"{"status":17}"#];
                 let body = bodies[world.state().rng.usize(0..bodies.len())];
-                Ok(self.odd(seen, body))
+                Ok(odd(body))
             }
+            Fate::AcceptedThenEffect | Fate::AcceptedInVain => self.accepted(late, &request, seen),
+            Fate::Bodiless => {
+                let response = arrives(&request);
+                Ok(match response.status {
+                    200..300 => Response::new(200, Vec::new(), String::new()),
+                    _ => response,
+                })
+            }
+            Fate::Foreign(answer, after) => {
+                if after {
+                    arrives(&request);
+                }
+                Ok(read(&world.providers.foreign(self.provider(), answer)))
+            }
+            Fate::Busy(status) => Ok(read(&world.providers.busy(self.provider(), status))),
+            Fate::AboutAnother => {
+                let of_another = self.of_another(&request, seen);
+                // A no that names nobody is taken for this target's by every client.
+                if world.state().rng.bool() && of_another.status < 400 {
+                    return Ok(of_another);
+                }
+                let answer = world.deliver(seen, &request, None);
+                Ok(read(&Control::about_another(answer)))
+            }
+            Fate::Cached => Ok(self.cached(&request, seen)),
         }
+    }
+
+    /// An answer that takes a request on, to be carried out then, if at all. What would be refused
+    /// is refused.
+    fn accepted(
+        &self,
+        late: Option<Duration>,
+        request: &Request,
+        seen: &Sighting,
+    ) -> Result<Response, Unanswered> {
+        let world = &self.world;
+        let of = &world.plan.accounts[self.account];
+        world.deliver_stragglers();
+        world.set_providers_clock(&mut world.state());
+        let asked = http_request(&of.account, request);
+        match world.providers.accepted(of.provider, asked) {
+            Some(answer) => {
+                match late {
+                    Some(at) => world.straggles(seen, request.clone(), at, Late::Given),
+                    None => world.state().watch.in_vain.extend(seen.target),
+                }
+                Ok(read(&answer))
+            }
+            None => Ok(read(&world.deliver(seen, request, None))),
+        }
+    }
+
+    /// What the same request of somebody else is answered, whose answer comes here.
+    fn of_another(&self, request: &Request, seen: &Sighting) -> Response {
+        let world = &self.world;
+        let of = &world.plan.accounts[self.account];
+        world.deliver_stragglers();
+        world.set_providers_clock(&mut world.state());
+        let mut asked = http_request(&of.account, request);
+        let id = seen.target.map(|target| &world.plan.targets[target].id);
+        let other = |text: String| match id {
+            Some(id) if of.provider == Provider::Revolv3 => text.replace(id, "72000001"),
+            Some(id) => text.replace(id, &format!("{id}9")),
+            None => text,
+        };
+        let mut uri = other(asked.uri().to_string());
+        if of.provider == Provider::Rebilly {
+            // The id of a cancellation is another's too.
+            uri.push('9');
+        }
+        *asked.uri_mut() = uri.parse().unwrap();
+        let body = String::from_utf8_lossy(asked.body()).into_owned();
+        *asked.body_mut() = other(body).into();
+        read(&world.providers.carry_out(of.provider, asked))
+    }
+
+    /// Whether the provider has a documented word for it.
+    fn is_documented(&self, standing: Option<Standing>) -> bool {
+        let odd = [Some(Standing::Expired), Some(Standing::Paused)];
+        self.provider() != Provider::Revolv3 || !odd.contains(&standing)
+    }
+
+    /// Remembers what a look was answered, for a cache.
+    fn looked(&self, request: &Request, response: Response) -> Response {
+        if request.safety == Safety::Look {
+            let kept = (self.account, name(request));
+            self.world
+                .state()
+                .watch
+                .cache
+                .insert(kept, response.clone());
+        }
+        response
+    }
+
+    /// What a cache has of a look, or fetches for it.
+    fn cached(&self, request: &Request, seen: &Sighting) -> Response {
+        let kept = (self.account, name(request));
+        let found = {
+            let mut state = self.world.state();
+            state.watch.cached.extend(seen.target);
+            state.watch.cache.get(&kept).cloned()
+        };
+        let mut response = match found {
+            Some(response) => response,
+            None => {
+                let response = read(&self.world.deliver(seen, request, None));
+                self.looked(request, response)
+            }
+        };
+        response.headers.push(("age".to_owned(), "5".to_owned()));
+        response
     }
 
     fn provider(&self) -> Provider {
@@ -172,18 +355,27 @@ impl Network {
 
     fn throttled(&self, seconds: u64) -> Response {
         let world = &self.world;
+        world.deliver_stragglers();
         world.set_providers_clock(&mut world.state());
         let wait = Duration::from_secs(seconds);
         read(&world.providers.throttled(self.provider(), wait))
     }
+}
 
-    /// A success that is none of the provider's.
-    fn odd(&self, seen: &Sighting, body: &str) -> Response {
-        if let Some(target) = seen.target {
-            self.world.state().watch.was_odd.insert(target, true);
-        }
-        Response::new(200, Vec::new(), body.to_owned())
-    }
+/// A success that is none of the provider's.
+fn odd(body: &str) -> Response {
+    Response::new(200, Vec::new(), body.to_owned())
+}
+
+/// Names a request in a cache.
+fn name(request: &Request) -> String {
+    let body = request.body.as_ref().map_or("", |body| body.text.as_str());
+    format!(
+        "{:?} {} {:?} {body}",
+        request.method,
+        request.path.as_str(),
+        request.query
+    )
 }
 
 impl Service<Request> for Network {

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::requests::{Asked, draw_requests};
+use super::{
+    conditions::{Boots, Lag, Off, canceled_ms_ago},
+    requests::{Asked, draw_requests},
+};
 use crate::{
     domain::{
         account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
@@ -26,7 +29,7 @@ pub(super) struct Plan {
     /// What each client does, one after the other.
     pub(super) clients: Vec<Vec<Act>>,
     pub(super) open_items_max: usize,
-    /// How each life but the last ends.
+    /// How each life ends but the last ones.
     pub(super) ends: Vec<End>,
     /// When the wall clock jumps, and by how many seconds.
     pub(super) jumps: Vec<(Duration, i64)>,
@@ -34,8 +37,11 @@ pub(super) struct Plan {
     pub(super) fault_share: f64,
     /// The share of journal writes that break the store.
     pub(super) store_fault_share: f64,
-    /// Whether requests may arrive twice, or after their timeout.
+    /// Whether requests may arrive twice.
     pub(super) stragglers: bool,
+    /// How late an effect may come.
+    pub(super) lag: Lag,
+    pub(super) boots: Boots,
 }
 
 /// One account, and how it is treated.
@@ -51,6 +57,9 @@ pub(super) struct AccountPlan {
     pub(super) outages: Vec<(Duration, Duration)>,
     /// What would have an effect fails without one then, while looks are answered.
     pub(super) read_only: Option<(Duration, Duration)>,
+    pub(super) off: Off,
+    /// Many items wait for it at a time.
+    pub(super) is_crowded: bool,
 }
 
 /// A subscription or a sequence.
@@ -60,6 +69,8 @@ pub(super) struct Target {
     pub(super) account: usize,
     pub(super) id: String,
     pub(super) born: Option<Standing>,
+    /// How long before the run others cancelled it, if it is born so.
+    pub(super) canceled_ms_ago: i64,
 }
 
 /// What a client does.
@@ -116,6 +127,8 @@ impl Plan {
             let count = match of.read_only {
                 // Few items alone send too little again to matter.
                 Some(_) => 4..=8,
+                // More than may be cleared ahead.
+                None if of.is_crowded => 20..=40,
                 None => 1..=4,
             };
             for _ in 0..rng.usize(count) {
@@ -123,6 +136,8 @@ impl Plan {
             }
         }
         let requests = draw_requests(&accounts, &targets, rng);
+        let largest = requests.iter().map(|asked| asked.items.len()).max();
+        let largest = largest.unwrap_or_default();
         let clients = draw_clients(requests.len(), rng);
         let ms = Duration::from_millis;
         let ends = (0..rng.usize(0..=3)).map(|_| match rng.u32(0..4) {
@@ -137,14 +152,22 @@ impl Plan {
                 .collect(),
             _ => Vec::new(),
         };
+        let boots = Boots::draw(&jumps, rng);
+        let lag = match rng.u32(0..5) {
+            0 => Lag::Beyond,
+            _ => Lag::Believed,
+        };
         Self {
             variants,
+            lag,
+            boots,
             accounts,
             targets,
             requests,
             clients,
+            // Any request has room, alone.
             open_items_max: match rng.u32(0..8) {
-                0 => rng.usize(8..=10),
+                0 => rng.usize(8..=10).max(largest),
                 _ => 1_000,
             },
             ends,
@@ -205,6 +228,8 @@ fn account(provider: Provider, rng: &mut fastrand::Rng) -> AccountPlan {
         provider,
         outages,
         read_only,
+        off: Off::draw(rng),
+        is_crowded: rng.u32(0..12) == 0,
         concurrency_max: rng.usize(1..=4),
         rate: [2, 5, 10, 50, 1_000][rng.usize(0..5)],
         burst: rng.u32(1..=4),
@@ -239,7 +264,12 @@ fn target(account: usize, provider: Provider, n: usize, rng: &mut fastrand::Rng)
         }
         _ => (format!("s_{word}_{n:02}"), born),
     };
-    Target { account, id, born }
+    Target {
+        account,
+        id,
+        born,
+        canceled_ms_ago: canceled_ms_ago(rng),
+    }
 }
 
 fn draw_clients(requests: usize, rng: &mut fastrand::Rng) -> Vec<Vec<Act>> {

@@ -132,7 +132,10 @@ fn fresh(
         (0..targets.len()).filter(|place| accounts[targets[*place].account].kind() == kind);
     let mut places: Vec<_> = places.collect();
     rng.shuffle(&mut places);
-    places.truncate(rng.usize(1..=8));
+    let is_crowded = |place: &usize| accounts[targets[*place].account].is_crowded;
+    if rng.bool() || !places.iter().any(is_crowded) {
+        places.truncate(rng.usize(1..=8));
+    }
     let dry = rng.u32(0..10) == 0;
     let mut items: Vec<AskedItem> = Vec::new();
     for target in places {

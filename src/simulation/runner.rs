@@ -12,13 +12,17 @@ use tokio::{
 use super::{
     audited,
     clients::{self, Sent},
+    model::Recorded,
     plan::End,
     service::options,
     storage::Storage,
-    truth,
-    world::World,
+    world::{State, World},
 };
-use crate::{dispatch::Dispatch, domain::outcome::Outcome, journal::memory::MemoryJournal};
+use crate::{
+    dispatch::Dispatch,
+    domain::outcome::{FailureReason, Settled},
+    journal::memory::MemoryJournal,
+};
 
 /// Far more than any run takes, in simulated time.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -127,6 +131,11 @@ async fn work(world: &Arc<World>, dispatch: &Arc<Dispatch>) -> &'static str {
         }
     }
     jumps.abort();
+    if (0..world.plan.accounts.len()).any(|place| world.is_elsewhere(place)) {
+        world.state().is_put_right = true;
+        return "an address is put right";
+    }
+    world.state().is_put_right = true;
     calm(world, dispatch).await;
     "the end"
 }
@@ -180,6 +189,14 @@ async fn calm(world: &Arc<World>, dispatch: &Arc<Dispatch>) {
     }
 }
 
+/// Whether nothing that could be told apart from another's has ever come from its account.
+fn is_unproven(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
+    let account = world.plan.targets[item.target].account;
+    let failure = settled.conclusion.failure.as_ref();
+    failure.is_some_and(|failure| failure.reason == FailureReason::AccountUnproven)
+        && !state.watch.proven.contains(&account)
+}
+
 /// After all: nothing is open, and every key has come to an end.
 fn check_end(world: &World) {
     let mut state = world.state();
@@ -188,19 +205,13 @@ fn check_end(world: &World) {
     }
     let mut wrong = Vec::new();
     for (id, item) in &state.model.items {
-        let outcome = item
-            .settled
-            .last()
-            .map(|(settled, _)| settled.conclusion.outcome);
+        let last = item.settled.last().map(|(settled, _)| settled);
+        let outcome = last.map(|settled| settled.conclusion.outcome);
         let of = &world.plan.targets[item.target];
-        let unknowable =
-            truth::is_unknowable(world, item) || state.watch.was_odd.contains_key(&item.target);
-        let ended = match outcome {
-            None => false,
-            Some(Outcome::InDoubt) => unknowable,
-            Some(outcome) => outcome.is_final(),
-        };
-        if item.open || !ended {
+        let has_ended = last.is_some_and(|settled| {
+            settled.conclusion.is_final() || is_unproven(world, &state, item, settled)
+        });
+        if item.open || !has_ended {
             wrong.push(format!(
                 "{id} {} {} is {outcome:?}, open: {}",
                 item.key, of.id, item.open

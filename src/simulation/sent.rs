@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::{
+    conditions::Lag,
     plan::{AccountPlan, Plan},
     watch::Sighting,
-    world::State,
+    world::{State, World},
 };
 use crate::{
     domain::exchange::{Request, Safety},
@@ -15,24 +16,58 @@ use crate::{
 
 impl State {
     /// A request leaves.
-    pub(super) fn request_starts(&mut self, plan: &Plan, seen: &Sighting, request: &Request) {
+    pub(super) fn request_starts(&mut self, world: &World, seen: &Sighting, request: &Request) {
+        let plan = &world.plan;
         let now = self.now();
         let of = &plan.accounts[seen.account];
         self.check_limits(of, seen.account, now);
         if let Some(target) = seen.target {
             self.watch.sent_at.insert(target, now);
         }
+        self.check_clearance(plan, seen, request);
         if !seen.is_effect {
             return;
         }
         self.check_effect_id(of, seen, request);
         let Some(target) = seen.target else { return };
+        // What has come to its end cannot be ended twice.
+        let runs = world.runs(target);
         let count = self.watch.at_work.entry(target).or_default();
         *count += 1;
         if *count > 1 && of.provider != Provider::Sequenzy {
             self.broken("one command on a target at a time", request.path.as_str());
         }
+        if plan.lag == Lag::Believed
+            && of.provider != Provider::Sequenzy
+            && runs
+            && self.has_to_wait(of.provider, target, seen, request)
+        {
+            let path = request.path.as_str();
+            self.broken("nothing is sent while an earlier request may act", path);
+        }
         self.check_permission(plan, seen, target, request);
+    }
+
+    /// What the disk does not have as cleared is not sent, nor looked for.
+    fn check_clearance(&mut self, plan: &Plan, seen: &Sighting, request: &Request) {
+        let Some(target) = seen.target else { return };
+        if plan.aimed_at(target).1 {
+            // A preview needs no clearance, and cannot be told from a look for others.
+            return;
+        }
+        let life = self.life;
+        let mut open = self.model.items.values().filter(|item| {
+            let tag = seen.tag.as_ref();
+            item.open && item.target == target && tag.is_none_or(|tag| plan.tag_of(item) == *tag)
+        });
+        let is_cleared = open.any(|item| match seen.is_effect {
+            true => item.cleared_in == Some(life),
+            false => item.may_be_sent,
+        });
+        if !is_cleared {
+            let path = request.path.as_str();
+            self.broken("nothing is sent before its clearance", path);
+        }
     }
 
     /// One key, one id of its effect, however often it is sent; and no id for two keys.
@@ -123,8 +158,9 @@ impl State {
         }
     }
 
-    /// A clear answer came: what it tells settles every doubt from before.
-    pub(super) fn clear(&mut self, plan: &Plan, seen: &Sighting, path: &str, now: Duration) {
+    /// A clear answer came to a request of this time: what it tells settles every doubt from
+    /// before.
+    pub(super) fn clear(&mut self, plan: &Plan, seen: &Sighting, path: &str, sent: Duration) {
         let of = &plan.accounts[seen.account];
         let last = path.rsplit('/').next().unwrap_or_default();
         let target = match of.provider {
@@ -138,13 +174,17 @@ impl State {
             }
             _ => seen.target,
         };
-        if let Some(target) = target {
-            self.watch.clear_at.insert(target, now);
+        let Some(target) = target else { return };
+        let items = self.model.items.values();
+        let mut open = items.filter(|item| item.open && item.target == target);
+        // A look that comes before proves nothing.
+        if seen.is_effect || open.all(|item| item.believed_from <= sent) {
+            self.watch.clear_at.insert(target, sent);
         }
     }
 
     /// An answer to a request with an effect was lost, or says nothing.
-    pub(super) fn doubted(&mut self, plan: &Plan, seen: &Sighting) {
+    pub(super) fn doubted(&mut self, plan: &Plan, seen: &Sighting, believed_at: Duration) {
         let now = self.now();
         let Some(target) = seen.target.filter(|_| seen.is_effect) else {
             return;
@@ -156,6 +196,7 @@ impl State {
                 .is_none_or(|tag| plan.tag_of(item) == *tag);
             if item.target == target && item.open && same {
                 item.doubt_since = Some(now);
+                item.believed_from = item.believed_from.max(believed_at);
             }
         }
     }

@@ -15,6 +15,9 @@ use crate::{
 /// The first wait before a retry.
 pub(super) const BACKOFF_BASE: Duration = Duration::from_millis(100);
 
+/// How long after an answer was lost its request may still take effect.
+pub(super) const SETTLING: Duration = Duration::from_secs(1);
+
 /// How the service runs: the only place that says so.
 pub(super) fn options(world: &Arc<World>) -> Options {
     let clock = Arc::clone(world);
@@ -24,8 +27,10 @@ pub(super) fn options(world: &Arc<World>) -> Options {
             world: Arc::clone(world),
             account: place,
         };
+        let account = world.account_now(place);
         LaneOptions {
-            account: Arc::clone(&of.account),
+            place: account.place(None),
+            account,
             egress: Egress::simulated(&of.account, TIMEOUT, network),
             gate: gate::Options {
                 concurrency: Bounds {
@@ -44,6 +49,8 @@ pub(super) fn options(world: &Arc<World>) -> Options {
                 base: BACKOFF_BASE,
                 max: Duration::from_secs(5),
             },
+            timeout: TIMEOUT,
+            settling: SETTLING,
         }
     };
     Options {
@@ -53,7 +60,7 @@ pub(super) fn options(world: &Arc<World>) -> Options {
         results_held_max: crate::limits::RESULTS_HELD_MAX,
         reader_patience: Duration::from_secs(30),
         retry_window: Duration::from_secs(60),
-        clock: Clock::from_fn(move || clock.wall()),
+        clock: Clock::from_moments(move || clock.moment()),
         seed: world.state().rng.u64(..),
     }
 }

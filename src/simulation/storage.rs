@@ -2,20 +2,23 @@
 //! moment, and is acknowledged at a later one. Death before the first loses it, death between the
 //! two keeps it without anyone having been told. A store that fails does either.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     world::{State, World},
-    written::{admitted_now, settled_now},
+    written::{admitted_now, cleared_now, noted_now, settled_now},
 };
 use crate::{
-    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+    },
     journal::{
-        Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
-        Record, Removal, Settlement, Trail, Unavailable, memory::MemoryJournal,
+        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
+        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, memory::MemoryJournal,
     },
 };
 
@@ -130,14 +133,24 @@ impl Journal for Storage {
         )
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
-        let asked = settlements.clone();
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        self.write("begin", move |disk| disk.begin(at), |_, _| {}, Err)
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
+        let written = group.clone();
         self.write(
             "settle",
-            move |disk| disk.settle(settlements),
+            move |disk| disk.settle(group),
             move |world, _| {
-                for settlement in &asked {
+                for clearance in &written.clearances {
+                    cleared_now(world, clearance);
+                }
+                for settlement in &written.settlements {
                     settled_now(world, settlement);
+                }
+                for note in &written.notes {
+                    noted_now(world, note);
                 }
             },
             Err,
@@ -170,6 +183,9 @@ impl Journal for Storage {
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         let found = self.disk.open_items()?;
         let mut state = self.world.state();
+        for item in &found {
+            state.trace(format_args!("finds {} open: {:?}", item.id, item.doubt));
+        }
         let open: Vec<_> = found.iter().map(|item| item.id).collect();
         let items = state.model.items.iter();
         let expected: Vec<_> = items
@@ -181,6 +197,14 @@ impl Journal for Storage {
             state.broken("a restart finds what was open", how);
         }
         Ok(found)
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.disk.account_states()
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.disk.doubtful_targets()
     }
 
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {

@@ -25,7 +25,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// What a thousand seeds meet, or they are no test of it.
-const SITUATIONS: [&str; 47] = [
+const SITUATIONS: [&str; 62] = [
     "408",
     "5xx after the effect",
     "5xx before the effect",
@@ -73,6 +73,21 @@ const SITUATIONS: [&str; 47] = [
     "the store fails, and has not written",
     "the store fails, and has written",
     "throttled",
+    "5xx, and the effect later",
+    "a request arrives without its sender",
+    "a stop leaves a doubt",
+    "a stop withdraws a clearance",
+    "a success without a body",
+    "a wrong address",
+    "accepted, and no effect",
+    "accepted, and the effect later",
+    "an address is put right",
+    "an answer about another",
+    "an answer from a cache",
+    "another answers after the effect",
+    "another answers before the effect",
+    "another request in progress",
+    "reset, and the effect later",
 ];
 
 /// How a seed is run again.
@@ -85,6 +100,8 @@ fn again(seed: u64) -> String {
 fn promises_hold_whatever_goes_wrong() {
     let first = variable("SEED").unwrap_or(1);
     let seeds = variable("SEEDS").unwrap_or(SEEDS);
+    let failures_max = variable("FAILURES").and_then(|n| usize::try_from(n).ok());
+    let failures_max = failures_max.unwrap_or(5);
     let next = AtomicU64::new(first);
     let failed = Mutex::new(Vec::new());
     let met = Mutex::new(BTreeMap::<&str, u64>::new());
@@ -92,7 +109,7 @@ fn promises_hold_whatever_goes_wrong() {
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds || failed.lock().unwrap().len() >= 5 {
+            if seed >= first + seeds || failed.lock().unwrap().len() >= failures_max {
                 return;
             }
             let Ok(world) = catch_unwind(|| runner::run(seed)) else {

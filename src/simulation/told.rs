@@ -76,6 +76,7 @@ impl World {
             }
             SubmitError::Draining => state.met("draining"),
             SubmitError::Unavailable(_) => state.met("unavailable"),
+            SubmitError::Damaged(_) => state.broken("every record can be read", why),
         }
     }
 
@@ -126,6 +127,7 @@ impl World {
             return;
         };
         let was_there = *since < submitted_at;
+        let is_final = settled.conclusion.is_final();
         let sent = state.model.sent.get(&(asked.scope.clone(), key.clone()));
         let sent = sent.copied().unwrap_or_default();
         if replayed {
@@ -134,10 +136,10 @@ impl World {
         if replayed && sent < 2 {
             state.broken("only what was sent before is replayed", &key);
         }
-        if was_there && outcome.is_final() && !replayed {
+        if was_there && is_final && !replayed {
             state.broken("a replay is marked", &key);
         }
-        if was_there && !outcome.is_final() {
+        if was_there && !is_final {
             state.broken(
                 "what is not final is taken up again",
                 format_args!("{key} {outcome:?}"),

@@ -2,7 +2,8 @@
 //! and by the effects that the network saw.
 
 use super::{
-    enrollments,
+    conditions::Lag,
+    doubts, enrollments,
     model::Recorded,
     watch::Sighting,
     world::{State, World},
@@ -11,7 +12,7 @@ use crate::{
     domain::{
         command::Command,
         ids::ItemId,
-        outcome::{Outcome, Settled},
+        outcome::{FailureReason, Outcome, Settled},
     },
     sandbox::{
         Provider, Standing,
@@ -38,8 +39,12 @@ pub(super) fn check_settled(world: &World, state: &mut State, id: ItemId, settle
         claims.push((asked, "nobody stopped it"));
     }
     if outcome == Outcome::InDoubt {
-        claims.push((!could_be_told(world, state, item), "a look could have told"));
+        let elsewhere = settled.conclusion.failure.as_ref();
+        let elsewhere = elsewhere.is_some_and(|of| of.reason == FailureReason::AccountChanged);
+        let told = !elsewhere && could_be_told(world, state, item);
+        claims.push((!told, "a look could have told"));
     }
+    claims.extend(doubts::claims(world, state, item, settled));
     let wrong = claims.iter().find(|(holds, _)| !holds);
     let wrong = wrong.map(|(_, problem)| *problem);
     let target = &plan.targets[item.target].id;
@@ -47,7 +52,11 @@ pub(super) fn check_settled(world: &World, state: &mut State, id: ItemId, settle
         "{id} [{} {}] {target} {outcome:?}",
         item.scope.caller, item.key
     );
-    state.trace(format_args!("settled {line}"));
+    let reason = settled.conclusion.failure.as_ref().map(|of| of.reason);
+    state.trace(format_args!(
+        "settled {line} {reason:?} {:?}",
+        settled.doubt
+    ));
     state.met(name(outcome));
     if let Some(problem) = wrong {
         let said = settled.conclusion.failure.as_ref();
@@ -67,6 +76,7 @@ fn subscription(
     provider: Provider,
     settled: &Settled,
 ) -> Claims {
+    let plan_lag = world.plan.lag;
     let target = &world.plan.targets[item.target];
     let confirmed = settled.conclusion.confirmed_by_lookup;
     let standing = world.providers.subscription(provider, &target.id);
@@ -85,11 +95,16 @@ fn subscription(
             Some(state.watch.effects_of(item.target, Some(&[tag])))
         }
     };
-    // An effect that came after a look had missed it is one that no look can help with.
-    let straggled = state.watch.straggled(item.target);
-    let ours = mine.is_none_or(|mine| mine == 1 || (mine == 0 && confirmed));
-    let not_ours = mine.is_none_or(|mine| mine == 0) || straggled;
+    // One that arrives for a second time is none that a client can wait for.
+    let straggled = state.watch.was_doubled(item.target);
+    let is_late = plan_lag == Lag::Beyond && state.watch.was_late(item.target);
+    let ours = mine.is_none_or(|mine| mine == 1 || is_late || (mine == 0 && confirmed));
+    // What a place says that has never been the provider's is not taken for its answer.
+    let blocked = state.watch.blocked.contains(&item.target);
+    let not_ours = mine.is_none_or(|mine| mine == 0) || straggled || blocked;
     let untouched = !alone || standing == target.born || straggled;
+    let not_final = [Outcome::Unavailable, Outcome::Stopped];
+    let is_excused = (is_late || blocked) && not_final.contains(&settled.conclusion.outcome);
     // Rebilly may take another cancellation of what has ended.
     let accepted_anew = provider == Provider::Rebilly && born_over;
     let hidden = provider == Provider::Revolv3 && over;
@@ -104,7 +119,10 @@ fn subscription(
         ],
         Outcome::AlreadyCanceled => vec![
             (over, "it has not ended"),
-            (born_over || !alone || straggled, "it had not ended before"),
+            (
+                born_over || !alone || straggled || blocked,
+                "it had not ended before",
+            ),
             (not_ours, "it was us"),
         ],
         Outcome::AlreadyScheduled => vec![
@@ -116,9 +134,15 @@ fn subscription(
             (not_ours, "it was cancelled"),
         ],
         Outcome::Rejected | Outcome::Unavailable | Outcome::Stopped => {
-            vec![(untouched, "it changed"), (not_ours, "it was cancelled")]
+            vec![
+                (untouched || is_excused, "it changed"),
+                (not_ours || is_excused, "it was cancelled"),
+            ]
         }
-        Outcome::InDoubt => vec![(mine.is_none_or(|mine| mine <= 1), "an effect twice")],
+        Outcome::InDoubt => {
+            let once = mine.is_none_or(|mine| mine <= 1);
+            vec![(once || is_late, "an effect twice")]
+        }
         Outcome::Previewed => vec![(false, "that is no end")],
     }
 }
@@ -128,8 +152,10 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
     let (keys, dry) = world.plan.aimed_at(item.target);
     // Looks for other keys are not looks for this one.
     let alone = keys == 1 && !dry;
-    let odd = state.watch.was_odd.contains_key(&item.target);
-    if !alone || odd || is_unknowable(world, item) {
+    let in_vain = state.watch.in_vain.contains(&item.target);
+    // What comes later than anybody waits is told as it stood.
+    let is_late = world.plan.lag == Lag::Beyond;
+    if !alone || in_vain || is_late || is_unknowable(world, item) {
         return false;
     }
     let Some(doubt) = item.doubt_since else {
@@ -143,18 +169,22 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
 /// Of more enrollments than were allowed, nobody can say whether some were ended before.
 pub(super) fn is_unknowable(world: &World, item: &Recorded) -> bool {
     if let Command::Enrollments(command) = &*item.command {
+        // Of what never was, a refusal says no more than of what has ended.
+        let unknown = world.plan.targets[item.target].born.is_none();
         // A server that does not know of "all" refuses it at every call.
         let refused = world.plan.variants.sequenzy.targets == SequenzyTargets::Two;
-        return command.matches_max.is_some() || refused;
+        return command.matches_max.is_some() || refused || unknown;
     }
     let of = &world.plan.targets[item.target];
     let provider = world.plan.accounts[of.account].provider;
     let now = world.providers.subscription(provider, &of.id);
     let canceled = now.is_some_and(|of| of.standing == Standing::Canceled);
     let vanishes = world.plan.variants.revolv3.get_cancelled == Revolv3GetCancelled::NotFound;
-    provider == Provider::Revolv3
-        && (matches!(of.born, None | Some(Standing::Paused | Standing::Expired))
-            || (canceled && vanishes))
+    let unknown = of.born.is_none();
+    unknown
+        || provider == Provider::Revolv3
+            && (matches!(of.born, Some(Standing::Paused | Standing::Expired))
+                || (canceled && vanishes))
 }
 
 impl World {
@@ -172,6 +202,16 @@ impl World {
                 found.map_or(0, |found| found.tally.effects)
             }
         }
+    }
+
+    /// Whether a subscription is there and goes on.
+    pub(super) fn runs(&self, target: usize) -> bool {
+        let of = &self.plan.targets[target];
+        let provider = self.plan.accounts[of.account].provider;
+        let found = self.providers.subscription(provider, &of.id);
+        let standing = found.map_or(of.born, |found| Some(found.standing));
+        let over = [Standing::Scheduled, Standing::Canceled, Standing::Expired];
+        standing.is_some_and(|standing| !over.contains(&standing))
     }
 
     /// An effect has just happened: never twice for one key, and never for a dry run.
@@ -197,7 +237,9 @@ impl World {
                 state.watch.effects_of(target, None) <= keys
             }
         };
-        if !most {
+        if !most && self.plan.lag == Lag::Beyond && state.watch.was_late(target) {
+            state.met("a second effect beyond belief");
+        } else if !most {
             state.broken("never twice", format_args!("{} {:?}", of.id, seen.tag));
         }
         if seen.tag.as_ref().is_some_and(|tag| tag.starts_with("[dry")) {

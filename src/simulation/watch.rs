@@ -1,11 +1,11 @@
 //! What the network saw of requests and effects.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
-use super::plan::Plan;
+use super::{arrival::Late, plan::Plan};
 use crate::domain::exchange::{Request, Response, Safety};
 
 /// See the module docs.
@@ -19,8 +19,21 @@ pub(super) struct Watch {
     /// The last time that a request naming the target was sent, and the last clear answer.
     pub(super) sent_at: BTreeMap<usize, Duration>,
     pub(super) clear_at: BTreeMap<usize, Duration>,
-    /// A 2xx that was no answer was given to a request with an effect.
-    pub(super) was_odd: BTreeMap<usize, bool>,
+    /// A request was accepted that no effect follows on.
+    pub(super) in_vain: BTreeSet<usize>,
+    /// Accounts that have described what they were asked about.
+    pub(super) described: BTreeSet<usize>,
+    /// Accounts that did, in an answer that the service has got in this life.
+    pub(super) proven: BTreeSet<usize>,
+    /// Accounts whose provider has answered the service in its own form.
+    pub(super) spoken: BTreeSet<usize>,
+    /// Targets of requests that had their effect, and were answered by something in between before
+    /// anything had shown that there is a provider behind it.
+    pub(super) blocked: BTreeSet<usize>,
+    /// Targets that a look found in a cache.
+    pub(super) cached: BTreeSet<usize>,
+    /// What looks were answered, by account and request.
+    pub(super) cache: BTreeMap<(usize, String), Response>,
     /// Enrollments that answers of this life say were ended, by target and tag.
     pub(super) heard: BTreeMap<(usize, Option<String>), u64>,
     /// Effects by target, and the tag that each came with.
@@ -43,8 +56,8 @@ pub(super) struct Effect {
     pub(super) target: usize,
     pub(super) tag: Option<String>,
     pub(super) count: u64,
-    /// It came of a request that arrived late, or for a second time.
-    pub(super) straggler: bool,
+    /// It came of a request that arrived late.
+    pub(super) late: Option<Late>,
 }
 
 /// What an account saw in this life of the service.
@@ -100,6 +113,7 @@ impl Watch {
         self.accounts.clear();
         self.at_work.clear();
         self.failed.clear();
+        self.proven.clear();
         self.heard.clear();
     }
 
@@ -120,10 +134,16 @@ impl Watch {
         self.sent_at.get(&target).is_some_and(|at| *at >= since)
     }
 
-    /// Whether a request that arrived late, or twice, had an effect on a target.
-    pub(super) fn straggled(&self, target: usize) -> bool {
+    /// Whether a request had an effect on a target that arrived for a second time.
+    pub(super) fn was_doubled(&self, target: usize) -> bool {
         let mut of = self.effects.iter();
-        of.any(|effect| effect.target == target && effect.straggler)
+        of.any(|effect| effect.target == target && effect.late == Some(Late::Doubled))
+    }
+
+    /// Whether a request had an effect on a target that arrived late.
+    pub(super) fn was_late(&self, target: usize) -> bool {
+        let mut of = self.effects.iter();
+        of.any(|effect| effect.target == target && effect.late.is_some())
     }
 
     /// Effects on a target that came with one of these tags; all of them without tags.

@@ -1,6 +1,7 @@
 //! Requests and answers between our types and those of HTTP, as egress does it over sockets.
 
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     domain::{
@@ -19,12 +20,19 @@ pub(super) fn http_request(account: &Account, request: &Request) -> http::Reques
         Method::Patch => http::Method::PATCH,
         Method::Delete => http::Method::DELETE,
     };
-    assert!(request.query.is_empty(), "no provider sends a query");
     let base = account.base_url.strip_prefix("https://simulated").unwrap();
+    let pairs = request.query.iter().map(|(name, value)| {
+        let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+        format!("{name}={value}")
+    });
+    let mut query = pairs.collect::<Vec<_>>().join("&");
+    if !query.is_empty() {
+        query.insert(0, '?');
+    }
     let auth = providers::of(account.provider()).auth(account);
     let mut out = http::Request::builder()
         .method(method)
-        .uri(format!("{base}{}", request.path.as_str()))
+        .uri(format!("{base}{}{query}", request.path.as_str()))
         .header(auth.header, format!("{}secret", auth.prefix));
     for (name, value) in &request.headers {
         out = out.header(*name, value);

@@ -11,8 +11,20 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{arrival::Straggler, model::Model, plan::Plan, watch::Watch};
-use crate::sandbox::{Control, Options};
+use super::{
+    arrival::Straggler,
+    conditions::Boots,
+    model::Model,
+    plan::{AccountPlan, Plan},
+    watch::Watch,
+};
+use crate::{
+    domain::{
+        account::Account,
+        doubt::{Boot, Moment},
+    },
+    sandbox::{CancelType, Control, FaultRates, Options, Provider, Seed, Standing},
+};
 
 /// The time when a simulation begins, for the service and for the providers.
 pub(super) const EPOCH: Timestamp = Timestamp::constant(1_790_000_000, 0);
@@ -39,10 +51,14 @@ pub(super) struct State {
     pub(super) jump: SignedDuration,
     /// Steps of this life, and the one that it dies at.
     steps: u64,
+    /// Which life of the service this is.
+    pub(super) life: usize,
     dies_at: Option<u64>,
     is_dead: bool,
     /// Nothing goes wrong any more.
     pub(super) calm: bool,
+    /// Every account has its right address from now on.
+    pub(super) is_put_right: bool,
     pub(super) trace: Vec<String>,
     /// How often what was met.
     pub(super) met: BTreeMap<&'static str, u64>,
@@ -65,6 +81,9 @@ impl World {
             stands_at: Some(EPOCH),
             ..Options::default()
         });
+        for (place, of) in plan.accounts.iter().enumerate() {
+            set_off(&providers, &plan, place, of);
+        }
         let state = State {
             rng,
             before: Duration::ZERO,
@@ -72,9 +91,11 @@ impl World {
             providers_at: Duration::ZERO,
             jump: SignedDuration::ZERO,
             steps: 0,
+            life: 0,
             dies_at: None,
             is_dead: false,
             calm: false,
+            is_put_right: false,
             trace: Vec::new(),
             met: BTreeMap::new(),
             violations: Vec::new(),
@@ -108,6 +129,7 @@ impl World {
         let mut state = self.state();
         let now = state.now();
         (state.before, state.born) = (now, None);
+        state.life += 1;
         state.model.restarted(now);
     }
 
@@ -130,16 +152,53 @@ impl World {
         }
     }
 
-    /// The service's wall clock.
-    pub(super) fn wall(&self) -> Timestamp {
-        self.state().wall()
+    /// The time as the service sees it.
+    pub(super) fn moment(&self) -> Moment {
+        let state = self.state();
+        let id = match self.plan.boots {
+            Boots::Unknown => return Moment::wall(state.wall()),
+            Boots::One => 7,
+            Boots::EachLife => 100 + u64::try_from(state.life).unwrap(),
+        };
+        // Another machine may have run for longer, or for less.
+        let ran = if id % 2 == 0 { 1_000 } else { 100_000_000 };
+        let ms = ran + u64::try_from(state.now().as_millis()).unwrap();
+        Moment {
+            at: state.wall(),
+            boot: Some(Boot { id, ms }),
+        }
+    }
+
+    /// Whether an account has the address of something else in this life.
+    pub(super) fn is_elsewhere(&self, account: usize) -> bool {
+        let off = &self.plan.accounts[account].off;
+        let state = self.state();
+        !state.is_put_right && off.elsewhere.contains(&state.life)
+    }
+
+    /// An account as it is configured in this life.
+    pub(super) fn account_now(&self, place: usize) -> Arc<Account> {
+        let account = &self.plan.accounts[place].account;
+        if !self.is_elsewhere(place) {
+            return Arc::clone(account);
+        }
+        let base_url = account.base_url.replace("simulated", "elsewhere");
+        Arc::new(Account {
+            base_url,
+            ..(**account).clone()
+        })
     }
 
     /// Brings the providers' clock to now.
     pub(super) fn set_providers_clock(&self, state: &mut State) {
         let now = state.now();
-        let by = now.saturating_sub(state.providers_at);
-        state.providers_at = now;
+        self.set_providers_clock_to(state, now);
+    }
+
+    /// Brings the providers' clock to a time, unless it is past that.
+    pub(super) fn set_providers_clock_to(&self, state: &mut State, at: Duration) {
+        let by = at.saturating_sub(state.providers_at);
+        state.providers_at = state.providers_at.max(at);
         self.providers
             .advance(i64::try_from(by.as_millis()).unwrap());
     }
@@ -178,5 +237,38 @@ impl State {
 
     pub(super) fn ms(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.rng.u64(range))
+    }
+}
+
+/// Lets a provider be as it is in the plan.
+fn set_off(providers: &Control, plan: &Plan, place: usize, of: &AccountPlan) {
+    providers.set_fault_rates(
+        of.provider,
+        FaultRates {
+            looks_lag_ms: u64::try_from(of.off.looks_lag.as_millis()).unwrap(),
+            clock_skew_ms: of.off.skew_ms,
+            no_date: of.off.no_date,
+            ..FaultRates::default()
+        },
+    );
+    let targets = plan.targets.iter().filter(|target| target.account == place);
+    for target in targets {
+        let Some(standing @ (Standing::Canceled | Standing::Scheduled)) = target.born else {
+            continue;
+        };
+        if of.provider == Provider::Sequenzy {
+            continue;
+        }
+        let cancel_type = match standing {
+            Standing::Scheduled => CancelType::EndOfCycle,
+            _ => CancelType::Immediate,
+        };
+        let seed = Seed {
+            standing,
+            cancel_type,
+            canceled_ms_ago: Some(target.canceled_ms_ago),
+            ..Seed::default()
+        };
+        providers.create(of.provider, &target.id, &seed);
     }
 }

@@ -1,29 +1,36 @@
 //! What is on the disk from a moment on: enters it into the model, and holds it against what was
 //! there before.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{model::Recorded, truth, world::World};
+use super::{conditions::believed_after_start, model::Recorded, truth, world::World};
 use crate::{
     domain::outcome::Outcome,
-    journal::{Admission, Admitted, AdmittedItem, Settlement, Slot},
+    journal::{Admission, Admitted, AdmittedItem, Clearance, Note, Settlement, Slot},
 };
 
 /// A request's items are on the disk from now on.
 pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted) {
     let mut state = world.state();
     let state = &mut *state;
-    let now = state.now();
+    let (now, life) = (state.now(), state.life);
     for (place, (slot, item)) in (0..).zip(asked.slots.iter().zip(&admitted.items)) {
-        let (Slot::Item { key, command }, AdmittedItem::Opened { id, previous }) = (slot, item)
+        let (
+            Slot::Item { key, command },
+            AdmittedItem::Opened {
+                id,
+                previous,
+                cleared,
+            },
+        ) = (slot, item)
         else {
             continue;
         };
         let key = key.clone().unwrap_or_else(|| asked.key.derive(place));
         let target = world.plan.target_of(command);
-        let was_doubt = previous
-            .as_ref()
-            .is_some_and(|settled| settled.conclusion.outcome == Outcome::InDoubt);
+        let was_doubt = previous.as_ref().is_some_and(|settled| {
+            settled.conclusion.outcome == Outcome::InDoubt || settled.doubt.is_some()
+        });
         let of = state.model.items.entry(*id).or_insert_with(|| Recorded {
             scope: asked.scope.clone(),
             key: key.clone(),
@@ -33,6 +40,10 @@ pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted
             opened_at: now,
             retry_until: asked.retry_until,
             doubt_since: None,
+            believed_from: Duration::ZERO,
+            earliest: None,
+            may_be_sent: false,
+            cleared_in: None,
             must_not_start: false,
             known: false,
             stopped_at: None,
@@ -43,13 +54,19 @@ pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted
         of.opened_at = now;
         of.retry_until = asked.retry_until;
         of.doubt_since = was_doubt.then_some(now);
+        of.believed_from = believed_after_start(now);
+        of.may_be_sent = was_doubt || *cleared;
+        of.cleared_in = cleared.then_some(life);
+        if *cleared {
+            of.earliest.get_or_insert(now);
+        }
         (of.must_not_start, of.known) = (false, false);
         of.stopped_at = None;
         let again = !of.settled.is_empty();
         let was_final = of
             .settled
             .last()
-            .is_some_and(|(settled, _)| settled.conclusion.outcome.is_final());
+            .is_some_and(|(settled, _)| settled.conclusion.is_final());
         state
             .model
             .by_key
@@ -64,8 +81,40 @@ pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted
     }
 }
 
+/// From now on the disk has that items may be sent.
+pub(super) fn cleared_now(world: &World, clearance: &Clearance) {
+    let mut state = world.state();
+    let state = &mut *state;
+    let (now, life) = (state.now(), state.life);
+    state.trace(format_args!("cleared {:?}", clearance.items));
+    for id in &clearance.items {
+        // What has settled meanwhile is not meant.
+        if let Some(item) = state.model.items.get_mut(id).filter(|item| item.open) {
+            item.earliest.get_or_insert(now);
+            (item.may_be_sent, item.cleared_in) = (true, Some(life));
+        }
+    }
+}
+
+/// From now on the disk has what an orderly stop knows of an item.
+pub(super) fn noted_now(world: &World, note: &Note) {
+    let mut state = world.state();
+    state.trace(format_args!("noted {} {:?}", note.id, note.doubt));
+    let Some(item) = state.model.items.get_mut(&note.id).filter(|item| item.open) else {
+        return;
+    };
+    item.cleared_in = None;
+    item.may_be_sent = note.doubt.is_some();
+    state.met(if note.doubt.is_some() {
+        "a stop leaves a doubt"
+    } else {
+        "a stop withdraws a clearance"
+    });
+}
+
 /// An outcome is on the disk from now on.
 pub(super) fn settled_now(world: &World, settlement: &Settlement) {
+    world.deliver_stragglers();
     let mut state = world.state();
     let state = &mut *state;
     let now = state.now();

@@ -1,0 +1,84 @@
+//! How a provider is off, and how a lost request may still act: what a seed decides of doubt.
+
+use std::{ops::Range, time::Duration};
+
+use super::{plan::TIMEOUT, service::SETTLING};
+
+/// How long after it was sent a request may take effect, and looks show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lag {
+    /// Before a look is believed: every promise holds.
+    Believed,
+    /// Up to three timeouts: a second effect is counted, a false final no is still a failure.
+    Beyond,
+}
+
+/// What a machine tells of its boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Boots {
+    /// Nothing.
+    Unknown,
+    /// It runs on while the service is started again.
+    One,
+    /// It is started again with the service.
+    EachLife,
+}
+
+/// How a provider is off.
+#[derive(Debug, Clone)]
+pub(super) struct Off {
+    /// How long after an effect looks begin to show it.
+    pub(super) looks_lag: Duration,
+    /// How many milliseconds its clock is ahead.
+    pub(super) skew_ms: i64,
+    pub(super) no_date: bool,
+    /// The lives in which its account has the address of something else.
+    pub(super) elsewhere: Range<usize>,
+}
+
+impl Off {
+    pub(super) fn draw(rng: &mut fastrand::Rng) -> Self {
+        let minutes = 60_000;
+        Self {
+            looks_lag: Duration::from_millis([0, 0, 0, 300, 1_000, 2_000][rng.usize(0..6)]),
+            skew_ms: match rng.u32(0..3) {
+                0 => rng.i64(-10 * minutes..=10 * minutes),
+                _ => 0,
+            },
+            no_date: rng.u32(0..6) == 0,
+            elsewhere: match rng.u32(0..8) {
+                0 => 0..1,
+                1 => 1..2,
+                _ => 0..0,
+            },
+        }
+    }
+}
+
+impl Boots {
+    /// A clock that jumps ahead from one boot to the next tells nobody what has passed.
+    pub(super) fn draw(jumps: &[(Duration, i64)], rng: &mut fastrand::Rng) -> Self {
+        match rng.u32(0..3) {
+            0 if jumps.iter().all(|(_, by)| *by <= 0) => Self::Unknown,
+            1 if jumps.iter().all(|(_, by)| *by <= 0) => Self::EachLife,
+            _ => Self::One,
+        }
+    }
+}
+
+/// How long before the run others cancelled what is born cancelled, in milliseconds.
+pub(super) fn canceled_ms_ago(rng: &mut fastrand::Rng) -> i64 {
+    let seconds = [27 * 24 * 3_600, 3_600, 1_500, 120, 30];
+    seconds[rng.usize(0..seconds.len())] * 1_000
+}
+
+/// When a look is believed that follows on a request sent at one time and given up at another.
+pub(super) fn believed_at(sent: Duration, given_up: Duration) -> Duration {
+    (sent + TIMEOUT).max(given_up + SETTLING)
+}
+
+/// When a look is believed by a service that was started at this time, whatever was sent before.
+pub(super) fn believed_after_start(start: Duration) -> Duration {
+    let last_bytes = Duration::from_millis(crate::limits::TCP_USER_TIMEOUT_MS);
+    start + last_bytes + TIMEOUT.max(SETTLING)
+}

@@ -1,12 +1,18 @@
 //! A journal that fails at a moment that a test chooses, over the real one.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use cancelot::{
-    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+    },
     journal::{
-        Admission, AdmitError, Admitted, Batch, Filter, Intake, Journal, OpenItem, Page, Pending,
-        Record, Removal, Settlement, Trail, Unavailable, Vitals,
+        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
+        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, Vitals,
     },
 };
 use jiff::Timestamp;
@@ -83,9 +89,13 @@ impl Journal for Failing {
         self.write(|disk| disk.admit(admission))
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Pending<Result<(), Unavailable>> {
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        self.write(|disk| disk.begin(at))
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         self.fails(Fails::WhenItSettles);
-        self.write(|disk| disk.settle(settlements))
+        self.write(|disk| disk.settle(group))
     }
 
     fn stop(
@@ -119,6 +129,14 @@ impl Journal for Failing {
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.whole()?.open_items()
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.whole()?.account_states()
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.whole()?.doubtful_targets()
     }
 
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {

@@ -16,7 +16,7 @@ use crate::{
     pki::{Authority, Files},
     process::{Place, try_connect},
     support::{
-        Client, gateway, in_time, now, provider_default, request, subscription,
+        Client, gateway, in_time, now, period_end, provider_default, request, subscription,
         subscription_results,
     },
 };
@@ -60,6 +60,14 @@ async fn talked_to(config: &str) -> String {
     let place = Place::new(&sandbox, config);
     let (process, url) = place.serve().await;
     let mut client = try_connect(&url).await.unwrap();
+    // What FunnelFox does not know is believed once it has described a subscription.
+    let known = request(
+        "known",
+        [subscription(Provider::FunnelFox, 1, period_end())],
+    );
+    let known = client.cancel_subscription(with_id(known, "ours-0")).await;
+    let known = known.unwrap();
+    subscription_results(known.into_inner()).await.unwrap();
 
     let sent = client
         .cancel_subscription(with_id(personal(), "ours-1"))
@@ -122,8 +130,13 @@ async fn each_settled_item_is_one_line_that_says_how_it_ended_and_whose_request_
     }
     assert_eq!(lines(&log, "dry run finished").len(), 2);
     assert_eq!(lines(&log, "request taken on")[0]["caller"], "anonymous");
-    for (message, id) in [("request taken on", "ours-1"), ("batch stopped", "ours-2")] {
-        let line = lines(&log, message).remove(0);
+    let taken_on = lines(&log, "request taken on");
+    let stopped = lines(&log, "batch stopped");
+    for (line, id) in [
+        (&taken_on[0], "ours-0"),
+        (&taken_on[1], "ours-1"),
+        (&stopped[0], "ours-2"),
+    ] {
         assert_eq!(line["span"]["request_id"], id, "{line}");
     }
 }
@@ -152,7 +165,8 @@ async fn a_request_id_is_in_the_lines_whatever_else_the_filter_keeps_out() {
     .await;
 
     let taken_on = lines(&log, "request taken on");
-    assert_eq!(taken_on[0]["span"]["request_id"], "ours-1");
+    assert_eq!(taken_on[0]["span"]["request_id"], "ours-0");
+    assert_eq!(taken_on[1]["span"]["request_id"], "ours-1");
     assert!(lines(&log, "cancellation settled").is_empty(), "kept out");
 }
 

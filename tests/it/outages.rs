@@ -3,7 +3,7 @@
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, Outcome, SubscriptionCancellation},
-    sandbox::{Fault, Provider},
+    sandbox::{Control, Fault, Provider, Scripted},
 };
 
 use crate::{
@@ -44,7 +44,11 @@ async fn a_provider_that_is_away_gets_one_probe_at_a_time_and_the_whole_batch_wh
     let mut gateway = gateway().start().await;
     let control = gateway.control.clone();
     let away = Fault::ErrorBefore { status: 503 };
-    control.script(Provider::Rebilly, on("PUT", away, ERRORS as u32));
+    let away = Scripted {
+        times: ERRORS as u32,
+        ..away.into()
+    };
+    control.script(Provider::Rebilly, away);
     control.script(Provider::Rebilly, always(Fault::HoldBefore));
 
     let mut batch = gateway
@@ -55,16 +59,21 @@ async fn a_provider_that_is_away_gets_one_probe_at_a_time_and_the_whole_batch_wh
     others_are_served(&mut gateway, 20).await;
 
     assert_eq!(gateway.requests(Provider::Rebilly), ERRORS + 1);
+    let sent = |control: &Control| {
+        let requests = control.requests(Provider::Rebilly);
+        requests.iter().filter(|r| r.method == "PUT").count()
+    };
+    let failed = sent(&control);
     gateway.recover(Provider::Rebilly);
     let results = in_time(batch.rest()).await.unwrap();
     assert_eq!(outcomes(&results), [Outcome::Canceled; BATCH]);
     let effects = control.effects(Provider::Rebilly);
     assert_eq!(effects.len(), BATCH);
     assert!(effects.values().all(|count| *count == 1));
-    // What was sent beyond one request each is what failed.
-    let requests = control.requests(Provider::Rebilly);
-    let sent = requests.iter().filter(|request| request.method == "PUT");
-    assert_eq!(sent.count(), BATCH + ERRORS as usize);
+    // What was sent beyond one request each is what failed. The one that was held, and is
+    // answered now, may be one of either kind.
+    let beyond = sent(&control) - BATCH;
+    assert!((failed - 1..=failed).contains(&beyond), "{beyond} {failed}");
 }
 
 #[tokio::test]
@@ -144,8 +153,10 @@ async fn what_fails_over_and_over_is_sent_again_until_the_provider_takes_it() {
         let requests = control.requests(provider);
         let sent = requests.iter().filter(|request| request.method == method);
         assert_eq!(sent.count(), FAILURES as usize + 1);
-        // A look after each failure.
-        assert_eq!(requests.len(), 2 * FAILURES as usize + 1);
+        // A look after each failure that can be believed, and before it one that is news.
+        let looks = requests.len() - (FAILURES as usize + 1);
+        let fewest = FAILURES as usize;
+        assert!((fewest..=2 * fewest).contains(&looks), "{looks}");
         assert!(control.effects(provider).values().all(|count| *count == 1));
     }
 }

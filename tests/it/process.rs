@@ -33,7 +33,8 @@ impl Place {
             text.push_str(&format!(
                 "[accounts.{name}]\nprovider = {name:?}\nbase_url = {:?}\ncredential_env = \
                  \"CREDENTIAL\"\nrate_per_second = 10000.0\nrate_burst = 1000\n\
-                 concurrency_max = 32\ntimeout_ms = 2000\nconnect_timeout_ms = 1000\n{}",
+                 concurrency_max = 32\ntimeout_ms = 2000\nconnect_timeout_ms = 1000\n\
+                 settling_ms = 1000\n{}",
                 sandbox.base_url(provider),
                 match provider {
                     Provider::Revolv3 => "set_timing = true\n",

@@ -13,7 +13,7 @@ use prost_types::{Struct, value::Kind};
 
 use crate::{
     asking::{enrollment, enrollments, on, subscriber},
-    support::{Gateway, gateway, now, period_end, provider_default, request, subscription},
+    support::{gateway, now, period_end, provider_default, request, subscription},
 };
 
 fn noted(item: SubscriptionCancellation) -> SubscriptionCancellation {
@@ -244,7 +244,7 @@ async fn telling_headers_of_the_providers_answer_come_with_it_and_are_kept() {
     let reply = Fault::Reply {
         status: 400,
         headers: headers.map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
-        body: "{}".to_owned(),
+        body: r#"{"error": "No"}"#.to_owned(),
     };
     gateway.control.script(Provider::Sequenzy, reply);
     for answer in [true, false, true] {
@@ -264,20 +264,38 @@ async fn telling_headers_of_the_providers_answer_come_with_it_and_are_kept() {
     }
 }
 
-/// The answer in the result of a call that the provider answers like this.
-async fn answer(gateway: &mut Gateway, key: &str, body: &str) -> Struct {
+/// The answer in the result of a call that the provider refuses like this.
+async fn refused(body: &str) -> Struct {
+    answer(400, &[], body, Outcome::Rejected).await
+}
+
+/// The answer in the result of a call that something throttles like this, in whatever form, for
+/// longer than it is tried.
+async fn throttled(body: &str) -> Struct {
+    answer(429, &[("retry-after", "600")], body, Outcome::Unavailable).await
+}
+
+async fn answer(status: u16, headers: &[(&str, &str)], body: &str, outcome: Outcome) -> Struct {
+    let mut gateway = gateway().start().await;
+    let headers = headers.iter();
     let reply = Fault::Reply {
-        status: 400,
-        headers: Vec::new(),
+        status,
+        headers: headers
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect(),
         body: body.to_owned(),
     };
     gateway.control.script(Provider::Sequenzy, reply);
     let batch = CancelEnrollmentsRequest {
         include_provider_response: true,
-        ..enrollments(key, [enrollment("seq", subscriber("s"))])
+        retry_window: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
+        ..enrollments("K", [enrollment("seq", subscriber("s"))])
     };
     let results = gateway.cancel_enrollments(batch).await.unwrap();
-    assert_eq!(results[0].outcome(), Outcome::Rejected, "{results:?}");
+    assert_eq!(results[0].outcome(), outcome, "{results:?}");
     results[0].provider_response.clone().unwrap()
 }
 
@@ -299,20 +317,22 @@ fn depth(of: &Struct) -> usize {
 
 #[tokio::test]
 async fn any_answer_of_a_provider_can_be_shown() {
-    let mut gateway = gateway().start().await;
-    let nested = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        format!("{{\"error\":\"No\",\"a\":{open}1{close}}}")
+    };
     let text = |of: &Struct, name: &str| match of.fields[name].kind.clone() {
         Some(Kind::StringValue(text)) => text,
         other => panic!("{name}: {other:?}"),
     };
 
-    let plain = answer(&mut gateway, "plain", "<html>no</html>").await;
-    let list = answer(&mut gateway, "list", "[1, null, \"x\"]").await;
-    let number = answer(&mut gateway, "number", "{\"n\": 1e400, \"m\": 0.5}").await;
-    let flat = answer(&mut gateway, "flat", &nested(5)).await;
-    let deep = answer(&mut gateway, "deep", &nested(100)).await;
-    let deeper = answer(&mut gateway, "deeper", &nested(5_000)).await;
-    let long = answer(&mut gateway, "long", &"ü".repeat(100_000)).await;
+    let plain = throttled("<html>no</html>").await;
+    let list = throttled("[1, null, \"x\"]").await;
+    let number = refused("{\"error\": \"No\", \"n\": 1e400, \"m\": 0.5}").await;
+    let flat = refused(&nested(5)).await;
+    let deep = refused(&nested(100)).await;
+    let deeper = throttled(&nested(5_000)).await;
+    let long = throttled(&"ü".repeat(100_000)).await;
 
     assert_eq!(text(&plain, "text"), "<html>no</html>");
     assert!(matches!(
@@ -323,6 +343,6 @@ async fn any_answer_of_a_provider_can_be_shown() {
     assert_eq!(number.fields["m"].kind, Some(Kind::NumberValue(0.5)));
     assert_eq!(depth(&flat), 5);
     assert!((10..=20).contains(&depth(&deep)), "{}", depth(&deep));
-    assert!(text(&deeper, "text").starts_with("{\"a\":[[["));
+    assert!(text(&deeper, "text").starts_with("{\"error\":\"No\",\"a\":[[["));
     assert!(text(&long, "text").len() <= 64 * 1024);
 }

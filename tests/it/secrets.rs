@@ -139,7 +139,7 @@ fn configuration(dir: &Path, echo: &Echo, format: &str) -> String {
             write!(
                 text,
                 "[accounts.{name}-{failure}]\nprovider = {name:?}\nbase_url = {url:?}\n{place}\n\
-                 timeout_ms = 300\nconnect_timeout_ms = 300\n{more}"
+                 timeout_ms = 300\nconnect_timeout_ms = 300\nsettling_ms = 1000\n{more}"
             )
             .unwrap();
         }

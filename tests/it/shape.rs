@@ -181,7 +181,7 @@ fn providers_and_domain_are_pure() {
         let lines = code
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
-        let is_test = ["tests.rs", "properties.rs", "conformance"]
+        let is_test = ["/tests/", "tests.rs", "properties.rs", "conformance"]
             .iter()
             .any(|name| path.display().to_string().contains(name));
         for line in lines.filter(|_| !is_test) {

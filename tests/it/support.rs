@@ -177,6 +177,7 @@ fn defaults(lines: &str, provider: Provider) -> String {
         ("rate_burst", "1000"),
         ("timeout_ms", "120000"),
         ("connect_timeout_ms", "10000"),
+        ("settling_ms", "1000"),
         ("organization", organization),
     ]
     .iter()
@@ -205,6 +206,9 @@ pub(crate) fn configured(text: &str) -> config::Config {
     config::parse("test", text, &env, &overrides).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// How long a lost request may still act in tests.
+pub(crate) const SETTLING: Duration = Duration::from_millis(300);
+
 /// Serves with a clock that is so many seconds ahead of the system's.
 async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Client) {
     let config = configured(text);
@@ -221,6 +225,11 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
     let (mut journal, mut options) = app::assemble_over(&config, &journal, &clock).unwrap();
     if let Some(OverJournal(over)) = &inside.over_journal {
         journal = over(journal);
+    }
+    // An answer may take as long as a test likes, and what is lost settles soon.
+    for lane in &mut options.engine.dispatch.lanes {
+        lane.timeout = SETTLING;
+        lane.settling = SETTLING;
     }
     if let Some(results_held_max) = inside.results_held_max {
         options.engine.dispatch.results_held_max = results_held_max;
@@ -324,6 +333,12 @@ impl Gateway {
         let (app, client) = serve(&self.text, &self.ahead, &self.inside).await;
         self.app = Some(app);
         self.client = client;
+    }
+
+    /// Puts other text into its configuration, for its next start.
+    pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
+        assert!(self.text.contains(from), "{}", self.text);
+        self.text = self.text.replace(from, to);
     }
 
     /// Stops it in order and starts it again on the same journal.

@@ -7,7 +7,9 @@ use cancelot::{
     },
     sandbox::{
         Control, Provider, Standing,
-        variants::{Revolv3GetCancelled, SequenzyTargets},
+        variants::{
+            Revolv3Already, Revolv3GetCancelled, Revolv3PendingCancelledAt, SequenzyTargets,
+        },
     },
 };
 
@@ -96,9 +98,16 @@ pub(crate) fn untruth(
     let standing = after.as_ref().map(|of| of.standing);
     let over = [Standing::Canceled, Standing::Expired].map(Some);
     let scheduled = Some(Standing::Scheduled);
-    let ours = effects == 1 || (effects == 0 && result.confirmed_by_lookup);
+    // Whose it is, is told by the time of the request. Revolv3 may not say that of what is to end.
+    let has_no_time = case.provider == Provider::Revolv3
+        && reading.pending_cancelled_at != Revolv3PendingCancelledAt::Requested
+        && case.born == Some(Standing::Scheduled);
+    let ours = effects == 1 || (effects == 0 && result.confirmed_by_lookup && has_no_time);
     // Rebilly may take another cancellation, to a later time, of what has ended.
     let accepted_anew = case.provider == Provider::Rebilly && over.contains(&case.born);
+    // Revolv3 may accept it once more of what ended or was to end before, which changes nothing.
+    let again = case.provider == Provider::Revolv3 && reading.already == Revolv3Already::OkAgain;
+    let not_us = effects == 0 || again;
     // Revolv3 may say of what has ended that there is nothing.
     let hidden = case.provider == Provider::Revolv3 && over.contains(&case.born);
     let vanishes = reading.get_cancelled == Revolv3GetCancelled::NotFound
@@ -120,11 +129,11 @@ pub(crate) fn untruth(
         ],
         Outcome::AlreadyCanceled => [
             (over.contains(&case.born), "it had not ended before"),
-            (effects == 0, "it was us"),
+            (not_us, "it was us"),
         ],
         Outcome::AlreadyScheduled => [
             (case.born == scheduled, "it was not going to end before"),
-            (standing == scheduled && effects == 0, "it was us"),
+            (standing == scheduled && not_us, "it was us"),
         ],
         Outcome::NotFound => [
             (case.born.is_none() || hidden, "it exists"),
@@ -211,7 +220,14 @@ pub(crate) fn enrollments_untruth(
             (ended == 0, "it was cancelled"),
             (of.canceled_count == 0, "more is told than was done"),
         ],
-        Outcome::InDoubt => [(refused && ended == 0, "a repeat could have told"); 2],
+        // What Sequenzy does not know may be known under another name, or be gone after a call
+        // whose answer was lost.
+        Outcome::InDoubt => {
+            [(
+                (refused || hit.is_empty()) && ended == 0,
+                "a repeat could have told",
+            ); 2]
+        }
         _ => [(false, "that is no end"); 2],
     };
     let wrong = sound.iter().chain(&claims).find(|(holds, _)| !holds);

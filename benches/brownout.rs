@@ -231,7 +231,7 @@ fn account(name: &str, base_url: &str) -> String {
     format!(
         "[accounts.{name}]\nprovider = \"rebilly\"\norganization = \"org\"\nbase_url = \
          {base_url:?}\ncredential_env = \"CREDENTIAL\"\nrate_per_second = {RATE:.1}\nrate_burst = \
-         20\ntimeout_ms = 5000\n"
+         20\ntimeout_ms = 5000\nsettling_ms = 1000\n"
     )
 }
 

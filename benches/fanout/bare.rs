@@ -8,14 +8,14 @@ use cancelot::{
     domain::{
         account::Account,
         command::{Command, Reason, SubscriptionCommand, When},
-        exchange::Exchange,
+        exchange::{Exchange, Seen},
         ids::{AccountName, CallerId, Key, Kind, Scope, TargetId},
         outcome::{Conclusion, Detail, Outcome, SubscriptionState},
     },
     egress::{self, Egress},
     limits,
     observe::Tracer,
-    providers::{self, EffectId, Mode, Step, Task},
+    providers::{self, EffectId, Facts, Mode, Step, Task},
     rpc::proto::{
         self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
         CancelSubscriptionResponse, GetCancellationRequest, GetCancellationResponse,
@@ -116,13 +116,21 @@ impl Item {
             command: &self.command,
             effect_id: &effect_id,
             mode: Mode::Cancel,
+            doubt: None,
+            facts: Facts::default(),
         };
         let Step::Send(request) = provider.next(&task, &[]) else {
             return Err(Status::internal("nothing to send"));
         };
-        let operation = Some(request.operation);
+        let sent = request.clone();
         let reply = self.way.egress.call(request).await;
-        match provider.next(&task, &[Exchange { operation, reply }]) {
+        let exchange = Exchange {
+            operation: Some(sent.operation),
+            class: provider.classify(&task, &sent, &reply),
+            reply,
+            seen: Seen::default(),
+        };
+        match provider.next(&task, &[exchange]) {
             Step::Done(conclusion) => Ok(self.result(&conclusion)),
             Step::Send(request) => Err(Status::internal(format!("next: {request:?}"))),
         }

@@ -17,7 +17,7 @@ use cancelot::{
         ids::{CallerId, Key, Kind, Scope, TargetId},
     },
     egress::Egress,
-    providers::{self, EffectId, Mode, Step, Task},
+    providers::{self, EffectId, Facts, Mode, Step, Task},
 };
 
 use tokio::sync::watch;
@@ -41,6 +41,10 @@ impl Times {
         let last = self.0.len().saturating_sub(1);
         let at = (self.0.len() * percent / 100).min(last);
         self.0.get(at).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn add(&mut self, time: Duration) {
@@ -239,6 +243,8 @@ impl Direct {
             command: &command,
             effect_id: &EffectId::derive(&scope, &Key::chosen("direct".to_owned())?, &command),
             mode: Mode::Cancel,
+            doubt: None,
+            facts: Facts::default(),
         };
         match providers::of(config.account.provider()).next(&task, &[]) {
             Step::Send(request) => Ok(Self {

@@ -4,7 +4,7 @@
 //! `cargo bench` runs everything and `cargo bench -- --quick` less of everything; the words
 //! `instant`, `slow` and `latency` choose parts, for profiles. The binary starts itself again for
 //! each role, so that CPU time and memory are those of one role. `cargo bench --bench fanout --
-//! overload --seconds 60` is an experiment of its own.
+//! overload --seconds 60` and `-- lossy [--quick]` are experiments of their own.
 
 #![allow(
     clippy::indexing_slicing,
@@ -17,7 +17,9 @@ mod floors;
 mod gateway;
 mod latency;
 mod load;
+mod lossy;
 mod machine;
+mod memory;
 mod overload;
 mod process;
 mod report;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match *words {
-        ["--role", "stub", delay_ms] => stub::main(delay_ms),
+        ["--role", "stub", how] => stub::main(how),
         ["--role", "bare", settings] => bare::main(settings),
         ["--role", "cancelot", settings] => gateway::main(settings),
         // `cargo bench` says --bench; `cargo test --benches` does not.
@@ -72,6 +74,9 @@ fn measure(words: &[&str]) -> Result<(), Failure> {
         .build()?;
     if words.contains(&"overload") {
         return runtime.block_on(overload::measure(words));
+    }
+    if words.contains(&"lossy") {
+        return runtime.block_on(lossy::measure(quick));
     }
     runtime.block_on(report::measure(&plan, parts))
 }

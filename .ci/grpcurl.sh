@@ -32,6 +32,11 @@ expect() { # expect WHAT TEXT: the answer on standard input has to contain TEXT
   grpc.health.v1.Health/Check | expect 'health' SERVING
 "$grpcurl" -plaintext "$addr" $service/ListAccounts | expect 'accounts' PROVIDER_SEQUENZY
 
+# A message alone proves nothing until the account has described a subscription.
+"$grpcurl" -plaintext -d '{"idempotency_key":"ci-0","cancellations":[
+  {"account":"funnelfox","subscription_id":"ff_1","when":{"period_end":{}}}]}' "$addr" \
+  $service/CancelSubscription | expect 'a first cancellation' OUTCOME_SCHEDULED
+
 request='{"idempotency_key":"ci-1","cancellations":[
   {"account":"rebilly","subscription_id":"sub_1","when":{"now":{}}},
   {"account":"solidgate","subscription_id":"subs_2","when":{"period_end":{}}},

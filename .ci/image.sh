@@ -129,7 +129,7 @@ check() { # check WHAT TEXT: standard input has to contain TEXT
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 "${inside[@]}" --version | check 'it starts, with no library missing' "cancelot $version"
 instruction 'ARG' | check 'the image says the version of the crate' "VERSION=$version"
-"${inside[@]}" config check --config /etc/cancelot/cancelot.toml | check 'config check' '1 accounts'
+"${inside[@]}" config check --config /etc/cancelot/cancelot.toml | check 'config check' '1 account'
 
 serve() { # serve ARGUMENTS...: a service whose address is in $addr
   local out=$work/out

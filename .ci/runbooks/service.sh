@@ -38,10 +38,14 @@ auditor = true
 provider = "rebilly"
 base_url = "http://127.0.0.1:8600/rebilly"
 credential_file = "$ETC/rebilly.credential"
+timeout_ms = 900
+settling_ms = 1000
 [accounts.solidgate]
 provider = "solidgate"
 base_url = "http://127.0.0.1:8600/solidgate"
 credential_file = "$ETC/solidgate.credential"
+timeout_ms = 900
+settling_ms = 1000
 TOML
 # The pages say $TOKEN for that of whoever is on call.
 TOKEN=$(cat "$ETC/oncall.token")

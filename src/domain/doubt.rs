@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+
 /// A time that outlives the process: the wall clock's and, where the system has one, that of the
 /// clock that runs from boot to boot and never jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,11 +116,12 @@ impl Doubt {
         let wait = self
             .settle_ms
             .map_or_else(|| timeout.max(settling), Duration::from_millis);
-        match self.latest.until(now) {
-            Some(passed) => wait.saturating_sub(passed),
-            // The clock stands before: nobody knows how much has passed, so all of it is waited.
-            None => wait,
-        }
+        // A clock that stands before says nothing of how much has passed, so all of it is waited.
+        let passed = self.latest.until(now).unwrap_or_default();
+        // What a process that is gone has sent can be under way for some time after this one began.
+        let under_way = Duration::from_millis(limits::TCP_USER_TIMEOUT_MS);
+        let ahead = now.until(&self.latest).unwrap_or_default().min(under_way);
+        ahead + wait.saturating_sub(passed)
     }
 }
 
@@ -186,7 +189,8 @@ mod tests {
         for (settle_ms, now, wait) in [
             (Some(30_000), 110, 20),
             (Some(30_000), 131, 0),
-            (Some(30_000), 99, 30),
+            (Some(30_000), 97, 33),
+            (Some(30_000), 40, 35),
             (None, 110, 110),
         ] {
             let waits = doubt(settle_ms).believed_in(&moment(now, None), timeout, settling);

@@ -13,6 +13,7 @@ chart=helm/cancelot
 # The oldest Kubernetes that the chart allows: what it renders has to be known there.
 oldest=1.30
 mkdir -p "$tools"
+. .ci/serve.sh
 
 failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
 ok() { printf 'ok: %s\n' "$*"; }
@@ -187,14 +188,7 @@ cp -r $chart "$work/chart"
 { printf '{{- define "notes" }}'; cat $chart/templates/NOTES.txt; printf '{{ end }}'; } \
   >"$work/chart/templates/_text.tpl"
 printf 'notes: {{ include "notes" . | toJson }}\n' >"$work/chart/templates/notes.yaml"
-"$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 >"$work/out" 2>"$work/log" &
-served=$!
-for _ in $(seq 100); do
-  addr=$(sed -n 's/^listening on //p' "$work/out")
-  [ -z "$addr" ] || break
-  kill -0 "$served" || failed "the sandbox does not serve: $(cat "$work/log")"
-  sleep 0.1
-done
+start_serving "$work/out" "$work/log" "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0
 for provider in rebilly solidgate funnelfox revolv3; do
   id=sub_1
   [ $provider != revolv3 ] || id=1

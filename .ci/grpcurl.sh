@@ -3,16 +3,11 @@
 set -euo pipefail
 grpcurl=$1 cancelot=$2
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/.ci/serve.sh"
 out=$(mktemp)
-"$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 >"$out" 2>"$out.log" &
-pid=$!
-trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -f "$out" "$out.log" "$out.protoset"' EXIT
-for _ in $(seq 100); do
-  addr=$(sed -n 's/^listening on //p' "$out")
-  [ -n "$addr" ] && break
-  kill -0 "$pid" || { cat "$out.log"; exit 1; }
-  sleep 0.1
-done
+served=
+trap 'kill $served 2>/dev/null; wait $served 2>/dev/null; rm -f "$out" "$out.log" "$out.protoset"' EXIT
+start_serving "$out" "$out.log" "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0
 service=cancelot.v1.CancellationService
 
 expect() { # expect WHAT TEXT: the answer on standard input has to contain TEXT

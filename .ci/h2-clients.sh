@@ -4,17 +4,16 @@
 # Usage: h2-clients.sh CANCELOT
 set -euo pipefail
 cancelot=$1
-clients=$(cd "$(dirname "$0")/.." && pwd)/tests/clients
-target=$(cd "$(dirname "$0")/.." && pwd)/target/h2-clients
+root=$(cd "$(dirname "$0")/.." && pwd)
+clients=$root/tests/clients target=$root/target/h2-clients
+. "$root/.ci/serve.sh"
 
 log=$(mktemp)
-"$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set log.filter=warn >"$log" &
-served=$!
-trap 'kill "$served" 2>/dev/null; wait "$served" 2>/dev/null || true; rm -f "$log"' EXIT
-until url=$(sed -n 's|^listening on |http://|p' "$log") && [ -n "$url" ]; do
-  kill -0 "$served"
-  sleep 0.1
-done
+served=
+trap 'kill $served 2>/dev/null; wait $served 2>/dev/null || true; rm -f "$log" "$log.err"' EXIT
+start_serving "$log" "$log.err" \
+  "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set log.filter=warn
+url=http://$addr
 
 for version in 0.4.18 0.4.20; do
   cargo build --quiet --locked --manifest-path "$clients/h2-$version/Cargo.toml" \

@@ -13,6 +13,7 @@ set -euo pipefail
 what=$1 platform=${2:-}
 cd "$(dirname "$0")/.."
 repo=$PWD
+. .ci/serve.sh
 grpcurl=$repo/target/ci-tools/grpcurl foreign=$repo/target/ci-tools/arm64
 
 # The values of an instruction, lines that are continued joined.
@@ -132,19 +133,7 @@ instruction 'ARG' | check 'the image says the version of the crate' "VERSION=$ve
 "${inside[@]}" config check --config /etc/cancelot/cancelot.toml | check 'config check' '1 account'
 
 serve() { # serve ARGUMENTS...: a service whose address is in $addr
-  local out=$work/out
-  # Before the service has: the previous one's address must not be read.
-  : >"$out"
-  "${inside[@]}" serve "$@" >"$out" 2>"$log" &
-  served=$!
-  addr=
-  for _ in $(seq 300); do
-    addr=$(sed -n 's/^listening on //p' "$out")
-    [ -z "$addr" ] || break
-    kill -0 "$served" 2>/dev/null || break
-    sleep 0.1
-  done
-  [ -n "$addr" ] || { echo 'FAILED: it does not serve:'; cat "$out" "$log"; exit 1; }
+  start_serving "$work/out" "$log" "${inside[@]}" serve "$@"
 }
 stopped() { # stopped WHAT: it ends in order on the image's stop signal
   kill -s "$(instruction STOPSIGNAL)" "$served"

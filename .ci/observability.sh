@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 tools=$PWD/target/ci-tools
 rules=helm/cancelot/alerts/rules.yaml
 mkdir -p "$tools"
+. .ci/serve.sh
 
 failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
 ok() { printf 'ok: %s\n' "$*"; }
@@ -53,23 +54,17 @@ until curl -sf "http://127.0.0.1:$keys/jwks.json" >/dev/null; do
   kill -0 "$publishing" || failed "the keys are not published: $(cat "$work/keys.log")"
   sleep 0.1
 done
-"$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set server.admin_listen=127.0.0.1:0 \
+start_serving "$work/out" "$work/log" \
+  "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set server.admin_listen=127.0.0.1:0 \
   --set server.tls_cert_file="$work/pki/tls.crt" --set server.tls_key_file="$work/pki/tls.key" \
   --set server.tls_client_ca_file="$work/pki/ca.crt" --set callers.ci.tls_sans=spiffe://prod/ci \
   --set issuers.ci.issuer=ci --set issuers.ci.audiences=cancelot \
   --set issuers.ci.jwks_url="http://127.0.0.1:$keys/jwks.json" \
   --set callers.ci.jwt_issuer=ci --set callers.ci.jwt_subjects=ci \
-  --set log.filter=warn >"$work/out" 2>"$work/log" &
-served=$!
+  --set log.filter=warn
 # How the client connects, and what it shows.
 export CANCELOT_ENDPOINT
 shown=(--tls-ca-file "$work/pki/ca.crt" --tls-cert-file "$work/pki/client.crt" --tls-key-file "$work/pki/client.key")
-for _ in $(seq 100); do
-  addr=$(sed -n 's/^listening on //p' "$work/out")
-  [ -z "$addr" ] || break
-  kill -0 "$served" || failed "the sandbox does not serve: $(cat "$work/log")"
-  sleep 0.1
-done
 CANCELOT_ENDPOINT=https://$addr
 admin=$(sed -n 's/^metrics and probes on //p' "$work/out")
 

@@ -245,7 +245,7 @@ impl Lane {
             seen: Seen {
                 believed: is_believed,
                 at: Some(now.at),
-                since_earliest: run.earliest.and_then(|earliest| earliest.until(&now)),
+                since_earliest: run.since_earliest(&now),
             },
         };
         self.learn(provider.evidence(&self.task(run), &exchange));
@@ -280,6 +280,11 @@ impl Lane {
                 _ if run.mode() == Mode::DryRun => {}
                 Class::Accepted => run.accepted = Some((begun, now, self.facts().answered)),
                 Class::Lost => self.may_act(run, begun, now),
+                // An earlier one that was believed to be lost may be why: what it did shows when
+                // looks have had their time again.
+                Class::Refused | Class::Undocumented | Class::Busy if run.doubt.is_some() => {
+                    self.may_act(run, begun, now);
+                }
                 _ => {}
             }
         }

@@ -45,6 +45,12 @@ pub trait Form: Sync {
         false
     }
 
+    /// Whether a request that reaches the goal is not safe to repeat, so that a no to a second one may
+    /// be the work of the first.
+    fn is_sent_once(&self) -> bool {
+        false
+    }
+
     /// Whether a refusal tells that an earlier request of ours had arrived.
     fn betrays_earlier(&self, response: &Response) -> bool {
         let _ = response;

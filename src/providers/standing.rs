@@ -102,9 +102,13 @@ impl<'a> Standing<'a> {
             let is_blocked = exchange.class == Class::Foreign
                 && self.task.facts.answered
                 && !response.is_some_and(is_not_passed_on);
+            // A no to what was sent again: perhaps the earlier one had its effect after all, and looks
+            // do not show it yet.
+            let is_once = self.form().is_sent_once();
             let is_open = match exchange.class {
                 _ if is_blocked => true,
                 Class::Lost => true,
+                Class::Refused | Class::Undocumented | Class::Busy => self.ours && is_once,
                 Class::Accepted => sight != Sight::Reached,
                 _ => false,
             };

@@ -92,6 +92,37 @@ async fn a_no_after_a_lost_answer_that_did_nothing_is_final_at_belief() {
 }
 
 #[tokio::test]
+async fn a_no_to_a_resend_is_not_final_before_looks_have_had_their_time_again() {
+    // The first request acts after the look that was believed. That is why the second is refused,
+    // and looks show it a while later.
+    let (mut sent, mut looks_after_the_no) = (0, 0);
+    let scripted = Scripted::start(move |asked: &Asked| {
+        if asked.is_effect() {
+            sent += 1;
+            return match sent {
+                1 => Act::HangUp,
+                _ => answers(400, json!({"message": "already cancelled"})),
+            };
+        }
+        looks_after_the_no += u32::from(sent > 1);
+        match looks_after_the_no {
+            0 | 1 => answers(200, fox("s", "active", json!({"renews": true}))),
+            _ => answers(200, fox("s", "cancelled", json!({"renews": false}))),
+        }
+    })
+    .await;
+    let mut gateway = gateway_at("funnelfox", &scripted, "").await;
+
+    let result = in_time(gateway.cancel_one("K", at_funnelfox("s")))
+        .await
+        .unwrap();
+
+    assert_eq!(result.outcome(), Outcome::Scheduled, "{result:?}");
+    assert!(result.confirmed_by_lookup, "{result:?}");
+    assert_eq!(scripted.effects(), 2, "{:?}", scripted.asked());
+}
+
+#[tokio::test]
 async fn believed_looks_that_leave_it_open_are_the_end_of_a_key() {
     // Revolv3's 404 says that it does not exist or has ended, perhaps by the lost request.
     let scripted = Scripted::start(|asked: &Asked| match asked.is_effect() {

@@ -48,6 +48,10 @@ impl Form for FunnelFox {
         &[LOOK]
     }
 
+    fn is_sent_once(&self) -> bool {
+        true
+    }
+
     fn is_message_only(&self) -> bool {
         true
     }

@@ -72,6 +72,10 @@ impl Form for Revolv3 {
         &[LOOK]
     }
 
+    fn is_sent_once(&self) -> bool {
+        true
+    }
+
     fn is_message_only(&self) -> bool {
         true
     }

@@ -48,6 +48,10 @@ impl Form for Solidgate {
         &[LOOK]
     }
 
+    fn is_sent_once(&self) -> bool {
+        true
+    }
+
     fn betrays_earlier(&self, response: &Response) -> bool {
         is_of_the_key(response)
     }

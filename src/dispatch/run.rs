@@ -1,6 +1,9 @@
 //! One item on its way: what it is, what happened so far, and how long it may take.
 
-use std::sync::{Arc, Weak, atomic::AtomicBool};
+use std::{
+    sync::{Arc, Weak, atomic::AtomicBool},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -168,6 +171,16 @@ impl Run {
         self.inherited = Some(Box::new(doubt));
     }
 
+    /// How long ago the item could first be sent, if clocks tell.
+    pub(super) fn since_earliest(&self, now: &Moment) -> Option<Duration> {
+        let earliest = self.earliest?;
+        // A clock that stood before it when the process began was set back, by nobody knows how much.
+        if let Some(doubt) = &self.inherited {
+            earliest.until(&doubt.latest)?;
+        }
+        earliest.until(now)
+    }
+
     /// An answer was lost, or came without the effect that it promised: the request, sent at this
     /// time, may still act.
     pub(super) fn may_act(
@@ -262,12 +275,17 @@ impl Run {
         {
             failure.retry_at = self.retry_at;
         }
+        let has_failed = conclusion.failure.is_some();
         let Conclusion {
             detail,
             confirmed_by_lookup: lost,
             ..
         } = &mut conclusion;
         self.count_on(detail, lost);
+        // An answer of an earlier run may be missing in the counts, whoever ends this one.
+        if has_failed && self.doubt.is_some() && matches!(detail, Detail::Enrollments(_)) {
+            *lost = true;
+        }
         // What an earlier run of this key ended is this key's work.
         if conclusion.outcome == Outcome::AlreadyCanceled
             && matches!(&conclusion.detail, Detail::Enrollments(detail) if detail.canceled > 0)

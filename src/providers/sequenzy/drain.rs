@@ -160,6 +160,8 @@ impl<'a> Drain<'a> {
             Class::Busy if self.at.look_while_busy(CANCEL, self.counting()).is_some() => {
                 self.cancel()
             }
+            // What is in progress there comes to an end by itself.
+            Class::Busy if self.lost => self.at.unable(cancel),
             // Nothing tells how many there were before the call whose answer was lost.
             _ if is_no && self.lost => self.at.open(
                 self.counting(),

@@ -57,6 +57,9 @@ impl World {
             state.watch.described.insert(seen.account);
         }
         let after = seen.target.map(|target| self.effects_on(target));
+        if let (Some(target), true) = (seen.target, late.is_some() && before == after) {
+            state.watch.comes_to_nothing(target, seen);
+        }
         if let (Some(target), Some(before), Some(after)) = (seen.target, before, after)
             && after > before
         {
@@ -110,7 +113,8 @@ impl World {
         state.stragglers.sort_by_key(|straggler| straggler.at);
     }
 
-    /// Lets what is due by now arrive. Nobody looks at the providers without this.
+    /// Lets what is due by now arrive. Nobody looks at the providers, or judges what is sent or
+    /// told, without this.
     pub(super) fn deliver_stragglers(&self) {
         loop {
             let next = {

@@ -58,14 +58,18 @@ fn claims_it(settled: &Settled) -> bool {
     matches!(outcome, Outcome::Canceled | Outcome::Scheduled)
 }
 
+/// Whether nobody can tell how long ago something was: the wall clock was set back, and no other runs
+/// on over a restart.
+pub(super) fn is_clock_lost(world: &World) -> bool {
+    world.plan.boots != Boots::One && world.plan.jumps.iter().any(|(_, by)| *by < 0)
+}
+
 /// Whether it claims what others had ended before it could be sent, and the provider says when.
 fn is_others(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
     let target = &world.plan.targets[item.target];
     let of = &world.plan.accounts[target.account];
-    // A wall clock that was set back tells nobody how long ago that was.
-    let is_lost = world.plan.boots != Boots::One && world.plan.jumps.iter().any(|(_, by)| *by < 0);
     let is_told = !of.off.no_date
-        && !is_lost
+        && !is_clock_lost(world)
         && !state.watch.cached.contains(&item.target)
         && matches!(
             of.provider,

@@ -154,6 +154,16 @@ impl Network {
             {
                 state.clear(&world.plan, &seen, &path, sent);
             }
+            // A no to what was sent again: an earlier one may have been carried out all the same.
+            Ok(response)
+                if fate.is_plain()
+                    && operation == "cancel"
+                    && !matches!(self.provider(), Provider::Rebilly | Provider::Sequenzy)
+                    && matches!(response.status, 400 | 402 | 404..429) =>
+            {
+                let believed = believed_at(sent, state.now());
+                state.doubted_again(&world.plan, &seen, believed);
+            }
             Ok(response) if response.status == 429 => {
                 if let Fate::Throttled(seconds) = fate {
                     state.told_to_wait(&world.plan, self.account, response, seconds);
@@ -274,7 +284,11 @@ impl Network {
         match world.providers.accepted(of.provider, asked) {
             Some(answer) => {
                 match late {
-                    Some(at) => world.straggles(seen, request.clone(), at, Late::Given),
+                    Some(at) => {
+                        let promised = seen.target.map(|target| (target, seen.tag.clone()));
+                        world.state().watch.promised.extend(promised);
+                        world.straggles(seen, request.clone(), at, Late::Given);
+                    }
                     None => world.state().watch.in_vain.extend(seen.target),
                 }
                 Ok(read(&answer))

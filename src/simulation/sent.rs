@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     conditions::Lag,
+    model::Recorded,
     plan::{AccountPlan, Plan},
     watch::Sighting,
     world::{State, World},
@@ -185,6 +186,21 @@ impl State {
 
     /// An answer to a request with an effect was lost, or says nothing.
     pub(super) fn doubted(&mut self, plan: &Plan, seen: &Sighting, believed_at: Duration) {
+        self.doubts(plan, seen, believed_at, |_| true);
+    }
+
+    /// A request was refused: it may be for one before it whose answer was lost.
+    pub(super) fn doubted_again(&mut self, plan: &Plan, seen: &Sighting, believed_at: Duration) {
+        self.doubts(plan, seen, believed_at, |item| item.doubt_since.is_some());
+    }
+
+    fn doubts(
+        &mut self,
+        plan: &Plan,
+        seen: &Sighting,
+        believed_at: Duration,
+        is_meant: impl Fn(&Recorded) -> bool,
+    ) {
         let now = self.now();
         let Some(target) = seen.target.filter(|_| seen.is_effect) else {
             return;
@@ -194,7 +210,7 @@ impl State {
                 .tag
                 .as_ref()
                 .is_none_or(|tag| plan.tag_of(item) == *tag);
-            if item.target == target && item.open && same {
+            if item.target == target && item.open && same && is_meant(item) {
                 item.doubt_since = Some(now);
                 item.believed_from = item.believed_from.max(believed_at);
             }

@@ -102,6 +102,8 @@ fn subscription(
     // What a place says that has never been the provider's is not taken for its answer.
     let blocked = state.watch.blocked.contains(&item.target);
     let not_ours = mine.is_none_or(|mine| mine == 0) || straggled || blocked;
+    // What came later than a look is believed may be taken for others' work.
+    let theirs = not_ours || is_late || doubts::is_clock_lost(world);
     let untouched = !alone || standing == target.born || straggled;
     let not_final = [Outcome::Unavailable, Outcome::Stopped];
     let is_excused = (is_late || blocked) && not_final.contains(&settled.conclusion.outcome);
@@ -120,14 +122,14 @@ fn subscription(
         Outcome::AlreadyCanceled => vec![
             (over, "it has not ended"),
             (
-                born_over || !alone || straggled || blocked,
+                born_over || !alone || straggled || blocked || doubts::is_clock_lost(world),
                 "it had not ended before",
             ),
-            (not_ours, "it was us"),
+            (theirs, "it was us"),
         ],
         Outcome::AlreadyScheduled => vec![
             (scheduled || (over && !alone), "it is not going to end"),
-            (not_ours, "it was us"),
+            (theirs, "it was us"),
         ],
         Outcome::NotFound => vec![
             (standing.is_none() || hidden, "it exists"),

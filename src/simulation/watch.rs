@@ -21,6 +21,8 @@ pub(super) struct Watch {
     pub(super) clear_at: BTreeMap<usize, Duration>,
     /// A request was accepted that no effect follows on.
     pub(super) in_vain: BTreeSet<usize>,
+    /// Requests that were accepted and are still to be carried out.
+    pub(super) promised: BTreeSet<(usize, Option<String>)>,
     /// Accounts that have described what they were asked about.
     pub(super) described: BTreeSet<usize>,
     /// Accounts that did, in an answer that the service has got in this life.
@@ -126,6 +128,13 @@ impl Watch {
         let canceled = canceled.and_then(serde_json::Value::as_u64);
         if let (true, Some(target), Some(canceled)) = (seen.is_effect, seen.target, canceled) {
             *self.heard.entry((target, seen.tag.clone())).or_default() += canceled;
+        }
+    }
+
+    /// A request is carried out late, and has no effect.
+    pub(super) fn comes_to_nothing(&mut self, target: usize, seen: &Sighting) {
+        if self.promised.contains(&(target, seen.tag.clone())) {
+            self.in_vain.insert(target);
         }
     }
 

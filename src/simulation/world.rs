@@ -140,6 +140,7 @@ impl World {
 
     /// An await point at which the process may die: then nothing follows.
     pub(super) async fn step(&self) {
+        self.deliver_stragglers();
         let is_dead = {
             let mut state = self.state();
             state.steps += 1;

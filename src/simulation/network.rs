@@ -156,7 +156,7 @@ impl Network {
             }
             // A no to what was sent again: an earlier one may have been carried out all the same.
             Ok(response)
-                if fate.is_plain()
+                if (fate.is_plain() || matches!(fate, Fate::Busy(_)))
                     && operation == "cancel"
                     && !matches!(self.provider(), Provider::Rebilly | Provider::Sequenzy)
                     && matches!(response.status, 400 | 402 | 404..429) =>

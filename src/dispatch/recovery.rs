@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     domain::{
-        doubt::{AccountState, Doubt, Moment},
+        doubt::{AccountState, Moment},
         ids::{AccountName, BatchId},
-        outcome::{Outcome, Reached, Settled},
+        outcome::Reached,
     },
     egress::gate::Pass,
     journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
@@ -185,26 +185,4 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
         bytes,
         history_bytes: 0,
     }
-}
-
-/// What an outcome leaves unknown, for when its key is sent again. Records of versions that kept
-/// no more than the outcome leave all of it.
-pub(super) fn left_in_doubt(previous: &Settled) -> Option<Doubt> {
-    if let Some(doubt) = &previous.doubt {
-        return Some((**doubt).clone());
-    }
-    let conclusion = &previous.conclusion;
-    let failure = conclusion.failure.as_ref();
-    let is_unknown = conclusion.outcome == Outcome::InDoubt
-        || failure.is_some_and(|failure| failure.reached == Reached::Unknown);
-    is_unknown.then(|| Doubt {
-        earliest: None,
-        latest: Moment::wall(previous.settled_at),
-        settle_ms: None,
-        may_act: true,
-        accepted: false,
-        looks: 0,
-        place: None,
-        place_answered: false,
-    })
 }

@@ -318,18 +318,7 @@ impl Run {
         // before. It began no sooner than the item could be sent.
         let is_in_doubt = conclusion.outcome == Outcome::InDoubt && !conclusion.is_final();
         let doubt = doubt.or_else(|| {
-            is_in_doubt.then(|| {
-                Box::new(Doubt {
-                    earliest: self.earliest,
-                    latest: Moment::wall(now),
-                    settle_ms: None,
-                    may_act: true,
-                    accepted: false,
-                    looks: 0,
-                    place: None,
-                    place_answered: false,
-                })
-            })
+            is_in_doubt.then(|| Box::new(Doubt::between(self.earliest, Moment::wall(now))))
         });
         Settled {
             conclusion,

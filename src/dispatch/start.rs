@@ -14,7 +14,6 @@ use super::{
     belief::Plan,
     budget::Share,
     feed::{Feed, Update},
-    recovery::left_in_doubt,
     run::{self, Clearance, Origin, Run},
     submission::{Item, Submission, SubmitError},
 };
@@ -99,7 +98,7 @@ impl Dispatch {
                 run.in_stock = true;
                 run.earliest = Some(admitted_at);
             }
-            let doubt = previous.as_deref().and_then(left_in_doubt);
+            let doubt = previous.as_deref().and_then(Settled::left_unknown);
             if let Some(doubt) = doubt
                 && let Some(lane) = self.lanes.get(item.command.account())
             {

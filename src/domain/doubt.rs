@@ -109,6 +109,22 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Doubt {
+    /// What is unknown of requests that may have been sent between these two, by nobody knows which
+    /// settings.
+    #[must_use]
+    pub fn between(earliest: Option<Moment>, latest: Moment) -> Self {
+        Self {
+            earliest,
+            latest,
+            settle_ms: None,
+            may_act: true,
+            accepted: false,
+            looks: 0,
+            place: None,
+            place_answered: false,
+        }
+    }
+
     /// How long it takes from `now` until a look is believed. `timeout` and `settling` are the
     /// account's, for a doubt that does not say.
     #[must_use]

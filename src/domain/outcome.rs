@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{answer::Answer, doubt::Doubt};
+use super::{
+    answer::Answer,
+    doubt::{Doubt, Moment},
+};
 
 /// How a cancellation ended. The proto describes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +171,20 @@ pub struct Settled {
     /// What it leaves unknown, for when its key is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<Box<Doubt>>,
+}
+
+impl Settled {
+    /// What it leaves unknown. Versions that did not write it down left it to the outcome.
+    #[must_use]
+    pub fn left_unknown(&self) -> Option<Doubt> {
+        if let Some(doubt) = &self.doubt {
+            return Some(Doubt::clone(doubt));
+        }
+        let failure = self.conclusion.failure.as_ref();
+        let is_unknown = self.conclusion.outcome == Outcome::InDoubt
+            || failure.is_some_and(|failure| failure.reached == Reached::Unknown);
+        is_unknown.then(|| Doubt::between(None, Moment::wall(self.settled_at)))
+    }
 }
 
 /// What is known of the target.

@@ -9,7 +9,7 @@ use super::record::{Cleared, Header, Ranges};
 use crate::{
     domain::{
         doubt::{Doubt, Moment},
-        outcome::{Outcome, Reached, Settled},
+        outcome::Settled,
     },
     limits,
 };
@@ -100,18 +100,6 @@ fn end(life: u64, lives: &Lives) -> Moment {
     }
 }
 
-/// What an outcome leaves unknown. Versions that did not write it down left it to the outcome
-/// itself.
-pub(super) fn left_by(settled: &Settled) -> Option<Doubt> {
-    if let Some(doubt) = &settled.doubt {
-        return Some(Doubt::clone(doubt));
-    }
-    let reached = settled.conclusion.failure.as_ref().map(|f| f.reached);
-    let may_be =
-        settled.conclusion.outcome == Outcome::InDoubt || reached == Some(Reached::Unknown);
-    may_be.then(|| unknown(None, Moment::wall(settled.settled_at)))
-}
-
 /// What is unknown of an item that was cleared between these and has not been noted since.
 /// `before` is what was unknown of it already.
 pub(super) fn doubt(
@@ -122,7 +110,7 @@ pub(super) fn doubt(
 ) -> Doubt {
     let latest = end(last.life, lives);
     match before {
-        None => unknown(Some(first.at), latest),
+        None => Doubt::between(Some(first.at), latest),
         // Its effects may have begun as early as they could before.
         Some(before) => Doubt {
             latest,
@@ -130,19 +118,6 @@ pub(super) fn doubt(
             may_act: true,
             ..before
         },
-    }
-}
-
-fn unknown(earliest: Option<Moment>, latest: Moment) -> Doubt {
-    Doubt {
-        earliest,
-        latest,
-        settle_ms: None,
-        may_act: true,
-        accepted: false,
-        looks: 0,
-        place: None,
-        place_answered: false,
     }
 }
 

@@ -45,7 +45,7 @@ impl History {
         let trace = self.trace(index);
         let before = match (&trace.noted, &trace.settled) {
             (Some(noted), _) => Some(Doubt::clone(noted)),
-            (None, Some(settled)) => sent::left_by(settled),
+            (None, Some(settled)) => settled.left_unknown(),
             (None, None) => None,
         };
         match self.sent(index, &trace) {

@@ -351,11 +351,15 @@ async fn no_kill_loses_changes_or_repeats_anything() {
     }
     let mut admitted = 0;
     let mut recorded = BTreeMap::new();
+    let mut ends = BTreeMap::<String, usize>::new();
     for batch in &batches {
         match records(&mut client, batch).await {
             Some(records) => {
                 batch.check(&records, &control);
                 admitted += records.len();
+                for record in &records {
+                    *ends.entry(end(record)).or_default() += 1;
+                }
                 recorded.extend(records.iter().map(|record| {
                     let outcome = match record.result.as_ref().unwrap() {
                         Recorded::SubscriptionResult(result) => result.outcome(),
@@ -369,13 +373,26 @@ async fn no_kill_loses_changes_or_repeats_anything() {
     }
     let told: usize = batches.iter().map(|batch| batch.told.len()).sum();
     println!(
-        "seed {seed}: {kills} kills, {} requests, {admitted} items",
+        "seed {seed}: {kills} kills, {} requests, {admitted} items: {ends:#?}",
         batches.len()
     );
     assert!(admitted >= told && told > 0);
     process.terminate();
     assert!(process.ended().await.success());
     check_audit(&place.journal(), &recorded);
+}
+
+/// How an item ended; of one that failed also at which provider and why.
+fn end(record: &Cancellation) -> String {
+    let (outcome, account, failure) = match record.result.as_ref().unwrap() {
+        Recorded::SubscriptionResult(r) => (r.outcome(), &r.account, &r.failure),
+        Recorded::EnrollmentResult(r) => (r.outcome(), &r.account, &r.failure),
+    };
+    let name = outcome.as_str_name().trim_start_matches("OUTCOME_");
+    match failure {
+        Some(failure) => format!("{name} {account} {}", failure.reason),
+        None => name.to_owned(),
+    }
 }
 
 /// Everything that was admitted has one admission, and one settlement for each time that it was

@@ -16,7 +16,13 @@ use super::{
     line::Line,
     segments::Segment,
 };
-use crate::{journal::home::make_dirs, limits};
+use crate::{
+    journal::{
+        home::make_dirs,
+        lock::{self, Lock, NotTaken},
+    },
+    limits,
+};
 
 /// Where the log stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
+    /// Keeps every other writer out. Who only reads needs no lock.
+    _lock: Lock,
     /// `None` until there is a line for it.
     segment: Option<Open>,
     at: Position,
@@ -69,9 +77,12 @@ impl Log {
     /// with the last entry of the trail that is in it.
     pub(super) fn open(dir: &Path, known: Option<&Position>) -> Result<Found, Error> {
         make_dir(dir)?;
+        // Before anything is read: another writer may be adding to what is there.
+        let lock = take_lock(dir)?;
         let last = last_segment(dir)?;
         let mut log = Self {
             dir: dir.to_owned(),
+            _lock: lock,
             segment: None,
             at: Position {
                 head: Head::empty(),
@@ -373,6 +384,16 @@ fn follow(last: Option<&Sealed>, segment: &Segment, sealed: Sealed) -> Result<Se
 fn last_segment(dir: &Path) -> Result<Option<Segment>, Error> {
     let mut segments = Segment::list(dir).map_err(io_error("listing", dir))?;
     Ok(segments.pop())
+}
+
+fn take_lock(dir: &Path) -> Result<Lock, Error> {
+    Lock::take(dir).map_err(|why| match why {
+        NotTaken::Held(pid) => Error::Locked {
+            lock: lock::path_in(dir),
+            pid,
+        },
+        NotTaken::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
+    })
 }
 
 fn make_dir(dir: &Path) -> Result<(), Error> {

@@ -22,7 +22,7 @@ pub use self::{
     follower::{Follower, Options},
     refusals::{Refused, Sink, Why},
 };
-use crate::journal::Unavailable;
+use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
 pub const EVENTS: [&str; 8] = [
@@ -32,6 +32,19 @@ pub const EVENTS: [&str; 8] = [
 /// Why the audit cannot be written. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Another service writes there: two would fork the chain.
+    #[error(
+        "the audit's lock file {} is held by {}; one audit has one service: stop the other one, or \
+         give this one a directory of its own (audit.dir)",
+        lock.display(),
+        lock::holder(*pid)
+    )]
+    Locked {
+        /// The lock file.
+        lock: PathBuf,
+        /// The other process, if it could write its id.
+        pid: Option<u32>,
+    },
     /// Reading or writing failed.
     #[error("{doing} {}: {source}", path.display())]
     Io {

@@ -2,8 +2,8 @@
 //! for an empty journal which is not.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{self, Read, Seek, Write},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use super::{
     fault::Fault,
     high_water::{HIGH_WATER, HighWater},
     keys::{Span, StoreKey},
+    lock::{self, Lock, NotTaken},
     marker::{MARKER, Marker, StoreName},
     record::{self, FORMAT, FORMATS_READ, Meta},
     store::{OpenFailed, Store},
@@ -29,7 +30,7 @@ pub enum OpenError {
         "the journal's lock file {} is held by {}; one journal has one process: stop the other \
          one, or give this one a directory of its own",
         lock.display(),
-        holder(*pid)
+        lock::holder(*pid)
     )]
     Locked {
         /// The lock file.
@@ -110,13 +111,6 @@ pub enum OpenError {
     },
 }
 
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(
-        || "another process".to_owned(),
-        |pid| format!("process {pid}"),
-    )
-}
-
 /// What a journal is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -139,21 +133,6 @@ pub(super) struct Home {
     pub(super) lock: Lock,
 }
 
-/// The lock on a journal's directory, which is given back when it is dropped.
-pub(super) struct Lock(File);
-
-impl Drop for Lock {
-    /// Closing the file is not enough: a process that is being started from this one has a copy
-    /// of the open file, and with it the lock, until it runs its own program.
-    fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::warn!(%error, "the journal's lock cannot be given back before this process ends");
-        }
-    }
-}
-
-const LOCK: &str = "lock";
-
 impl Home {
     /// Opens the journal in a directory.
     pub(super) fn open(dir: &Path, cache_bytes: u64, purpose: Purpose) -> Result<Self, OpenError> {
@@ -167,7 +146,7 @@ impl Home {
                 }
             },
         }
-        let lock = lock(&dir.join(LOCK))?;
+        let lock = lock(dir)?;
         let mut format = FORMAT;
         let (store, meta, marker) = match Marker::read(dir)? {
             Some(marker) if !marker.is_being_made() => {
@@ -372,30 +351,15 @@ fn open_store(dir: &Path, store: &Path, cache_bytes: u64) -> Result<Store, OpenE
     })
 }
 
-/// Takes the lock, which the system gives back however this process ends, and leaves the id of
-/// this process for whoever finds it taken.
-fn lock(path: &Path) -> Result<Lock, OpenError> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(path).map_err(io_error("opening", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok();
-            return Err(OpenError::Locked {
-                lock: path.to_owned(),
-                pid: pid.and_then(|_| text.trim().parse().ok()),
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(io_error("locking", path)(source)),
-    }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(io_error("writing", path))?;
-    Ok(Lock(file))
+/// Takes the lock of a journal's directory.
+fn lock(dir: &Path) -> Result<Lock, OpenError> {
+    Lock::take(dir).map_err(|why| match why {
+        NotTaken::Held(pid) => OpenError::Locked {
+            lock: lock::path_in(dir),
+            pid,
+        },
+        NotTaken::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
+    })
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), OpenError> {
@@ -450,18 +414,5 @@ mod tests {
         let unreadable = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
         make_dirs(&c, unreadable).unwrap();
         assert!(make_dirs(&c.join("d"), unreadable).is_err());
-    }
-
-    #[test]
-    fn a_process_that_is_just_being_started_does_not_keep_the_lock() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(LOCK);
-        let held = lock(&path).unwrap();
-        // What a fork leaves in the child until it runs its program.
-        let copy = held.0.try_clone().unwrap();
-        assert!(matches!(lock(&path), Err(OpenError::Locked { .. })));
-        drop(held);
-        drop(lock(&path).unwrap());
-        drop(copy);
     }
 }

@@ -20,6 +20,7 @@ mod history;
 pub mod home;
 mod keys;
 mod ledger;
+pub(crate) mod lock;
 mod marker;
 #[cfg(test)]
 pub(crate) mod memory;

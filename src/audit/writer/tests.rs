@@ -11,7 +11,11 @@ use std::{
 
 use super::*;
 use crate::{
-    audit::{Sink, segments::Segment},
+    audit::{
+        Sink,
+        segments::Segment,
+        verify::{Known, verify},
+    },
     journal::{Happened, Pending, Trailed, Unavailable},
 };
 
@@ -59,15 +63,18 @@ impl Trail for Told {
     }
 }
 
-/// As [`Follower::start`] does it. To drop the writer is a crash.
-fn open(trail: &Arc<Told>, dir: &std::path::Path) -> Writer {
-    let options = Options {
+fn options(dir: &std::path::Path) -> Options {
+    Options {
         dir: dir.to_owned(),
         retention: Duration::from_secs(1_000_000),
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
         sink: Sink::default(),
-    };
-    let (writer, is_known) = Writer::open(Arc::<Told>::clone(trail), options).unwrap();
+    }
+}
+
+/// As [`Follower::start`] does it. To drop the writer is a crash.
+fn open(trail: &Arc<Told>, dir: &std::path::Path) -> Writer {
+    let (writer, is_known) = Writer::open(Arc::<Told>::clone(trail), options(dir)).unwrap();
     if !is_known {
         *trail.audited.lock().unwrap() = Some(writer.audited());
     }
@@ -103,6 +110,7 @@ fn after_an_older_journal_was_put_in_place_a_crash_at_once_loses_no_entry() {
         };
         journal.end.store(5, Ordering::SeqCst);
         writer.pass(true).unwrap();
+        drop(writer);
 
         let journal = Arc::new(older);
         let mut writer = open(&journal, dir.path());
@@ -118,4 +126,25 @@ fn after_an_older_journal_was_put_in_place_a_crash_at_once_loses_no_entry() {
         let case = format!("{new} entries, begun: {is_begun}");
         assert_eq!(told(dir.path()), (expected, 1), "{case}");
     }
+}
+
+#[test]
+fn a_second_writer_of_a_directory_is_refused_and_readers_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Arc::new(Told::default());
+    let mut writer = open(&first, dir.path());
+    writer.pass(false).unwrap();
+    let of_another = || Writer::open(Arc::new(Told::default()), options(dir.path()));
+
+    let refused = of_another().map(|_| ()).unwrap_err().to_string();
+
+    let lock = dir.path().join("lock").display().to_string();
+    let process = format!("process {}", std::process::id());
+    for part in [&lock, &process, "audit.dir"] {
+        assert!(refused.contains(part), "{part:?} is not in {refused}");
+    }
+    let report = verify(dir.path(), &Known::default(), |_| Ok(())).unwrap();
+    assert_eq!((report.lines, report.problems), (1, 0));
+    drop(writer);
+    of_another().unwrap();
 }

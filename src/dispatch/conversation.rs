@@ -513,7 +513,10 @@ impl Lane {
             lane.leave(pass);
         };
         let cut = self.shared.cut.clone();
-        self.shared.tasks.spawn(cut.run_until_cancelled_owned(work));
+        let work = cut.run_until_cancelled_owned(work);
+        self.shared
+            .tasks
+            .spawn(self.shared.overseer.watched("end of a draft", work));
     }
 
     fn report_progress(&self, run: &Run) {

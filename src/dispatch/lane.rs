@@ -361,7 +361,9 @@ impl Lane {
                         // Several kilobytes: on the heap once, or they are copied at each step.
                         let talk = Box::pin(Arc::clone(&self).converse(run));
                         let cut = self.shared.cut.clone();
-                        self.shared.tasks.spawn(cut.run_until_cancelled_owned(talk));
+                        let talk = cut.run_until_cancelled_owned(talk);
+                        let talk = self.shared.overseer.watched("conversation", talk);
+                        self.shared.tasks.spawn(talk);
                     }
                 }
                 Action::Wait(Some(until)) => {

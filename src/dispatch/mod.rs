@@ -21,6 +21,8 @@ mod stop;
 mod submission;
 mod submit;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::{
@@ -51,7 +53,7 @@ use crate::{
     domain::{account::Account, ids::AccountName},
     journal::{Journal, Unavailable},
     limits,
-    observe::Refusals,
+    observe::{Overseer, Refusals},
 };
 
 /// How the engine runs.
@@ -89,6 +91,8 @@ struct Shared {
     /// Ends conversations where they are, as the end of the process would.
     cut: CancellationToken,
     open_items: Arc<AtomicUsize>,
+    /// Watches every task.
+    overseer: Overseer,
 }
 
 impl Shared {
@@ -131,6 +135,18 @@ impl Dispatch {
         journal: Arc<dyn Journal>,
         options: Options,
     ) -> Result<Arc<Self>, Unavailable> {
+        Self::start_watched(journal, options, Overseer::default()).await
+    }
+
+    /// The same, with someone who watches the tasks of others too.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn start_watched(
+        journal: Arc<dyn Journal>,
+        options: Options,
+        overseer: Overseer,
+    ) -> Result<Arc<Self>, Unavailable> {
         let (settle, handed_over) = mpsc::channel(limits::SETTLE_QUEUE_MAX);
         let failed = watch::Sender::new(None);
         let live = Arc::new(Live::default());
@@ -146,17 +162,19 @@ impl Dispatch {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             open_items: Arc::clone(&open_items),
+            overseer,
         });
         let recorded = Box::new(move |count| {
             open_items.fetch_sub(count, Ordering::AcqRel);
         });
-        tokio::spawn(settler::run(
+        let settler = settler::run(
             Arc::clone(&journal),
             live,
             handed_over,
             failed.clone(),
             recorded,
-        ));
+        );
+        tokio::spawn(shared.overseer.watched("settler", settler));
         let lanes: BTreeMap<_, _> = options
             .lanes
             .into_iter()
@@ -168,7 +186,10 @@ impl Dispatch {
             })
             .collect();
         for lane in lanes.values() {
-            tokio::spawn(Arc::clone(lane).serve());
+            // A lane is waited for like what it starts: between its last turn and the start of
+            // that conversation nothing else would be at work.
+            let serve = Arc::clone(lane).serve();
+            shared.tasks.spawn(shared.overseer.watched("lane", serve));
         }
         let dispatch = Arc::new(Self {
             journal,
@@ -212,8 +233,23 @@ impl Dispatch {
         &self.shared.clock
     }
 
-    /// Resolves when the journal has failed, with the reason. Nothing is told after that.
+    /// Why the journal has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<Unavailable> {
+        let failed = self.failed.borrow().clone();
+        failed.or_else(|| self.journal.failure())
+    }
+
+    /// Resolves when the journal has failed, or a task has panicked, with the reason. Once the
+    /// journal has, nothing is told any more.
     pub async fn failed(&self) -> Unavailable {
+        tokio::select! {
+            why = self.journal_failed() => why,
+            panicked = self.shared.overseer.panicked() => Unavailable(panicked.to_string()),
+        }
+    }
+
+    async fn journal_failed(&self) -> Unavailable {
         let mut failed = self.failed.subscribe();
         match failed
             .wait_for(Option::is_some)
@@ -236,13 +272,12 @@ impl Dispatch {
         }
         self.shared.stopping.cancel();
         self.shared.tasks.close();
-        let at_work = self.shared.tasks.len();
         if tokio::time::timeout(patience, self.shared.tasks.wait())
             .await
             .is_err()
         {
             tracing::warn!(
-                at_work,
+                at_work = self.shared.tasks.len(),
                 "the drain time is over; what is open goes on after a restart"
             );
             // What goes on here would meet what a restart takes up.

@@ -8,6 +8,7 @@ use super::{Dispatch, run};
 use crate::{
     domain::ids::{BatchId, CallerId},
     journal::Unavailable,
+    observe::Overseer,
 };
 
 /// What stopping a batch did.
@@ -32,7 +33,8 @@ impl Dispatch {
         by: CallerId,
     ) -> Result<Stopped, Unavailable> {
         let dispatch = Arc::clone(self);
-        detached(async move {
+        let overseer = self.shared.overseer.clone();
+        detached(&overseer, async move {
             let now = dispatch.shared.clock.now();
             let recorded = dispatch.journal.stop(batch, by, now);
             recorded.await.inspect_err(|_| dispatch.journal_refused())?;
@@ -58,9 +60,10 @@ impl Dispatch {
 
 /// Runs to its end whatever becomes of the one who waits for it.
 async fn detached<T: Send + 'static>(
+    overseer: &Overseer,
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {
-    tokio::spawn(work.in_current_span())
-        .await
-        .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}"))))
+    let work = overseer.watched("stop of a batch", work);
+    let ended = tokio::spawn(work.in_current_span()).await.ok().flatten();
+    ended.unwrap_or_else(|| Err(Unavailable("the engine failed".to_owned())))
 }

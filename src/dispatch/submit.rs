@@ -55,9 +55,10 @@ impl Dispatch {
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
         let dispatch = Arc::clone(self);
         let work = async move { dispatch.take_on(submission).await };
-        tokio::spawn(work.in_current_span())
-            .await
-            .unwrap_or_else(|error| Err(Unavailable(format!("the engine failed: {error}")).into()))
+        let work = self.shared.overseer.watched("admission", work);
+        let ended = tokio::spawn(work.in_current_span()).await.ok().flatten();
+        ended
+            .unwrap_or_else(|| Err(Unavailable("the engine failed".to_owned()).into()))
             .inspect_err(|error| self.refusals.inc(error.refusal()))
     }
 

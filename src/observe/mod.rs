@@ -8,6 +8,7 @@ mod code;
 mod journal;
 mod meter;
 mod origin;
+mod overseer;
 mod refusals;
 mod thinning;
 mod trace;
@@ -19,6 +20,7 @@ pub use self::{
     journal::JournalMeters,
     meter::{Counter, Flag, Histogram, Snapshot, Tally},
     origin::{Origin, RequestId},
+    overseer::{Overseer, Panicked},
     refusals::{Refusal, Refusals},
     thinning::Thinning,
     trace::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},

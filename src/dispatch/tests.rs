@@ -1,0 +1,139 @@
+//! The engine's tasks: what becomes of the others when one panics, and at the end.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Clock, Dispatch, Item, LaneOptions, Options, Submission};
+use crate::{
+    domain::{
+        account::{Account, ProviderSettings},
+        command::{Command, SubscriptionCommand, When},
+        exchange::{Request, Response},
+        ids::{Kind, Scope},
+    },
+    egress::{
+        Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
+    },
+    journal::{Journal as _, memory::MemoryJournal},
+    observe,
+    providers::Mode,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A lane whose provider is this.
+fn lane<F>(provider: fn(Request) -> F) -> LaneOptions
+where
+    F: Future<Output = Result<Response, Unanswered>> + Send + 'static,
+{
+    let account = Arc::new(Account {
+        name: "a".try_into().unwrap(),
+        base_url: "http://unused".to_owned(),
+        settings: ProviderSettings::Solidgate {
+            channel_id: None,
+            lookup_path: "v2/subscriptions/get".to_owned(),
+        },
+    });
+    LaneOptions {
+        place: account.place(None),
+        egress: Egress::simulated(&account, SECOND, tower::service_fn(provider)),
+        account,
+        gate: gate::Options {
+            concurrency: Bounds {
+                floor: 1,
+                ceiling: 8,
+            },
+            rate_per_second: 1_000.0,
+            rate_burst: 1_000,
+            retries: budget::Share {
+                per_request: 0.2,
+                per_second: 1.0,
+                saved_max: 10.0,
+            },
+            pauses: Pauses {
+                base: SECOND,
+                max: SECOND,
+            },
+        },
+        backoff: Backoff {
+            base: SECOND,
+            max: SECOND,
+        },
+        timeout: SECOND,
+        settling: SECOND,
+    }
+}
+
+fn options(lanes: Vec<LaneOptions>) -> Options {
+    Options {
+        lanes,
+        open_items_max: 10,
+        open_bytes_max: 1_000_000,
+        results_held_max: 10,
+        reader_patience: 30 * SECOND,
+        retry_window: 60 * SECOND,
+        clock: Clock::system(),
+        seed: 1,
+    }
+}
+
+fn submission() -> Submission {
+    let command = Command::Subscription(SubscriptionCommand {
+        account: "a".try_into().unwrap(),
+        subscription_id: "1".try_into().unwrap(),
+        when: When::Now,
+        reason: None,
+        comment: None,
+        initiated_by: None,
+        prorate: None,
+        line_items: Vec::new(),
+        options: None,
+    });
+    Submission {
+        scope: Scope {
+            caller: "ann".try_into().unwrap(),
+            kind: Kind::Subscription,
+        },
+        key: "k".try_into().unwrap(),
+        items: vec![Item {
+            key: None,
+            command: Arc::new(command),
+            mode: Mode::Cancel,
+        }],
+        retry_window: None,
+        with_answers: false,
+        quota: None,
+        hangup: None,
+        from: observe::Origin::default(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
+    let journal = MemoryJournal::new();
+    let panics = lane(|_| async { panic!("out of its mind") });
+    let options = options(vec![panics]);
+    let dispatch = Dispatch::start(Arc::new(journal.clone()), options).await;
+    let dispatch = dispatch.unwrap();
+
+    dispatch.submit(submission()).await.unwrap();
+    let why = tokio::time::timeout(SECOND, dispatch.failed()).await;
+
+    let why = why.expect("it has failed within a second").to_string();
+    assert_eq!(why, "the conversation panicked: out of its mind");
+    dispatch.drain(SECOND).await;
+    assert_eq!(journal.open_items().unwrap().len(), 1);
+}
+
+/// Between a lane's last turn and the start of that conversation there is nothing else to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_the_lanes_too() {
+    let nothing = lane(|_| std::future::pending());
+    let options = options(vec![nothing]);
+    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options).await;
+    let dispatch = dispatch.unwrap();
+    assert_eq!(dispatch.shared.tasks.len(), 1, "the lane");
+
+    dispatch.drain(SECOND).await;
+
+    assert!(dispatch.shared.tasks.is_empty());
+}

@@ -1,0 +1,126 @@
+//! Tasks that nobody waits for. A panic of one would leave what it held as it is for ever: items
+//! open, targets taken, readers waiting. So each is watched, and the first panic ends the service,
+//! whose restart takes up what is open.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use super::Counter;
+
+/// A task that panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {task} panicked: {why}")]
+pub struct Panicked {
+    /// What it did, in words of the log.
+    pub task: &'static str,
+    /// The words of the panic.
+    pub why: String,
+}
+
+/// Watches tasks. Clones are of the same.
+#[derive(Debug, Clone)]
+pub struct Overseer(Arc<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    first: watch::Sender<Option<Panicked>>,
+    panics: Counter,
+}
+
+impl Default for Overseer {
+    fn default() -> Self {
+        Self(Arc::new(Seen {
+            first: watch::Sender::new(None),
+            panics: Counter::default(),
+        }))
+    }
+}
+
+impl Overseer {
+    /// Does some work, and says so if it panics. `None` if it did; what it held is dropped then.
+    pub fn watched<T, W: Future<Output = T>>(
+        &self,
+        task: &'static str,
+        work: W,
+    ) -> impl Future<Output = Option<T>> + use<T, W> {
+        let overseer = self.clone();
+        async move {
+            // What the work shares with others is behind locks that are taken as they are, and
+            // nothing new begins: see `App::run`.
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            ended.map_err(|panic| overseer.tell(task, &*panic)).ok()
+        }
+    }
+
+    fn tell(&self, task: &'static str, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let panicked = Panicked {
+            task,
+            why: text.unwrap_or("without a word").to_owned(),
+        };
+        tracing::error!(
+            task,
+            why = %panicked.why,
+            "a task panicked: the service ends, and its restart takes up what is open"
+        );
+        self.0.panics.inc();
+        self.0.first.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(panicked);
+            is_first
+        });
+    }
+
+    /// The first task that panicked, if one did.
+    #[must_use]
+    pub fn first(&self) -> Option<Panicked> {
+        self.0.first.borrow().clone()
+    }
+
+    /// Resolves when a task has panicked, with the first that did.
+    pub async fn panicked(&self) -> Panicked {
+        let mut first = self.0.first.subscribe();
+        // The sender is in `self`, so that it does not go away.
+        if let Ok(seen) = first.wait_for(Option::is_some).await
+            && let Some(panicked) = seen.clone()
+        {
+            return panicked;
+        }
+        std::future::pending().await
+    }
+
+    /// How many tasks have panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.panics.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_panic_is_told_and_what_the_task_held_is_dropped() {
+        let overseer = Overseer::default();
+        assert_eq!(overseer.watched("calm", async { 7 }).await, Some(7));
+        assert_eq!(overseer.first(), None);
+        let held = Arc::new(());
+        for number in 1..=2 {
+            let held = Arc::clone(&held);
+            let work = async move {
+                tokio::task::yield_now().await;
+                assert_eq!(Arc::strong_count(&held), 0, "number {number}");
+            };
+            assert_eq!(overseer.watched("bad", work).await, None);
+        }
+        assert_eq!(Arc::strong_count(&held), 1);
+        let first = overseer.panicked().await;
+        assert_eq!(first.task, "bad");
+        assert!(first.why.contains("number 1"), "{first}");
+        assert_eq!(overseer.panics(), 2);
+    }
+}

@@ -24,7 +24,7 @@ use crate::{
     audit::Sink,
     dispatch::Dispatch,
     identity::Callers,
-    observe::{CallMeters, Tracer},
+    observe::{CallMeters, Overseer, Tracer},
     rpc::{Access, ObserveLayer, Opening, Refusals},
 };
 
@@ -81,10 +81,11 @@ pub struct Front {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     refusals: Refusals,
-    _counts: AbortOnDropHandle<()>,
+    _counts: AbortOnDropHandle<Option<()>>,
+    overseer: Overseer,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
-    _admin: Option<AbortOnDropHandle<()>>,
+    server: JoinHandle<Option<Result<(), tonic::transport::Error>>>,
+    _admin: Option<AbortOnDropHandle<Option<()>>>,
 }
 
 /// What is left of a connection that does not end in time after the last stream has ended.
@@ -112,9 +113,11 @@ impl Front {
         let (readiness, health) = Readiness::new().await;
         let readiness = Arc::new(readiness);
         let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
+        let overseer = Overseer::default();
         let metrics = Arc::new(Metrics::new(
             Arc::clone(&calls),
             Arc::clone(&readiness),
+            overseer.clone(),
             lost_lines,
             changing.clone(),
         ));
@@ -122,10 +125,13 @@ impl Front {
         let serve_admin = admin.map(|listener| {
             let told = (Arc::clone(&metrics), Arc::clone(&readiness));
             let routes = admin::routes(told.0, told.1, health.clone());
-            AbortOnDropHandle::new(tokio::spawn(admin::serve(listener, routes)))
+            let served = overseer.watched("admin listener", admin::serve(listener, routes));
+            AbortOnDropHandle::new(tokio::spawn(served))
         });
         let refusals = access.refusals.clone();
-        let counts = AbortOnDropHandle::new(tokio::spawn(refusals.clone().keep_telling_counts()));
+        let counts = refusals.clone().keep_telling_counts();
+        let counts = tokio::spawn(overseer.watched("count of refusals", counts));
+        let counts = AbortOnDropHandle::new(counts);
         let opening = Opening::new();
         let observe = ObserveLayer::new(calls, tracer);
         let router = edge::router(opening.clone(), health, access, observe, &edge)?;
@@ -140,10 +146,11 @@ impl Front {
         let tcp = tcp.map(move |accepted| accepted.map(&secured));
         let incoming = door.let_in(tcp);
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+        let server = router.serve_with_incoming_shutdown(incoming, async {
             // A dropped sender ends the server as a sent word does.
             let _ = stopped.await;
-        }));
+        });
+        let server = tokio::spawn(overseer.watched("listener", server));
         Ok(Self {
             addr,
             admin_addr,
@@ -155,6 +162,7 @@ impl Front {
             metrics,
             refusals,
             _counts: counts,
+            overseer,
             stop,
             server,
             _admin: serve_admin,
@@ -177,6 +185,11 @@ impl Front {
     #[must_use]
     pub fn changing(&self) -> &Changing {
         &self.changing
+    }
+
+    /// Who watches all tasks.
+    pub(super) fn overseer(&self) -> &Overseer {
+        &self.overseer
     }
 
     /// Where refusals are left for the audit.

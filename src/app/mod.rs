@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use self::readiness::State;
@@ -40,6 +40,7 @@ use crate::{
     domain::quota,
     identity::Callers,
     journal::{Journal, Removal, Unavailable},
+    observe::{Overseer, Panicked},
 };
 
 /// How the service is put together.
@@ -113,16 +114,31 @@ pub enum StartError {
     Descriptors(#[from] prost::DecodeError),
 }
 
+/// Why a service ended as nobody had asked it to. A restart takes up what is open.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The journal cannot be used any more.
+    #[error("the journal failed: {0}")]
+    Journal(Unavailable),
+    /// A part of the service is gone.
+    #[error("{0}; this is a defect of Cancelot: keep the log and report it")]
+    Panicked(Panicked),
+    /// The audit could not be written to its end.
+    #[error("the audit could not be written at the end: {0}")]
+    Audit(#[from] audit::Error),
+}
+
 /// A running service.
 #[derive(Debug)]
 pub struct App {
     front: Front,
     dispatch: Arc<Dispatch>,
     drain: Duration,
-    sweeper: JoinHandle<()>,
+    overseer: Overseer,
+    sweeper: JoinHandle<Option<()>>,
     reload: Reload,
     /// Those that look for changes.
-    followers: JoinSet<()>,
+    followers: JoinSet<Option<()>>,
     audit: Option<audit::Follower>,
 }
 
@@ -130,6 +146,9 @@ pub struct App {
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Expired batches that are deleted in one go, so that writers get their turn in between.
 const SWEEP_BATCHES: usize = 100;
+/// How long the end of the audit is waited for if the drain has used up its time: of the ten
+/// seconds that the chart gives beyond that.
+const AUDIT_END: Duration = Duration::from_secs(3);
 /// Batches of which something is taken out in one go: each is read and may be written anew.
 const REDACT_BATCHES: usize = 4;
 
@@ -156,14 +175,17 @@ impl App {
         journal: Arc<dyn Journal>,
         engine: Engine,
     ) -> Result<Self, StartError> {
+        let overseer = front.overseer().clone();
         let audit = match engine.audit {
             Some(audit) => {
                 let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
-                Some(follow(&*journal, audit, clock, sink).await?)
+                Some(follow(&*journal, audit, clock, sink, &overseer).await?)
             }
             None => None,
         };
-        let dispatch = Dispatch::start(Arc::clone(&journal), engine.dispatch).await?;
+        let dispatch =
+            Dispatch::start_watched(Arc::clone(&journal), engine.dispatch, overseer.clone())
+                .await?;
         let Changing {
             callers, fetchers, ..
         } = front.changing().clone();
@@ -174,14 +196,16 @@ impl App {
         reload.files().await;
         front.watch_files(reload.failing());
         let mut followers = JoinSet::new();
-        followers.spawn(reload.clone().watch(every));
-        followers.spawn(fetchers.watch());
-        let sweeper = tokio::spawn(sweep(journal, Arc::clone(&dispatch), engine.retention));
+        followers.spawn(overseer.watched("reload", reload.clone().watch(every)));
+        followers.spawn(overseer.watched("fetching of keys", fetchers.watch()));
+        let sweep = sweep(journal, Arc::clone(&dispatch), engine.retention);
+        let sweeper = tokio::spawn(overseer.watched("sweep", sweep));
         front.let_in_to(&dispatch).await;
         Ok(Self {
             front,
             dispatch,
             drain: engine.drain,
+            overseer,
             sweeper,
             reload,
             followers,
@@ -213,30 +237,35 @@ impl App {
         &self.dispatch
     }
 
-    /// Serves until `stop` resolves, then drains. Ends with an error if the journal fails, so
-    /// that a restart can settle what is open.
+    /// Serves until `stop` resolves, then drains. Ends with an error if the journal fails or a task
+    /// panics, before or while it drains, so that a restart can settle what is open.
     ///
     /// # Errors
-    /// Why the journal failed.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Unavailable> {
-        let failure = tokio::select! {
-            () = stop => None,
-            unavailable = self.dispatch.failed() => Some(unavailable),
+    /// See [`Failure`].
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        tokio::select! {
+            () = stop => {}
+            _ = self.dispatch.failed() => {}
+        }
+        let state = if self.dispatch.failure().is_some() {
+            State::Failed
+        } else if self.overseer.first().is_some() {
+            State::Panicked
+        } else {
+            State::Draining
         };
-        let state = match failure {
-            None => State::Draining,
-            Some(_) => State::Failed,
-        };
-        self.stop_as(state).await;
-        failure.map_or(Ok(()), Err)
+        self.stop_as(state).await
     }
 
     /// Stops in order: not ready, nothing new, what is in hand, streams, connections.
     pub async fn stop(self) {
-        self.stop_as(State::Draining).await;
+        if let Err(failure) = self.stop_as(State::Draining).await {
+            tracing::error!(%failure, "it did not stop in order");
+        }
     }
 
-    async fn stop_as(mut self, state: State) {
+    async fn stop_as(mut self, state: State) -> Result<(), Failure> {
+        let drained_by = Instant::now() + self.drain;
         self.followers.shutdown().await;
         tracing::info!(drain_ms = %self.drain.as_millis(), "stopping");
         self.front.tell(state).await;
@@ -244,12 +273,22 @@ impl App {
         // Its journal goes with it.
         let _ = self.sweeper.await;
         self.dispatch.drain(self.drain).await;
+        let drained = self.dispatch.failure().map(Failure::Journal);
+        let failure = drained.or_else(|| self.overseer.first().map(Failure::Panicked));
         self.front.close().await;
         // After all that there is to tell.
-        if let Some(audit) = self.audit {
-            audit.stop().await;
-        }
+        let audited = match self.audit {
+            Some(audit) => {
+                let left = drained_by.saturating_duration_since(Instant::now());
+                audit.stop(left.max(AUDIT_END)).await
+            }
+            None => Ok(()),
+        };
         tracing::info!("stopped");
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(audited?),
+        }
     }
 }
 
@@ -284,6 +323,7 @@ async fn follow(
     audit: Audit,
     clock: dispatch::Clock,
     sink: audit::Sink,
+    overseer: &Overseer,
 ) -> Result<audit::Follower, audit::Error> {
     let options = audit::Options {
         dir: audit.dir,
@@ -291,7 +331,7 @@ async fn follow(
         now: Arc::new(move || clock.now()),
         sink,
     };
-    audit::Follower::start(journal.trail(), options).await
+    audit::Follower::start(journal.trail(), options, overseer).await
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.

@@ -25,6 +25,8 @@ pub(super) enum State {
     Draining,
     /// Its journal failed, and it ends.
     Failed,
+    /// A part of it is gone, and it ends.
+    Panicked,
 }
 
 impl State {
@@ -35,6 +37,7 @@ impl State {
             Self::Serving => "ready",
             Self::Draining => "draining",
             Self::Failed => "the journal failed",
+            Self::Panicked => "a task panicked",
         }
     }
 }

@@ -178,7 +178,15 @@ impl Reload {
             }
             reloaded
         };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+        match tokio::task::spawn_blocking(look).await {
+            Ok(reloaded) => reloaded,
+            Err(error) => match error.try_into_panic() {
+                // For the one who watches this task.
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down.
+                Err(_) => Reloaded::default(),
+            },
+        }
     }
 
     /// Looks again and again, for the first time after this time.

@@ -1,17 +1,20 @@
 //! Follows the journal's trail and writes what it tells. Nobody waits for it: it looks a few times
 //! a second, and what it finds then goes to the disk together.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
     sync::oneshot,
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
+    task::{JoinError, JoinHandle},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{Error, Sink, writer::Writer};
-use crate::{journal::Trail, limits};
+use crate::{journal::Trail, limits, observe::Overseer};
 
 /// Where the audit is and how long it is kept.
 #[derive(Clone)]
@@ -44,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Follower {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Option<Result<(), Error>>>,
 }
 
 impl Follower {
@@ -53,48 +56,67 @@ impl Follower {
     /// # Errors
     /// The directory or the journal cannot be read; or, when an older copy of the journal was put
     /// in its place, the line that says so cannot be written.
-    pub async fn start(trail: Arc<dyn Trail>, options: Options) -> Result<Self, Error> {
+    pub async fn start(
+        trail: Arc<dyn Trail>,
+        options: Options,
+        overseer: &Overseer,
+    ) -> Result<Self, Error> {
         let (writer, is_known) = blocking({
             let trail = Arc::clone(&trail);
             move || Writer::open(trail, options)
         })
-        .await??;
+        .await
+        .map_err(|_| Error::Panicked)??;
         if !is_known {
             // From here on the two belong together, whatever the log was of before.
             trail.record(writer.audited()).await?;
         }
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(follow(trail, writer, stopped));
+        let task = tokio::spawn(overseer.watched("audit", follow(trail, writer, stopped)));
         Ok(Self { stop, task })
     }
 
-    /// Writes what there is to write, and ends.
-    pub async fn stop(self) {
+    /// Writes what there is to write, and ends. A disk that hangs is not waited for longer than
+    /// this.
+    ///
+    /// # Errors
+    /// What could not be written. The journal has it, and the next start goes on from there.
+    pub async fn stop(self, patience: Duration) -> Result<(), Error> {
         // It may have ended by itself.
         let _ = self.stop.send(());
-        let _ = self.task.await;
+        match timeout(patience, self.task).await {
+            Ok(Ok(Some(ended))) => ended,
+            Ok(Ok(None) | Err(_)) => Err(Error::Panicked),
+            Err(_) => Err(Error::Unfinished { patience }),
+        }
     }
 }
 
 async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Line(format!("the audit panicked: {error}")))
+) -> Result<R, JoinError> {
+    tokio::task::spawn_blocking(work).await
 }
 
-async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot::Receiver<()>) {
+async fn follow(
+    trail: Arc<dyn Trail>,
+    mut writer: Writer,
+    mut stopped: oneshot::Receiver<()>,
+) -> Result<(), Error> {
     let mut looks = interval(Duration::from_millis(limits::AUDIT_LOOK_MS));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut noted_since: Option<Instant> = None;
     let mut failing = false;
+    let mut is_last = false;
     loop {
-        let is_last = tokio::select! {
-            _ = looks.tick() => false,
-            // A dropped sender ends it as a sent word does.
-            _ = &mut stopped => true,
-        };
+        if !is_last {
+            is_last = tokio::select! {
+                _ = looks.tick() => false,
+                // A dropped sender ends it as a sent word does.
+                _ = &mut stopped => true,
+            };
+        }
+        let mut ended = Ok(());
         if is_last || writer.has_work() {
             let passed = blocking(move || {
                 let passed = writer.pass(is_last);
@@ -105,12 +127,15 @@ async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot:
                     writer = back;
                     passed
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the audit is not written any more");
-                    return;
-                }
+                // Nobody is left who could write: that is for the one who watches this task.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is being shut down.
+                    Err(_) => return Err(Error::Panicked),
+                },
             };
             match passed {
+                Err(error) if is_last => ended = Err(error),
                 Ok(()) if failing => tracing::info!("the audit is written again"),
                 Ok(()) => {}
                 Err(error) if !failing => {
@@ -132,12 +157,13 @@ async fn follow(trail: Arc<dyn Trail>, mut writer: Writer, mut stopped: oneshot:
             noted_since = None;
         }
         if is_last {
-            return;
+            return ended;
         }
         if failing {
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                _ = &mut stopped => return,
+                // Once more: whatever was in the way may be gone.
+                _ = &mut stopped => is_last = true,
             }
         }
     }

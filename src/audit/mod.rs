@@ -15,7 +15,7 @@ pub mod segments;
 pub mod verify;
 mod writer;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 pub use self::{
     chain::Head,
@@ -55,6 +55,18 @@ pub enum Error {
         /// How it failed.
         source: io::Error,
     },
+    /// Time was over before all of it was written.
+    #[error(
+        "it was not written to its end within {patience:?}: the next start goes on from there, \
+         and refusals of the last moments are not in it"
+    )]
+    Unfinished {
+        /// How long that was waited for.
+        patience: Duration,
+    },
+    /// Whatever writes it panicked.
+    #[error("what writes it panicked")]
+    Panicked,
     /// A line cannot be written as JSON.
     #[error("a line cannot be written as JSON: {0}")]
     Line(String),

@@ -167,8 +167,8 @@ async fn serve(config: Config) -> Exit {
     drop(log);
     match ended {
         Ok(()) => Exit::Success,
-        Err(unavailable) => {
-            say(format!("cancelot: the journal failed: {unavailable}"));
+        Err(failure) => {
+            say(format!("cancelot: {failure}"));
             Exit::Failure
         }
     }

@@ -28,6 +28,14 @@ pub(crate) enum Fails {
     AfterTheStop,
     /// Instead of writing outcomes.
     WhenItSettles,
+    /// It panics instead of admitting.
+    PanicsWhenItAdmits,
+    /// It panics instead of writing outcomes.
+    PanicsWhenItSettles,
+    /// It panics instead of writing a stop.
+    PanicsWhenItStops,
+    /// It panics instead of purging.
+    PanicsWhenItPurges,
 }
 
 impl Builder {
@@ -67,6 +75,12 @@ impl Failing {
         }
     }
 
+    /// Panics, if this is the moment.
+    fn panics(&self, now: Fails) {
+        let taken = self.armed.lock().unwrap().take_if(|at| *at == now);
+        assert_eq!(taken, None, "out of its mind");
+    }
+
     fn whole(&self) -> Result<&Arc<dyn Journal>, Unavailable> {
         self.failure
             .get()
@@ -86,6 +100,7 @@ impl Failing {
 
 impl Journal for Failing {
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        self.panics(Fails::PanicsWhenItAdmits);
         self.write(|disk| disk.admit(admission))
     }
 
@@ -95,6 +110,7 @@ impl Journal for Failing {
 
     fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         self.fails(Fails::WhenItSettles);
+        self.panics(Fails::PanicsWhenItSettles);
         self.write(|disk| disk.settle(group))
     }
 
@@ -105,6 +121,7 @@ impl Journal for Failing {
         at: Timestamp,
     ) -> Pending<Result<(), Unavailable>> {
         self.fails(Fails::BeforeTheStop);
+        self.panics(Fails::PanicsWhenItStops);
         let stopped = self.write(|disk| disk.stop(batch, by, at));
         let failing = self.clone();
         Box::pin(async move {
@@ -115,6 +132,7 @@ impl Journal for Failing {
     }
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.panics(Fails::PanicsWhenItPurges);
         self.write(|disk| disk.purge(before, batches_max))
     }
 

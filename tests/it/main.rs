@@ -45,6 +45,7 @@ mod logs;
 mod metrics;
 mod outages;
 mod overload;
+mod panics;
 mod pki;
 mod policy;
 mod privacy;

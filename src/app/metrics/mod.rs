@@ -20,7 +20,7 @@ use self::page::Page;
 use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::LostLines};
 use crate::{
     dispatch::Dispatch,
-    observe::{CODES, CallMeters, MethodMeters},
+    observe::{CODES, CallMeters, MethodMeters, Overseer},
 };
 
 /// The forms that there are.
@@ -63,6 +63,7 @@ pub(super) struct Metrics {
 struct Watched {
     calls: Arc<CallMeters>,
     readiness: Arc<Readiness>,
+    overseer: Overseer,
     lost_lines: LostLines,
     entrance: Changing,
     /// Known when files have been looked at first.
@@ -76,12 +77,14 @@ impl Metrics {
     pub(super) fn new(
         calls: Arc<CallMeters>,
         readiness: Arc<Readiness>,
+        overseer: Overseer,
         lost_lines: LostLines,
         entrance: Changing,
     ) -> Self {
         let watched = Arc::new(Watched {
             calls,
             readiness,
+            overseer,
             lost_lines,
             entrance,
             files: OnceLock::new(),
@@ -125,6 +128,11 @@ impl Collector for Watched {
             "cancelot_ready",
             "Whether calls are served: not before everything open has been taken up, and not from the drain on.",
             [([], u64::from(self.readiness.is_ready()))],
+        )?;
+        page.counter(
+            "cancelot_panics",
+            "Tasks that panicked, at the first of which the service ends.",
+            [([], self.overseer.panics())],
         )?;
         page.counter(
             "cancelot_log_lines_lost",

@@ -11,7 +11,11 @@ use crate::{
         verify::{Known, verify},
     },
     journal::durable::SledJournal,
+    observe::Overseer,
 };
+
+/// More than an end takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What an audit has told so far.
 #[derive(Debug, Clone, Default)]
@@ -32,14 +36,16 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         now: Arc::new(|| at(0)),
         sink: Sink::default(),
     };
-    Follower::start(journal.trail(), options).await.unwrap()
+    Follower::start(journal.trail(), options, &Overseer::default())
+        .await
+        .unwrap()
 }
 
 impl Told {
     /// Lets the audit of a journal come to its end, and reads what it says since the last look.
     #[track_caller]
     pub(super) fn look(&mut self, dir: &Path, journal: &SledJournal, seed: u64) {
-        wait(async { follow(dir, journal).await.stop().await });
+        wait(async { follow(dir, journal).await.stop(PATIENCE).await }).unwrap();
         for segment in Segment::list(&dir_in(dir)).unwrap() {
             let file = std::io::BufReader::new(std::fs::File::open(&segment.path).unwrap());
             for (seq, line) in (segment.first..).zip(file.lines()) {

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    audited::{check_chain, follow},
+    audited::{PATIENCE, check_chain, follow},
     *,
 };
 use crate::{
@@ -149,7 +149,7 @@ fn the_journal_of_each_earlier_format_opens_in_place_and_holds_what_it_held() {
         for start in [1_000, 2_000] {
             let journal = open_audited(dir.path());
             check(&journal, start);
-            wait(async { follow(dir.path(), &journal).await.stop().await });
+            wait(async { follow(dir.path(), &journal).await.stop(PATIENCE).await }).unwrap();
             drop(journal);
             assert_eq!(formats(dir.path()), (FORMAT, FORMAT));
             verify(dir.path());

@@ -216,7 +216,7 @@ impl Front {
     }
 
     /// Ends every connection.
-    pub(super) async fn close(self) {
+    pub async fn close(self) {
         // The server may have ended by itself.
         let _ = self.stop.send(());
         // hyper waits without bound for a client that never finishes its handshake

@@ -175,17 +175,44 @@ impl App {
         journal: Arc<dyn Journal>,
         engine: Engine,
     ) -> Result<Self, StartError> {
+        let started = Self::serve_unless(front, journal, engine, std::future::pending()).await?;
+        match started {
+            Some(app) => Ok(app),
+            // Nobody asks for that.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The same, unless `stop` resolves while there is still much to read. `None` if it did: then
+    /// nothing was sent.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn serve_unless(
+        front: Front,
+        journal: Arc<dyn Journal>,
+        engine: Engine,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
-        let audit = match engine.audit {
-            Some(audit) => {
-                let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
-                Some(follow(&*journal, audit, clock, sink, &overseer).await?)
-            }
-            None => None,
+        let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
+        let taken_up = async {
+            let audit = match engine.audit {
+                Some(audit) => Some(follow(&*journal, audit, clock, sink, &overseer).await?),
+                None => None,
+            };
+            let (journal, overseer) = (Arc::clone(&journal), overseer.clone());
+            let dispatch = Dispatch::start_watched(journal, engine.dispatch, overseer).await?;
+            Ok::<_, StartError>((audit, dispatch))
         };
-        let dispatch =
-            Dispatch::start_watched(Arc::clone(&journal), engine.dispatch, overseer.clone())
-                .await?;
+        let (audit, dispatch) = tokio::select! {
+            taken_up = taken_up => taken_up?,
+            // Nothing is at work before the engine has started.
+            () = stop => {
+                front.close().await;
+                return Ok(None);
+            }
+        };
         let Changing {
             callers, fetchers, ..
         } = front.changing().clone();
@@ -201,7 +228,7 @@ impl App {
         let sweep = sweep(journal, Arc::clone(&dispatch), engine.retention);
         let sweeper = tokio::spawn(overseer.watched("sweep", sweep));
         front.let_in_to(&dispatch).await;
-        Ok(Self {
+        Ok(Some(Self {
             front,
             dispatch,
             drain: engine.drain,
@@ -210,7 +237,7 @@ impl App {
             reload,
             followers,
             audit,
-        })
+        }))
     }
 
     /// Where it listens.

@@ -141,5 +141,8 @@ pub fn run() -> ExitCode {
         Command::Completions(which) => shell::completions(&which, Arguments::command()),
         Command::Man(which) => shell::man(&which, Arguments::command()),
     };
+    // What still reads a disk in a thread of its own is not waited for: all that has to be written
+    // was waited for where it was asked for.
+    runtime.shutdown_background();
     exit.into()
 }

@@ -45,9 +45,10 @@ pub(super) async fn run(arguments: Arguments) -> Exit {
         "what it can do is described at http://{}/_sandbox",
         sandbox.addr()
     ));
+    let stop = super::serve::stop::Stop::listen();
     tokio::select! {
         () = sandbox.serve() => {}
-        () = super::serve::stop_signal() => {}
+        () = stop.asked() => {}
     }
     Exit::Success
 }

@@ -1,6 +1,7 @@
 //! `cancelot serve`: the service itself.
 
 pub(super) mod sandboxed;
+pub(super) mod stop;
 
 use std::{
     io,
@@ -15,6 +16,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
+use self::stop::Stop;
 use super::{
     Exit,
     terminal::{out, say},
@@ -116,7 +118,7 @@ async fn run_sandboxed(file: Option<&Path>, overrides: &[(String, String)]) -> E
 }
 
 async fn serve(config: Config) -> Exit {
-    let stop = stop_signal();
+    let stop = Stop::listen();
     let hangup = signal(SignalKind::hangup());
     let log = match telemetry::init(config.log.format, &config.log.filter) {
         Ok(log) => log,
@@ -133,8 +135,13 @@ async fn serve(config: Config) -> Exit {
             return Exit::Usage;
         }
     };
-    let app = match open(&config, tracer, &log).await {
-        Ok(app) => app,
+    let app = match open(&config, tracer, &log, &stop).await {
+        Ok(Some(app)) => app,
+        Ok(None) => {
+            tracing::info!("stopped before anybody was served");
+            traces.end().await;
+            return Exit::Success;
+        }
         Err(problem) => {
             // The reason is the last word.
             drop(log);
@@ -161,7 +168,7 @@ async fn serve(config: Config) -> Exit {
     }
     let reload = app.reload().clone();
     let reloads = tokio::spawn(reload_at(hangup, reload));
-    let ended = app.run(stop).await;
+    let ended = app.run(stop.asked()).await;
     reloads.abort();
     traces.end().await;
     drop(log);
@@ -203,8 +210,14 @@ async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
     }
 }
 
-/// Opens the listeners, then the journal, so that probes are answered while it is read.
-async fn open(config: &Arc<Config>, tracer: Tracer, log: &Log) -> Result<App, String> {
+/// Opens the listeners, then the journal, so that probes are answered while it is read. `None` if
+/// it was asked to stop meanwhile: a large journal takes longer than a pod is given to end.
+async fn open(
+    config: &Arc<Config>,
+    tracer: Tracer,
+    log: &Log,
+    stop: &Stop,
+) -> Result<Option<App>, String> {
     let listener = bind(config.server.listen).await?;
     let mut entrance = app::entrance(config, tracer.clone(), &Clock::system())
         .map_err(|error| error.to_string())?;
@@ -225,11 +238,18 @@ async fn open(config: &Arc<Config>, tracer: Tracer, log: &Log) -> Result<App, St
     );
     let (config, changing) = (Arc::clone(config), front.changing().clone());
     let opened = move || app::engine(&config, &app::journal(&config), &tracer, &changing);
-    let (journal, engine) = tokio::task::spawn_blocking(opened)
-        .await
+    let opened = tokio::select! {
+        opened = tokio::task::spawn_blocking(opened) => opened,
+        // The reading goes on in its thread until the process has ended.
+        () = stop.asked() => {
+            front.close().await;
+            return Ok(None);
+        }
+    };
+    let (journal, engine) = opened
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
-    App::serve(front, journal, engine)
+    App::serve_unless(front, journal, engine, stop.asked())
         .await
         .map_err(|error| error.to_string())
 }
@@ -246,27 +266,4 @@ pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App,
     App::start(listener, journal, options)
         .await
         .map_err(|error| error.to_string())
-}
-
-/// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C. It listens from the call on, not
-/// from the first poll, so that a signal during the start ends the service in order too.
-pub(super) fn stop_signal() -> impl Future<Output = ()> {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    async move {
-        tokio::select! {
-            () = received(terminate) => {}
-            () = received(interrupt) => {}
-        }
-    }
-}
-
-async fn received(signal: io::Result<Signal>) {
-    match signal {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        // Without a handler the system ends the process by itself.
-        Err(_) => std::future::pending().await,
-    }
 }

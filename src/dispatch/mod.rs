@@ -127,7 +127,8 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Starts the engine and takes up everything that the journal has open.
+    /// Starts the engine and takes up everything that the journal has open. To drop the future is
+    /// to give the start up: nothing is at work before it resolves.
     ///
     /// # Errors
     /// If the journal cannot be read.

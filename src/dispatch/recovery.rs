@@ -81,13 +81,18 @@ impl Dispatch {
             }
             runs.entry((account, run.batch)).or_default().push(run);
         }
+        let is_configured = |(account, _): &(AccountName, _)| self.lanes.contains_key(account);
+        for (place, runs) in &mut runs {
+            if !is_configured(place) {
+                self.settle_without_account(std::mem::take(runs)).await;
+            }
+        }
+        // Last and at once: whoever gives up a start drops it where it waits, and nothing may be
+        // at work then.
         for ((account, batch), runs) in runs {
-            match (
-                self.lanes.get(&account),
-                runs.first().map(|run| run.caller.clone()),
-            ) {
-                (Some(lane), Some(caller)) => lane.enqueue(&caller, batch, runs),
-                _ => self.settle_without_account(runs).await,
+            let caller = runs.first().map(|run| run.caller.clone());
+            if let (Some(lane), Some(caller)) = (self.lanes.get(&account), caller) {
+                lane.enqueue(&caller, batch, runs);
             }
         }
         Ok(())

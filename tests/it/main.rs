@@ -63,6 +63,7 @@ mod scripted;
 mod secrets;
 mod settling;
 mod shape;
+mod signals;
 mod slow;
 mod smoke;
 mod stops;

@@ -1,0 +1,65 @@
+//! Signals that end the service: in order, in the middle of a start, and at once.
+
+use std::process::Command;
+
+use cancelot::sandbox::{Fault, Provider, Sandbox};
+
+use crate::{
+    process::{Place, try_connect},
+    support::{in_time, now, request, subscription},
+};
+
+/// What the drain would take in the tests that do not wait for it.
+const LONG_DRAIN: &str = "[server]\ndrain_ms = 600000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_stopped_while_it_reads_its_journal_ends_soon_and_in_order() {
+    for signal in ["TERM", "INT"] {
+        let sandbox = Sandbox::start(Default::default()).unwrap();
+        let place = Place::new(&sandbox, LONG_DRAIN);
+        // A read of a pipe that nobody writes to is a journal that takes for ever to read.
+        std::fs::create_dir(place.journal()).unwrap();
+        let marker = place.journal().join("CANCELOT");
+        assert!(
+            Command::new("mkfifo")
+                .arg(marker)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let process = place.start();
+        in_time(place.says("taking up what was open")).await;
+
+        process.signal(signal);
+
+        let status = process.ended().await;
+        let said = place.stderr();
+        assert!(status.success(), "{signal}: {status}: {said}");
+        assert!(said.contains("stopped before anybody was served"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_service_at_once() {
+    for signal in ["TERM", "INT"] {
+        let sandbox = Sandbox::start(Default::default()).unwrap();
+        let control = sandbox.control();
+        let place = Place::new(&sandbox, LONG_DRAIN);
+        let (process, url) = place.serve().await;
+        let mut client = try_connect(&url).await.unwrap();
+        control.script(Provider::Rebilly, Fault::HoldBefore);
+        let item = subscription(Provider::Rebilly, "sub-1", now());
+        let sent = request("K", [item]);
+        client.cancel_subscription(sent).await.unwrap();
+        in_time(control.held_reached(Provider::Rebilly, 1)).await;
+
+        process.signal(signal);
+        in_time(place.says("drain_ms=600000")).await;
+        process.signal(signal);
+
+        let status = process.ended().await;
+        assert_eq!(status.code(), Some(130), "{}", place.stderr());
+        assert!(place.stderr().contains("asked to stop a second time"));
+        control.release(Provider::Rebilly);
+    }
+}

@@ -193,6 +193,15 @@ pub const PEM_BYTES_MAX: usize = 1024 * 1024;
 /// Time that a connection's certificate is good for before it is checked again.
 pub const CERTIFICATE_CHECK_MS: u64 = 60_000;
 
+/// How far the clock may be ahead of what was seen, and what has passed since, and something is
+/// deleted by it.
+pub const CLOCK_AHEAD_SECONDS_MAX: u64 = 3_600;
+/// How far it may go back without a word. Beyond that nothing is deleted for
+/// [`DOUBT_KEPT_SECONDS`].
+pub const CLOCK_BACK_SECONDS_MAX: u64 = 60;
+/// How long a clock that is ahead at the start has to hold its course to be believed.
+pub const CLOCK_HELD_SECONDS: u64 = 3_600;
+
 const _: () = {
     assert!(DERIVED_KEY_CHARS_MAX > KEY_CHARS_MAX);
     assert!(ANSWER_BYTES_MAX < REPLY_BYTES_MAX);

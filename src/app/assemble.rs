@@ -157,6 +157,7 @@ pub fn engine(
             answers: config.journal.answers_retention,
             emails: config.journal.emails_retention,
         },
+        clock_hold: Duration::from_secs(limits::CLOCK_HELD_SECONDS),
         audit: config.audit.as_ref().map(|audit| Audit {
             dir: audit.dir.clone(),
             retention: audit.retention,

@@ -24,7 +24,7 @@ use crate::{
     audit::Sink,
     dispatch::Dispatch,
     identity::Callers,
-    observe::{CallMeters, Overseer, Tracer},
+    observe::{CallMeters, Flag, Overseer, Tracer},
     rpc::{Access, ObserveLayer, Opening, Refusals},
 };
 
@@ -83,6 +83,7 @@ pub struct Front {
     refusals: Refusals,
     _counts: AbortOnDropHandle<Option<()>>,
     overseer: Overseer,
+    clock_doubted: Arc<Flag>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Option<Result<(), tonic::transport::Error>>>,
     _admin: Option<AbortOnDropHandle<Option<()>>>,
@@ -113,11 +114,12 @@ impl Front {
         let (readiness, health) = Readiness::new().await;
         let readiness = Arc::new(readiness);
         let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
-        let overseer = Overseer::default();
+        let (overseer, clock_doubted) = (Overseer::default(), Arc::<Flag>::default());
         let metrics = Arc::new(Metrics::new(
             Arc::clone(&calls),
             Arc::clone(&readiness),
             overseer.clone(),
+            Arc::clone(&clock_doubted),
             lost_lines,
             changing.clone(),
         ));
@@ -163,6 +165,7 @@ impl Front {
             refusals,
             _counts: counts,
             overseer,
+            clock_doubted,
             stop,
             server,
             _admin: serve_admin,
@@ -190,6 +193,11 @@ impl Front {
     /// Who watches all tasks.
     pub(super) fn overseer(&self) -> &Overseer {
         &self.overseer
+    }
+
+    /// Whether the clock is not believed by those who delete.
+    pub(super) fn clock_doubted(&self) -> &Arc<Flag> {
+        &self.clock_doubted
     }
 
     /// Where refusals are left for the audit.

@@ -5,6 +5,7 @@ mod accept;
 mod access;
 mod admin;
 mod assemble;
+mod course;
 mod edge;
 mod front;
 mod keys;
@@ -33,14 +34,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::readiness::State;
+use self::{course::Course, readiness::State};
 use crate::{
     audit,
     dispatch::{self, Dispatch},
     domain::quota,
     identity::Callers,
     journal::{Journal, Removal, Unavailable},
-    observe::{Overseer, Panicked},
+    observe::{Flag, Overseer, Panicked},
 };
 
 /// How the service is put together.
@@ -61,6 +62,9 @@ pub struct Engine {
     pub drain: Duration,
     /// How long settled cancellations are kept.
     pub retention: Retention,
+    /// How long a clock that is ahead at the start has to hold its course before anything is
+    /// deleted by it.
+    pub clock_hold: Duration,
     /// What changes while the service runs.
     pub following: Following,
     /// The audit, if there is one.
@@ -196,16 +200,21 @@ impl App {
     ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
         let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
+        let (hold, doubted) = (engine.clock_hold, Arc::clone(front.clock_doubted()));
         let taken_up = async {
+            let course = begin_course(&journal, clock.clone(), hold, doubted).await?;
             let audit = match engine.audit {
-                Some(audit) => Some(follow(&*journal, audit, clock, sink, &overseer).await?),
+                Some(audit) => {
+                    let clocks = (clock, Arc::clone(&course));
+                    Some(follow(&*journal, audit, clocks, sink, &overseer).await?)
+                }
                 None => None,
             };
             let (journal, overseer) = (Arc::clone(&journal), overseer.clone());
             let dispatch = Dispatch::start_watched(journal, engine.dispatch, overseer).await?;
-            Ok::<_, StartError>((audit, dispatch))
+            Ok::<_, StartError>((audit, dispatch, course))
         };
-        let (audit, dispatch) = tokio::select! {
+        let (audit, dispatch, course) = tokio::select! {
             taken_up = taken_up => taken_up?,
             // Nothing is at work before the engine has started.
             () = stop => {
@@ -225,7 +234,7 @@ impl App {
         let mut followers = JoinSet::new();
         followers.spawn(overseer.watched("reload", reload.clone().watch(every)));
         followers.spawn(overseer.watched("fetching of keys", fetchers.watch()));
-        let sweep = sweep(journal, Arc::clone(&dispatch), engine.retention);
+        let sweep = sweep(journal, Arc::clone(&dispatch), course, engine.retention);
         let sweeper = tokio::spawn(overseer.watched("sweep", sweep));
         front.let_in_to(&dispatch).await;
         Ok(Some(Self {
@@ -344,11 +353,23 @@ async fn count_admitted(
     Ok(())
 }
 
+/// Holds the clock against the newest record, from now on.
+async fn begin_course(
+    journal: &Arc<dyn Journal>,
+    clock: dispatch::Clock,
+    hold: Duration,
+    doubted: Arc<Flag>,
+) -> Result<Arc<Course>, Unavailable> {
+    let journal = Arc::clone(journal);
+    let course = move || Ok(Course::begin(&*journal, clock, hold, doubted));
+    Ok(Arc::new(dispatch::blocking(course).await?))
+}
+
 /// Takes the audit up.
 async fn follow(
     journal: &dyn Journal,
     audit: Audit,
-    clock: dispatch::Clock,
+    (clock, course): (dispatch::Clock, Arc<Course>),
     sink: audit::Sink,
     overseer: &Overseer,
 ) -> Result<audit::Follower, audit::Error> {
@@ -356,18 +377,27 @@ async fn follow(
         dir: audit.dir,
         retention: audit.retention,
         now: Arc::new(move || clock.now()),
+        for_deletions: Arc::new(move || course.for_deletions()),
         sink,
     };
     audit::Follower::start(journal.trail(), options, overseer).await
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.
-async fn sweep(journal: Arc<dyn Journal>, dispatch: Arc<Dispatch>, retention: Retention) {
+async fn sweep(
+    journal: Arc<dyn Journal>,
+    dispatch: Arc<Dispatch>,
+    course: Arc<Course>,
+    retention: Retention,
+) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(unavailable) = sweep_once(&*journal, dispatch.clock().now(), retention).await {
+        let Some(now) = course.for_deletions() else {
+            continue;
+        };
+        if let Err(unavailable) = sweep_once(&*journal, now, retention).await {
             tracing::warn!(error = %unavailable, "expired records cannot be deleted");
             dispatch.journal_refused();
         }

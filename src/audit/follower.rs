@@ -25,6 +25,8 @@ pub struct Options {
     pub retention: Duration,
     /// The time of day.
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The time by which files may be removed; `None` if none may be.
+    pub for_deletions: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// Where refusals come from.
     pub sink: Sink,
 }

@@ -111,7 +111,7 @@ impl Writer {
         !self.has_started
             || self.trail.end() > self.after
             || self.options.sink.is_waiting()
-            || (self.options.now)() >= self.sweep_at
+            || self.sweeps_by().is_some()
     }
 
     /// Writes what there is, durably, or takes it back.
@@ -193,14 +193,20 @@ impl Writer {
         Ok(())
     }
 
+    /// The time by which files are removed, if that is due.
+    fn sweeps_by(&self) -> Option<Timestamp> {
+        let by = (self.options.for_deletions)();
+        by.filter(|by| *by >= self.sweep_at)
+    }
+
     /// Removes files whose time is over, after a line that says so.
     fn sweep(&mut self) -> Result<(), Error> {
-        let now = (self.options.now)();
-        if now < self.sweep_at {
+        let Some(by) = self.sweeps_by() else {
             return Ok(());
-        }
-        self.sweep_at = now.checked_add(SWEEP).unwrap_or(Timestamp::MAX);
-        let before = now.checked_sub(self.options.retention);
+        };
+        self.sweep_at = by.checked_add(SWEEP).unwrap_or(Timestamp::MAX);
+        let now = (self.options.now)();
+        let before = by.checked_sub(self.options.retention);
         let before = before.unwrap_or(Timestamp::MIN);
         if let Some((segments, last)) = self.log.expired(before)? {
             self.log

@@ -14,3 +14,4 @@ pub mod money;
 pub mod outcome;
 pub mod personal;
 pub mod quota;
+pub mod reckoning;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, mpsc::Sender},
 };
 
 use cancelot::{
@@ -39,6 +39,19 @@ pub(crate) enum Fails {
 }
 
 impl Builder {
+    /// Says of each purge by which time it was.
+    pub(crate) fn purges(self, told: Sender<Timestamp>) -> Self {
+        let told = Arc::new(Mutex::new(told));
+        self.over_journal(move |disk| {
+            Arc::new(Failing {
+                disk,
+                armed: Arc::default(),
+                failure: Arc::default(),
+                purges: Some(Arc::clone(&told)),
+            })
+        })
+    }
+
     /// Has the journal fail once. After a restart it works.
     pub(crate) fn journal_fails(self, fails: Fails) -> Self {
         let armed = Arc::new(Mutex::new(Some(fails)));
@@ -47,6 +60,7 @@ impl Builder {
                 disk,
                 armed: Arc::clone(&armed),
                 failure: Arc::default(),
+                purges: None,
             })
         })
     }
@@ -58,6 +72,7 @@ struct Failing {
     /// When it is to fail; `None` once it has.
     armed: Arc<Mutex<Option<Fails>>>,
     failure: Arc<OnceLock<Unavailable>>,
+    purges: Option<Arc<Mutex<Sender<Timestamp>>>>,
 }
 
 impl Failing {
@@ -133,7 +148,16 @@ impl Journal for Failing {
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
         self.panics(Fails::PanicsWhenItPurges);
-        self.write(|disk| disk.purge(before, batches_max))
+        let purged = self.write(|disk| disk.purge(before, batches_max));
+        let told = self.purges.clone();
+        Box::pin(async move {
+            let purged = purged.await;
+            if let Some(told) = told {
+                // The test may be over.
+                let _ = told.lock().unwrap().send(before);
+            }
+            purged
+        })
     }
 
     fn redact(

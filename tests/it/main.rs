@@ -25,6 +25,7 @@ mod belief;
 mod bounds;
 mod callers;
 mod client;
+mod clocks;
 mod command;
 mod conflicts;
 mod connections;

@@ -51,6 +51,8 @@ struct Inside {
     free_space: Option<FreeSpace>,
     results_held_max: Option<usize>,
     over_journal: Option<OverJournal>,
+    /// How long a clock that is ahead at the start is not believed.
+    clock_hold: Duration,
 }
 
 /// Puts a journal in front of the real one, at each start.
@@ -117,6 +119,12 @@ impl Builder {
         over: impl Fn(Arc<dyn Journal>) -> Arc<dyn Journal> + Send + Sync + 'static,
     ) -> Self {
         self.inside.over_journal = Some(OverJournal(Arc::new(over)));
+        self
+    }
+
+    /// Has a clock that is ahead at the start hold its course for so long before it is believed.
+    pub(crate) fn clock_hold(mut self, clock_hold: Duration) -> Self {
+        self.inside.clock_hold = clock_hold;
         self
     }
 
@@ -231,6 +239,8 @@ async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Cli
         lane.timeout = SETTLING;
         lane.settling = SETTLING;
     }
+    // A test that moves the clock says itself whether that is to be believed.
+    options.engine.clock_hold = inside.clock_hold;
     if let Some(results_held_max) = inside.results_held_max {
         options.engine.dispatch.results_held_max = results_held_max;
         options.engine.dispatch.reader_patience = Duration::ZERO;

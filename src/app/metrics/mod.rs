@@ -20,7 +20,7 @@ use self::page::Page;
 use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::LostLines};
 use crate::{
     dispatch::Dispatch,
-    observe::{CODES, CallMeters, MethodMeters, Overseer},
+    observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
 };
 
 /// The forms that there are.
@@ -64,6 +64,7 @@ struct Watched {
     calls: Arc<CallMeters>,
     readiness: Arc<Readiness>,
     overseer: Overseer,
+    clock_doubted: Arc<Flag>,
     lost_lines: LostLines,
     entrance: Changing,
     /// Known when files have been looked at first.
@@ -78,6 +79,7 @@ impl Metrics {
         calls: Arc<CallMeters>,
         readiness: Arc<Readiness>,
         overseer: Overseer,
+        clock_doubted: Arc<Flag>,
         lost_lines: LostLines,
         entrance: Changing,
     ) -> Self {
@@ -85,6 +87,7 @@ impl Metrics {
             calls,
             readiness,
             overseer,
+            clock_doubted,
             lost_lines,
             entrance,
             files: OnceLock::new(),
@@ -133,6 +136,11 @@ impl Collector for Watched {
             "cancelot_panics",
             "Tasks that panicked, at the first of which the service ends.",
             [([], self.overseer.panics())],
+        )?;
+        page.gauge(
+            "cancelot_clock_doubted",
+            "Whether the clock disagrees with what was seen and what has passed since, so that nothing is deleted by it.",
+            [([], u64::from(self.clock_doubted.get()))],
         )?;
         page.counter(
             "cancelot_log_lines_lost",

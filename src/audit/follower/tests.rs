@@ -95,6 +95,7 @@ impl Bench {
             dir: dir.path().to_owned(),
             retention: Duration::from_secs(1_000_000),
             now: Arc::new(Timestamp::now),
+            for_deletions: Arc::new(|| None),
             sink: Sink::default(),
         };
         let overseer = Overseer::default();

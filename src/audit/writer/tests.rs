@@ -68,6 +68,7 @@ fn options(dir: &std::path::Path) -> Options {
         dir: dir.to_owned(),
         retention: Duration::from_secs(1_000_000),
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
+        for_deletions: Arc::new(|| None),
         sink: Sink::default(),
     }
 }
@@ -126,6 +127,38 @@ fn after_an_older_journal_was_put_in_place_a_crash_at_once_loses_no_entry() {
         let case = format!("{new} entries, begun: {is_begun}");
         assert_eq!(told(dir.path()), (expected, 1), "{case}");
     }
+}
+
+#[test]
+fn files_go_by_the_time_that_is_believed_and_not_by_the_clock() {
+    let (dir, day) = (tempfile::tempdir().unwrap(), Duration::from_secs(86_400));
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    let (now, believed) = (Arc::new(Mutex::new(start)), Arc::new(Mutex::new(None)));
+    let (clock, course) = (Arc::clone(&now), Arc::clone(&believed));
+    let options = Options {
+        retention: 10 * day,
+        now: Arc::new(move || *clock.lock().unwrap()),
+        for_deletions: Arc::new(move || *course.lock().unwrap()),
+        ..options(dir.path())
+    };
+    let trail = Arc::new(Told::default());
+    let (mut writer, _) = Writer::open(Arc::<Told>::clone(&trail), options).unwrap();
+    let first = Segment::new(dir.path(), 1);
+    let mut has_first_at = |at: Timestamp, by: Option<Timestamp>| {
+        (*now.lock().unwrap(), *believed.lock().unwrap()) = (at, by);
+        trail.end.fetch_add(1, Ordering::SeqCst);
+        writer.pass(false).unwrap();
+        Segment::list(dir.path()).unwrap().contains(&first)
+    };
+    // Each of these ends a file.
+    for days in [0, 2, 4, 6] {
+        let at = start + days * day;
+        assert!(has_first_at(at, Some(at)), "after {days} days");
+    }
+    let jumped = start + 400 * day;
+    assert!(has_first_at(jumped, Some(start + 7 * day)));
+    assert!(has_first_at(jumped, None));
+    assert!(!has_first_at(jumped, Some(jumped)));
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         dir: dir_in(dir),
         retention: Duration::from_secs(1_000_000_000),
         now: Arc::new(|| at(0)),
+        for_deletions: Arc::new(|| None),
         sink: Sink::default(),
     };
     Follower::start(journal.trail(), options, &Overseer::default())

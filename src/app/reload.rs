@@ -13,7 +13,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::keys::Fetchers;
 use crate::config::read_file;
@@ -74,19 +74,23 @@ impl Watch {
         Ok(self.taken.replace(digest).is_some())
     }
 
-    /// The same, told to the log.
-    fn look_and_tell(&mut self) -> Result<bool, ()> {
+    /// The same, told to the log. What is wrong and was not before is told on the last try.
+    fn look_and_tell(&mut self, is_last: bool) -> Looked {
         let looked = self.look();
+        let is_news = looked.as_ref().err() != self.told.as_ref();
+        if looked.is_err() && is_news && !is_last {
+            return Looked::Again;
+        }
         self.failing.store(looked.is_err(), Ordering::Relaxed);
         match looked {
             Ok(is_new) => {
                 if is_new || self.told.take().is_some() {
                     tracing::info!(what = %self.what, "reloaded");
                 }
-                Ok(is_new)
+                if is_new { Looked::New } else { Looked::Same }
             }
             Err(why) => {
-                if self.told.as_ref() != Some(&why) {
+                if is_news {
                     tracing::error!(
                         what = %self.what,
                         why = %why,
@@ -94,7 +98,7 @@ impl Watch {
                     );
                     self.told = Some(why);
                 }
-                Err(())
+                Looked::Failed
             }
         }
     }
@@ -107,6 +111,21 @@ impl fmt::Debug for Watch {
             .finish_non_exhaustive()
     }
 }
+
+/// What a look at files that belong together came to.
+enum Looked {
+    Same,
+    New,
+    Failed,
+    /// They cannot be used, and may be in the middle of being replaced: a certificate is read
+    /// before its key is.
+    Again,
+}
+
+/// Tries before files that cannot be used are told of, and the time between two of them. Who
+/// replaces several takes some milliseconds.
+const TRIES: usize = 5;
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a look at all files came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -163,28 +182,46 @@ impl Reload {
         files
     }
 
-    /// Looks at all files, off the async threads: a disk may be far away.
+    /// Looks at all files, and soon again at those that may be in the middle of being replaced.
     pub(super) async fn files(&self) -> Reloaded {
+        let mut changed = 0;
+        for tried in 1..=TRIES {
+            let is_last = tried == TRIES;
+            let (reloaded, again) = self.look(is_last).await;
+            changed += reloaded.changed;
+            if !again || is_last {
+                let failed = reloaded.failed;
+                return Reloaded { changed, failed };
+            }
+            sleep(TRY_AGAIN).await;
+        }
+        Reloaded::default()
+    }
+
+    /// Looks at all files, off the async threads: a disk may be far away. With what came of it,
+    /// whether it is worth another look.
+    async fn look(&self, is_last: bool) -> (Reloaded, bool) {
         let watches = Arc::clone(&self.watches);
         let look = move || {
-            let mut reloaded = Reloaded::default();
+            let (mut reloaded, mut again) = (Reloaded::default(), false);
             let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
             for watch in watches.iter_mut() {
-                match watch.look_and_tell() {
-                    Ok(true) => reloaded.changed += 1,
-                    Ok(false) => {}
-                    Err(()) => reloaded.failed += 1,
+                match watch.look_and_tell(is_last) {
+                    Looked::New => reloaded.changed += 1,
+                    Looked::Same => {}
+                    Looked::Failed => reloaded.failed += 1,
+                    Looked::Again => again = true,
                 }
             }
-            reloaded
+            (reloaded, again)
         };
         match tokio::task::spawn_blocking(look).await {
-            Ok(reloaded) => reloaded,
+            Ok(looked) => looked,
             Err(error) => match error.try_into_panic() {
                 // For the one who watches this task.
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is being shut down.
-                Err(_) => Reloaded::default(),
+                Err(_) => Default::default(),
             },
         }
     }
@@ -252,6 +289,52 @@ mod tests {
         bench.write("three");
         assert_eq!(bench.watch.look(), Ok(true));
         assert_eq!(*bench.taken.lock().unwrap(), ["one", "two", "three"]);
+    }
+
+    /// Files that fit together if they say the same. What is half replaced is whole after so many
+    /// looks.
+    async fn replaced(looks: usize) -> (Reloaded, bool, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["cert", "key"].map(|name| dir.path().join(name));
+        let write = |path: &PathBuf, text: &str| std::fs::write(path, text).unwrap();
+        paths.iter().for_each(|path| write(path, "old"));
+        let taken = Arc::<Mutex<Vec<String>>>::default();
+        let (into, key, mut looked) = (Arc::clone(&taken), paths[1].clone(), 0);
+        let watch = Watch::new("test", paths.clone(), 10, move |contents| {
+            if contents[0] != contents[1] {
+                looked += 1;
+                if looked == looks {
+                    std::fs::write(&key, "new").unwrap();
+                }
+                return Err("they do not fit together".to_owned());
+            }
+            let text = String::from_utf8(contents[0].clone()).unwrap();
+            into.lock().unwrap().push(text);
+            Ok(())
+        });
+        let reload = Reload::new(vec![watch], Arc::new(Fetchers(Vec::new())));
+        assert_eq!(reload.files().await, Reloaded::default());
+        write(&paths[0], "new");
+        let reloaded = reload.files().await;
+        let (_, failing) = reload.failing().iter().next().unwrap();
+        let taken = taken.lock().unwrap().clone();
+        (reloaded, failing, taken)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_replaced_pair_is_looked_at_again_before_it_is_told_of() {
+        let (changed, failed) = (1, 0);
+        for looks in [1, TRIES - 1] {
+            let (reloaded, failing, taken) = replaced(looks).await;
+            assert_eq!(reloaded, Reloaded { changed, failed }, "{looks} looks");
+            assert!(!failing);
+            assert_eq!(taken, ["old", "new"]);
+        }
+        let (changed, failed) = (0, 1);
+        let (reloaded, failing, taken) = replaced(usize::MAX).await;
+        assert_eq!(reloaded, Reloaded { changed, failed });
+        assert!(failing);
+        assert_eq!(taken, ["old"]);
     }
 
     #[test]

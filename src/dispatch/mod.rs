@@ -9,6 +9,7 @@ mod conversation;
 pub mod feed;
 mod history;
 mod lane;
+mod late;
 mod live;
 mod readers;
 mod recovery;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Clock, Dispatch, Item, LaneOptions, Options, Submission};
+use super::{Clock, Dispatch, Item, LaneOptions, Options, Submission, SubmitError};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},
@@ -122,6 +122,30 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
     assert_eq!(why, "the conversation panicked: out of its mind");
     dispatch.drain(SECOND).await;
     assert_eq!(journal.open_items().unwrap().len(), 1);
+}
+
+/// Ten thousand of them were ten thousand reads of the disk before the request had any room.
+#[tokio::test(start_paused = true)]
+async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
+    let nothing = lane(|_| std::future::pending());
+    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options(vec![nothing])).await;
+    let dispatch = dispatch.unwrap();
+    let known = submission();
+    let ticket = dispatch.submit(submission()).await.unwrap();
+    let unknown = Submission {
+        key: "other".try_into().unwrap(),
+        ..submission()
+    };
+    for (submission, expected) in [(&known, vec![]), (&unknown, vec![0])] {
+        let unrecorded = dispatch.unrecorded(submission, &[0]).await;
+        assert_eq!(unrecorded, Ok(expected), "{}", submission.key);
+    }
+    let _all = dispatch.results_held.take(9).unwrap();
+    let refused = dispatch.unrecorded(&unknown, &[0]).await;
+    assert!(matches!(refused, Err(SubmitError::Full(_))), "{refused:?}");
+    assert_eq!(dispatch.unrecorded(&unknown, &[]).await, Ok(Vec::new()));
+    drop(ticket);
+    assert_eq!(dispatch.unrecorded(&unknown, &[0]).await, Ok(vec![0]));
 }
 
 /// Between a lane's last turn and the start of that conversation there is nothing else to wait for.

@@ -444,6 +444,11 @@ impl Journal for SledJournal {
         self.shared.read(|reader| query::find(reader, scope, key))
     }
 
+    fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
+        self.shared
+            .read(|reader| query::known(reader, scope, request, keys))
+    }
+
     fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
         self.shared.read(|reader| query::batch(reader, batch))
     }

@@ -224,6 +224,10 @@ impl Journal for MemoryJournal {
         self.read(|reader| query::find(reader, scope, key))
     }
 
+    fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
+        self.read(|reader| query::known(reader, scope, request, keys))
+    }
+
     fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
         self.read(|reader| query::batch(reader, batch))
     }

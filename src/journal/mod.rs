@@ -137,6 +137,12 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// The item that a key names.
     fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable>;
 
+    /// Whether keys name items, in their order: those of a request with this key are read together.
+    fn known(&self, scope: &Scope, _request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
+        let found = keys.iter().map(|key| self.find(scope, key));
+        found.map(|found| Ok(found?.is_some())).collect()
+    }
+
     /// A batch and all its items, in their order.
     fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable>;
 

@@ -35,6 +35,30 @@ pub(super) fn find(
     }
 }
 
+/// Whether keys name items, in their order. Ten thousand of one request lead to one batch, whose
+/// items are read once.
+pub(super) fn known(
+    reader: Reader<'_, impl Table>,
+    scope: &Scope,
+    request: &Key,
+    keys: &[Key],
+) -> Result<Vec<bool>, Fault> {
+    let items = match reader.request(scope, request)? {
+        Some(id) => reader.of_batch(id, |header| reader.items(id, &header))?,
+        None => None,
+    };
+    let items = items.unwrap_or_default();
+    let keys = keys.iter().map(|key| match key.derived_from() {
+        Some((of, index)) if of == *request => {
+            let item = usize::try_from(index).ok().and_then(|at| items.get(at));
+            let has_it = matches!(item, Some(Some(Item::Own { key: None, .. })));
+            Ok(has_it || reader.own_key(scope, key)?.is_some())
+        }
+        Some(_) | None => Ok(reader.resolve(scope, key)?.is_some()),
+    });
+    keys.collect()
+}
+
 /// A batch and all its items.
 pub(super) fn batch(reader: Reader<'_, impl Table>, id: BatchId) -> Result<Option<Batch>, Fault> {
     reader.of_batch(id, |header| {

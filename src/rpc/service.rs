@@ -68,7 +68,8 @@ impl Service {
             with_answer,
         };
         let submitted = async {
-            self.refuse_late(&submission, &parsed.late).await?;
+            let late = self.dispatch.unrecorded(&submission, &parsed.late).await;
+            refuse_late(&late.map_err(|error| status::of_submit(error, caller))?)?;
             let submitted = self.dispatch.submit(submission).await;
             submitted.map_err(|error| status::of_submit(error, caller))
         };
@@ -85,34 +86,6 @@ impl Service {
             deadline,
             self.progress_interval,
         )))
-    }
-
-    /// A time that has passed is right only in a request that was admitted before it had.
-    async fn refuse_late(&self, submission: &Submission, late: &[u32]) -> Result<(), Status> {
-        let mut violations = status::Violations::default();
-        for place in late {
-            let at = usize::try_from(*place)
-                .ok()
-                .and_then(|at| submission.items.get(at));
-            let Some(item) = at else { continue };
-            let key = item.key_at(&submission.key, *place);
-            let (scope, journal) = (
-                submission.scope.clone(),
-                Arc::clone(self.dispatch.journal()),
-            );
-            let known = dispatch::blocking(move || journal.find(&scope, &key)).await;
-            if known
-                .map_err(|unavailable| status::of_unavailable(&unavailable))?
-                .is_none()
-            {
-                violations.add(format!("cancellations[{place}].when"), "at is in the past");
-            }
-        }
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(violations.into_status())
-        }
     }
 
     async fn read<T: Send + 'static>(
@@ -135,6 +108,19 @@ impl Service {
         let journal = Arc::clone(self.dispatch.journal());
         let batch = dispatch::blocking(move || journal.batch(id)).await?;
         Ok((stopped, batch))
+    }
+}
+
+/// A time that has passed is right only in a request that was admitted before it had.
+fn refuse_late(places: &[u32]) -> Result<(), Status> {
+    let mut violations = status::Violations::default();
+    for place in places {
+        violations.add(format!("cancellations[{place}].when"), "at is in the past");
+    }
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(violations.into_status())
     }
 }
 

@@ -141,7 +141,17 @@ impl Bench {
 
     #[track_caller]
     fn find(&self, key: &str) -> Option<Record> {
-        self.journal().find(&scope(), &self::key(key)).unwrap()
+        let (scope, key) = (scope(), self::key(key));
+        let found = self.journal().find(&scope, &key).unwrap();
+        // Whichever request asks for it.
+        let of = key.derived_from().map(|(request, _)| request);
+        for request in [Some(key.clone()), of].into_iter().flatten() {
+            let known = self
+                .journal()
+                .known(&scope, &request, std::slice::from_ref(&key));
+            assert_eq!(known, Ok(vec![found.is_some()]), "{key} of {request}");
+        }
+        found
     }
 
     #[track_caller]

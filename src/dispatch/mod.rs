@@ -1,6 +1,7 @@
 //! The engine: admits requests, owns every task, and sees each item to its outcome. Handlers
 //! only submit and read: a caller that goes away takes nothing with it.
 
+mod beginning;
 mod belief;
 pub mod budget;
 mod clearing;

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::{
     Dispatch,
+    beginning::Beginning,
     belief::Plan,
     blocking,
     budget::Share,
-    run::{self, Clearance, Origin, Run},
+    run::{self, Origin, Run},
     settler::{Handover, Settle},
 };
 use crate::{
@@ -25,10 +26,8 @@ use crate::{
         ids::{AccountName, BatchId},
         outcome::Reached,
     },
-    egress::gate::Pass,
     journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
     observe,
-    providers::EffectId,
 };
 
 impl Dispatch {
@@ -153,41 +152,17 @@ impl Dispatch {
 
 /// A run for an item that was open when the service started.
 fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
-    Run {
+    let mut run = Run::from(Beginning {
         origin: Origin::Recorded(item.id),
         from: observe::Origin::default(),
-        since: Instant::now(),
+        scope: &item.scope,
+        key: &item.key,
         batch: item.id.batch,
-        effect_id: EffectId::derive(&item.scope, &item.key, &item.command),
-        caller: item.scope.caller,
         command: item.command,
-        history: Vec::new(),
-        previous: item.previous,
-        inherited: None,
-        doubt: None,
-        belief: None,
-        clearance: Clearance::None,
-        in_stock: false,
-        earliest: None,
-        target_known: None,
-        waited: false,
-        blocked: None,
-        has_acted: false,
-        looks_early: false,
-        accepted: None,
         retry_until: item.retry_until,
-        stop,
-        attempts: 0,
-        tries: 0,
-        sends: 0,
-        rested: false,
-        unseen: None,
-        retry_at: None,
-        holds_target: false,
-        retries: false,
-        pass: Pass::default(),
-        paid: false,
         bytes,
-        history_bytes: 0,
-    }
+    });
+    run.previous = item.previous;
+    run.stop = stop;
+    run
 }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::{
     Dispatch,
+    beginning::Beginning,
     belief::Plan,
     budget::Share,
     feed::{Feed, Update},
@@ -20,12 +20,10 @@ use super::{
 use crate::{
     domain::{
         doubt::Moment,
-        ids::{AccountName, BatchId, ItemId, Key},
+        ids::{AccountName, BatchId, ItemId},
         outcome::Settled,
     },
-    egress::gate::Pass,
     journal::{Admitted, AdmittedItem, Unavailable},
-    providers::EffectId,
 };
 
 impl Dispatch {
@@ -78,9 +76,16 @@ impl Dispatch {
                 .push(run);
         };
         let mut new_run = |item: &Item, place, origin, batch| {
-            let key = item.key_at(&submission.key, place);
-            let bytes = bytes.split(run::weight(&item.command));
-            new_run(submission, item, &key, origin, batch, retry_until, bytes)
+            Run::from(Beginning {
+                origin,
+                from: submission.from.clone(),
+                scope: &submission.scope,
+                key: &item.key_at(&submission.key, place),
+                batch,
+                command: Arc::clone(&item.command),
+                retry_until,
+                bytes: bytes.split(run::weight(&item.command)),
+            })
         };
         for (place, item) in start.planned {
             let origin = Origin::Planned(Arc::downgrade(feed), place);
@@ -165,52 +170,4 @@ struct Start<'a> {
     opened: Vec<(u32, ItemId, Option<Arc<Settled>>, bool)>,
     joined: Vec<(ItemId, u32)>,
     told: Vec<(u32, Update)>,
-}
-
-fn new_run(
-    submission: &Submission,
-    item: &Item,
-    key: &Key,
-    origin: Origin,
-    batch: BatchId,
-    retry_until: Timestamp,
-    bytes: Share,
-) -> Run {
-    Run {
-        origin,
-        from: submission.from.clone(),
-        since: Instant::now(),
-        caller: submission.scope.caller.clone(),
-        batch,
-        command: Arc::clone(&item.command),
-        effect_id: EffectId::derive(&submission.scope, key, &item.command),
-        history: Vec::new(),
-        previous: None,
-        inherited: None,
-        doubt: None,
-        belief: None,
-        clearance: Clearance::None,
-        in_stock: false,
-        earliest: None,
-        target_known: None,
-        waited: false,
-        blocked: None,
-        has_acted: false,
-        looks_early: false,
-        accepted: None,
-        retry_until,
-        stop: Arc::default(),
-        attempts: 0,
-        tries: 0,
-        sends: 0,
-        rested: false,
-        unseen: None,
-        retry_at: None,
-        holds_target: false,
-        retries: false,
-        pass: Pass::default(),
-        paid: false,
-        bytes,
-        history_bytes: 0,
-    }
 }

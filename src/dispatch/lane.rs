@@ -308,9 +308,10 @@ impl Lane {
     }
 
     /// Takes out what can be stopped without a trace: items of a stopped batch that nothing has
-    /// been sent for. Wakes the others, which end before their next request with an effect.
-    pub(super) fn take_stopped(&self) -> Vec<Run> {
-        let is_stopped = |run: &Run| run.stop.load(Ordering::Acquire);
+    /// been sent for. Wakes its others, which end before their next request with an effect.
+    pub(super) fn take_stopped(&self, batch: BatchId) -> Vec<Run> {
+        // Another stop may be under way: what it has stopped is its own to settle and to count.
+        let is_stopped = |run: &Run| run.batch == batch && run.stop.load(Ordering::Acquire);
         let mut state = self.state();
         let mut taken = state.take_waiting(|run| is_stopped(run) && run.is_untouched());
         let parked = std::mem::take(&mut state.parked);

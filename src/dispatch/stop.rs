@@ -42,7 +42,7 @@ impl Dispatch {
             dispatch.shared.live.stop(batch);
             let mut stopped = 0;
             for lane in dispatch.lanes.values() {
-                for run in lane.take_stopped() {
+                for run in lane.take_stopped(batch) {
                     stopped += 1;
                     let conclusion = run::stopped(&run, None);
                     lane.finish(run, conclusion).await;

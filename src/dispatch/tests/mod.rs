@@ -1,0 +1,4 @@
+//! The engine over a journal and providers that do what a test says.
+
+mod bench;
+mod stops;

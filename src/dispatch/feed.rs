@@ -46,6 +46,8 @@ pub enum Ended {
     Draining,
     /// The journal failed.
     Failed,
+    /// What other requests have under way of its items cannot be read.
+    Unread,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,8 @@ struct State {
     settling_told: (usize, Option<Instant>),
     /// Since when the reader has been away with what it took; `None` while it waits here.
     away_since: Option<Instant>,
+    /// Why it ends alone, before everything has settled.
+    ended: Option<Ended>,
     /// Since when there has been news that a waiting reader did not take.
     news_since: Option<Instant>,
 }
@@ -172,6 +176,12 @@ impl Feed {
         self.news.notify_one();
     }
 
+    /// Ends it, and no other.
+    pub(super) fn end(&self, why: Ended) {
+        self.state().ended.get_or_insert(why);
+        self.news.notify_one();
+    }
+
     /// How many items settle a doubt.
     #[must_use]
     pub fn settling_count(&self) -> usize {
@@ -208,7 +218,7 @@ impl Feed {
                 if state.outstanding == 0 {
                     return Ok(None);
                 }
-                if let Some(why) = why {
+                if let Some(why) = why.or(state.ended) {
                     return Err(why);
                 }
                 let now = Instant::now();

@@ -1,46 +1,24 @@
 //! What is open right now, and which streams want to hear of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::{sync::watch, time::Instant};
 
-use super::feed::{Ended, Feed, Update};
+use super::{
+    feed::{Ended, Feed, Update},
+    watching::Watcher,
+};
 use crate::{
     domain::ids::{BatchId, ItemId},
-    journal::{Batch, Settlement, Unavailable},
+    journal::Settlement,
     providers::Progress,
 };
-
-/// A stream's interest in items of one batch.
-#[derive(Debug)]
-struct Watcher {
-    feed: Weak<Feed>,
-    places: Places,
-}
-
-/// Where a batch's items stand in the watching request.
-#[derive(Debug)]
-enum Places {
-    /// At the same index.
-    Same,
-    /// Elsewhere, and only these.
-    Mapped(HashMap<u32, u32>),
-}
-
-impl Places {
-    fn of(&self, index: u32) -> Option<u32> {
-        match self {
-            Self::Same => Some(index),
-            Self::Mapped(map) => map.get(&index).copied(),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct LiveBatch {
@@ -50,7 +28,8 @@ struct LiveBatch {
     since: Instant,
     /// Raised by StopBatch for every run that shares it; items taken up later get a new one.
     stop: Arc<AtomicBool>,
-    watchers: Vec<Watcher>,
+    /// Those that listen, by their numbers. They may do so before the first item is entered.
+    watchers: BTreeMap<u64, Watcher>,
 }
 
 impl Default for LiveBatch {
@@ -60,22 +39,15 @@ impl Default for LiveBatch {
             settling: HashSet::new(),
             since: Instant::now(),
             stop: Arc::default(),
-            watchers: Vec::new(),
+            watchers: BTreeMap::new(),
         }
     }
 }
 
 impl LiveBatch {
-    /// Lets a feed hear what comes, and which items settle a doubt already.
-    fn add(&mut self, feed: &Arc<Feed>, places: Places) {
-        if !self.settling.is_empty() {
-            let settling = self.settling.iter();
-            feed.settling(settling.filter_map(|index| Some((places.of(*index)?, true))));
-        }
-        self.watchers.push(Watcher {
-            feed: Arc::downgrade(feed),
-            places,
-        });
+    /// Nothing of it is open, and nobody waits for what is about to be.
+    fn is_over(&self) -> bool {
+        self.open.is_empty() && self.watchers.is_empty()
     }
 }
 
@@ -83,6 +55,8 @@ impl LiveBatch {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     batches: Mutex<HashMap<BatchId, LiveBatch>>,
+    /// The number of the last watcher.
+    watchers: AtomicU64,
     /// Ends every feed, those of dry runs and those still to come too.
     ended: watch::Sender<Option<Ended>>,
 }
@@ -100,79 +74,50 @@ impl Live {
     ) -> Arc<AtomicBool> {
         let mut batches = self.batches();
         let live = batches.entry(batch).or_default();
+        if live.open.is_empty() {
+            live.since = Instant::now();
+        }
         live.open.extend(items);
         Arc::clone(&live.stop)
     }
 
-    /// Sends the news of a whole batch to the feed of the request that opened it.
-    pub(super) fn watch_same(&self, batch: BatchId, feed: &Arc<Feed>) {
-        let mut batches = self.batches();
-        batches.entry(batch).or_default().add(feed, Places::Same);
-    }
-
-    /// Sends the news of some open items of a batch, each at its place, to a feed.
-    pub(super) fn watch(&self, batch: BatchId, items: &[(ItemId, u32)], feed: &Arc<Feed>) {
-        let map = items.iter().map(|(id, place)| (id.index, *place)).collect();
+    /// Tells somebody what comes of a batch from now on, and which of its items settle a doubt
+    /// already. Gives the number under which that is forgotten.
+    pub(super) fn watch(&self, batch: BatchId, watcher: Watcher) -> u64 {
+        let number = self.watchers.fetch_add(1, Ordering::AcqRel);
         let mut batches = self.batches();
         let live = batches.entry(batch).or_default();
-        live.add(feed, Places::Mapped(map));
+        if !live.settling.is_empty()
+            && let Some(feed) = watcher.feed.upgrade()
+        {
+            let settling = live.settling.iter();
+            feed.settling(settling.filter_map(|index| Some((watcher.places.of(*index)?, true))));
+        }
+        live.watchers.insert(number, watcher);
+        number
     }
 
-    /// Sends the news of some items, each at its place, to the feed of another request.
-    ///
-    /// An item that is not open here may have settled since the caller asked, or be about to be
-    /// entered: `read` asks the journal, under the lock that settling takes too, so that no news
-    /// falls between.
-    pub(super) fn join(
-        &self,
-        items: &[(ItemId, u32)],
-        feed: &Arc<Feed>,
-        read: impl Fn(BatchId) -> Result<Option<Batch>, Unavailable>,
-    ) -> Result<(), Unavailable> {
-        let mut by_batch: BTreeMap<BatchId, Vec<(ItemId, u32)>> = BTreeMap::new();
-        for (id, place) in items {
-            by_batch.entry(id.batch).or_default().push((*id, *place));
-        }
-        let mut told = Vec::new();
+    /// Tells them nothing any more.
+    pub(super) fn forget(&self, watchers: &[(BatchId, u64)]) {
+        // What they know of their places can be large: it goes when others need not wait for it.
+        let mut gone = Vec::with_capacity(watchers.len());
         let mut batches = self.batches();
-        for (batch, items) in by_batch {
-            let live = batches.entry(batch).or_default();
-            let mut recorded = None;
-            let mut map = HashMap::new();
-            for (id, place) in items {
-                if !live.open.contains(&id.index) {
-                    if recorded.is_none() {
-                        recorded = Some(read(batch)?);
-                    }
-                    let settled = recorded
-                        .as_ref()
-                        .and_then(Option::as_ref)
-                        .and_then(|batch| {
-                            let at = usize::try_from(id.index).ok()?;
-                            batch.items.get(at)?.as_ref()?.settled.clone()
-                        });
-                    if let Some(settled) = settled {
-                        told.push((
-                            place,
-                            Update::Settled {
-                                settled,
-                                replayed: false,
-                            },
-                        ));
-                        continue;
-                    }
-                    live.open.insert(id.index);
-                }
-                map.insert(id.index, place);
-            }
-            live.add(feed, Places::Mapped(map));
-            if live.open.is_empty() {
-                batches.remove(&batch);
+        for (batch, number) in watchers {
+            let hash_map::Entry::Occupied(mut entry) = batches.entry(*batch) else {
+                continue;
+            };
+            gone.extend(entry.get_mut().watchers.remove(number));
+            if entry.get().is_over() {
+                entry.remove();
             }
         }
-        drop(batches);
-        feed.push(told);
-        Ok(())
+    }
+
+    /// Leaves of a batch's items those that are not open here.
+    pub(super) fn retain_unknown(&self, batch: BatchId, items: &mut Vec<(ItemId, u32)>) {
+        if let Some(live) = self.batches().get(&batch) {
+            items.retain(|(id, _)| !live.open.contains(&id.index));
+        }
     }
 
     /// Tells everybody who watches what has been recorded.
@@ -193,24 +138,18 @@ impl Live {
                 live.open.remove(&settlement.id.index);
                 live.settling.remove(&settlement.id.index);
             }
-            live.watchers.retain(|watcher| {
+            for watcher in live.watchers.values() {
                 let Some(feed) = watcher.feed.upgrade() else {
-                    return false;
+                    continue;
                 };
                 feed.push(settlements.iter().filter_map(|settlement| {
-                    let settled = Arc::clone(&settlement.settled);
                     let place = watcher.places.of(settlement.id.index)?;
-                    Some((
-                        place,
-                        Update::Settled {
-                            settled,
-                            replayed: false,
-                        },
-                    ))
+                    let settled = Arc::clone(&settlement.settled);
+                    let replayed = false;
+                    Some((place, Update::Settled { settled, replayed }))
                 }));
-                true
-            });
-            if live.open.is_empty() {
+            }
+            if live.is_over() {
                 batches.remove(&batch);
             }
         }
@@ -219,18 +158,17 @@ impl Live {
     /// Tells everybody who watches how far an item is.
     pub(super) fn progress(&self, id: ItemId, progress: &Progress, attempts: u32) {
         let batches = self.batches();
-        let watchers = batches.get(&id.batch).map(|live| live.watchers.as_slice());
-        for watcher in watchers.unwrap_or_default() {
-            if let (Some(feed), Some(place)) = (watcher.feed.upgrade(), watcher.places.of(id.index))
-            {
-                feed.push([(
-                    place,
-                    Update::Progress {
-                        detail: progress.detail.clone(),
-                        attempts,
-                        lost: progress.lost,
-                    },
-                )]);
+        let Some(live) = batches.get(&id.batch) else {
+            return;
+        };
+        for watcher in live.watchers.values() {
+            if let Some((feed, place)) = watcher.of(id.index) {
+                let update = Update::Progress {
+                    detail: progress.detail.clone(),
+                    attempts,
+                    lost: progress.lost,
+                };
+                feed.push([(place, update)]);
             }
         }
     }
@@ -251,9 +189,8 @@ impl Live {
         if !is_news {
             return;
         }
-        for watcher in &live.watchers {
-            if let (Some(feed), Some(place)) = (watcher.feed.upgrade(), watcher.places.of(id.index))
-            {
+        for watcher in live.watchers.values() {
+            if let Some((feed, place)) = watcher.of(id.index) {
                 feed.settling([(place, is_settling)]);
             }
         }
@@ -285,12 +222,22 @@ impl Live {
     /// How many batches have open items, and since when the oldest of them has had any.
     pub(super) fn oldest(&self) -> (usize, Option<Instant>) {
         let batches = self.batches();
-        (batches.len(), batches.values().map(|live| live.since).min())
+        let open = || batches.values().filter(|live| !live.open.is_empty());
+        (open().count(), open().map(|live| live.since).min())
     }
 
     /// How many items of a batch are open.
     pub(super) fn open_count(&self, batch: BatchId) -> usize {
         self.batches().get(&batch).map_or(0, |live| live.open.len())
+    }
+
+    /// How many watchers there are.
+    #[cfg(test)]
+    pub(super) fn watcher_count(&self) -> usize {
+        self.batches()
+            .values()
+            .map(|live| live.watchers.len())
+            .sum()
     }
 
     /// A feed that ends after this many items have settled, or with all others.

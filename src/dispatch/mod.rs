@@ -26,6 +26,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod watching;
 
 use std::{
     collections::BTreeMap,

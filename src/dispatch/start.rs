@@ -12,10 +12,12 @@ use super::{
     Dispatch,
     beginning::Beginning,
     belief::Plan,
+    blocking,
     budget::Share,
-    feed::{Feed, Update},
+    feed::{Ended, Feed, Update},
     run::{self, Clearance, Origin, Run},
-    submission::{Item, Submission, SubmitError},
+    submission::{Item, Submission},
+    watching::{Joined, Places, Watching},
 };
 use crate::{
     domain::{
@@ -23,11 +25,12 @@ use crate::{
         ids::{AccountName, BatchId, ItemId},
         outcome::Settled,
     },
-    journal::{Admitted, AdmittedItem, Unavailable},
+    journal::{Admitted, AdmittedItem},
 };
 
 impl Dispatch {
-    /// Starts what was opened or is a dry run, and gives the feed its news.
+    /// Starts what was opened or is a dry run, and gives the feed its news. Gives back what the feed
+    /// listens to, and what [`Dispatch::catch_up`] has to ask the journal for.
     pub(super) fn start_items(
         &self,
         submission: &Submission,
@@ -35,7 +38,7 @@ impl Dispatch {
         feed: &Arc<Feed>,
         mut bytes: Share,
         (admitted_at, retry_until): (Moment, Timestamp),
-    ) -> Result<(), SubmitError> {
+    ) -> (Watching, Joined) {
         let batch = admitted
             .as_ref()
             .map_or(BatchId(0), |admitted| admitted.batch);
@@ -66,8 +69,9 @@ impl Dispatch {
         }
         self.give_back(start.joined.len() + start.told.len());
         feed.push(std::mem::take(&mut start.told));
-        self.join(&start.joined, feed)?;
-        let stops = self.watch(&start, submission.items.len(), batch, feed);
+        let mut watching = Watching::new(&self.shared.live, feed);
+        let unknown = watching.join(&start.joined);
+        let stops = self.watch(&start, submission.items.len(), batch, &mut watching);
         let mut lanes: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
         let mut line_up = |item: &Item, run: Run| {
             lanes
@@ -121,7 +125,7 @@ impl Dispatch {
                 None => tracing::error!(%account, "a checked request names an unknown account"),
             }
         }
-        Ok(())
+        (watching, unknown)
     }
 
     /// Enters what is opened, and lets the feed hear of it.
@@ -130,7 +134,7 @@ impl Dispatch {
         start: &Start<'_>,
         total: usize,
         batch: BatchId,
-        feed: &Arc<Feed>,
+        watching: &mut Watching,
     ) -> HashMap<BatchId, Arc<AtomicBool>> {
         let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
         for (place, id, ..) in &start.opened {
@@ -143,23 +147,45 @@ impl Dispatch {
                 .live
                 .open(of, items.iter().map(|(id, _)| id.index));
             stops.insert(of, stop);
-            if of == batch && items.len() == total {
-                self.shared.live.watch_same(of, feed);
-            } else {
-                self.shared.live.watch(of, &items, feed);
-            }
+            let is_whole = of == batch && items.len() == total;
+            watching.listen(
+                of,
+                if is_whole {
+                    Places::Same
+                } else {
+                    Places::from(items.as_slice())
+                },
+            );
         }
         stops
     }
 
-    /// Lets the feed hear of items that other requests opened.
-    fn join(&self, joined: &[(ItemId, u32)], feed: &Arc<Feed>) -> Result<(), Unavailable> {
-        if joined.is_empty() {
-            return Ok(());
+    /// Tells a feed how items that are not open here have settled; those that have not are about
+    /// to be entered, and are heard of then. If that cannot be read, the feed ends: its items go
+    /// on, and the same request finds them again.
+    pub(super) async fn catch_up(&self, unknown: Joined, feed: &Feed) {
+        for (batch, items) in unknown {
+            let journal = Arc::clone(&self.journal);
+            let settled = blocking(move || {
+                let recorded = journal.batch(batch)?;
+                let recorded = recorded.map(|batch| batch.items).unwrap_or_default();
+                let news = items.into_iter().filter_map(|(id, place)| {
+                    let at = usize::try_from(id.index).ok()?;
+                    let settled = recorded.get(at)?.as_ref()?.settled.clone()?;
+                    let replayed = false;
+                    Some((place, Update::Settled { settled, replayed }))
+                });
+                Ok(news.collect::<Vec<_>>())
+            });
+            match settled.await {
+                Ok(settled) => feed.push(settled),
+                Err(error) => {
+                    tracing::error!(%error, %batch, "a batch that a request joins cannot be read");
+                    self.journal_refused();
+                    return feed.end(Ended::Unread);
+                }
+            }
         }
-        self.shared
-            .live
-            .join(joined, feed, |batch| self.journal.batch(batch))
     }
 }
 

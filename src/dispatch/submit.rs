@@ -18,6 +18,7 @@ use super::{
     feed::Feed,
     run,
     submission::{Submission, SubmitError},
+    watching::Watching,
 };
 use crate::{
     domain::{
@@ -35,6 +36,8 @@ pub struct Ticket {
     pub batch: Option<BatchId>,
     /// The news of its items.
     pub feed: Arc<Feed>,
+    /// What the feed listens to.
+    _watching: Watching,
     /// Its share of what streams may hold.
     _held: [Share; 2],
 }
@@ -97,7 +100,7 @@ impl Dispatch {
                 }
             }
         };
-        let _entering = self.entering.read().await;
+        let entering = self.entering.read().await;
         let at = self.shared.clock.moment();
         let retry_until = self.retry_until(at.at, submission.retry_window);
         let clear = self.reserve_clearances(&submission);
@@ -125,10 +128,13 @@ impl Dispatch {
         }
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
         let times = (at, retry_until);
-        self.start_items(&submission, admitted, &feed, room.bytes, times)?;
+        let (watching, unknown) = self.start_items(&submission, admitted, &feed, room.bytes, times);
+        drop(entering);
+        self.catch_up(unknown, &feed).await;
         Ok(Ticket {
             batch,
             feed,
+            _watching: watching,
             _held: [held, bytes_held],
         })
     }

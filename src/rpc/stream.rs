@@ -144,9 +144,12 @@ impl<R: Response> State<R> {
                 Ok(Some(updates)) => self.render(&updates),
                 Ok(None) => return None,
                 Err(Ended::Draining) => return self.end(status::draining()),
-                Err(Ended::Failed) => {
-                    let unavailable =
-                        crate::journal::Unavailable("the journal has failed".to_owned());
+                Err(why @ (Ended::Failed | Ended::Unread)) => {
+                    let why = match why {
+                        Ended::Unread => "what other requests have under way cannot be read",
+                        Ended::Failed | Ended::Draining => "the journal has failed",
+                    };
+                    let unavailable = crate::journal::Unavailable(why.to_owned());
                     return self.end(status::of_unavailable(&unavailable));
                 }
             }

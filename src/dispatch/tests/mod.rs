@@ -1,4 +1,6 @@
 //! The engine over a journal and providers that do what a test says.
 
 mod bench;
+mod hooked;
+mod joins;
 mod stops;

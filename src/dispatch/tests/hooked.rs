@@ -1,0 +1,131 @@
+//! A journal in memory whose reads of a batch do what a test says.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+    },
+    journal::{
+        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
+        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, memory::MemoryJournal,
+    },
+};
+
+type Hook = Arc<dyn Fn() -> Result<(), Unavailable> + Send + Sync>;
+
+/// The journal.
+#[derive(Clone)]
+pub(super) struct Hooked {
+    pub(super) disk: MemoryJournal,
+    before_batch: Arc<Mutex<Hook>>,
+}
+
+impl Hooked {
+    pub(super) fn new() -> Self {
+        Self {
+            disk: MemoryJournal::new(),
+            before_batch: Arc::new(Mutex::new(Arc::new(|| Ok(())))),
+        }
+    }
+
+    /// What happens before a batch is read from now on.
+    pub(super) fn before_batch(
+        &self,
+        hook: impl Fn() -> Result<(), Unavailable> + Send + Sync + 'static,
+    ) {
+        *self.before_batch.lock().unwrap() = Arc::new(hook);
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Journal for Hooked {
+    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+        let hook = Arc::clone(&*self.before_batch.lock().unwrap());
+        hook()?;
+        self.disk.batch(batch)
+    }
+
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        self.disk.admit(admission)
+    }
+
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        self.disk.begin(at)
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
+        self.disk.settle(group)
+    }
+
+    fn stop(
+        &self,
+        batch: BatchId,
+        by: CallerId,
+        at: Timestamp,
+    ) -> Pending<Result<(), Unavailable>> {
+        self.disk.stop(batch, by, at)
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.disk.purge(before, batches_max)
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        self.disk.redact(removal, before, batches_max)
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        self.disk.open_items()
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.disk.account_states()
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.disk.doubtful_targets()
+    }
+
+    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.disk.find(scope, key)
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+    ) -> Result<Page, Unavailable> {
+        self.disk.list(filter, after, records_max)
+    }
+
+    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+        self.disk.admitted_since(from)
+    }
+
+    fn trail(&self) -> Arc<dyn Trail> {
+        self.disk.trail()
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.disk.failure()
+    }
+}

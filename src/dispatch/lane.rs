@@ -19,8 +19,11 @@ use tokio::{
 use super::{
     Shared,
     clearing::{Clearing, Learned, Shown},
+    expiry::{self, EXPIRY_INTERVAL, Expiry},
+    lines::Ends,
     run::Run,
     settling::Settling,
+    targets::Targets,
     turns::Turns,
 };
 use crate::{
@@ -62,17 +65,15 @@ pub(super) struct State {
     /// Items whose last request did not fail.
     pub(super) firsts: Turns<Run>,
     /// Items whose last try failed, back from their wait.
-    retries: Turns<Run>,
+    pub(super) retries: Turns<Run>,
     /// Items whose last try failed and that were stopped since: most end without sending.
-    stopped: Vec<Run>,
+    pub(super) stopped: VecDeque<Run>,
     /// Whose turn it is when both could go, so that neither holds up the other.
     retry_next: bool,
     parked: BTreeMap<(Instant, u64), Run>,
     parked_count: u64,
     /// Targets that an item is at work on, with those that wait for the same one.
-    targets: BTreeMap<TargetId, VecDeque<Run>>,
-    /// How many wait for a target.
-    behind: usize,
+    pub(super) targets: Targets<Run>,
     pub(super) gate: Gate,
     /// What may be sent, and what was learned.
     pub(super) clearing: Clearing,
@@ -81,7 +82,7 @@ pub(super) struct State {
     pub(super) doubtful: BTreeMap<TargetId, Instant>,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
-    expiry_due: Instant,
+    pub(super) expiry: Expiry,
     closed: bool,
 }
 
@@ -97,6 +98,12 @@ pub(super) struct Lane {
     wake: Notify,
 }
 
+impl Ends for Run {
+    fn ends_at(&self) -> Timestamp {
+        self.retry_until
+    }
+}
+
 /// What the lane does next.
 enum Action {
     Start(Vec<Run>),
@@ -104,27 +111,23 @@ enum Action {
     End,
 }
 
-/// How often items that wait behind a closed gate are checked for the end of their window.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-
 impl Lane {
     pub(super) fn new(options: LaneOptions, shared: Arc<Shared>) -> Arc<Self> {
         let gate = Gate::new(options.gate, shared.rng().u64(..));
         let state = State {
             firsts: Turns::default(),
             retries: Turns::default(),
-            stopped: Vec::new(),
+            stopped: VecDeque::new(),
             retry_next: false,
             parked: BTreeMap::new(),
             parked_count: 0,
-            targets: BTreeMap::new(),
-            behind: 0,
+            targets: Targets::default(),
             gate,
             clearing: Clearing::new(options.gate.rate_per_second),
             learned: Learned::default(),
             doubtful: BTreeMap::new(),
             last_fault: String::new(),
-            expiry_due: Instant::now() + EXPIRY_INTERVAL,
+            expiry: Expiry::new(),
             closed: false,
         };
         Arc::new(Self {
@@ -148,9 +151,9 @@ impl Lane {
         for run in &mut runs {
             if run.belief.is_some()
                 && let Some(target) = run.command.exclusive_target()
-                && !state.targets.contains_key(target)
+                && !state.targets.is_held(target)
             {
-                state.targets.insert(target.clone(), VecDeque::new());
+                state.targets.hold(target.clone());
                 run.holds_target = true;
             }
         }
@@ -164,7 +167,7 @@ impl Lane {
     pub(super) fn take_all(&self) -> Vec<Run> {
         let mut state = self.state();
         let mut all = state.take_waiting(|_| true);
-        all.append(&mut state.stopped);
+        all.extend(state.stopped.drain(..));
         all.extend(std::mem::take(&mut state.parked).into_values());
         all
     }
@@ -289,19 +292,12 @@ impl Lane {
         let mut state = self.state();
         state.gate.leave(std::mem::take(&mut run.pass));
         state.clearing.unstock(run);
-        if let Some(target) = run.command.exclusive_target().filter(|_| run.holds_target) {
-            let next = state.targets.get_mut(target).and_then(VecDeque::pop_front);
-            match next {
-                Some(mut next) => {
-                    state.behind -= 1;
-                    next.holds_target = true;
-                    state.line_up(next);
-                    state.clearing.has_more();
-                }
-                None => {
-                    state.targets.remove(target);
-                }
-            }
+        if let Some(target) = run.command.exclusive_target().filter(|_| run.holds_target)
+            && let Some(mut next) = state.targets.free(target)
+        {
+            next.holds_target = true;
+            state.line_up(next);
+            state.clearing.has_more();
         }
         drop(state);
         self.wake.notify_one();
@@ -342,7 +338,7 @@ impl Lane {
             first: state.firsts.len(),
             retry: state.retries.len() + state.stopped.len(),
             parked: state.parked.len(),
-            target: state.targets.values().map(VecDeque::len).sum(),
+            target: state.targets.waiting(),
         };
         (waiting, state.gate.standing(now))
     }
@@ -426,44 +422,10 @@ impl Lane {
         let parked_due = state.parked.keys().next().map(|(due, _)| *due);
         // A closed gate is looked at again when it opens, when something is due, and now and
         // then for the sake of windows that end.
-        let waits = !state.firsts.is_empty() || !state.retries.is_empty() || state.behind > 0;
-        opens.extend(waits.then_some(state.expiry_due));
+        let waits =
+            !state.firsts.is_empty() || !state.retries.is_empty() || state.targets.waiting() > 0;
+        opens.extend(waits.then_some(state.expiry.due));
         Action::Wait(opens.into_iter().chain(parked_due).min())
-    }
-
-    /// Items that go ahead of the gate, since most will send nothing: stopped ones that are back
-    /// from a wait, and those whose window ended. One that is in doubt gets its last look through
-    /// the gate, unless the provider is away.
-    fn silent(&self, state: &mut State, now: Instant) -> Vec<Run> {
-        let mut silent = std::mem::take(&mut state.stopped);
-        if now >= state.expiry_due {
-            state.expiry_due = now + EXPIRY_INTERVAL;
-            let wall = self.shared.clock.now();
-            let is_over = |run: &Run| run.retry_until < wall;
-            let away = state.gate.is_away();
-            let is_held = away || state.gate.paused_until(now).is_some();
-            let patience = self.options.timeout;
-            let window = wall.checked_sub(patience).unwrap_or(Timestamp::MIN);
-            silent.extend(state.take_waiting(|run| match &run.belief {
-                // Its look that can be believed has its turn, unless nothing goes for long.
-                Some(settling) => {
-                    is_held && run.retry_until < window && settling.believed_at() + patience < now
-                }
-                None => is_over(run) && (away || run.is_untouched()),
-            }));
-            // The budget of retries holds early looks up, and not the one that decides.
-            let decides = |run: &Run| {
-                run.looks_early && run.belief.as_ref().is_some_and(|b| b.is_believed(now))
-            };
-            for mut run in state.retries.take_where(|run| is_over(run) || decides(run)) {
-                run.retries = false;
-                state.line_up(run);
-            }
-        }
-        for run in &mut silent {
-            run.pass = state.gate.enter_silent();
-        }
-        silent
     }
 }
 
@@ -480,10 +442,16 @@ impl State {
     }
 
     /// Puts an item at the head of its batch.
-    fn line_up(&mut self, run: Run) {
+    pub(super) fn line_up(&mut self, run: Run) {
         if run.retries && run.stop.load(Ordering::Acquire) {
-            self.stopped.push(run);
+            self.stopped.push_back(run);
             return;
+        }
+        if run.retries
+            && let Some(at) = expiry::decides_at(&run)
+        {
+            let next = &mut self.expiry.decides_at;
+            *next = Some(next.map_or(at, |next| next.min(at)));
         }
         let (caller, batch) = (run.caller.clone(), run.batch);
         let queue = match run.entry() {
@@ -507,12 +475,7 @@ impl State {
     fn take_waiting(&mut self, condition: impl Fn(&Run) -> bool) -> Vec<Run> {
         let mut taken = self.firsts.take_where(&condition);
         taken.extend(self.retries.take_where(&condition));
-        for waiting in self.targets.values_mut() {
-            let (out, stay): (VecDeque<_>, _) = waiting.drain(..).partition(&condition);
-            *waiting = stay;
-            self.behind -= out.len();
-            taken.extend(out);
-        }
+        taken.extend(self.targets.take_where(&condition));
         taken
     }
 
@@ -543,12 +506,11 @@ impl State {
                 // Only what moves money asks the journal for other keys.
                 run.target_known.get_or_insert(false);
             }
-            if let Some(waiting) = self.targets.get_mut(&target) {
-                waiting.push_back(run);
-                self.behind += 1;
+            if self.targets.is_held(&target) {
+                self.targets.wait(&target, run);
                 continue;
             }
-            self.targets.insert(target, VecDeque::new());
+            self.targets.hold(target);
             run.holds_target = true;
             return Some(run);
         }

@@ -1,138 +1,189 @@
 //! Fair turns: between callers first, then between the batches of a caller. One cancellation
 //! waits for one turn of each other batch, never for a batch of ten thousand to end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use jiff::Timestamp;
+
+use super::lines::{Ends, Lines};
 use crate::domain::ids::{BatchId, CallerId};
-
-/// One caller's batches, each with the items of it that wait.
-type Batches<T> = VecDeque<(BatchId, VecDeque<T>)>;
 
 /// Items that wait for their turn.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    callers: VecDeque<(CallerId, Batches<T>)>,
-    len: usize,
+    /// Those who have something that waits, the next one first.
+    callers: VecDeque<CallerId>,
+    batches: BTreeMap<CallerId, Batches>,
+    items: Lines<(CallerId, BatchId), T>,
+    /// The last place that a batch was given in its line.
+    last: u64,
+}
+
+/// A caller's batches in the order of their turns.
+#[derive(Debug, Default)]
+struct Batches {
+    order: BTreeMap<u64, BatchId>,
+    places: BTreeMap<BatchId, u64>,
 }
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {
         Self {
             callers: VecDeque::new(),
-            len: 0,
+            batches: BTreeMap::new(),
+            items: Lines::default(),
+            last: 0,
         }
     }
 }
 
-impl<T> Turns<T> {
+impl<T: Ends> Turns<T> {
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.items.len()
     }
 
     /// Appends items of a batch.
     pub(super) fn push(&mut self, caller: &CallerId, batch: BatchId, items: Vec<T>) {
-        self.len += items.len();
-        self.queue(caller, batch).extend(items);
+        if !items.is_empty() {
+            self.enter(caller, batch);
+            self.items.push_back(&(caller.clone(), batch), items);
+        }
     }
 
     /// Puts an item that had its turn before back at the head of its batch.
     pub(super) fn put_back(&mut self, caller: &CallerId, batch: BatchId, item: T) {
-        self.len += 1;
-        self.queue(caller, batch).push_front(item);
+        self.enter(caller, batch);
+        self.items.push_front(&(caller.clone(), batch), item);
     }
 
     /// Takes the next item and sends its caller and its batch to the end of their lines.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let (caller, mut batches) = self.callers.pop_front()?;
-        let (batch, mut items) = batches.pop_front()?;
-        let item = items.pop_front()?;
-        self.len -= 1;
-        if !items.is_empty() {
-            batches.push_back((batch, items));
+        let caller = self.callers.pop_front()?;
+        let batches = self.batches.get_mut(&caller)?;
+        let (_, batch) = batches.order.pop_first()?;
+        let key = (caller, batch);
+        let item = self.items.pop_front(&key);
+        let (caller, batch) = (&key.0, key.1);
+        if self.items.has(&key) {
+            self.last += 1;
+            batches.order.insert(self.last, batch);
+            batches.places.insert(batch, self.last);
+        } else {
+            batches.places.remove(&batch);
         }
-        if !batches.is_empty() {
-            self.callers.push_back((caller, batches));
+        if batches.order.is_empty() {
+            self.batches.remove(caller);
+        } else {
+            self.callers.push_back(key.0);
         }
-        Some(item)
+        item
     }
 
-    /// Shows items in about the order of their turns, the next ones first, at most so many.
+    /// Shows items in the order of their turns, the next ones first, at most so many.
     pub(super) fn visit(&mut self, items_max: usize, mut see: impl FnMut(&mut T)) {
         let mut left = items_max;
-        let mut round = 0;
-        let mut has_more = true;
-        while has_more && left > 0 {
-            has_more = false;
-            for (_, batches) in &mut self.callers {
-                let count = batches.len().max(1);
-                let Some((_, items)) = batches.get_mut(round % count) else {
-                    continue;
-                };
-                // A batch that is short leaves its later turns to the others.
-                let Some(item) = items.get_mut(round / count) else {
-                    has_more |= round / count < self.len && round < self.len;
-                    continue;
-                };
+        let turns = self.callers.iter().filter_map(|caller| {
+            let batches = self.batches.get(caller)?;
+            let batches = batches.order.values().take(items_max);
+            let next = batches.map(|batch| ((caller.clone(), *batch), 0));
+            Some(next.collect::<VecDeque<_>>())
+        });
+        let mut turns: VecDeque<_> = turns.collect();
+        while left > 0
+            && let Some(mut batches) = turns.pop_front()
+        {
+            let Some((key, place)) = batches.pop_front() else {
+                continue;
+            };
+            if let Some(item) = self.items.get_mut(&key, place) {
                 see(item);
-                has_more = true;
                 left -= 1;
-                if left == 0 {
-                    break;
-                }
             }
-            round += 1;
+            if place + 1 < self.items.len_of(&key) {
+                batches.push_back((key, place + 1));
+            }
+            turns.push_back(batches);
         }
     }
 
-    /// Takes out every item of which this is true, wherever it stands.
-    pub(super) fn take_where(&mut self, mut condition: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        for (_, batches) in &mut self.callers {
-            for (_, items) in &mut *batches {
-                let (out, stay): (VecDeque<T>, _) = items.drain(..).partition(&mut condition);
-                *items = stay;
-                taken.extend(out);
-            }
-            batches.retain(|(_, items)| !items.is_empty());
-        }
-        self.callers.retain(|(_, batches)| !batches.is_empty());
-        self.len -= taken.len();
+    /// Has [`Turns::take_ended`] begin anew.
+    pub(super) fn look_again(&mut self) {
+        self.items.look_again();
+    }
+
+    /// Takes out items whose windows ended before a time: see [`Lines::take_ended`].
+    pub(super) fn take_ended(
+        &mut self,
+        before: Timestamp,
+        items_max: usize,
+        condition: impl FnMut(&T) -> bool,
+    ) -> Vec<T> {
+        let (taken, emptied) = self.items.take_ended(before, items_max, condition);
+        self.leave(emptied);
         taken
     }
 
-    fn queue(&mut self, caller: &CallerId, batch: BatchId) -> &mut VecDeque<T> {
-        let at = self.callers.iter().position(|(c, _)| c == caller);
-        let batches = match at.and_then(|at| self.callers.get_mut(at)) {
-            // Found by position, so that the borrow ends before a push.
-            Some(_) => &mut at_mut(&mut self.callers, at).1,
-            None => {
-                self.callers.push_back((caller.clone(), VecDeque::new()));
-                let last = self.callers.len().checked_sub(1);
-                &mut at_mut(&mut self.callers, last).1
-            }
-        };
-        // Newest batches stand at the end: searching from there makes appending cheap.
-        let at = batches.iter().rposition(|(b, _)| *b == batch);
-        if at.is_none() {
-            batches.push_back((batch, VecDeque::new()));
-        }
-        let at = at.or_else(|| batches.len().checked_sub(1));
-        &mut at_mut(batches, at).1
+    /// Takes out every item of which this is true, wherever it stands.
+    pub(super) fn take_where(&mut self, condition: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (taken, emptied) = self.items.take_where(condition);
+        self.leave(emptied);
+        taken
     }
-}
 
-/// The element at a position that was just found or just pushed.
-fn at_mut<T>(list: &mut VecDeque<T>, at: Option<usize>) -> &mut T {
-    &mut list[at.unwrap_or_default()]
+    /// Gives a batch the last place, if it has none.
+    fn enter(&mut self, caller: &CallerId, batch: BatchId) {
+        if !self.batches.contains_key(caller) {
+            self.callers.push_back(caller.clone());
+        }
+        let batches = self.batches.entry(caller.clone()).or_default();
+        if !batches.places.contains_key(&batch) {
+            self.last += 1;
+            batches.order.insert(self.last, batch);
+            batches.places.insert(batch, self.last);
+        }
+    }
+
+    /// Takes batches that have nothing left from their places.
+    fn leave(&mut self, emptied: Vec<(CallerId, BatchId)>) {
+        let mut has_gone = false;
+        for (caller, batch) in emptied {
+            let Some(batches) = self.batches.get_mut(&caller) else {
+                continue;
+            };
+            if let Some(place) = batches.places.remove(&batch) {
+                batches.order.remove(&place);
+            }
+            if batches.order.is_empty() {
+                self.batches.remove(&caller);
+                has_gone = true;
+            }
+        }
+        if has_gone {
+            self.callers
+                .retain(|caller| self.batches.contains_key(caller));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Ends for u32 {
+        fn ends_at(&self) -> Timestamp {
+            Timestamp::MAX
+        }
+    }
+
+    impl Ends for &str {
+        fn ends_at(&self) -> Timestamp {
+            Timestamp::MAX
+        }
+    }
 
     fn caller(name: &str) -> CallerId {
         CallerId::try_from(name).unwrap()
@@ -143,7 +194,7 @@ mod tests {
         let mut turns = Turns::default();
         turns.push(&caller("a"), BatchId(1), (0..10_000).collect());
         assert_eq!(turns.pop(), Some(0));
-        turns.push(&caller("a"), BatchId(2), vec![77_777]);
+        turns.push(&caller("a"), BatchId(2), vec![77_777_u32]);
         let next: Vec<_> = (0..3).filter_map(|_| turns.pop()).collect();
         assert!(next.contains(&77_777), "{next:?}");
         assert_eq!(turns.len(), 9_997);
@@ -163,7 +214,7 @@ mod tests {
     #[test]
     fn what_comes_back_goes_first_in_its_batch_and_what_is_taken_out_is_gone() {
         let mut turns = Turns::default();
-        turns.push(&caller("a"), BatchId(1), vec![1, 2, 3, 4]);
+        turns.push(&caller("a"), BatchId(1), vec![1_u32, 2, 3, 4]);
         let back = turns.pop().unwrap();
         turns.put_back(&caller("a"), BatchId(1), back);
         assert_eq!(turns.take_where(|item| item % 2 == 0), [2, 4]);
@@ -172,5 +223,39 @@ mod tests {
             (Some(1), Some(3), None)
         );
         assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn items_are_shown_in_the_order_of_their_turns() {
+        let mut turns = Turns::default();
+        turns.push(&caller("a"), BatchId(1), vec![10_u32, 11, 12]);
+        turns.push(&caller("a"), BatchId(2), vec![20]);
+        turns.push(&caller("b"), BatchId(3), vec![30, 31]);
+        turns.push(&caller("a"), BatchId(4), vec![40, 41]);
+        for items_max in [0, 1, 3, 6, 100] {
+            let mut shown = Vec::new();
+            turns.visit(items_max, |item| shown.push(*item));
+            let all = [10, 30, 20, 31, 40, 11, 41, 12];
+            assert_eq!(shown, all[..items_max.min(all.len())]);
+        }
+        let popped: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(popped, [10, 30, 20, 31, 40, 11, 41, 12]);
+    }
+
+    #[test]
+    fn a_hundred_thousand_batches_of_one_item_line_up_and_go_without_a_walk_over_them() {
+        const MANY: u64 = 100_000;
+        let mut turns = Turns::default();
+        let begun = std::time::Instant::now();
+        for batch in 0..MANY {
+            turns.push(&caller("a"), BatchId(batch), vec![0_u32]);
+        }
+        for batch in 0..MANY {
+            let item = turns.pop().unwrap();
+            turns.put_back(&caller("a"), BatchId(batch), item);
+        }
+        assert_eq!(turns.take_where(|_| true).len(), 100_000);
+        // A walk for each of them takes minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     }
 }

@@ -120,6 +120,8 @@ pub struct Gate {
     budget: Budget,
     limit: Limit,
     places: usize,
+    /// Conversations that take no place: they have nothing to send, as far as one can know.
+    silent: usize,
     bucket: Bucket,
     probe_pause: Duration,
 }
@@ -134,6 +136,7 @@ impl Gate {
             budget: Budget::new(options.retries),
             limit: Limit::new(options.concurrency),
             places: 0,
+            silent: 0,
             bucket: Bucket::new(options.rate_per_second, options.rate_burst),
             probe_pause: options.pauses.base,
         }
@@ -193,13 +196,20 @@ impl Gate {
         Pass::default()
     }
 
-    /// A conversation begins that has nothing to send, as far as one can know.
+    /// A conversation begins that has nothing to send, as far as one can know. It takes no place
+    /// from those that have.
     pub fn enter_silent(&mut self) -> Pass {
-        self.places += 1;
+        self.silent += 1;
         Pass {
             silent: true,
             ..Pass::default()
         }
+    }
+
+    /// Conversations of [`Gate::enter_silent`] that are inside.
+    #[must_use]
+    pub fn silent(&self) -> usize {
+        self.silent
     }
 
     /// A further request of a conversation that went through: the time that it may go at, with
@@ -270,7 +280,11 @@ impl Gate {
     /// A conversation ends, or waits elsewhere: its place is free. What it did not use is free
     /// too.
     pub fn leave(&mut self, pass: Pass) {
-        self.places -= 1;
+        if pass.silent {
+            self.silent -= 1;
+        } else {
+            self.places -= 1;
+        }
         if pass.probe {
             self.breaker.probe_unused();
         }
@@ -395,6 +409,21 @@ mod tests {
             let pass = gate.enter(now, Entry::First);
             gate.leave(pass);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_nothing_to_send_takes_no_place() {
+        let now = Instant::now();
+        let mut gate = Gate::new(OPTIONS, 7);
+        let silent: Vec<_> = (0..100).map(|_| gate.enter_silent()).collect();
+        assert_eq!(
+            (gate.silent(), gate.check(now, Entry::First)),
+            (100, Ok(()))
+        );
+        for pass in silent {
+            gate.leave(pass);
+        }
+        assert_eq!((gate.silent(), gate.standing(now).inside), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! A journal in memory whose reads of a batch do what a test says.
+//! A journal in memory whose reads of a batch do what a test says, and whose outcomes wait until it
+//! says so.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::{
     domain::{
@@ -26,6 +28,8 @@ type Hook = Arc<dyn Fn() -> Result<(), Unavailable> + Send + Sync>;
 pub(super) struct Hooked {
     pub(super) disk: MemoryJournal,
     before_batch: Arc<Mutex<Hook>>,
+    /// Whether outcomes are written.
+    settles: watch::Sender<bool>,
 }
 
 impl Hooked {
@@ -33,6 +37,7 @@ impl Hooked {
         Self {
             disk: MemoryJournal::new(),
             before_batch: Arc::new(Mutex::new(Arc::new(|| Ok(())))),
+            settles: watch::Sender::new(true),
         }
     }
 
@@ -42,6 +47,13 @@ impl Hooked {
         hook: impl Fn() -> Result<(), Unavailable> + Send + Sync + 'static,
     ) {
         *self.before_batch.lock().unwrap() = Arc::new(hook);
+    }
+}
+
+impl Hooked {
+    /// Has outcomes wait to be written, or lets them.
+    pub(super) fn settles(&self, settles: bool) {
+        self.settles.send_replace(settles);
     }
 }
 
@@ -67,7 +79,11 @@ impl Journal for Hooked {
     }
 
     fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
-        self.disk.settle(group)
+        let (disk, mut settles) = (self.disk.clone(), self.settles.subscribe());
+        Box::pin(async move {
+            settles.wait_for(|settles| *settles).await.unwrap();
+            disk.settle(group).await
+        })
     }
 
     fn stop(

@@ -4,3 +4,4 @@ mod bench;
 mod hooked;
 mod joins;
 mod stops;
+mod windows;

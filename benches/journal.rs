@@ -123,6 +123,7 @@ fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
         retry_until: at + SignedDuration::from_mins(10),
         with_answers: true,
         quota: None,
+        may_open: None,
     }
 }
 

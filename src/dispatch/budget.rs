@@ -85,6 +85,12 @@ impl Share {
         self.amount = self.amount.saturating_add(grows).saturating_sub(shrinks);
     }
 
+    /// Makes another share of the same budget a part of it.
+    pub fn join(&mut self, mut other: Self) {
+        self.amount = self.amount.saturating_add(other.amount);
+        other.amount = 0;
+    }
+
     /// A part of it as a share of its own, at most what it has.
     #[must_use]
     pub fn split(&mut self, amount: usize) -> Self {

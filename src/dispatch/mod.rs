@@ -16,6 +16,7 @@ mod lines;
 mod live;
 mod readers;
 mod recovery;
+mod room;
 mod run;
 mod settler;
 mod settling;

@@ -13,8 +13,8 @@ use super::{
     beginning::Beginning,
     belief::Plan,
     blocking,
-    budget::Share,
     feed::{Ended, Feed, Update},
+    room::Room,
     run::{self, Clearance, Origin, Run},
     submission::{Item, Submission},
     watching::{Joined, Places, Watching},
@@ -36,7 +36,7 @@ impl Dispatch {
         submission: &Submission,
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
-        mut bytes: Share,
+        room: Room,
         (admitted_at, retry_until): (Moment, Timestamp),
     ) -> (Watching, Joined) {
         let batch = admitted
@@ -67,7 +67,9 @@ impl Dispatch {
                 }
             }
         }
-        self.give_back(start.joined.len() + start.told.len());
+        let starts = start.planned.len() + start.opened.len();
+        self.give_back(room.items.saturating_sub(starts));
+        let mut bytes = room.bytes;
         feed.push(std::mem::take(&mut start.told));
         let mut watching = Watching::new(&self.shared.live, feed);
         let unknown = watching.join(&start.joined);

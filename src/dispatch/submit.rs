@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use super::{
     Dispatch,
     budget::Share,
     feed::Feed,
+    room::Room,
     run,
     submission::{Submission, SubmitError},
     watching::Watching,
@@ -40,12 +41,6 @@ pub struct Ticket {
     _watching: Watching,
     /// Its share of what streams may hold.
     _held: [Share; 2],
-}
-
-/// What is open of the whole service, as a request's share.
-struct Room {
-    items: usize,
-    bytes: Share,
 }
 
 impl Dispatch {
@@ -85,28 +80,18 @@ impl Dispatch {
                 "too many results wait for their readers".to_owned(),
             ));
         };
-        let room = match self.room(count, bytes) {
-            Ok(room) => room,
-            Err(full) => {
-                if !self.is_known(&submission).await? {
-                    return Err(full);
-                }
-                // Its items are open already or settled: whoever resumes is not turned away for
-                // being part of what fills the service.
-                self.shared.open_items.fetch_add(count, Ordering::AcqRel);
-                Room {
-                    items: count,
-                    bytes: self.open_bytes.force(bytes),
-                }
-            }
-        };
+        let (mut room, may_open) = self.room_for(&submission)?;
         let entering = self.entering.read().await;
         let at = self.shared.clock.moment();
         let retry_until = self.retry_until(at.at, submission.retry_window);
         let clear = self.reserve_clearances(&submission);
-        let admitted = self
-            .admit(&submission, at, clear.clone(), retry_until)
-            .await;
+        let asked = Asked {
+            at,
+            retry_until,
+            clear: clear.clone(),
+            may_open,
+        };
+        let admitted = self.admit(&submission, asked, &mut room).await;
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -128,7 +113,7 @@ impl Dispatch {
         }
         let batch = admitted.as_ref().map(|admitted| admitted.batch);
         let times = (at, retry_until);
-        let (watching, unknown) = self.start_items(&submission, admitted, &feed, room.bytes, times);
+        let (watching, unknown) = self.start_items(&submission, admitted, &feed, room, times);
         drop(entering);
         self.catch_up(unknown, &feed).await;
         Ok(Ticket {
@@ -137,43 +122,6 @@ impl Dispatch {
             _watching: watching,
             _held: [held, bytes_held],
         })
-    }
-
-    /// Room for so many items with so many bytes, or why there is none.
-    fn room(&self, items: usize, bytes: usize) -> Result<Room, SubmitError> {
-        let Some(bytes) = self.open_bytes.take(bytes) else {
-            return Err(SubmitError::Full(format!(
-                "open items take {} bytes and {} is the most",
-                self.open_bytes.taken(),
-                self.open_bytes.max()
-            )));
-        };
-        let taken =
-            self.shared
-                .open_items
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-                    open.checked_add(items)
-                        .filter(|sum| *sum <= self.open_items_max)
-                });
-        match taken {
-            Ok(_) => Ok(Room { items, bytes }),
-            Err(open) => Err(SubmitError::Full(format!(
-                "{open} items are open and {} is the most",
-                self.open_items_max
-            ))),
-        }
-    }
-
-    /// Whether the request was taken on before.
-    async fn is_known(&self, submission: &Submission) -> Result<bool, SubmitError> {
-        let Some(first) = submission.items.first() else {
-            return Ok(false);
-        };
-        let key = first.key_at(&submission.key, 0);
-        let (journal, scope) = (Arc::clone(&self.journal), submission.scope.clone());
-        Ok(super::blocking(move || journal.find(&scope, &key))
-            .await?
-            .is_some())
     }
 
     /// Reserves what the admission may clear in its own write, for each account.
@@ -203,20 +151,20 @@ impl Dispatch {
         }
     }
 
-    /// Gives back the places of so many items.
-    pub(super) fn give_back(&self, count: usize) {
-        self.shared.open_items.fetch_sub(count, Ordering::AcqRel);
-    }
-
-    /// Admits what is not a dry run; `None` if everything is.
+    /// Admits what is not a dry run; `None` if everything is. Takes more room if what is opened
+    /// needs it.
     async fn admit(
         &self,
         submission: &Submission,
-        at: Moment,
-        clear: BTreeMap<AccountName, usize>,
-        retry_until: Timestamp,
+        asked: Asked,
+        room: &mut Room,
     ) -> Result<Option<Admitted>, SubmitError> {
-        let Moment { at, boot } = at;
+        let Asked {
+            at: Moment { at, boot },
+            retry_until,
+            clear,
+            may_open,
+        } = asked;
         let slots: Vec<Slot> = submission
             .items
             .iter()
@@ -231,7 +179,7 @@ impl Dispatch {
         if slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
             return Ok(None);
         }
-        let admission = Admission {
+        let mut admission = Admission {
             scope: submission.scope.clone(),
             key: submission.key.clone(),
             slots,
@@ -241,8 +189,15 @@ impl Dispatch {
             retry_until,
             with_answers: submission.with_answers,
             quota: submission.quota.clone(),
+            may_open,
         };
-        match self.journal.admit(admission).await {
+        let mut answer = self.journal.admit(admission.clone()).await;
+        if let Err(AdmitError::Unreserved(opens)) = answer {
+            room.join(self.room_to_open(submission, &opens)?);
+            admission.may_open = Some(opens);
+            answer = self.journal.admit(admission).await;
+        }
+        match answer {
             Ok(admitted) => Ok(Some(admitted)),
             Err(AdmitError::Conflict(conflicts)) => Err(SubmitError::Conflict(conflicts)),
             Err(AdmitError::Unavailable(unavailable)) => {
@@ -253,6 +208,8 @@ impl Dispatch {
             Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
             Err(AdmitError::Behind(behind)) => Err(behind.into()),
             Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
+            // More has settled meanwhile that is not final, and has to be opened again.
+            Err(AdmitError::Unreserved(_)) => Err(self.full()),
         }
     }
 
@@ -260,6 +217,14 @@ impl Dispatch {
         at.checked_add(window.unwrap_or(self.retry_window))
             .unwrap_or(Timestamp::MAX)
     }
+}
+
+/// What an admission is asked for beside its items.
+struct Asked {
+    at: Moment,
+    retry_until: Timestamp,
+    clear: BTreeMap<AccountName, usize>,
+    may_open: Option<BTreeSet<u32>>,
 }
 
 /// What of the reserved clearances an admission did not use.

@@ -318,7 +318,7 @@ impl Shared {
             let looked = tokio::task::spawn_blocking(move || shared.look(admission)).await;
             match looked.map_err(|error| Unavailable(format!("reading the journal: {error}")))?? {
                 Looked::Replay(admitted) => return Ok(admitted),
-                Looked::New(prepared) => prepared,
+                Looked::New(prepared) => *prepared,
             }
         };
         match self.write(Work::Admit(prepared)).await? {
@@ -347,13 +347,13 @@ impl Shared {
                 return Ok(Looked::Replay(admitted));
             }
         }
-        Ok(Looked::New(prepared))
+        Ok(Looked::New(Box::new(prepared)))
     }
 }
 
 enum Looked {
     Replay(Admitted),
-    New(Prepared),
+    New(Box<Prepared>),
 }
 
 fn mistaken(done: &Done) -> Unavailable {

@@ -57,7 +57,12 @@ pub use self::{
     trailed::{Happened, Subject, Trail, Trailed, What},
 };
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -214,6 +219,9 @@ pub struct Admission {
     /// What new items are counted against; `None` for no limit. Items that are known, and those
     /// that are opened again, are not new.
     pub quota: Option<Arc<Hourly>>,
+    /// The slots that it may open; `None` for all. For others there is no room: if it would open
+    /// one, nothing is admitted.
+    pub may_open: Option<BTreeSet<u32>>,
 }
 
 /// One item of a request to admit.
@@ -273,6 +281,9 @@ pub enum AdmitError {
     /// Keys were used before with other content.
     #[error("{} of the request's keys were used before with other content", .0.len())]
     Conflict(Vec<Conflict>),
+    /// It would open these slots, and may not open all of them.
+    #[error("it would open {} items, more than it may", .0.len())]
+    Unreserved(BTreeSet<u32>),
     /// The disk is full, and the request needs a write. What is known already is still answered.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),

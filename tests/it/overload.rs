@@ -259,6 +259,26 @@ async fn a_full_service_says_when_to_come_back_within_a_minute() {
 }
 
 #[tokio::test]
+async fn a_full_service_lets_nothing_new_in_beside_what_it_knows() {
+    let gateway = gateway().engine("open_items_max = 10000").start().await;
+    gateway
+        .control
+        .script(Provider::Rebilly, always(Fault::HoldBefore));
+    let item = |i: u32| subscription(Provider::Rebilly, i, now());
+    let known = |i: u32| SubscriptionCancellation {
+        idempotency_key: format!("K/{i}"),
+        ..item(i)
+    };
+    let _open = gateway.open(request("K", (0..10_000).map(item))).await;
+
+    for items in [[known(0), item(10_000)], [item(10_000), known(0)]] {
+        check_refused(&gateway.refused(request("L", items)).await);
+        assert!(gateway.get("L/0").await.is_err(), "nothing was admitted");
+    }
+    drop(gateway.open(request("M", [known(7), known(8)])).await);
+}
+
+#[tokio::test]
 async fn a_reader_that_does_not_read_makes_room_for_others_when_there_is_none() {
     // More than fits into what is written ahead of the reader.
     const MANY: usize = 2_000;

@@ -42,6 +42,7 @@ async fn admitted_elsewhere(journal: &Hooked, request: &Submission) -> BatchId {
         retry_until: Timestamp::MAX,
         with_answers: false,
         quota: None,
+        may_open: None,
     };
     journal.disk.admit(admission).await.unwrap().batch
 }

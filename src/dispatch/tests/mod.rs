@@ -3,5 +3,6 @@
 mod bench;
 mod hooked;
 mod joins;
+mod room;
 mod stops;
 mod windows;

@@ -2,7 +2,7 @@
 //! again.
 
 use std::{
-    collections::{BTreeMap, hash_map},
+    collections::{BTreeMap, BTreeSet, hash_map},
     sync::Arc,
 };
 
@@ -39,6 +39,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(in crate::journal) enum Refusal {
     Conflicts(Vec<Conflict>),
+    Unreserved(BTreeSet<u32>),
     NoRoom(NoRoom),
     OverQuota(Exhausted),
     Behind(Behind),
@@ -50,6 +51,7 @@ impl From<Refusal> for AdmitError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
+            Refusal::Unreserved(opens) => Self::Unreserved(opens),
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
             Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
             Refusal::Behind(behind) => Self::Behind(behind),
@@ -90,6 +92,15 @@ impl<T: Table> Ledger<T> {
             && !is_replay
         {
             return Ok(Err(refusal.clone()));
+        }
+        if let Some(may_open) = &prepared.admission.may_open {
+            let opens = (0..).zip(&items).filter_map(|(index, item)| {
+                matches!(item, AdmittedItem::Opened { .. }).then_some(index)
+            });
+            let opens: BTreeSet<u32> = opens.collect();
+            if !opens.is_subset(may_open) {
+                return Ok(Err(Refusal::Unreserved(opens)));
+            }
         }
         // Last, so that nothing is counted that is not admitted.
         if let Some(quota) = &prepared.admission.quota {

@@ -327,6 +327,7 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         retry_until: at(60),
         with_answers: true,
         quota: None,
+        may_open: None,
     }
 }
 

@@ -98,6 +98,62 @@ fn an_outcome_that_is_not_final_is_taken_up_again_and_a_final_one_is_not() {
 }
 
 #[test]
+fn what_may_not_be_opened_is_not_and_the_answer_names_what_would_be() {
+    let only = |places: &[u32], admission: Admission| Admission {
+        may_open: Some(places.iter().copied().collect()),
+        ..admission
+    };
+    for bench in Bench::both() {
+        let first = bench.admit(admission(
+            "r",
+            [keyed("a", "a"), keyed("b", "b"), item("c")],
+        ));
+        let [a, b, c] = [0, 1, 2].map(|index| id(first.batch, index));
+        bench.settle(b, &settled(Outcome::Stopped));
+        bench.settle(c, &settled(Outcome::Canceled));
+        let unreserved = |places: &[u32], admission: Admission| match wait(
+            bench.journal().admit(only(places, admission)),
+        ) {
+            Err(AdmitError::Unreserved(opens)) => opens.into_iter().collect::<Vec<_>>(),
+            other => panic!("it may not open that: {other:?}"),
+        };
+        let mixed = || {
+            let slots = [
+                item("d"),
+                keyed("a", "a"),
+                keyed("b", "b"),
+                keyed("r/2", "c"),
+            ];
+            admission("s", slots)
+        };
+        for places in [&[][..], &[0], &[2], &[1, 2, 3]] {
+            assert_eq!(unreserved(places, mixed()), [0, 2]);
+        }
+        let again = || admission("r", [keyed("a", "a"), keyed("b", "b"), item("c")]);
+        assert_eq!(unreserved(&[0, 2], again()), [1]);
+        assert!(bench.find("s/0").is_none());
+        let open: Vec<_> = bench.open_items().into_iter().map(|item| item.id).collect();
+        assert_eq!(open, [a]);
+
+        // What is under way or settled for good is nobody's to open.
+        let known = bench.admit(only(&[], admission("t", [keyed("a", "a")])));
+        assert_eq!(told(&known), [Told::Running(a)]);
+        let admitted = bench.admit(only(&[0, 2, 3], mixed()));
+        let d = id(admitted.batch, 0);
+        assert_eq!(told(&admitted)[0], Told::Opened(d));
+        let replayed = bench.admit(only(&[], again()));
+        assert_eq!(
+            told(&replayed),
+            [
+                Told::Running(a),
+                Told::Running(b),
+                Told::Settled(c, Outcome::Canceled)
+            ]
+        );
+    }
+}
+
+#[test]
 fn a_request_key_with_other_content_is_refused_and_the_answer_names_the_fields() {
     for bench in Bench::both() {
         let batch = bench

@@ -352,9 +352,7 @@ impl Lane {
 
     /// Binds targets on which requests of settled items may still act.
     pub(super) fn bind(&self, target: TargetId, until: Instant) {
-        let mut state = self.state();
-        let bound = state.doubtful.entry(target).or_insert(until);
-        *bound = until.max(*bound);
+        self.state().doubtful.bind(target, until, Instant::now());
     }
 
     /// The target of an item that ends with a request that may still act.
@@ -413,8 +411,7 @@ impl Lane {
         };
         let is_doubtful = {
             let now = Instant::now();
-            let state = self.state();
-            state.doubtful.get(target).is_some_and(|until| *until > now)
+            self.state().doubtful.until(target, now).is_some()
         };
         if is_doubtful || !run.command.moves_money() {
             return is_doubtful;

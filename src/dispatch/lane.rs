@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Shared,
     clearing::{Clearing, Learned, Shown},
+    doubtful::Doubtful,
     expiry::{self, EXPIRY_INTERVAL, Expiry},
     lines::Ends,
     run::Run,
@@ -30,7 +31,7 @@ use crate::{
     domain::{
         account::Account,
         exchange::{Obstacle, Reply},
-        ids::{BatchId, CallerId, TargetId},
+        ids::{BatchId, CallerId},
     },
     egress::{
         Egress,
@@ -79,7 +80,7 @@ pub(super) struct State {
     pub(super) clearing: Clearing,
     pub(super) learned: Learned,
     /// Targets on which a request of a settled item may still act, and until when.
-    pub(super) doubtful: BTreeMap<TargetId, Instant>,
+    pub(super) doubtful: Doubtful,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
     pub(super) expiry: Expiry,
@@ -125,7 +126,7 @@ impl Lane {
             gate,
             clearing: Clearing::new(options.gate.rate_per_second),
             learned: Learned::default(),
-            doubtful: BTreeMap::new(),
+            doubtful: Doubtful::default(),
             last_fault: String::new(),
             expiry: Expiry::new(),
             closed: false,
@@ -491,16 +492,13 @@ impl State {
                 _ => return Some(run),
             };
             // The request of another key may still act on it. The key that left it there goes on.
-            if let Some(until) = self.doubtful.get(&target)
-                && run.belief.is_none()
+            if run.belief.is_none()
+                && let Some(until) = self.doubtful.until(&target, now)
             {
-                if *until > now {
-                    self.parked_count += 1;
-                    run.target_known = Some(true);
-                    self.parked.insert((*until, self.parked_count), run);
-                    continue;
-                }
-                self.doubtful.remove(&target);
+                self.parked_count += 1;
+                run.target_known = Some(true);
+                self.parked.insert((until, self.parked_count), run);
+                continue;
             }
             if !run.command.moves_money() {
                 // Only what moves money asks the journal for other keys.

@@ -7,6 +7,7 @@ pub mod budget;
 mod clearing;
 mod clock;
 mod conversation;
+mod doubtful;
 mod expiry;
 pub mod feed;
 mod history;

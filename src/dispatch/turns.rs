@@ -256,6 +256,6 @@ mod tests {
         }
         assert_eq!(turns.take_where(|_| true).len(), 100_000);
         // A walk for each of them takes minutes.
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
     }
 }

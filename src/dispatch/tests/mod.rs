@@ -5,4 +5,5 @@ mod hooked;
 mod joins;
 mod room;
 mod stops;
+mod tasks;
 mod windows;

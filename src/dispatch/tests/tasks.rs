@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Clock, Dispatch, Item, LaneOptions, Options, Submission, SubmitError};
+use super::super::{Clock, Dispatch, Item, LaneOptions, Options, Submission, SubmitError};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},

@@ -153,6 +153,8 @@ const SWEEP_BATCHES: usize = 100;
 /// How long the end of the audit is waited for if the drain has used up its time: of the ten
 /// seconds that the chart gives beyond that.
 const AUDIT_END: Duration = Duration::from_secs(3);
+/// How long reads that nobody waits for any more may keep the journal from being given back.
+const JOURNAL_END: Duration = Duration::from_secs(3);
 /// Batches of which something is taken out in one go: each is read and may be written anew.
 const REDACT_BATCHES: usize = 4;
 
@@ -320,6 +322,16 @@ impl App {
             }
             None => Ok(()),
         };
+        let given_back = self.dispatch.journal().given_back();
+        drop(self.dispatch);
+        if tokio::time::timeout(JOURNAL_END, given_back.cancelled())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "something still has the journal, which stays open until this process ends"
+            );
+        }
         tracing::info!("stopped");
         match failure {
             Some(failure) => Err(failure),

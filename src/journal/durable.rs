@@ -12,6 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::followed::SledTrail;
 use super::{
@@ -101,8 +102,6 @@ impl Options {
 pub struct SledJournal {
     shared: Arc<Shared>,
     committer: Option<thread::JoinHandle<()>>,
-    // Last, so that the next one gets in only after all else is closed.
-    _lock: Lock,
 }
 
 struct Shared {
@@ -117,6 +116,12 @@ struct Shared {
     trail: Arc<trail::Shared>,
     // Only the audit uses it, so nobody ever waits for this lock.
     trailed: Mutex<retold::Cache>,
+    given_back: CancellationToken,
+    // After all else is closed, so that the next one gets in only then: a read that nobody waits for
+    // any more may be the last to hold it.
+    _lock: Lock,
+    // Last.
+    _tell_given_back: DropGuard,
 }
 
 /// Requests that are read and prepared at a time; there are no more cores to use, and each may
@@ -208,6 +213,7 @@ impl SledJournal {
             source,
         })?;
         let lookups = Semaphore::new(LOOKUPS_MAX);
+        let given_back = CancellationToken::new();
         let shared = Shared {
             store,
             queue,
@@ -219,11 +225,13 @@ impl SledJournal {
             keep: options.keep,
             trail,
             trailed: Mutex::default(),
+            _lock: lock,
+            _tell_given_back: given_back.clone().drop_guard(),
+            given_back,
         };
         Ok(Self {
             shared: Arc::new(shared),
             committer: Some(committer),
-            _lock: lock,
         })
     }
 
@@ -487,6 +495,10 @@ impl Journal for SledJournal {
 
     fn trail(&self) -> Arc<dyn Trail> {
         Arc::new(SledTrail(Arc::clone(&self.shared)))
+    }
+
+    fn given_back(&self) -> CancellationToken {
+        self.shared.given_back.clone()
     }
 
     fn failure(&self) -> Option<Unavailable> {

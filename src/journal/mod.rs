@@ -66,6 +66,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
@@ -172,6 +173,14 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
 
     /// What an audit follows.
     fn trail(&self) -> Arc<dyn Trail>;
+
+    /// Cancelled once nobody has the journal any more and all that it held is given back, so that
+    /// another process may open it. One that holds nothing has nothing to give back.
+    fn given_back(&self) -> CancellationToken {
+        let given_back = CancellationToken::new();
+        given_back.cancel();
+        given_back
+    }
 
     /// Why the store failed, if it did. It stays so until the service is started again: what is
     /// asked of it is answered with this.

@@ -17,13 +17,13 @@ use cancelot::{
     },
     sandbox::{Control, FaultRates, Options, Provider, Sandbox},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 use crate::{
     audit,
     process::{Place, try_connect},
-    support::{Client, in_time, request},
+    support::{Client, request},
     truth::{Aim, BILLING, Case, cases, enrollments_untruth, untruth},
 };
 
@@ -331,17 +331,20 @@ async fn no_kill_loses_changes_or_repeats_anything() {
     let (process, url) = place.serve().await;
     let mut client = try_connect(&url).await.unwrap();
     // What nobody sends again goes on by itself.
-    in_time(nothing_open(&mut client)).await;
+    let patience = Duration::from_secs(60 + kills);
+    let open = timeout(patience, nothing_open(&mut client)).await;
+    open.expect("everything settles by itself");
     // All at once, so that what is left to settle settles together.
     let mut streams = JoinSet::new();
     for (at, batch) in batches.iter().enumerate() {
         if batch.resent {
             let sent = batch.asked.clone().send(url.clone());
-            streams.spawn(async move { (at, in_time(sent).await) });
+            streams.spawn(async move { (at, timeout(patience, sent).await) });
         }
     }
     while let Some(done) = streams.join_next().await {
         let (at, heard) = done.unwrap();
+        let heard = heard.expect("what is left to settle settles");
         assert!(heard.end.is_none(), "{:?}", heard.end);
         let batch = &mut batches[at];
         batch.hear(heard);

@@ -1,8 +1,5 @@
 //! From a parsed request to its admission and a feed of its news.
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},

@@ -1,6 +1,7 @@
 //! The engine over a journal and providers that do what a test says.
 
 mod bench;
+mod full;
 mod hooked;
 mod joins;
 mod room;

@@ -2,20 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::super::{Clock, Dispatch, Item, LaneOptions, Options, Submission, SubmitError};
+use super::{
+    super::{Clock, Dispatch, LaneOptions, Options, Submission, SubmitError},
+    bench::{self, item},
+};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},
-        command::{Command, SubscriptionCommand, When},
         exchange::{Request, Response},
-        ids::{Kind, Scope},
     },
     egress::{
         Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
     },
     journal::{Journal as _, memory::MemoryJournal},
-    observe,
-    providers::Mode,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,34 +76,7 @@ fn options(lanes: Vec<LaneOptions>) -> Options {
 }
 
 fn submission() -> Submission {
-    let command = Command::Subscription(SubscriptionCommand {
-        account: "a".try_into().unwrap(),
-        subscription_id: "1".try_into().unwrap(),
-        when: When::Now,
-        reason: None,
-        comment: None,
-        initiated_by: None,
-        prorate: None,
-        line_items: Vec::new(),
-        options: None,
-    });
-    Submission {
-        scope: Scope {
-            caller: "ann".try_into().unwrap(),
-            kind: Kind::Subscription,
-        },
-        key: "k".try_into().unwrap(),
-        items: vec![Item {
-            key: None,
-            command: Arc::new(command),
-            mode: Mode::Cancel,
-        }],
-        retry_window: None,
-        with_answers: false,
-        quota: None,
-        hangup: None,
-        from: observe::Origin::default(),
-    }
+    bench::submission("k", vec![item("1")])
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,19 +19,6 @@ fn ended(seconds: i64) -> Moment {
     )
 }
 
-fn unknown(earliest: Option<Moment>, latest: Moment) -> Doubt {
-    Doubt {
-        earliest,
-        latest,
-        settle_ms: None,
-        may_act: true,
-        accepted: false,
-        looks: 0,
-        place: None,
-        place_answered: false,
-    }
-}
-
 /// All that a doubt can hold.
 fn known(earliest: i64, latest: i64) -> Doubt {
     Doubt {
@@ -40,7 +27,7 @@ fn known(earliest: i64, latest: i64) -> Doubt {
         looks: 2,
         place: Some(7),
         place_answered: true,
-        ..unknown(Some(moment(earliest)), moment(latest))
+        ..Doubt::between(Some(moment(earliest)), moment(latest))
     }
 }
 
@@ -117,7 +104,7 @@ fn what_was_not_cleared_was_not_sent_and_what_was_is_in_doubt_after_a_restart() 
         assert_eq!(may_be_sent(&admitted), [true, true, false, false]);
         bench.clear(5, &[id(admitted.batch, 2)]);
         bench.restart_at(100);
-        let doubt = |since| Some(unknown(Some(moment(since)), ended(100)));
+        let doubt = |since| Some(Doubt::between(Some(moment(since)), ended(100)));
         assert_eq!(bench.doubts(), [doubt(0), doubt(0), doubt(5), None]);
     }
 }
@@ -204,7 +191,7 @@ fn a_request_that_mixes_accounts_item_by_item_is_cleared_as_far_as_it_says() {
         let expected: Vec<_> = (0..2_000).map(|n| n % 2 == 1 && n / 2 < first).collect();
         assert_eq!(may_be_sent(&admitted), expected);
         bench.restart_at(100);
-        let doubt = unknown(Some(moment(0)), ended(100));
+        let doubt = Doubt::between(Some(moment(0)), ended(100));
         for (index, found) in bench.doubts().into_iter().enumerate() {
             assert_eq!(found, expected[index].then(|| doubt.clone()), "{index}");
         }
@@ -218,7 +205,7 @@ fn a_crash_between_two_sends_does_not_start_the_wait_anew_and_one_after_the_seco
         let item = id(bench.admit(cleared(many("r", 1), 1)).batch, 0);
         bench.restart_at(100);
         bench.restart_at(200);
-        let doubt = unknown(Some(moment(0)), ended(100));
+        let doubt = Doubt::between(Some(moment(0)), ended(100));
         assert_eq!(bench.doubts(), [Some(doubt.clone())]);
         bench.clear(210, &[item]);
         bench.restart_at(300);
@@ -271,7 +258,7 @@ fn what_is_withdrawn_was_not_sent_and_what_an_earlier_process_may_have_sent_stay
         bench.clear(6, &[third]);
         bench.note(third, Some(known(6, 8)));
         bench.restart_at(100);
-        let doubt = unknown(Some(moment(0)), ended(100));
+        let doubt = Doubt::between(Some(moment(0)), ended(100));
         let all = [Some(doubt), None, Some(known(6, 8))];
         assert_eq!(bench.doubts(), all);
         // Cleared anew, and not sent: as it was before.
@@ -341,7 +328,7 @@ fn a_doubt_that_an_outcome_leaves_is_found_when_its_key_is_sent_again() {
             ..left.clone()
         };
         // The second was not sent before it was cleared for the second time.
-        let second = unknown(Some(moment(40)), ended(100));
+        let second = Doubt::between(Some(moment(40)), ended(100));
         assert_eq!(bench.doubts(), [Some(left), Some(second), Some(cleared)]);
     }
 }
@@ -359,7 +346,7 @@ fn an_outcome_of_a_version_that_kept_no_doubts_is_one_if_it_may_have_been_sent()
             ..many("r", 2)
         });
         bench.restart_at(100);
-        let doubt = |second| Some(unknown(None, moment(second)));
+        let doubt = |second| Some(Doubt::between(None, moment(second)));
         assert_eq!(bench.doubts(), [doubt(20), doubt(21)]);
     }
 }
@@ -436,7 +423,7 @@ fn a_moment_comes_back_with_the_clock_of_its_boot() {
         bench.restart();
         wait(bench.journal().begin(moment(100, 111_000))).unwrap();
         let latest = moment(105, 116_000);
-        let doubt = |earliest| Some(unknown(Some(earliest), latest));
+        let doubt = |earliest| Some(Doubt::between(Some(earliest), latest));
         assert_eq!(
             bench.doubts(),
             [doubt(moment(0, 11_000)), doubt(moment(5, 16_000))]

@@ -224,16 +224,8 @@ impl Model {
 }
 
 fn doubt(earliest: Option<i64>, latest: Timestamp) -> Doubt {
-    Doubt {
-        earliest: earliest.map(|earliest| Moment::wall(at(earliest))),
-        latest: Moment::wall(latest),
-        settle_ms: None,
-        may_act: true,
-        accepted: false,
-        looks: 0,
-        place: None,
-        place_answered: false,
-    }
+    let earliest = earliest.map(|earliest| Moment::wall(at(earliest)));
+    Doubt::between(earliest, Moment::wall(latest))
 }
 
 /// What an orderly stop knows of an item.

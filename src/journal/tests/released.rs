@@ -88,16 +88,8 @@ fn formats(dir: &Path) -> (u8, u8) {
 
 fn doubt(earliest: Option<i64>, start: i64) -> Option<Doubt> {
     let ended = at(start) + SignedDuration::from_millis(limits::TCP_USER_TIMEOUT_MS.cast_signed());
-    Some(Doubt {
-        earliest: earliest.map(|earliest| Moment::wall(at(earliest))),
-        latest: Moment::wall(ended),
-        settle_ms: None,
-        may_act: true,
-        accepted: false,
-        looks: 0,
-        place: None,
-        place_answered: false,
-    })
+    let earliest = earliest.map(|earliest| Moment::wall(at(earliest)));
+    Some(Doubt::between(earliest, Moment::wall(ended)))
 }
 
 /// Holds what the journal of a format has. It is the first to work on it if it begins at 1000.

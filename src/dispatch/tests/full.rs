@@ -1,15 +1,12 @@
 //! A journal that fails, and readers that hold more than there is room for.
 
-use super::*;
-use crate::{
-    dispatch::{Clock, Hangup, Item, Options},
-    domain::{
-        command::{Command, SubscriptionCommand, When},
-        ids::{Kind, Scope},
-    },
-    journal::memory::MemoryJournal,
-    observe,
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{Clock, Dispatch, Hangup, Options, Submission, SubmitError, Ticket},
+    bench::{self, item},
 };
+use crate::journal::{Unavailable, memory::MemoryJournal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,33 +25,9 @@ async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
 }
 
 fn submission(key: &str) -> Submission {
-    let command = Command::Subscription(SubscriptionCommand {
-        account: "a".try_into().unwrap(),
-        subscription_id: "s".try_into().unwrap(),
-        when: When::Now,
-        reason: None,
-        comment: None,
-        initiated_by: None,
-        prorate: None,
-        line_items: Vec::new(),
-        options: None,
-    });
     Submission {
-        scope: Scope {
-            caller: "ann".try_into().unwrap(),
-            kind: Kind::Subscription,
-        },
-        key: key.try_into().unwrap(),
-        items: vec![Item {
-            key: None,
-            command: Arc::new(command),
-            mode: Mode::Cancel,
-        }],
-        retry_window: None,
-        with_answers: false,
-        quota: None,
         hangup: Some(Hangup::new()),
-        from: observe::Origin::default(),
+        ..bench::submission(key, vec![item("s")])
     }
 }
 

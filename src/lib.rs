@@ -19,3 +19,16 @@ pub mod rpc;
 pub mod sandbox;
 #[cfg(test)]
 mod simulation;
+
+// The fuzz targets as a module, so that the corpus is played by `cargo test`, without libFuzzer. They
+// name this crate as the fuzzer's package does.
+#[cfg(test)]
+extern crate self as cancelot;
+#[cfg(test)]
+#[path = "../fuzz/src/lib.rs"]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "what another package calls is public, and nobody calls it here"
+)]
+mod fuzz;

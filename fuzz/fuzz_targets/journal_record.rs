@@ -1,7 +1,4 @@
-//! Any bytes in place of a value of the store.
+//! `cancelot_fuzz::journal_record`, by libFuzzer.
 #![no_main]
 
-use cancelot::journal::fuzzing;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| fuzzing::records(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cancelot_fuzz::journal_record::run(bytes));

@@ -1,24 +1,4 @@
-//! Any bytes in place of a request message.
+//! `cancelot_fuzz::request`, by libFuzzer.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
-
-use cancelot::{app, dispatch::Dispatch, rpc::fuzzing};
-use libfuzzer_sys::fuzz_target;
-use tokio::runtime::Runtime;
-
-/// An engine that knows the accounts. Nothing is submitted to it.
-static ENGINE: LazyLock<(Runtime, Arc<Dispatch>)> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = cancelot_fuzz::config(&dir.path().display().to_string());
-    let runtime = Runtime::new().expect("a runtime");
-    let dispatch = runtime.block_on(async {
-        let (journal, options) = app::assemble(&config).expect("a service");
-        Dispatch::start(journal, options.engine.dispatch)
-            .await
-            .expect("an engine")
-    });
-    (runtime, dispatch)
-});
-
-fuzz_target!(|bytes: &[u8]| fuzzing::requests(bytes, &ENGINE.1));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cancelot_fuzz::request::run(bytes));

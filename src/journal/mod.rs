@@ -11,7 +11,7 @@ mod compact;
 pub mod durable;
 mod ended;
 mod fault;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;

@@ -8,7 +8,7 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) use self::parts::sealed;
 pub(super) use self::{
     entries::{

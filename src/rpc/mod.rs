@@ -5,7 +5,7 @@ mod auth;
 mod behind;
 mod brief;
 mod deadline;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod intake;

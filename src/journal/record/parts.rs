@@ -113,7 +113,7 @@ impl Joiner {
 }
 
 /// A value with a right prelude around any bytes.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::journal) fn sealed(share: &[u8]) -> Vec<u8> {
     let mut value = vec![FORMAT];
     value.extend(1_u16.to_be_bytes());

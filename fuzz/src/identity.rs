@@ -1,0 +1,57 @@
+//! What is shown as a proof of who calls, and what an issuer publishes as its keys: any bytes as a
+//! certificate, any text as keys and as a header. Nothing of it proves anybody.
+
+use std::sync::{Arc, LazyLock};
+
+use cancelot::identity::{
+    AccountPattern, Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
+    Policy, Proofs, San, Subject,
+};
+
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
+    let issuer = Issuer::new(IssuerSettings {
+        name: "test".to_owned(),
+        issuer: "i".to_owned(),
+        audiences: vec!["a".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+    });
+    issuer.set_keys(Keys::parse(JWKS).expect("a key"));
+    let caller = CallerSettings {
+        id: "billing".try_into().expect("a name"),
+        tokens: Vec::new(),
+        sans: vec!["dns:billing.internal".parse().expect("a name")],
+        subjects: vec![Subject {
+            issuer: "test".to_owned(),
+            subject: "s".to_owned(),
+        }],
+        claims: Vec::new(),
+        policy: Policy::default(),
+    };
+    Callers::new(&[caller], vec![Arc::new(issuer)])
+});
+
+/// Reads one input.
+pub fn run(bytes: &[u8]) {
+    if let Ok(certificate) = Certificate::read(bytes) {
+        let proofs = Proofs {
+            authorization: None,
+            certificate: Some(&certificate),
+        };
+        let _ = CALLERS.identify(proofs);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = Keys::parse(text);
+    let _ = text.parse::<San>();
+    let _ = text.parse::<AccountPattern>();
+    for header in [text, &format!("Bearer {text}")] {
+        let proofs = Proofs {
+            authorization: Some(Ok(header)),
+            certificate: None,
+        };
+        assert!(CALLERS.identify(proofs).is_err(), "proven by {header:?}");
+    }
+}

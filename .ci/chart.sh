@@ -12,13 +12,12 @@ tools=$PWD/target/ci-tools
 chart=helm/cancelot
 # The oldest Kubernetes that the chart allows: what it renders has to be known there.
 oldest=1.30
-mkdir -p "$tools"
 . .ci/serve.sh
 
 failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
 ok() { printf 'ok: %s\n' "$*"; }
 
-(cd .ci/chart && GOBIN=$tools go install -mod=readonly tool ./admit)
+.ci/tools.sh chart
 module() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 # A library's folder of every built-in kind's schema, which is all that is used of it.
 schemas=$(module sigs.k8s.io/kubectl-validate@v0.0.4)

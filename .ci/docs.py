@@ -32,6 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^(?:<!-- (?P<mark>(?:checked|run|cluster)[^\n]*?) -->\n)?(?:^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$)?", re.M | re.S)
 failures = []
 RUNBOOKS = ROOT / "docs/runbooks"
+# Seconds for all of a page: some, but on a machine that is busy.
+PATIENCE = 600
 # What stands for words that a page leaves to its reader, before the words that they begin with.
 WORDS = {"HOST:PORT": "localhost:50051", "HOST": "localhost", "ACCOUNT": "rebilly", "ISSUER": "cluster"}
 
@@ -194,7 +196,7 @@ def commands(page, cancelot, grpcurl, pki=None):
                 wanted = mark.split(": ", 1)[1].replace("'", "'\\''")
                 lines.append(f"grep -qF -- '{wanted}' {out} || {{ echo 'no {wanted}'; exit 1; }}")
         ran = subprocess.run(
-            ["timeout", "120", "bash", "-c", "\n".join(lines)], capture_output=True, text=True
+            ["timeout", str(PATIENCE), "bash", "-c", "\n".join(lines)], capture_output=True, text=True
         )
         if ran.returncode:
             outs = sorted(pathlib.Path(work).glob("out.*"), key=lambda path: int(path.suffix[1:]))

@@ -6,10 +6,9 @@
 set -euo pipefail
 seconds=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
-tools=$root/target/ci-tools
+"$root/.ci/tools.sh" fuzz
 cd "$root/fuzz"
-[ -x "$tools/bin/cargo-fuzz" ] || cargo install --quiet --locked --root "$tools" --version 0.13.2 cargo-fuzz
-export PATH=$tools/bin:$PATH
+export PATH=$root/target/ci-tools/bin:$PATH
 # Without a sanitizer it builds on the stable toolchain; the code has no unsafe of its own.
 cargo fuzz build --sanitizer none
 [ "$seconds" != --build ] || exit 0

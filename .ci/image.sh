@@ -23,7 +23,7 @@ if [ "$what" = --build ]; then
   context=$repo/target/image/${platform:-context}
   mkdir -p "$context"
   find "$context" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
-  sed -n 's/^!//p' .dockerignore | xargs git ls-files -z -- | xargs -0 cp --parents -t "$context"
+  sed -n 's/^!//p' .dockerignore | xargs git ls-files -z -- | xargs -0 cp --preserve=mode,timestamps --parents -t "$context"
   built=$context/target/dist/cancelot
   if [ "$platform" = arm64 ]; then
     "$repo/.ci/arm64.sh" "$foreign" ||

@@ -8,23 +8,12 @@ cancelot=$(realpath "$1")
 cd "$(dirname "$0")/.."
 tools=$PWD/target/ci-tools
 rules=helm/cancelot/alerts/rules.yaml
-mkdir -p "$tools"
 . .ci/serve.sh
 
 failed() { printf 'FAILED: %s\n' "$*"; exit 1; }
 ok() { printf 'ok: %s\n' "$*"; }
 
-# Debian's package, unpacked and not installed: building Prometheus takes minutes.
-if ! [ -x "$tools/promtool" ]; then
-  (
-    cd "$tools"
-    apt-cache show prometheus >/dev/null 2>&1 || apt-get update -qq
-    apt-get download -qq prometheus
-    dpkg-deb -x prometheus_*.deb prometheus-package
-    mv prometheus-package/usr/bin/prometheus prometheus-package/usr/bin/promtool .
-    rm -rf prometheus-package prometheus_*.deb
-  )
-fi
+.ci/tools.sh prometheus
 
 "$tools/promtool" check rules "$rules" >/dev/null || failed 'promtool check rules'
 "$tools/promtool" test rules .ci/observability/alerts_test.yaml || failed 'promtool test rules'
@@ -40,20 +29,23 @@ clean() {
 }
 trap clean EXIT
 
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+# A port is whatever was free when it was asked for: one that is chosen before could be another's by then.
+said() { # said PATTERN FILE PROCESS WHAT: what the pattern finds of what the process wrote, once it has
+  local found=
+  until found=$(sed -nE "s/$1/\1/p" "$2" | head -1) && [ -n "$found" ]; do
+    kill -0 "$3" || failed "$4 has not started: $(cat "$2")" >&2
+    sleep 0.1
+  done
+  printf '%s\n' "$found"
 }
 # With certificates, and an issuer whose keys are fetched, so that everything is there to be measured.
 mkdir "$work/pki" "$work/published"
 .ci/chart/pki.sh "$work/pki" cancelot.ends.svc URI:spiffe://prod/ci 90
 cp "$work/pki/jwks.json" "$work/published"
-keys=$(free_port)
-python3 -m http.server --bind 127.0.0.1 --directory "$work/published" "$keys" >"$work/keys.log" 2>&1 &
+: >"$work/keys.log"
+python3 -u -m http.server --bind 127.0.0.1 --directory "$work/published" 0 >"$work/keys.log" 2>&1 &
 publishing=$!
-until curl -sf "http://127.0.0.1:$keys/jwks.json" >/dev/null; do
-  kill -0 "$publishing" || failed "the keys are not published: $(cat "$work/keys.log")"
-  sleep 0.1
-done
+keys=$(said '^Serving HTTP on 127\.0\.0\.1 port ([0-9]+) .*' "$work/keys.log" $publishing 'the server of keys')
 start_serving "$work/out" "$work/log" \
   "$cancelot" serve --sandbox --set server.listen=127.0.0.1:0 --set server.admin_listen=127.0.0.1:0 \
   --set server.tls_cert_file="$work/pki/tls.crt" --set server.tls_key_file="$work/pki/tls.key" \
@@ -68,7 +60,6 @@ shown=(--tls-ca-file "$work/pki/ca.crt" --tls-cert-file "$work/pki/client.crt" -
 CANCELOT_ENDPOINT=https://$addr
 admin=$(sed -n 's/^metrics and probes on //p' "$work/out")
 
-port=$(free_port)
 cat >"$work/prometheus.yaml" <<YAML
 global: {scrape_interval: 500ms, evaluation_interval: 1s}
 rule_files: [$PWD/$rules]
@@ -77,9 +68,11 @@ scrape_configs:
     static_configs: [{targets: ["${admin#http://}"], labels: {namespace: ends}}]
 YAML
 "$tools/promtool" check config "$work/prometheus.yaml" >/dev/null || failed 'promtool check config'
+: >"$work/prometheus.log"
 "$tools/prometheus" --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/data" \
-  --web.listen-address="127.0.0.1:$port" >"$work/prometheus.log" 2>&1 &
+  --web.listen-address="127.0.0.1:0" >"$work/prometheus.log" 2>&1 &
 watching=$!
+port=$(said '.*msg="?Listening on"? address=127\.0\.0\.1:([0-9]+).*' "$work/prometheus.log" $watching Prometheus)
 
 # Cancellations of all providers, some of which end badly, until everything has been looked at.
 calls() {

@@ -1,5 +1,5 @@
 # Sourced by the checks that call a service. Starts a command that says `listening on ADDRESS`, and
-# waits for that. Sets `served`, its process, and `addr`; fails if it ends, or says nothing for 30 s.
+# waits for that. Sets `served`, its process, and `addr`; fails if it ends, or says nothing for 120 s.
 # Usage: start_serving OUT LOG COMMAND...
 start_serving() {
   local out=$1 log=$2
@@ -10,7 +10,7 @@ start_serving() {
   "$@" >"$out" 2>"$log" &
   served=$!
   addr=
-  for _ in $(seq 300); do
+  for _ in $(seq 1200); do
     addr=$(sed -n 's/^listening on //p' "$out")
     [ -z "$addr" ] || return 0
     kill -0 "$served" 2>/dev/null || break

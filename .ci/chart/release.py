@@ -61,9 +61,9 @@ def notes(helm, values, directory):
 
 def run(command, wanted, not_yet=None, **options):
     """Runs a command that has to say what is wanted; again while it says what may be at first."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
         if done.returncode == 0 and wanted in done.stdout:
             return
         said = done.stdout + done.stderr
@@ -79,7 +79,7 @@ def serve(cancelot, file, directory):
     for setting in ("server.listen", "server.admin_listen"):
         command += ["--set", f"{setting}=127.0.0.1:0"]
     process = subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT)
-    for _ in range(300):
+    for _ in range(1200):
         said = log.read_text()
         addr = re.search(r"^listening on (\S+)$", said, flags=re.M)
         admin = re.search(r"^metrics and probes on http://(\S+)$", said, flags=re.M)

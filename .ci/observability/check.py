@@ -17,7 +17,7 @@ DASHBOARD = json.loads((CHART / "dashboards/cancelot.json").read_text())
 TESTS = pathlib.Path(".ci/observability/alerts_test.yaml").read_text()
 PAGES = pathlib.Path("docs/runbooks")
 # Until everything has been scraped and evaluated often enough for a rate.
-PATIENCE = 60
+PATIENCE = 300
 
 
 def check(holds, what):

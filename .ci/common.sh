@@ -2,8 +2,8 @@
 root=$PWD
 tools=$root/target/ci-tools
 mkdir -p "$tools"
-# From a fresh clone nothing is built a second time: what would make that quicker is not kept.
-[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+# From a fresh clone nothing is built a second time or looked at in a debugger: neither is prepared.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=none
 
 step() { printf '\n== %s (after %d:%02d)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 

@@ -22,8 +22,8 @@ ok 'each alert fires, and none while all is well'
 work=$(mktemp -d)
 served='' watching='' calling='' publishing=''
 clean() {
-  for pid in $calling $watching $served $publishing; do
-    { kill "$pid" && wait "$pid"; } 2>/dev/null || true
+  for pid in ${calling:+-$calling} $watching $served $publishing; do
+    { kill -- "$pid" && wait "${pid#-}"; } 2>/dev/null || true
   done
   rm -rf "$work"
 }
@@ -91,8 +91,11 @@ calls() {
       --subscription-id 1 --when now --yes --output jsonl || true
   done
 }
+# A group of processes: a client that is at work would go on asking for a service that is gone.
+set -m
 calls >"$work/calls" 2>&1 &
 calling=$!
+set +m
 
 python3 .ci/observability/check.py "http://127.0.0.1:$port" "$admin" ||
   failed "$(tail -3 "$work/prometheus.log"; tail -3 "$work/calls")"

@@ -7,9 +7,10 @@ mkdir -p "$tools"
 
 step() { printf '\n== %s (after %d:%02d)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 
+# What runs beside the steps, each a group of processes: it ends with this one.
+beside=()
 # Makes tools ready while something else leaves a core idle. Whatever needs one asks .ci/tools.sh for
 # it, which waits until it is there, and makes it again, aloud, if this could not.
-making=()
 ready() { # ready TOOLS...: each by itself
   local name
   for name in "$@"; do
@@ -18,10 +19,10 @@ ready() { # ready TOOLS...: each by itself
     set -m
     nice -n 19 .ci/tools.sh "$name" </dev/null >"$tools/$name.log" 2>&1 &
     set +m
-    making+=($!)
+    beside+=($!)
   done
 }
-trap 'for pid in "${making[@]}"; do kill -- "-$pid" 2>/dev/null || true; done' EXIT
+trap 'for pid in "${beside[@]}"; do kill -- "-$pid" 2>/dev/null || true; done' EXIT
 
 # A number of a run's own, from FIRST on, below END.
 draw() { # draw FIRST END
@@ -34,15 +35,25 @@ try() { # try CANCELOT
   .ci/tools.sh grpcurl wheels
   .ci/grpcurl.sh "$tools/grpcurl" "$1"
 
+  # It waits more than it works, in a network of its own.
+  local docs code=0
+  set -m
+  .ci/docs.py "$1" "$tools/grpcurl" </dev/null >"$tools/docs.log" 2>&1 &
+  docs=$!
+  set +m
+  beside+=("$docs")
+
   step 'Clients in Python and Go'
   .ci/clients.sh "$1" "$tools/buf"
-
-  step 'The documentation is so, and the demo as a stranger runs it'
-  .ci/docs.py "$1" "$tools/grpcurl"
 
   step 'Chart'
   .ci/chart.sh "$1"
 
   step 'Alerts, runbooks, metrics and dashboard, by a Prometheus that watches'
   .ci/observability.sh "$1"
+
+  step 'The documentation is so, and the demo as a stranger runs it'
+  wait "$docs" || code=$?
+  cat "$tools/docs.log"
+  return "$code"
 }

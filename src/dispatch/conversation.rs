@@ -282,7 +282,9 @@ impl Lane {
                 Class::Lost => self.may_act(run, begun, now),
                 // An earlier one that was believed to be lost may be why: what it did shows when
                 // looks have had their time again.
-                Class::Refused | Class::Undocumented | Class::Busy if run.doubt.is_some() => {
+                Class::Refused | Class::Undocumented | Class::Busy
+                    if run.doubt.is_some() && provider.form().is_sent_once() =>
+                {
                     self.may_act(run, begun, now);
                 }
                 _ => {}
@@ -301,7 +303,7 @@ impl Lane {
                         self.may_act(run, begun, now);
                     }
                 }
-                let at = self.try_again(run, pause);
+                let at = self.try_again(run, safety, pause);
                 if at.is_none() {
                     self.enter(run, exchange, safety);
                 }
@@ -389,13 +391,17 @@ impl Lane {
         }
     }
 
-    /// When to try again; `None` if the window ends before.
-    fn try_again(&self, run: &mut Run, pause: Option<Instant>) -> Option<Instant> {
+    /// When to try again; `None` if the window ends before. The window bounds what has an effect: a
+    /// look goes on until it can be believed.
+    fn try_again(&self, run: &mut Run, safety: Safety, pause: Option<Instant>) -> Option<Instant> {
         run.tries = run.tries.saturating_add(1);
         let at = pause.unwrap_or_else(|| Instant::now() + self.backoff(run.tries));
         let wait = at.saturating_duration_since(Instant::now());
         let then = self.shared.clock.now().checked_add(wait);
-        then.is_ok_and(|then| then <= run.retry_until).then_some(at)
+        let is_in_time = then.is_ok_and(|then| then <= run.retry_until);
+        let belief = run.belief.as_ref();
+        let is_early = belief.is_some_and(|belief| !belief.is_believed(Instant::now()));
+        (is_in_time || (is_early && safety == Safety::Look)).then_some(at)
     }
 
     /// Pauses the account as its provider asked; says until when.

@@ -488,10 +488,11 @@ impl State {
         };
         while let Some(mut run) = queue.pop() {
             let target = match run.command.exclusive_target() {
-                Some(target) if !run.holds_target && run.mode() == Mode::Cancel => target.clone(),
+                Some(target) if run.mode() == Mode::Cancel => target.clone(),
                 _ => return Some(run),
             };
             // The request of another key may still act on it. The key that left it there goes on.
+            // One that waited behind that key has the target already, and waits all the same.
             if run.belief.is_none()
                 && let Some(until) = self.doubtful.until(&target, now)
             {
@@ -499,6 +500,9 @@ impl State {
                 run.target_known = Some(true);
                 self.parked.insert((until, self.parked_count), run);
                 continue;
+            }
+            if run.holds_target {
+                return Some(run);
             }
             if !run.command.moves_money() {
                 // Only what moves money asks the journal for other keys.

@@ -102,8 +102,10 @@ fn subscription(
     // What a place says that has never been the provider's is not taken for its answer.
     let blocked = state.watch.blocked.contains(&item.target);
     let not_ours = mine.is_none_or(|mine| mine == 0) || straggled || blocked;
+    // Revolv3 may accept a cancel of what has ended, which changes nothing.
+    let changes_nothing = born_over && provider == Provider::Revolv3;
     // What came later than a look is believed may be taken for others' work.
-    let theirs = not_ours || is_late || doubts::is_clock_lost(world);
+    let theirs = not_ours || is_late || changes_nothing || doubts::is_clock_lost(world);
     let untouched = !alone || standing == target.born || straggled;
     let not_final = [Outcome::Unavailable, Outcome::Stopped];
     let is_excused = (is_late || blocked) && not_final.contains(&settled.conclusion.outcome);

@@ -1,14 +1,17 @@
 //! What a lost answer means, what a stop and a crash mean, and when a no is final: at providers
 //! that answer as real ones, and as what stands in between.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use cancelot::rpc::proto::{Outcome, SubscriptionCancellation, SubscriptionResult, When};
 use serde_json::{Value, json};
 
 use crate::{
     scripted::{Act, Asked, Scripted, json as answers, page},
-    support::{Gateway, gateway, in_time, period_end, request},
+    support::{Gateway, SETTLING, gateway, in_time, period_end, request},
 };
 
 /// A gateway with one account, `main`, at a provider that plays a script.
@@ -234,6 +237,44 @@ async fn another_key_waits_for_a_request_that_may_still_act() {
         .await
         .unwrap();
     assert_eq!(second.outcome(), Outcome::Scheduled, "{second:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_stood_behind_one_that_ends_in_doubt_waits_until_that_cannot_act() {
+    // The second key is there while the first one is at work. The first one's answer is lost, and the
+    // credentials are refused then, which ends its run long before a look could be believed.
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&sent);
+    let scripted = Scripted::start(move |asked: &Asked| {
+        let mut sent = noted.lock().unwrap();
+        if asked.path.contains("other") {
+            return answers(200, fox("other", "cancelled", json!({})));
+        }
+        if !asked.is_effect() {
+            return answers(401, json!({"message": "unauthorized"}));
+        }
+        sent.push(Instant::now());
+        match sent.len() {
+            1 => Act::HangUp,
+            _ => answers(200, fox("s", "cancelled", json!({}))),
+        }
+    })
+    .await;
+    let mut gateway = gateway_at("funnelfox", &scripted, "").await;
+    let other = in_time(gateway.cancel_one("O", at_funnelfox("other")));
+    assert_eq!(other.await.unwrap().outcome(), Outcome::Scheduled);
+    let mut first = gateway.open(request("K", [at_funnelfox("s")])).await;
+
+    let second = in_time(gateway.cancel_one("L", at_funnelfox("s")))
+        .await
+        .unwrap();
+
+    let first = in_time(first.rest()).await.unwrap().remove(0);
+    assert_eq!(first.outcome(), Outcome::InDoubt, "{first:?}");
+    assert_eq!(second.outcome(), Outcome::Scheduled, "{second:?}");
+    let sent = sent.lock().unwrap().clone();
+    assert_eq!(sent.len(), 2);
+    assert!(sent[1] - sent[0] >= SETTLING, "{:?}", sent[1] - sent[0]);
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    belief::Belief,
+    doubtful::Owner,
     lane::{Lane, State},
     run::{Clearance, Origin, Run},
     settler::{Cleared, Handover},
@@ -23,6 +25,7 @@ use super::{
 use crate::{
     domain::{
         doubt::{AccountState, Doubt, Moment},
+        exchange::{Request, Safety},
         ids::{AccountName, ItemId, TargetId},
     },
     journal::{self, DoubtfulTarget, Note},
@@ -351,8 +354,32 @@ impl Lane {
     }
 
     /// Binds targets on which requests of settled items may still act.
-    pub(super) fn bind(&self, target: TargetId, until: Instant) {
-        self.state().doubtful.bind(target, until, Instant::now());
+    pub(super) fn bind(&self, target: TargetId, owner: Owner, until: Instant) {
+        let mut state = self.state();
+        state.doubtful.bind(target, owner, until, Instant::now());
+    }
+
+    /// Until when an item's next request with an effect waits for one of another key that may still
+    /// act on its target. The item may have the target: both were there when a process went.
+    pub(super) fn waits_for_others(&self, run: &Run, request: &Request) -> Option<Instant> {
+        let Origin::Recorded(id) = run.origin else {
+            return None;
+        };
+        let target = run.command.exclusive_target()?;
+        if request.safety == Safety::Look {
+            return None;
+        }
+        let doubtful = &self.state().doubtful;
+        doubtful.until_by_others(target, id, Instant::now())
+    }
+
+    /// Binds the target of an item that an earlier process left with a request that may still act.
+    pub(super) fn bind_left(&self, run: &Run) {
+        let target = run.command.exclusive_target();
+        let belief = run.belief.as_ref().map(Belief::believed_at);
+        if let (&Origin::Recorded(id), Some(target), Some(until)) = (&run.origin, target, belief) {
+            self.bind(target.clone(), Some(id), until);
+        }
     }
 
     /// The target of an item that ends with a request that may still act.
@@ -363,7 +390,11 @@ impl Lane {
         if believed_at <= Instant::now() {
             return None;
         }
-        self.bind(target.clone(), believed_at);
+        let owner = match run.origin {
+            Origin::Recorded(id) => Some(id),
+            Origin::Planned(..) => None,
+        };
+        self.bind(target.clone(), owner, believed_at);
         let wait = Duration::from_millis(doubt.settle_ms.unwrap_or_default());
         Some(DoubtfulTarget {
             account: self.options.account.name.clone(),

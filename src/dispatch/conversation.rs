@@ -107,7 +107,8 @@ impl Lane {
                 // A doubt is left to settle, and a look waits for its turn like any request.
                 return self.line_up_again(run);
             }
-            if let Some(at) = self.wait_for(&mut run, &request) {
+            let others_until = self.waits_for_others(&run, &request);
+            if let Some(at) = others_until.or_else(|| self.wait_for(&mut run, &request)) {
                 return self.set_aside(run, at).await;
             }
             if request.pace != Pace::AtOnce && self.shared.stopping.is_cancelled() {

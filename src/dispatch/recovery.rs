@@ -74,6 +74,7 @@ impl Dispatch {
                         None => Plan::AtBelief,
                     };
                     run.inherit(doubt, plan, &lane.options, &now);
+                    lane.bind_left(&run);
                     lane.settling(&run, run.belief.is_some());
                 }
                 (doubt, _) => run.doubt = doubt.map(Box::new),
@@ -114,7 +115,7 @@ impl Dispatch {
         for target in doubtful {
             let left = now.until(&target.until);
             if let (Some(lane), Some(left)) = (self.lanes.get(&target.account), left) {
-                lane.bind(target.target, Instant::now() + left);
+                lane.bind(target.target, None, Instant::now() + left);
             }
         }
     }

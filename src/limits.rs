@@ -160,6 +160,30 @@ pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 pub const BRIEF_BYTES_MAX: usize = 1024;
 /// Time in which such a question has to arrive.
 pub const BRIEF_MS_MAX: u64 = 5_000;
+/// Bytes that all calls of those hold together who have not shown a caller: health, and calls that
+/// wait until it is known who makes them. Room for 2,048 questions for health, far more than probes
+/// and balancers ask at a time, and little beside what else the process needs.
+pub const STRANGERS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that calls for health hold together on connections that have shown a caller.
+pub const HEALTH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that calls of reflection hold together. Tools for people make them, a few at a time.
+pub const REFLECTION_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes that an open call for health takes: 7.4 KiB were measured, of streams, tasks and timers.
+pub const HEALTH_CALL_BYTES: usize = 8 * 1024;
+/// Bytes that an open call of reflection may take: what may arrive of its stream and is not read
+/// while its answers are not.
+pub const REFLECTION_CALL_BYTES: usize = 1024 * 1024;
+/// Bytes that a call takes of which it is not known yet who makes it: all its headers, and the call.
+pub const UNIDENTIFIED_CALL_BYTES: usize = 24 * 1024;
+/// Bytes that are read from a connection while calls of strangers wait on it, whose requests nobody
+/// reads meanwhile.
+pub const UNIDENTIFIED_UNREAD_BYTES_MAX: usize = 64 * 1024;
+/// Questions for health that one connection may have open. A probe has one.
+pub const HEALTH_CHECKS_MAX: usize = 16;
+/// Watches of health that one connection may have open. A client has one.
+pub const HEALTH_WATCHES_MAX: usize = 8;
+/// Calls of reflection that one connection may have open. A tool has one or two.
+pub const REFLECTION_CALLS_MAX: usize = 4;
 /// Time in which a request message has to arrive.
 pub const RECEIVE_MS_MAX: u64 = 60_000;
 /// Results in one response message.
@@ -210,6 +234,11 @@ const _: () = {
     assert!(RESPONSE_BYTES_MAX < 4 * 1024 * 1024);
     assert!(PAGE_RECORDS_MAX < PAGE_RECORDS_EXAMINED_MAX);
     assert!(ACCEPTED_MAX < EXCHANGES_MAX);
+    // One connection cannot have a room to itself.
+    assert!(
+        (HEALTH_CHECKS_MAX + HEALTH_WATCHES_MAX) * HEALTH_CALL_BYTES < STRANGERS_BYTES_MAX / 16
+    );
+    assert!(REFLECTION_CALLS_MAX * REFLECTION_CALL_BYTES < REFLECTION_BYTES_MAX);
     // A dead connection is found while it may still be used again.
     assert!(PING_AFTER_MS + PING_TIMEOUT_MS < CONNECTION_IDLE_MS_MAX);
 };

@@ -13,7 +13,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -32,7 +32,7 @@ use super::tls::{Now, Shown};
 use crate::{
     dispatch::Hangup,
     observe::Thinning,
-    rpc::{Refusals, protocol},
+    rpc::{Refusals, SideRooms, Visitor, protocol},
 };
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
@@ -48,6 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Door {
     places: usize,
     handshake_timeout: Duration,
+    rooms: Arc<SideRooms>,
     guests: Mutex<BTreeMap<u64, Arc<Guest>>>,
     next: AtomicU64,
     /// So that a siege is a line in the log and not one for each connection.
@@ -69,6 +70,8 @@ struct Guest {
     calls: Mutex<Calls>,
     greeted: AtomicBool,
     leave: CancellationToken,
+    /// The same connection, as its calls beside the service see it.
+    visitor: Arc<Visitor>,
 }
 
 #[derive(Debug)]
@@ -102,10 +105,15 @@ impl Guest {
 }
 
 impl Door {
-    pub(super) fn new(places: usize, handshake_timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        places: usize,
+        handshake_timeout: Duration,
+        rooms: Arc<SideRooms>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             places,
             handshake_timeout,
+            rooms,
             guests: Mutex::default(),
             next: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -151,13 +159,15 @@ impl Door {
 
     /// Gives a connection a place, or closes it.
     fn place<IO>(self: &Arc<Self>, io: IO) -> Option<Connection<IO>> {
+        let leave = CancellationToken::new();
         let guest = Arc::new(Guest {
             calls: Mutex::new(Calls {
                 open: 0,
                 none_since: Instant::now(),
             }),
             greeted: AtomicBool::new(false),
-            leave: CancellationToken::new(),
+            visitor: self.rooms.arrive(leave.clone()),
+            leave,
         });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut guests = self.guests();
@@ -190,6 +200,8 @@ impl Door {
         Some(Connection {
             io,
             received: 0,
+            is_stuck: false,
+            reader: None,
             end: Box::pin(Arc::clone(&guest).end(self.handshake_timeout)),
             place: Place {
                 door: Arc::clone(self),
@@ -218,6 +230,10 @@ impl Drop for Place {
 pub(super) struct Connection<IO> {
     io: IO,
     received: usize,
+    /// Whether the other end does not take what is written.
+    is_stuck: bool,
+    /// Who reads no further until it does.
+    reader: Option<Waker>,
     end: Pin<Box<dyn Future<Output = &'static str> + Send>>,
     place: Place,
 }
@@ -236,6 +252,29 @@ impl<IO> Connection<IO> {
     }
 }
 
+impl<IO> Connection<IO> {
+    /// Whether more is read. A stranger who does not read is not read: answers to whatever else it
+    /// asks would pile up.
+    fn poll_reads(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let visitor = &self.place.guest.visitor;
+        if self.is_stuck && self.received >= HANDSHAKE_BYTES && !visitor.is_known() {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        visitor.poll_reads(cx)
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_stuck = written.is_pending();
+        if !self.is_stuck
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+        written
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -244,10 +283,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Connection<IO> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.stays(cx)?;
+        ready!(this.poll_reads(cx));
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        let read = buf.filled().len().saturating_sub(before);
+        this.place.guest.visitor.has_read(read);
         if this.received < HANDSHAKE_BYTES {
-            this.received += buf.filled().len().saturating_sub(before);
+            this.received += read;
             let greeted = this.received >= HANDSHAKE_BYTES;
             this.place.guest.greeted.store(greeted, Ordering::Release);
         }
@@ -262,7 +304,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.stays(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -271,7 +314,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.stays(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -384,6 +428,9 @@ where
         request
             .extensions_mut()
             .insert::<Hangup>(from.guest.leave.clone());
+        request
+            .extensions_mut()
+            .insert(Arc::clone(&from.guest.visitor));
         // Whoever only watches the service's health, and anybody may, keeps no place by that.
         let is_work = request.uri().path().starts_with(WORK);
         let call = is_work.then(|| OpenCall::new(from.guest));

@@ -30,7 +30,10 @@ use super::{
     readiness::Readiness,
     tls::Secured,
 };
-use crate::{limits, rpc::Refusals};
+use crate::{
+    limits,
+    rpc::{Behind, Brief, Refusals, SideRooms},
+};
 
 /// Time for the first bytes of a connection, and for the head of each request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +57,7 @@ pub(super) fn routes<H: Health>(
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .with_state(told);
-    Routes::new(health)
+    Routes::new(Behind::new(Brief, health))
         .into_axum_router()
         .merge(ours)
         .fallback(nothing_else)
@@ -93,7 +96,9 @@ async fn ready(With(told): With<Told>) -> Response {
 
 /// Serves on a listener for as long as it is polled. Connections end with it.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
-    let door = Door::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT);
+    // Nobody asks for room here: the bounds of connections are enough.
+    let rooms = SideRooms::new(Duration::ZERO);
+    let door = Door::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT, rooms);
     let tcp = TcpIncoming::from(listener);
     // Without TLS there are no handshakes to tell of.
     let plain = |io| Secured::new(io, None, Refusals::default());

@@ -12,7 +12,7 @@ use crate::{
     limits,
     observe::Method,
     rpc::{
-        self, Access, Behind, Brief, Intake, ObserveLayer, Opening, Service,
+        self, Access, Behind, Brief, Intake, ObserveLayer, Opening, Service, Visit,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
@@ -105,14 +105,20 @@ pub(super) fn router<H: Health>(
         .initial_connection_window_size(4 * 1024 * 1024)
         .add_service(Behind::new(access.clone(), opening))
         // Probes and balancers have no credentials.
-        .add_service(Behind::new(Brief, health))
+        .add_service(Behind::new(Visit::Health, Behind::new(Brief, health)))
         // grpcurl and others still ask for the older version.
         .add_service(Behind::new(
             access.clone(),
-            v1.max_decoding_message_size(SMALL_BYTES_MAX),
+            Behind::new(
+                Visit::Reflection,
+                v1.max_decoding_message_size(SMALL_BYTES_MAX),
+            ),
         ))
         .add_service(Behind::new(
             access,
-            v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
+            Behind::new(
+                Visit::Reflection,
+                v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
+            ),
         )))
 }

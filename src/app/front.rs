@@ -25,7 +25,7 @@ use crate::{
     dispatch::Dispatch,
     identity::Callers,
     observe::{CallMeters, Flag, Overseer, Tracer},
-    rpc::{Access, ObserveLayer, Opening, Refusals},
+    rpc::{Access, ObserveLayer, Opening, Refusals, SideRooms},
 };
 
 /// How callers come in.
@@ -114,6 +114,7 @@ impl Front {
         let (readiness, health) = Readiness::new().await;
         let readiness = Arc::new(readiness);
         let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
+        let rooms = SideRooms::new(edge.connection_age);
         let (overseer, clock_doubted) = (Overseer::default(), Arc::<Flag>::default());
         let metrics = Arc::new(Metrics::new(
             Arc::clone(&calls),
@@ -122,6 +123,7 @@ impl Front {
             Arc::clone(&clock_doubted),
             lost_lines,
             changing.clone(),
+            Arc::clone(&rooms),
         ));
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let serve_admin = admin.map(|listener| {
@@ -140,7 +142,7 @@ impl Front {
         let tcp = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
-        let door = Door::new(edge.connections_max, edge.handshake_timeout);
+        let door = Door::new(edge.connections_max, edge.handshake_timeout, rooms);
         let secured = {
             let refusals = refusals.clone();
             move |io| Secured::new(io, tls.as_ref(), refusals.clone())

@@ -9,6 +9,7 @@ use super::{
     behind::{Before, Grpc, answer_of},
     observe,
     refusal::{Called, Refusals},
+    side::{Need, Visitor},
     status,
 };
 use crate::identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven};
@@ -33,7 +34,7 @@ pub struct Access {
 
 impl Access {
     /// Whose a call is, after another look for the key that it names if it is not known.
-    async fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Unproven> {
+    async fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Status> {
         let mut headers = head.headers.get_all(AUTHORIZATION).iter();
         let authorization = match (headers.next(), headers.next()) {
             (None, _) => None,
@@ -45,23 +46,33 @@ impl Access {
             authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        match (self.callers.identify(proofs), &self.keys) {
+        let identified = match (self.callers.identify(proofs), &self.keys) {
             (
                 Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
                 Some(keys),
             ) => {
+                // Whoever can name an issuer can bring this about.
+                let stay = match head.extensions.get::<Arc<Visitor>>() {
+                    Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
+                    None => None,
+                };
                 keys.refresh(&issuer).await;
+                drop(stay);
                 self.callers.identify(proofs)
             }
             (identified, _) => identified,
-        }
+        };
+        identified.map_err(|unproven| status::unproven(&unproven))
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
     async fn let_in(&self, head: &mut Parts, call: &Arc<Called>) -> Result<(), Status> {
         let identified = self.identify(head).await;
         observe::begin_span(head, identified.is_ok());
-        let caller = identified.map_err(|unproven| status::unproven(&unproven))?;
+        let caller = identified?;
+        if let Some(visitor) = head.extensions.get::<Arc<Visitor>>() {
+            visitor.is_now_known();
+        }
         let caller = call.caller.get_or_init(|| caller);
         // What is none is told so by the service, after it is known who asks.
         if let Some(method) = call.method

@@ -18,8 +18,10 @@ mod records;
 mod refusal;
 pub(crate) mod render;
 mod service;
+mod side;
 mod status;
 mod stream;
+mod visit;
 mod weigh;
 
 pub use self::{
@@ -31,6 +33,8 @@ pub use self::{
     opening::Opening,
     refusal::{Asked, HANDSHAKE, Refusal, Refusals},
     service::Service,
+    side::{RoomStanding, SideRooms, Visitor},
+    visit::Visit,
 };
 
 /// The published API as generated code.

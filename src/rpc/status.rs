@@ -268,6 +268,19 @@ pub(super) fn full(why: &str) -> Status {
     refuse(Why::Full, status)
 }
 
+/// RESOURCE_EXHAUSTED: there is no room for a call beside the service, or its connection has enough of
+/// them.
+pub(super) fn crowded() -> Status {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    let message = "too many calls of this kind are open here; call again in a moment";
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// UNAVAILABLE: a call beside the service has lasted for as long as its connection may.
+pub(super) fn aged() -> Status {
+    Status::unavailable("the connection has reached its age; call again on another one")
+}
+
 /// OUT_OF_RANGE: there will never be room for such a request.
 pub(super) fn oversized(why: &str) -> Status {
     let message = format!("{why}; nothing was admitted; send it in several requests");

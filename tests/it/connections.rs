@@ -5,11 +5,13 @@ use cancelot::{
     sandbox::{Fault, Provider},
 };
 use prost::Message as _;
-use tonic::transport::Endpoint;
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt as _;
 
 use crate::{
     frames::{CANCEL, DATA, END_STREAM, GOAWAY, HEADERS, PREFACE, Wire, frame, grpc},
+    metrics::Scrape,
     support::{connect, gateway, in_time, now, request, subscription},
 };
 
@@ -175,4 +177,53 @@ async fn a_connection_is_told_to_end_at_its_age_and_its_calls_go_on() {
     }
     assert_eq!(results.len(), 1);
     assert_eq!(results[0].outcome(), Outcome::Canceled);
+}
+
+#[tokio::test]
+async fn a_watch_of_health_ends_at_the_age_of_its_connection() {
+    let gateway = gateway()
+        .config("[server]\nconnection_age_ms = 200")
+        .start()
+        .await;
+    let endpoint = Endpoint::from_shared(gateway.url()).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let asked = HealthCheckRequest::default();
+    let mut watch = health.watch(asked).await.unwrap().into_inner();
+    assert!(in_time(watch.message()).await.unwrap().is_some());
+
+    let ended = in_time(watch.message()).await.unwrap_err();
+
+    assert_eq!(ended.code(), Code::Unavailable, "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_connection_has_a_few_watches_of_health_and_they_are_counted() {
+    let gateway = gateway()
+        .config("[server]\nadmin_listen = \"127.0.0.1:0\"\n")
+        .start()
+        .await;
+    let endpoint = Endpoint::from_shared(gateway.url()).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let mut watching = Vec::new();
+    let refused = loop {
+        match in_time(health.watch(HealthCheckRequest::default())).await {
+            Ok(watch) => watching.push(watch.into_inner()),
+            Err(status) => break status,
+        }
+    };
+
+    assert_eq!(watching.len(), 8);
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert!(details.retry_info().is_some());
+    let scrape = Scrape::of(&gateway).await;
+    scrape.check(
+        "cancelot_side_calls_bytes{room=\"strangers\"}",
+        f64::from(8 * 8 * 1024),
+    );
+    scrape.check("cancelot_side_calls_refused_total{room=\"strangers\"}", 1.0);
+    // A question is another thing, and there is room for it.
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    watching.pop();
+    in_time(async { while health.watch(HealthCheckRequest::default()).await.is_err() {} }).await;
 }

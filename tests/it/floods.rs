@@ -1,11 +1,14 @@
 //! HTTP/2 used as a weapon, against the real process: it stays small, and serves the others.
 
 use cancelot::{
-    rpc::proto::{CancelSubscriptionRequest, Outcome},
+    rpc::proto::{CancelSubscriptionRequest, ListAccountsRequest, Outcome},
     sandbox::{Provider, Sandbox},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tonic::Code;
+use tonic::{Code, transport::Endpoint};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::{
     frames::{
@@ -18,6 +21,9 @@ use crate::{
 
 /// What a flood may add to the memory of the process.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
+
+const LIST: &str = "/cancelot.v1.CancellationService/ListAccounts";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
 struct Target {
     process: Process,
@@ -240,4 +246,85 @@ async fn messages_too_large_or_too_deep_are_refused() {
     assert!(wire.call(1, CANCEL, &[1, 0, 0, 0, 1, 0]).await);
     assert!(in_time(wire.until(HEADERS, END_STREAM)).await.is_some());
     target.check(2 * GROWTH_MAX).await;
+}
+
+/// The health of the process, as a kubelet asks for it: on a connection of its own.
+async fn probe(target: &Target) {
+    let channel = Endpoint::from_shared(target.url.clone()).unwrap();
+    let mut health = HealthClient::new(in_time(channel.connect()).await.unwrap());
+    let answer = in_time(health.check(HealthCheckRequest::default())).await;
+    assert_eq!(
+        answer.unwrap().into_inner().status(),
+        ServingStatus::Serving
+    );
+}
+
+/// A flood of streams that nobody ends, over several connections, from somebody without credentials.
+async fn open_for_ever(path: &str, body: &[u8], flags: u8) {
+    let target = Target::start("").await;
+    let mut wires = Vec::new();
+    let mut most = 0;
+    for round in 0..150 {
+        let mut wire = Wire::connect(&target.url, &[]).await;
+        let streams: Vec<u8> = odd_streams(200)
+            .flat_map(|stream| {
+                let open = frame(HEADERS, END_HEADERS, stream, &headers(path));
+                [open, frame(DATA, flags, stream, body)].concat()
+            })
+            .collect();
+        wire.send(&streams).await;
+        // Read by now, unless the connection had to make room.
+        in_time(wire.answers()).await;
+        wires.push(wire);
+        if round % 50 == 25 {
+            probe(&target).await;
+            target.serves(&format!("meanwhile-{round}")).await;
+        }
+        most = most.max(target.process.resident_bytes());
+    }
+    probe(&target).await;
+    let growth = most.saturating_sub(target.before) / 1024 / 1024;
+    assert!(growth < GROWTH_MAX / 1024 / 1024, "it grew by {growth} MiB");
+    target.check(GROWTH_MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_of_strangers_take_little_and_keep_nobody_out() {
+    let whole = grpc(&HealthCheckRequest::default());
+    open_for_ever("/grpc.health.v1.Health/Watch", &whole, END_STREAM).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_questions_of_strangers_take_little_and_keep_nobody_out() {
+    open_for_ever("/grpc.health.v1.Health/Check", &[0, 0, 0], 0).await;
+}
+
+/// Whoever has made one call is a caller where none are configured.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_and_watches_of_callers_are_bounded_too() {
+    let target = Target::start("").await;
+    let list = grpc(&ListAccountsRequest {});
+    let mut wires = Vec::new();
+    for _ in 0..100 {
+        let mut wire = Wire::connect(&target.url, &[]).await;
+        assert!(wire.call(1, LIST, &list).await);
+        in_time(wire.until(HEADERS, END_STREAM)).await.unwrap();
+        let watch = grpc(&HealthCheckRequest::default());
+        let streams: Vec<u8> = odd_streams(200)
+            .skip(1)
+            .flat_map(|stream| {
+                let (path, flags, body) = match stream % 4 {
+                    1 => ("/grpc.health.v1.Health/Watch", END_STREAM, &watch[..]),
+                    _ => (REFLECTION, 0, &[0, 0, 0][..]),
+                };
+                let open = frame(HEADERS, END_HEADERS, stream, &headers(path));
+                [open, frame(DATA, flags, stream, body)].concat()
+            })
+            .collect();
+        assert!(wire.send(&streams).await);
+        assert!(in_time(wire.answers()).await, "its own calls go on");
+        wires.push(wire);
+    }
+    probe(&target).await;
+    target.check(GROWTH_MAX).await;
 }

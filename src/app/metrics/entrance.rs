@@ -4,7 +4,10 @@
 use std::fmt;
 
 use super::page::Page;
-use crate::app::{front::Changing, reload::Failing, tls::Tls};
+use crate::{
+    app::{front::Changing, reload::Failing, tls::Tls},
+    rpc::SideRooms,
+};
 
 pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
     let tls = entrance.tls.as_ref();
@@ -40,6 +43,36 @@ pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
             let is_failing = u64::from(of.freshness.is_failing());
             ([("issuer", of.issuer.name())], is_failing)
         }),
+    )
+}
+
+/// What calls beside the service hold: health, reflection, and all that strangers can.
+pub(super) fn rooms(page: &mut Page<'_>, rooms: &SideRooms) -> fmt::Result {
+    let standing = rooms.standing();
+    let number = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+    page.gauge(
+        "cancelot_side_calls_bytes",
+        "Bytes that open calls beside the service count as: strangers for all of those who have not shown a caller, health and reflection for those of callers.",
+        standing.iter().map(|room| ([("room", room.name)], number(room.bytes))),
+    )?;
+    page.gauge(
+        "cancelot_side_calls_bytes_limit",
+        "Bytes that they may count as.",
+        standing
+            .iter()
+            .map(|room| ([("room", room.name)], number(room.bytes_max))),
+    )?;
+    page.counter(
+        "cancelot_side_calls_refused",
+        "Calls beside the service that found no room, or whose connection had enough of them.",
+        standing
+            .iter()
+            .map(|room| ([("room", room.name)], room.refused)),
+    )?;
+    page.counter(
+        "cancelot_side_calls_connections_ended",
+        "Connections of strangers that were ended since they held the most when there was no room.",
+        [([], rooms.ended())],
     )
 }
 

@@ -21,6 +21,7 @@ use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::L
 use crate::{
     dispatch::Dispatch,
     observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
+    rpc::SideRooms,
 };
 
 /// The forms that there are.
@@ -67,6 +68,7 @@ struct Watched {
     clock_doubted: Arc<Flag>,
     lost_lines: LostLines,
     entrance: Changing,
+    rooms: Arc<SideRooms>,
     /// Known when files have been looked at first.
     files: OnceLock<Arc<Failing>>,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
@@ -82,6 +84,7 @@ impl Metrics {
         clock_doubted: Arc<Flag>,
         lost_lines: LostLines,
         entrance: Changing,
+        rooms: Arc<SideRooms>,
     ) -> Self {
         let watched = Arc::new(Watched {
             calls,
@@ -90,6 +93,7 @@ impl Metrics {
             clock_doubted,
             lost_lines,
             entrance,
+            rooms,
             files: OnceLock::new(),
             engine: OnceLock::new(),
         });
@@ -149,6 +153,7 @@ impl Collector for Watched {
         )?;
         calls(&mut page, &self.calls)?;
         entrance::encode(&mut page, &self.entrance)?;
+        entrance::rooms(&mut page, &self.rooms)?;
         entrance::files(&mut page, self.files.get().map(Arc::as_ref))?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine::encode(&mut page, &engine)?;

@@ -1,0 +1,522 @@
+//! Room for the calls beside the service itself: health and reflection, and calls of which it is not
+//! known yet who makes them. All that strangers can hold is in one room of so many bytes.
+//!
+//! When the strangers' room is full, the connection that holds the most of it is ended, so that a
+//! flood ends itself and a probe on a connection of its own is always answered. Connections of
+//! callers are not ended, since their other calls would end with them: their calls are refused.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    dispatch::Hangup,
+    limits,
+    observe::{Counter, Thinning},
+};
+
+/// What a call needs room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A question for the service's health.
+    Check,
+    /// Health, as it changes.
+    Watch,
+    /// Reflection.
+    Reflection,
+    /// The keys of an issuer are fetched, to know who calls.
+    Keys,
+}
+
+impl Need {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Check | Self::Watch => limits::HEALTH_CALL_BYTES,
+            Self::Reflection => limits::REFLECTION_CALL_BYTES,
+            Self::Keys => limits::UNIDENTIFIED_CALL_BYTES,
+        }
+    }
+
+    /// Calls of the kind that a connection may have open.
+    fn calls_max(self) -> usize {
+        match self {
+            Self::Check => limits::HEALTH_CHECKS_MAX,
+            Self::Watch => limits::HEALTH_WATCHES_MAX,
+            Self::Reflection => limits::REFLECTION_CALLS_MAX,
+            // Callers begin with many calls at once, so that bytes alone count.
+            Self::Keys => usize::MAX,
+        }
+    }
+
+    /// Which of a connection's counts it is in.
+    fn of(self, open: &mut Open) -> &mut usize {
+        match self {
+            Self::Check => &mut open.checks,
+            Self::Watch => &mut open.watches,
+            Self::Reflection => &mut open.reflections,
+            Self::Keys => &mut open.waiting,
+        }
+    }
+}
+
+/// All rooms.
+#[derive(Debug)]
+pub struct SideRooms {
+    strangers: Room,
+    health: Room,
+    reflection: Room,
+    age_max: Duration,
+    next: AtomicU64,
+    /// Connections that were ended to make room.
+    ended: Counter,
+    told: Mutex<Thinning<&'static str>>,
+}
+
+/// What calls of a kind of connection hold together.
+#[derive(Debug)]
+struct Room {
+    name: &'static str,
+    bytes_max: usize,
+    held: Mutex<Held>,
+    refused: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    by: BTreeMap<u64, Open>,
+}
+
+/// What one connection holds in a room.
+#[derive(Debug)]
+struct Open {
+    bytes: usize,
+    checks: usize,
+    watches: usize,
+    reflections: usize,
+    waiting: usize,
+    leave: Hangup,
+}
+
+/// How a room is at the moment.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomStanding {
+    /// Its name in metrics.
+    pub name: &'static str,
+    /// Bytes that are held.
+    pub bytes: usize,
+    /// Bytes that may be.
+    pub bytes_max: usize,
+    /// Calls that were refused so far.
+    pub refused: u64,
+}
+
+impl Room {
+    fn new(name: &'static str, bytes_max: usize) -> Self {
+        Self {
+            name,
+            bytes_max,
+            held: Mutex::default(),
+            refused: Counter::default(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> RoomStanding {
+        RoomStanding {
+            name: self.name,
+            bytes: self.held().bytes,
+            bytes_max: self.bytes_max,
+            refused: self.refused.get(),
+        }
+    }
+}
+
+impl Held {
+    /// Takes room from the connection that holds the most of it, if that is another one than this:
+    /// of several, the one that came first.
+    fn take_from_other(&mut self, id: u64) -> bool {
+        let most = self
+            .by
+            .iter()
+            .map(|(id, open)| (open.bytes, std::cmp::Reverse(*id)));
+        let Some((_, std::cmp::Reverse(most))) = most.max().filter(|most| most.1.0 != id) else {
+            return false;
+        };
+        let Some(open) = self.by.remove(&most) else {
+            return false;
+        };
+        // What it held is given back here at once, and when its task has been woken in memory.
+        self.bytes = self.bytes.saturating_sub(open.bytes);
+        open.leave.cancel();
+        true
+    }
+}
+
+impl SideRooms {
+    /// Empty rooms, for calls that end with the age of their connections.
+    #[must_use]
+    pub fn new(age_max: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            strangers: Room::new("strangers", limits::STRANGERS_BYTES_MAX),
+            health: Room::new("health", limits::HEALTH_BYTES_MAX),
+            reflection: Room::new("reflection", limits::REFLECTION_BYTES_MAX),
+            age_max,
+            next: AtomicU64::new(0),
+            ended: Counter::default(),
+            told: Mutex::default(),
+        })
+    }
+
+    /// A connection, of a stranger until it has shown a caller. The token ends it.
+    pub fn arrive(self: &Arc<Self>, leave: Hangup) -> Arc<Visitor> {
+        Arc::new(Visitor {
+            rooms: Arc::clone(self),
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            ends: Instant::now() + self.age_max,
+            leave,
+            is_known: AtomicBool::new(false),
+            unread: Mutex::default(),
+        })
+    }
+
+    /// How all rooms are.
+    #[must_use]
+    pub fn standing(&self) -> [RoomStanding; 3] {
+        [&self.strangers, &self.health, &self.reflection].map(Room::standing)
+    }
+
+    /// Connections that were ended to make room.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.get()
+    }
+
+    fn tell_full(&self, room: &Room) {
+        let now = Instant::now().into_std();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = told.passes_for(room.name, now) {
+            let suppressed = Some(suppressed).filter(|count| *count > 0);
+            let (room, bytes_max) = (room.name, room.bytes_max);
+            tracing::warn!(room, bytes_max, suppressed, "no room for more calls");
+        }
+    }
+}
+
+/// A connection, as its calls beside the service see it.
+pub struct Visitor {
+    rooms: Arc<SideRooms>,
+    id: u64,
+    /// When it has reached its age.
+    ends: Instant,
+    leave: Hangup,
+    is_known: AtomicBool,
+    unread: Mutex<Unread>,
+}
+
+/// What has come while it is not known who calls, and nobody may have read.
+#[derive(Debug, Default)]
+struct Unread {
+    waiting: usize,
+    bytes: usize,
+    reader: Option<Waker>,
+}
+
+impl fmt::Debug for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visitor")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Visitor {
+    /// Whether the connection has shown a caller.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
+    /// It has shown a caller.
+    pub(super) fn is_now_known(&self) {
+        if !self.is_known.swap(true, Ordering::AcqRel) {
+            self.wake_reader();
+        }
+    }
+
+    /// When calls beside the service end that have no end of their own.
+    pub(super) fn ends(&self) -> Instant {
+        self.ends
+    }
+
+    /// Whether more may be read from it; if not, its reader is woken when that changes.
+    pub fn poll_reads(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_known() {
+            return Poll::Ready(());
+        }
+        let mut unread = self.unread();
+        if unread.waiting > 0 && unread.bytes >= limits::UNIDENTIFIED_UNREAD_BYTES_MAX {
+            unread.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// So much was read from it.
+    pub fn has_read(&self, bytes: usize) {
+        if !self.is_known() {
+            let mut unread = self.unread();
+            if unread.waiting > 0 {
+                unread.bytes = unread.bytes.saturating_add(bytes);
+            }
+        }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_reader(&self) {
+        let reader = self.unread().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn room(&self, need: Need, is_known: bool) -> &Room {
+        match need {
+            Need::Reflection => &self.rooms.reflection,
+            Need::Check | Need::Watch | Need::Keys if !is_known => &self.rooms.strangers,
+            Need::Check | Need::Watch | Need::Keys => &self.rooms.health,
+        }
+    }
+
+    /// Room for a call, until what is given is dropped; `None` if there is none.
+    pub(super) fn enter(self: &Arc<Self>, need: Need) -> Option<Stay> {
+        let is_known = self.is_known();
+        if is_known && need == Need::Keys {
+            return Some(Stay {
+                visitor: Arc::clone(self),
+                need,
+                in_room: None,
+            });
+        }
+        let room = self.room(need, is_known);
+        if !self.takes(room, need) {
+            room.refused.inc();
+            return None;
+        }
+        if need == Need::Keys {
+            self.unread().waiting += 1;
+        }
+        Some(Stay {
+            visitor: Arc::clone(self),
+            need,
+            in_room: Some(is_known),
+        })
+    }
+
+    fn takes(&self, room: &Room, need: Need) -> bool {
+        let mut held = room.held();
+        let open = held.by.get_mut(&self.id);
+        if open.is_some_and(|open| *need.of(open) >= need.calls_max()) {
+            return false;
+        }
+        let bytes = need.bytes();
+        let is_strangers = std::ptr::eq(room, &self.rooms.strangers);
+        let mut was_full = false;
+        while held.bytes.saturating_add(bytes) > room.bytes_max {
+            was_full = true;
+            if !(is_strangers && held.take_from_other(self.id)) {
+                drop(held);
+                self.rooms.tell_full(room);
+                return false;
+            }
+            self.rooms.ended.inc();
+        }
+        held.bytes += bytes;
+        let open = held.by.entry(self.id).or_insert_with(|| Open {
+            bytes: 0,
+            checks: 0,
+            watches: 0,
+            reflections: 0,
+            waiting: 0,
+            leave: self.leave.clone(),
+        });
+        open.bytes += bytes;
+        *need.of(open) += 1;
+        drop(held);
+        if was_full {
+            self.rooms.tell_full(room);
+        }
+        true
+    }
+}
+
+/// A call's room, free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Stay {
+    visitor: Arc<Visitor>,
+    need: Need,
+    /// Whether the connection was known when the call came, if it takes room.
+    in_room: Option<bool>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let Some(was_known) = self.in_room else {
+            return;
+        };
+        let (visitor, need) = (&self.visitor, self.need);
+        let mut guard = visitor.room(need, was_known).held();
+        let held = &mut *guard;
+        // If it had to make room, all that it held was given back.
+        if let Some(open) = held.by.get_mut(&visitor.id) {
+            let count = need.of(open);
+            *count = count.saturating_sub(1);
+            open.bytes = open.bytes.saturating_sub(need.bytes());
+            held.bytes = held.bytes.saturating_sub(need.bytes());
+            if open.bytes == 0 {
+                held.by.remove(&visitor.id);
+            }
+        }
+        drop(guard);
+        if need == Need::Keys {
+            let mut unread = visitor.unread();
+            unread.waiting = unread.waiting.saturating_sub(1);
+            let is_last = unread.waiting == 0;
+            if is_last {
+                unread.bytes = 0;
+            }
+            drop(unread);
+            if is_last {
+                visitor.wake_reader();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rooms() -> Arc<SideRooms> {
+        SideRooms::new(Duration::from_secs(60))
+    }
+
+    fn fits() -> usize {
+        limits::STRANGERS_BYTES_MAX / limits::HEALTH_CALL_BYTES
+    }
+
+    #[test]
+    fn a_connection_may_have_a_few_calls_of_a_kind_and_they_are_free_again() {
+        let rooms = rooms();
+        for is_known in [false, true] {
+            let visitor = rooms.arrive(Hangup::new());
+            if is_known {
+                visitor.is_now_known();
+            }
+            for (need, most) in [
+                (Need::Check, limits::HEALTH_CHECKS_MAX),
+                (Need::Watch, limits::HEALTH_WATCHES_MAX),
+                (Need::Reflection, limits::REFLECTION_CALLS_MAX),
+            ] {
+                let mut stays: Vec<_> = (0..most).map(|_| visitor.enter(need).unwrap()).collect();
+                assert!(visitor.enter(need).is_none(), "{need:?}");
+                stays.pop();
+                assert!(visitor.enter(need).is_some(), "{need:?}");
+            }
+        }
+        assert_eq!(rooms.standing().map(|room| room.bytes), [0; 3]);
+        assert_eq!(rooms.standing().map(|room| room.refused), [2, 2, 2]);
+    }
+
+    #[test]
+    fn who_holds_the_most_makes_room_for_a_stranger() {
+        let rooms = rooms();
+        let arrive = || {
+            let leave = Hangup::new();
+            (rooms.arrive(leave.clone()), leave)
+        };
+        let (small, small_leave) = arrive();
+        let mut stays = vec![small.enter(Need::Check).unwrap()];
+        let mut flood = Vec::new();
+        while stays.len() < fits() {
+            let (visitor, leave) = arrive();
+            let most = limits::HEALTH_CHECKS_MAX.min(fits() - stays.len());
+            stays.extend((0..most).map(|_| visitor.enter(Need::Check).unwrap()));
+            flood.push((visitor, leave));
+        }
+
+        let (probe, probe_leave) = arrive();
+        let probed = probe.enter(Need::Check);
+
+        assert!(probed.is_some());
+        assert!(
+            flood[0].1.is_cancelled(),
+            "the first of those that hold the most"
+        );
+        assert!(!flood[1].1.is_cancelled() && !small_leave.is_cancelled());
+        assert!(!probe_leave.is_cancelled());
+        assert_eq!(rooms.ended(), 1);
+        // What it held is not given back twice.
+        drop((stays, probed));
+        assert_eq!(rooms.standing().map(|room| room.bytes), [0; 3]);
+    }
+
+    #[test]
+    fn connections_of_callers_are_refused_and_never_ended() {
+        let rooms = rooms();
+        let leave = Hangup::new();
+        let mut stays = Vec::new();
+        loop {
+            let visitor = rooms.arrive(leave.clone());
+            visitor.is_now_known();
+            let Some(stay) = visitor.enter(Need::Watch) else {
+                break;
+            };
+            stays.push(stay);
+        }
+        assert_eq!(
+            stays.len(),
+            limits::HEALTH_BYTES_MAX / limits::HEALTH_CALL_BYTES
+        );
+        assert!(!leave.is_cancelled());
+        let stranger = rooms.arrive(Hangup::new());
+        assert!(
+            stranger.enter(Need::Check).is_some(),
+            "their room is another"
+        );
+    }
+
+    #[test]
+    fn who_has_to_wait_for_keys_is_not_read_beyond_a_bound() {
+        let rooms = rooms();
+        let visitor = rooms.arrive(Hangup::new());
+        let cx = Context::from_waker(Waker::noop());
+        visitor.has_read(usize::MAX);
+        let waits = visitor.enter(Need::Keys).unwrap();
+        assert!(visitor.poll_reads(&cx).is_ready());
+        visitor.has_read(limits::UNIDENTIFIED_UNREAD_BYTES_MAX);
+        assert!(visitor.poll_reads(&cx).is_pending());
+        drop(waits);
+        assert!(visitor.poll_reads(&cx).is_ready());
+
+        let _waits = visitor.enter(Need::Keys).unwrap();
+        visitor.has_read(limits::UNIDENTIFIED_UNREAD_BYTES_MAX);
+        visitor.is_now_known();
+        assert!(visitor.poll_reads(&cx).is_ready(), "it is a caller's");
+    }
+}

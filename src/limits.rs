@@ -10,6 +10,8 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const DERIVED_KEY_CHARS_MAX: usize = KEY_CHARS_MAX + 5;
 /// Characters of an id that a provider chose.
 pub const TARGET_ID_CHARS_MAX: usize = 255;
+/// Ids of one item of which is told that they have strange characters: a request may have millions.
+pub const STRANGE_IDS_TOLD_MAX: usize = 10;
 /// Characters of an account's name.
 pub const ACCOUNT_NAME_CHARS_MAX: usize = 63;
 /// Characters of a comment, an enrollment's reason and a line item's description.

@@ -31,13 +31,18 @@ pub(super) const PATH: Form = Form {
 pub(super) const ID: Form = Form {
     shape: "1-255 characters",
     parse: |text| match TargetId::try_from(text) {
-        Ok(id) => Ok(id.as_str().to_owned()),
-        Err(_) => Err(Problem::new(
+        // What has a meaning in a URL could be read as another address on the way.
+        Ok(id) if id.as_str().chars().all(is_of_ids) => Ok(id.as_str().to_owned()),
+        Ok(_) | Err(_) => Err(Problem::new(
             "is no id",
-            "give 1-255 characters, none of them a control character, and not \".\" or \"..\"",
+            "give 1-255 ASCII letters, digits and -_.~:@+=, and not \".\" or \"..\"",
         )),
     },
 };
+
+fn is_of_ids(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.~:@+=".contains(c)
+}
 
 /// An id that is sent as a header.
 pub(super) const HEADER: Form = Form {

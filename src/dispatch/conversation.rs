@@ -83,6 +83,12 @@ impl Lane {
                 }
                 Step::Send(request) => request,
             };
+            // Admitted before such ids were refused: it cannot be sent, nor looked for.
+            if !request.path.stays() {
+                self.clean_up(&run, &task);
+                let conclusion = run::strays(&run);
+                return self.finish(run, conclusion).await;
+            }
             if let Some(at) = self.looks_again_at(&mut run, &request) {
                 return self.set_aside(run, at).await;
             }

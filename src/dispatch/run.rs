@@ -393,6 +393,43 @@ pub(super) fn place_changed(command: &Command) -> Conclusion {
     Conclusion::failure(Outcome::InDoubt, blank(command), failure)
 }
 
+/// The end of an item whose id a server on the way could take for another address. Final: no look
+/// can be sent either.
+pub(super) fn strays(run: &Run) -> Conclusion {
+    let untouched = run.is_untouched() && run.doubt.is_none();
+    let (outcome, reason, reached, so_far) = match (untouched, run.attempts) {
+        (true, 0) => (
+            Outcome::Rejected,
+            FailureReason::TargetIdUnsafe,
+            Reached::No,
+            "nothing was sent",
+        ),
+        (true, _) => (
+            Outcome::Rejected,
+            FailureReason::TargetIdUnsafe,
+            Reached::Yes,
+            "nothing was done, and nothing more is sent",
+        ),
+        (false, _) => (
+            Outcome::InDoubt,
+            FailureReason::DoubtUnresolved,
+            Reached::Unknown,
+            "what was sent before may have acted, and no look can tell",
+        ),
+    };
+    let failure = Failure {
+        reason,
+        message: format!(
+            "the id has characters that no id of the provider has, and that a server on the way \
+             could take for another address; {so_far}"
+        ),
+        reached,
+        retry_at: None,
+        provider: None,
+    };
+    Conclusion::failure(outcome, blank(&run.command), failure)
+}
+
 /// The end of an item whose account is gone from the configuration.
 pub(super) fn account_gone(command: &Command, sent: Reached) -> Conclusion {
     let failure = Failure {

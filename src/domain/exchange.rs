@@ -2,10 +2,10 @@
 
 mod bytes;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 /// Names a kind of request in metrics, logs and histories, such as "cancel" or "look".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +122,26 @@ impl Path {
         self.0.push('/');
         self.0.extend(utf8_percent_encode(value, SEGMENT));
         self
+    }
+
+    /// Whether its segments stay what they are where a server on the way decodes it, once or twice:
+    /// nothing in a segment becomes an end of it, of the path, or a step in it.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        let mut decoded = Cow::Borrowed(self.0.as_bytes());
+        for _ in 0..=2 {
+            let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+            let is_kept = segments.clone().count() == self.0.split('/').count()
+                && !segments.any(|segment| matches!(segment, b"." | b".."))
+                && !decoded
+                    .iter()
+                    .any(|byte| matches!(byte, b'?' | b'#' | b'\0'));
+            if !is_kept {
+                return false;
+            }
+            decoded = Cow::Owned(percent_decode(&decoded).collect());
+        }
+        true
     }
 
     /// The encoded path, beginning with a slash.
@@ -402,6 +422,37 @@ mod tests {
         ] {
             let path = Path::fixed("subscriptions").segment(id).then("cancel");
             assert_eq!(path.as_str(), encoded);
+        }
+    }
+
+    #[test]
+    fn a_path_stays_if_its_segments_do_when_it_is_decoded_twice() {
+        for (id, stays) in [
+            ("sub_1", true),
+            ("a@b:c+d=", true),
+            ("a b", true),
+            ("ü", true),
+            ("...", true),
+            ("a..b", true),
+            ("100%", true),
+            // Beyond two decodings: no server does that.
+            ("%25252f", true),
+            ("a/b", false),
+            ("../x", false),
+            ("a\\b", false),
+            ("a?b", false),
+            ("a#b", false),
+            ("a\0b", false),
+            ("%2f", false),
+            ("%5C", false),
+            ("%3F", false),
+            ("%2e%2e", false),
+            (".%2e", false),
+            (".", false),
+            ("..", false),
+        ] {
+            let path = Path::fixed("subscriptions").segment(id).then("cancel");
+            assert_eq!(path.stays(), stays, "{id}");
         }
     }
 }

@@ -397,11 +397,13 @@ pub enum FailureReason {
     AccountUnproven,
     /// Looks that can be believed leave it open, for good.
     DoubtUnresolved,
+    /// The target's id could be taken for another address on the way, so it is not sent.
+    TargetIdUnsafe,
 }
 
 impl FailureReason {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TargetNotFound,
         Self::TargetStateIncompatible,
         Self::TimingConflict,
@@ -423,6 +425,7 @@ impl FailureReason {
         Self::UndocumentedRefusal,
         Self::AccountUnproven,
         Self::DoubtUnresolved,
+        Self::TargetIdUnsafe,
     ];
 
     /// Its published name.
@@ -450,6 +453,7 @@ impl FailureReason {
             Self::UndocumentedRefusal => "UNDOCUMENTED_REFUSAL",
             Self::AccountUnproven => "ACCOUNT_UNPROVEN",
             Self::DoubtUnresolved => "DOUBT_UNRESOLVED",
+            Self::TargetIdUnsafe => "TARGET_ID_UNSAFE",
         }
     }
 }

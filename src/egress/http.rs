@@ -60,6 +60,10 @@ impl Http {
     }
 
     fn request(&self, request: Request, shown: &Shown) -> Result<reqwest::Request, String> {
+        // The item has ended by now; whatever asks, nothing else is called with the live key.
+        if !request.path.stays() {
+            return Err("its path would not stay the same on the way".to_owned());
+        }
         let mut url = self.base_url.clone();
         let base = url.path().trim_end_matches('/');
         let path = format!("{base}{}", request.path.as_str());

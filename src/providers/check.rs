@@ -48,6 +48,34 @@ pub fn check(account: &Account, command: &Command) -> Vec<Violation> {
     violations
 }
 
+/// The characters of ids, beside letters and digits, where the provider's page says nothing of them
+/// and shows letters, digits and `_`, `-`: those that no URL, header or server gives a meaning in a
+/// segment.
+pub(super) const OPAQUE_ID_MARKS: &str = "-_.~:@+=";
+
+/// What is strange in an id: the first character that ids at this provider do not have, in words.
+/// Such an id can be taken for something else on the way, so it is not admitted.
+#[must_use]
+pub fn strange_in(provider: ProviderId, id: &str) -> Option<String> {
+    let marks = of(provider).id_marks()?;
+    let strange = id
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !marks.contains(*c))?;
+    let code = u32::from(strange);
+    // Others may not show what they are.
+    let shown = match strange {
+        c if c.is_ascii_graphic() => format!(" ({c})"),
+        c if c.is_alphanumeric() => format!(" ({c})"),
+        _ => String::new(),
+    };
+    let marks: Vec<_> = marks.chars().map(String::from).collect();
+    Some(format!(
+        "contains U+{code:04X}{shown}; ids at {} have ASCII letters, digits and {}",
+        provider.name(),
+        marks.join(" ")
+    ))
+}
+
 fn check_capabilities(
     account: &Account,
     can: &Capabilities,
@@ -86,5 +114,43 @@ fn check_capabilities(
             "line_items",
             format!("{provider} takes no line items"),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_character_that_no_id_has_is_named() {
+        use ProviderId as P;
+        let told = |provider, id: &str| strange_in(provider, id).unwrap_or_default();
+        for provider in [P::Rebilly, P::Solidgate, P::FunnelFox, P::Sequenzy] {
+            assert_eq!(strange_in(provider, "sub_01HRF27-a.b~c@d"), None);
+            for strange in
+                "/\\%?#&;\"'<>{}|^`!$,*()[] \t\n\0\u{7f}\u{a0}\u{200b}\u{202e}ü\u{fe0f}".chars()
+            {
+                let id = format!("a{strange}b");
+                let code = format!("contains U+{:04X}", u32::from(strange));
+                assert!(
+                    told(provider, &id).starts_with(&code),
+                    "{provider:?} {id:?}"
+                );
+            }
+            let marks = of(provider).id_marks().unwrap_or_default();
+            assert!(!marks.contains(['/', '\\', '%', '?', '#']) && marks.is_ascii());
+        }
+        assert_eq!(
+            told(P::Rebilly, "../x:y"),
+            "contains U+002F (/); ids at rebilly have ASCII letters, digits and - _ . ~ @"
+        );
+        assert!(told(P::FunnelFox, "ü").starts_with("contains U+00FC (ü);"));
+        assert!(told(P::FunnelFox, "\u{202e}").starts_with("contains U+202E;"));
+        assert_eq!(strange_in(P::FunnelFox, "GPA.1-2..0:a+b="), None);
+        assert_eq!(
+            strange_in(P::Revolv3, "a/b"),
+            None,
+            "its own check refuses it"
+        );
     }
 }

@@ -22,6 +22,7 @@ use crate::domain::{
 
 use super::{
     Form, Provider, Step, Task,
+    check::OPAQUE_ID_MARKS,
     once::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal},
     status,
 };
@@ -51,6 +52,10 @@ impl Provider for FunnelFox {
             header: "fox-secret",
             prefix: "",
         }
+    }
+
+    fn id_marks(&self) -> Option<&'static str> {
+        Some(OPAQUE_ID_MARKS)
     }
 
     fn form(&self) -> &dyn Form {

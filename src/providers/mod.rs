@@ -29,7 +29,7 @@ mod standing;
 mod status;
 mod whose;
 
-pub use check::{Violation, check};
+pub use check::{Violation, check, strange_in};
 pub(crate) use classify::is_not_passed_on;
 pub use form::{Form, Sight};
 
@@ -221,6 +221,11 @@ pub trait Provider: Sync {
     /// had an effect unseen, an exchange that is
     /// [`InDoubt`](crate::domain::exchange::Reply::InDoubt) goes before it.
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step;
+
+    /// The characters that ids there may have beside ASCII letters and digits, as its pages have
+    /// them; `None` if [`check`](Self::check) knows its ids better. What can end a segment of a URL,
+    /// or be taken for something else, is never among them.
+    fn id_marks(&self) -> Option<&'static str>;
 
     /// The form of its answers.
     fn form(&self) -> &dyn Form;

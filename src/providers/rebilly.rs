@@ -119,6 +119,11 @@ impl Provider for Rebilly {
         talk.at.bounded(step)
     }
 
+    /// As its API has them: `^[@~\-\.\w]+$`.
+    fn id_marks(&self) -> Option<&'static str> {
+        Some("-_.~@")
+    }
+
     fn form(&self) -> &dyn Form {
         self
     }

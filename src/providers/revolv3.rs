@@ -75,6 +75,10 @@ impl Provider for Revolv3 {
         vec![Violation::new("subscription_id", described)]
     }
 
+    fn id_marks(&self) -> Option<&'static str> {
+        None
+    }
+
     fn form(&self) -> &dyn Form {
         self
     }

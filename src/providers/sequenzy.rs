@@ -24,7 +24,10 @@ use crate::{
     limits,
 };
 
-use super::{Evidence, Form, Progress, Provider, Sight, Step, Task, classify, reading::Reading};
+use super::{
+    Evidence, Form, Progress, Provider, Sight, Step, Task, check::OPAQUE_ID_MARKS, classify,
+    reading::Reading,
+};
 use drain::Drain;
 use wire::{Call, Says};
 
@@ -75,6 +78,10 @@ impl Provider for Sequenzy {
             }
             step @ Step::Send(_) => step,
         }
+    }
+
+    fn id_marks(&self) -> Option<&'static str> {
+        Some(OPAQUE_ID_MARKS)
     }
 
     fn form(&self) -> &dyn Form {

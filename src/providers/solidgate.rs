@@ -23,6 +23,7 @@ use crate::domain::{
 
 use super::{
     EffectId, Form, Provider, Step, Task,
+    check::OPAQUE_ID_MARKS,
     once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
     reading::Reading,
     status,
@@ -70,6 +71,10 @@ impl Provider for Solidgate {
             effect_id: task.effect_id,
         };
         once::next(task, command, history, &talk, read_error)
+    }
+
+    fn id_marks(&self) -> Option<&'static str> {
+        Some(OPAQUE_ID_MARKS)
     }
 
     fn form(&self) -> &dyn Form {

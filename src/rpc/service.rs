@@ -68,8 +68,11 @@ impl Service {
             with_answer,
         };
         let submitted = async {
-            let late = self.dispatch.unrecorded(&submission, &parsed.late).await;
-            refuse_late(&late.map_err(|error| status::of_submit(error, caller))?)?;
+            let mut places: Vec<_> = parsed.new.iter().map(|of_new| of_new.place).collect();
+            places.dedup();
+            let unrecorded = self.dispatch.unrecorded(&submission, &places).await;
+            let unrecorded = unrecorded.map_err(|error| status::of_submit(error, caller))?;
+            refuse_new(parsed.new, &unrecorded)?;
             let submitted = self.dispatch.submit(submission).await;
             submitted.map_err(|error| status::of_submit(error, caller))
         };
@@ -111,11 +114,14 @@ impl Service {
     }
 }
 
-/// A time that has passed is right only in a request that was admitted before it had.
-fn refuse_late(places: &[u32]) -> Result<(), Status> {
+/// Refuses what is wrong with items that nothing is recorded of: a time that has passed is right in
+/// a request that was admitted before it had, and ids that were admitted once are replayed.
+fn refuse_new(all: Vec<parse::OfNew>, unrecorded: &[u32]) -> Result<(), Status> {
     let mut violations = status::Violations::default();
-    for place in places {
-        violations.add(format!("cancellations[{place}].when"), "at is in the past");
+    for of_new in all {
+        if unrecorded.binary_search(&of_new.place).is_ok() {
+            violations.add(of_new.field, of_new.description);
+        }
     }
     if violations.is_empty() {
         Ok(())

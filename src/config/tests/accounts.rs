@@ -124,10 +124,10 @@ fn an_account_of_no_provider_still_has_its_other_mistakes_told() {
 #[test]
 fn settings_that_one_provider_has_reach_its_account() {
     let (settings, url, _) = account(
-        "provider = \"rebilly\"\nenvironment = \"sandbox\"\norganization = \"org 1\"\n\
+        "provider = \"rebilly\"\nenvironment = \"sandbox\"\norganization = \"org-1\"\n\
          auth = \"bearer\"",
     );
-    let organization = Some("org 1".to_owned());
+    let organization = Some("org-1".to_owned());
     let auth = RebillyAuth::Bearer;
     assert_eq!(settings, ProviderSettings::Rebilly { organization, auth });
     assert_eq!(url, "https://api-sandbox.rebilly.com");

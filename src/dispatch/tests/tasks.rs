@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::{Clock, Dispatch, LaneOptions, Options, Submission, SubmitError},
+    super::{Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, feed::Update},
     bench::{self, item},
 };
 use crate::{
     domain::{
-        account::{Account, ProviderSettings},
+        account::{Account, FunnelFoxEnd, ProviderSettings},
         exchange::{Request, Response},
+        outcome::{FailureReason, Outcome, Reached},
     },
     egress::{
         Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
@@ -76,7 +77,11 @@ fn options(lanes: Vec<LaneOptions>) -> Options {
 }
 
 fn submission() -> Submission {
-    bench::submission("k", vec![item("1")])
+    submission_of("1")
+}
+
+fn submission_of(id: &str) -> Submission {
+    bench::submission("k", vec![item(id)])
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,6 +123,43 @@ async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
     assert_eq!(dispatch.unrecorded(&unknown, &[]).await, Ok(Vec::new()));
     drop(ticket);
     assert_eq!(dispatch.unrecorded(&unknown, &[0]).await, Ok(vec![0]));
+}
+
+/// Earlier versions admitted such ids, and what is open goes on.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent() {
+    let mut lane = lane(|request| async move { panic!("sent: {request:?}") });
+    lane.account = Arc::new(Account {
+        settings: ProviderSettings::FunnelFox {
+            cancel_ends: FunnelFoxEnd::Now,
+        },
+        ..(*lane.account).clone()
+    });
+    lane.place = lane.account.place(None);
+    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options(vec![lane])).await;
+    let dispatch = dispatch.unwrap();
+    let hostile = submission_of("../customers/cus_2");
+
+    let ticket = dispatch.submit(hostile.clone()).await.unwrap();
+
+    let updates = tokio::time::timeout(SECOND, ticket.feed.take(10)).await;
+    let updates = updates.expect("it ends at once").unwrap().unwrap();
+    let [(_, Update::Settled { settled, replayed })] = updates.as_slice() else {
+        panic!("{updates:?}");
+    };
+    assert!(!replayed);
+    let failure = settled.conclusion.failure.as_ref().unwrap();
+    assert_eq!(settled.conclusion.outcome, Outcome::Rejected);
+    assert_eq!(failure.reason, FailureReason::TargetIdUnsafe);
+    assert_eq!(failure.reached, Reached::No);
+    assert_eq!(settled.attempts, 0);
+    drop(ticket);
+    let again = dispatch.submit(hostile).await.unwrap();
+    let updates = again.feed.take(10).await.unwrap().unwrap();
+    assert!(matches!(
+        updates.as_slice(),
+        [(_, Update::Settled { replayed: true, .. })]
+    ));
 }
 
 /// Between a lane's last turn and the start of that conversation there is nothing else to wait for.

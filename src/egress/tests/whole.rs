@@ -2,7 +2,7 @@
 
 use super::{CREDENTIAL, answered, call, in_doubt, request, stub::answering, way};
 use crate::{
-    domain::exchange::{FaultKind, Reply, Safety},
+    domain::exchange::{FaultKind, Path, Reply, Request, Safety},
     egress::body::packing::gzip,
     limits,
 };
@@ -161,4 +161,21 @@ async fn no_packed_answer_is_asked_for_and_no_remembered_one_to_a_look() {
         let fresh = head.contains("\r\ncache-control: no-cache\r\n");
         assert_eq!(fresh, safety == Safety::Look, "{head}");
     }
+}
+
+/// Such a path has ended its item before; this is the last place that could tell.
+#[tokio::test]
+async fn nothing_is_sent_to_a_path_that_somebody_could_read_otherwise() {
+    let (addr, mut heard) = answering(vec![answer("", b"{}")]).await;
+    let way = way(addr);
+    for id in ["../customers/cus_2", "..%2Fcustomers", "a?b", "a\\b"] {
+        let astray = Request {
+            path: Path::fixed("subscriptions").segment(id),
+            ..request(Safety::Look)
+        };
+        let reply = way.call(astray).await;
+        assert!(matches!(reply, Reply::NotSent(_)), "{id}: {reply:?}");
+    }
+    answered(way.call(request(Safety::Look)).await);
+    assert!(heard.recv().await.unwrap().starts_with("GET /x "));
 }

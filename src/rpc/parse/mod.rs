@@ -1,6 +1,7 @@
 //! From messages to the domain's types. A request is checked as a whole: every violation is
 //! found, none is admitted around.
 
+mod chars;
 mod enrollment;
 mod field;
 mod subscription;
@@ -31,9 +32,20 @@ use self::{enrollment::enrollment, field::window_of, subscription::subscription}
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) submission: Submission,
-    /// The items that ask for a time that has passed: right only if their request was admitted
-    /// before it had.
-    pub(super) late: Vec<u32>,
+    /// What keeps items from being admitted, and not from being replayed or joined.
+    pub(super) new: Vec<OfNew>,
+}
+
+/// What is wrong with an item, unless it was admitted before: then it was right, or was not checked
+/// yet.
+#[derive(Debug)]
+pub(super) struct OfNew {
+    /// The item.
+    pub(super) place: u32,
+    /// The field, in the request.
+    pub(super) field: String,
+    /// What is wrong with it.
+    pub(super) description: String,
 }
 
 /// Parses a CancelSubscriptionRequest.
@@ -49,18 +61,24 @@ pub(super) fn subscriptions(
         Mode::Cancel
     };
     let now = dispatch.clock().now();
-    let mut late = Vec::new();
     let total = request.cancellations.len();
     let mut frame = Frame::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
         let at = |field: &str| format!("cancellations[{place}].{field}");
-        let Some(command) = subscription(&mut v, &at, cancellation) else {
+        let strange = chars::of_subscription(&cancellation, dispatch);
+        let command = subscription(&mut v, &at, cancellation);
+        frame.strange(&v, mark, place, strange);
+        let Some(command) = command else {
             continue;
         };
         if matches!(command.when, When::At(time) if time <= now) {
-            late.push(place);
+            frame.new.push(OfNew {
+                place,
+                field: at("when"),
+                description: "at is in the past".to_owned(),
+            });
         }
         if !v.names(mark, &at("subscription_id")) {
             let target = (command.account.clone(), command.subscription_id.clone());
@@ -72,8 +90,7 @@ pub(super) fn subscriptions(
         frame.push(own_key, command, mode);
     }
     let (window, with_answers) = (request.retry_window, request.include_provider_response);
-    let submission = frame.finish(v, Kind::Subscription, window, with_answers)?;
-    Ok(Parsed { submission, late })
+    frame.finish(v, Kind::Subscription, window, with_answers)
 }
 
 /// Parses a CancelEnrollmentsRequest.
@@ -90,7 +107,10 @@ pub(super) fn enrollments(
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
         let at = |field: &str| format!("cancellations[{place}].{field}");
         let asked = cancellation.dry_run;
-        let Some(command) = enrollment(&mut v, &at, cancellation) else {
+        let strange = chars::of_enrollment(&cancellation, dispatch);
+        let command = enrollment(&mut v, &at, cancellation);
+        frame.strange(&v, mark, place, strange);
+        let Some(command) = command else {
             continue;
         };
         let dry = request.dry_run || asked.unwrap_or_else(|| command.target.matches_many());
@@ -105,9 +125,7 @@ pub(super) fn enrollments(
         frame.push(own_key, command, mode);
     }
     let (window, with_answers) = (request.retry_window, request.include_provider_response);
-    let submission = frame.finish(v, Kind::Enrollments, window, with_answers)?;
-    let late = Vec::new();
-    Ok(Parsed { submission, late })
+    frame.finish(v, Kind::Enrollments, window, with_answers)
 }
 
 /// What identifies a target within a request.
@@ -126,6 +144,7 @@ struct Frame<'a> {
     total: usize,
     keys: HashMap<Key, u32>,
     targets: HashMap<Unique, u32>,
+    new: Vec<OfNew>,
 }
 
 impl<'a> Frame<'a> {
@@ -149,6 +168,7 @@ impl<'a> Frame<'a> {
             total,
             keys: HashMap::with_capacity(total.min(items_max)),
             targets: HashMap::with_capacity(total.min(items_max)),
+            new: Vec::new(),
         }
     }
 
@@ -215,6 +235,20 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Notes strange characters in fields that were not named since the mark.
+    fn strange(&mut self, v: &Violations, mark: Mark, place: u32, strange: Vec<(String, String)>) {
+        for (field, description) in strange {
+            let field = format!("cancellations[{place}].{field}");
+            if !v.names(mark, &field) {
+                self.new.push(OfNew {
+                    place,
+                    field,
+                    description,
+                });
+            }
+        }
+    }
+
     fn push(&mut self, key: Option<Key>, command: Command, mode: Mode) {
         self.items.push(Item {
             key,
@@ -229,24 +263,32 @@ impl<'a> Frame<'a> {
         kind: Kind,
         retry_window: Option<prost_types::Duration>,
         with_answers: bool,
-    ) -> Result<Submission, Violations> {
+    ) -> Result<Parsed, Violations> {
         let retry_window = retry_window
             .and_then(|window| v.check(|| "retry_window".to_owned(), window_of(window)));
         match self.key {
-            Some(key) if v.is_empty() && self.items.len() == self.total => Ok(Submission {
-                scope: Scope {
-                    caller: self.caller.id.clone(),
-                    kind,
+            Some(key) if v.is_empty() && self.items.len() == self.total => Ok(Parsed {
+                submission: Submission {
+                    scope: Scope {
+                        caller: self.caller.id.clone(),
+                        kind,
+                    },
+                    key,
+                    items: self.items,
+                    retry_window,
+                    with_answers,
+                    quota: self.caller.quota.clone(),
+                    hangup: None,
+                    from: Origin::default(),
                 },
-                key,
-                items: self.items,
-                retry_window,
-                with_answers,
-                quota: self.caller.quota.clone(),
-                hangup: None,
-                from: Origin::default(),
+                new: self.new,
             }),
-            _ => Err(v),
+            _ => {
+                for of_new in self.new {
+                    v.add(of_new.field, of_new.description);
+                }
+                Err(v)
+            }
         }
     }
 }

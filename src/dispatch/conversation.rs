@@ -454,14 +454,21 @@ impl Lane {
     fn looks_again_at(&self, run: &mut Run, request: &Request) -> Option<Instant> {
         let believed_at = run.belief.as_ref().map(Belief::believed_at)?;
         let ends = self.is_stopped(run, request) || run.retry_until < self.shared.clock.now();
-        if request.safety != Safety::Once || !ends || believed_at <= Instant::now() {
+        if request.safety != Safety::Once || !ends {
             return None;
         }
-        let is_look = |exchange: &Exchange| exchange.operation != Some(request.operation);
-        if run.history.len() > 1 && run.history.last().is_some_and(is_look) {
+        let now = Instant::now();
+        let last = run.history.last().filter(|_| run.history.len() > 1);
+        let last_look = last.filter(|last| last.operation != Some(request.operation));
+        // A look may have been sent before belief and answered after it.
+        let is_to_look = last_look.is_some_and(|look| !look.seen.believed);
+        if believed_at <= now && !is_to_look {
+            return None;
+        }
+        if last_look.is_some() {
             run.history.pop();
         }
-        Some(believed_at)
+        Some(believed_at.max(now))
     }
 
     /// After the window nothing is sent but what settles a doubt. A look that can be believed has

@@ -248,11 +248,16 @@ impl Run {
         self.history_bytes = bytes;
     }
 
-    /// Whether a request is one that must not be repeated blindly, and that a look has shown to be
-    /// worth repeating.
+    /// Whether a request with an effect is sent again after a look: one that must not be repeated
+    /// blindly, or one whose last answer was lost.
     pub(super) fn sends_again(&self, request: &Request) -> bool {
-        let is_same = |exchange: &Exchange| exchange.operation == Some(request.operation);
-        request.safety == Safety::Once && self.history.iter().any(is_same)
+        let mut backwards = self.history.iter().rev();
+        let last = backwards.find(|exchange| exchange.operation == Some(request.operation));
+        match request.safety {
+            Safety::Look => false,
+            Safety::Once => last.is_some(),
+            Safety::Repeatable => last.is_some_and(|last| last.class == Class::Lost),
+        }
     }
 
     /// A drain that was taken up again goes on counting. `lost` says that counts are lower bounds.

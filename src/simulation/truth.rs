@@ -102,8 +102,9 @@ fn subscription(
     // What a place says that has never been the provider's is not taken for its answer.
     let blocked = state.watch.blocked.contains(&item.target);
     let not_ours = mine.is_none_or(|mine| mine == 0) || straggled || blocked;
-    // Revolv3 may accept a cancel of what has ended, which changes nothing.
-    let changes_nothing = born_over && provider == Provider::Revolv3;
+    // Revolv3 may accept a cancel of what has ended or is to end, which changes nothing.
+    let is_born_done = born_over || target.born == Some(Standing::Scheduled);
+    let changes_nothing = is_born_done && provider == Provider::Revolv3;
     // What came later than a look is believed may be taken for others' work.
     let theirs = not_ours || is_late || changes_nothing || doubts::is_clock_lost(world);
     let untouched = !alone || standing == target.born || straggled;

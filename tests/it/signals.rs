@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use cancelot::sandbox::{Fault, Provider, Sandbox};
+use cancelot::sandbox::{Control, Fault, Provider, Sandbox};
 
 use crate::{
-    process::{Place, try_connect},
+    process::{Place, Process, try_connect},
     support::{in_time, now, request, subscription},
 };
 
@@ -39,27 +39,47 @@ async fn a_service_that_is_stopped_while_it_reads_its_journal_ends_soon_and_in_o
     }
 }
 
+/// A service that was asked to stop while its provider holds a request.
+async fn stopping(control: &Control, place: &Place, signal: &str) -> Process {
+    let (process, url) = place.serve().await;
+    let mut client = try_connect(&url).await.unwrap();
+    control.script(Provider::Rebilly, Fault::HoldBefore);
+    let item = subscription(Provider::Rebilly, "sub-1", now());
+    let sent = request("K", [item]);
+    client.cancel_subscription(sent).await.unwrap();
+    in_time(control.held_reached(Provider::Rebilly, 1)).await;
+    process.signal(signal);
+    in_time(place.says("drain_ms=600000")).await;
+    process
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_the_service_at_once() {
+async fn ctrl_c_ends_a_service_that_stops_at_once() {
     for signal in ["TERM", "INT"] {
         let sandbox = Sandbox::start(Default::default()).unwrap();
         let control = sandbox.control();
         let place = Place::new(&sandbox, LONG_DRAIN);
-        let (process, url) = place.serve().await;
-        let mut client = try_connect(&url).await.unwrap();
-        control.script(Provider::Rebilly, Fault::HoldBefore);
-        let item = subscription(Provider::Rebilly, "sub-1", now());
-        let sent = request("K", [item]);
-        client.cancel_subscription(sent).await.unwrap();
-        in_time(control.held_reached(Provider::Rebilly, 1)).await;
+        let process = stopping(&control, &place, signal).await;
 
-        process.signal(signal);
-        in_time(place.says("drain_ms=600000")).await;
-        process.signal(signal);
+        process.signal("INT");
 
         let status = process.ended().await;
         assert_eq!(status.code(), Some(130), "{}", place.stderr());
-        assert!(place.stderr().contains("asked to stop a second time"));
+        assert!(place.stderr().contains("interrupted while it stops"));
         control.release(Provider::Rebilly);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_that_is_repeated_hastens_nothing() {
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let control = sandbox.control();
+    let place = Place::new(&sandbox, LONG_DRAIN);
+    let process = stopping(&control, &place, "TERM").await;
+
+    process.signal("TERM");
+    control.release(Provider::Rebilly);
+
+    let status = process.ended().await;
+    assert!(status.success(), "{status}: {}", place.stderr());
 }

@@ -1,8 +1,11 @@
-//! Being asked to stop: once for an orderly end, a second time for an end at once.
+//! Being asked to stop: once for an orderly end, then by Ctrl-C for an end at once.
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::{interrupt::Interrupts, terminal::say};
+use super::super::{
+    interrupt::{Asked, Interrupts},
+    terminal::say,
+};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -22,9 +25,10 @@ impl Stop {
         let listening = tokio::spawn(async move {
             signals.next().await;
             ask.cancel();
-            signals.next().await;
+            // Whoever supervises processes may repeat SIGTERM and mean no more by it.
+            while signals.next().await != Asked::Interrupt {}
             say(
-                "cancelot: asked to stop a second time, so it ends at once; what was at work is \
+                "cancelot: interrupted while it stops, so it ends at once; what was at work is \
                  looked up after the next start",
             );
             // Without the ends of anything: whatever would be waited for may be what hangs.

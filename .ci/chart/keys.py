@@ -29,6 +29,8 @@ LEGAL = {
     "base_url": "https://api.example.com:8443",
     "proxy_url": "http://127.0.0.1:3128",
     "lookup_path": "v3/look",
+    "organization": "org_1",
+    "channel_id": "a:b-1",
     "environment": "live",
     "token_env": "TOKEN_OF_C",
     "credential_env": "CREDENTIAL",
@@ -62,7 +64,7 @@ def legal(setting):
         return (float(bounds[1]) + float(bounds[2])) / 2
     if words(setting.kind):
         return words(setting.kind)[-1]
-    return 'quoted"name' if setting.kind.startswith("1-255 characters") else "name"
+    return "name"
 
 
 def words(kind):

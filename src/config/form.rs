@@ -29,7 +29,7 @@ pub(super) const PATH: Form = Form {
 
 /// An id that a provider chose.
 pub(super) const ID: Form = Form {
-    shape: "1-255 characters",
+    shape: "1-255 letters, digits and -_.~:@+=",
     parse: |text| match TargetId::try_from(text) {
         // What has a meaning in a URL could be read as another address on the way.
         Ok(id) if id.as_str().chars().all(is_of_ids) => Ok(id.as_str().to_owned()),

@@ -584,6 +584,8 @@ impl Lane {
     pub(super) async fn finish(&self, mut run: Run, conclusion: Conclusion) {
         if !conclusion.is_final() {
             self.may_show(&mut run);
+            // What holds the account would hold the same key too.
+            run.retry_at = run.retry_at.max(self.held_until());
         }
         self.settles_no_more(&run);
         let reason = conclusion.failure.as_ref().map(|failure| failure.reason);

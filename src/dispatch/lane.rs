@@ -222,6 +222,13 @@ impl Lane {
         state.gate.is_away() || state.gate.paused_until(Instant::now()).is_some()
     }
 
+    /// When something may go again, if the provider is away or asked for a pause.
+    pub(super) fn held_until(&self) -> Option<Timestamp> {
+        let now = Instant::now();
+        let wait = self.state().gate.held_until(now)?.duration_since(now);
+        self.shared.clock.now().checked_add(wait).ok()
+    }
+
     /// Whether the provider is there, as far as anyone knows.
     pub(super) fn is_there(&self) -> bool {
         !self.state().gate.is_away()

@@ -101,7 +101,8 @@ pub(super) struct Run {
     pub(super) rested: bool,
     /// The last try of the current request that may have had an effect unseen.
     pub(super) unseen: Option<Fault>,
-    /// When the provider asked us to come back, last.
+    /// When the provider asked us to come back, last, or the account opens again that was closed
+    /// at the item's end.
     pub(super) retry_at: Option<Timestamp>,
     /// It has its target to itself in the lane.
     pub(super) holds_target: bool,
@@ -274,11 +275,15 @@ impl Run {
 
     /// What is recorded of it.
     pub(super) fn settle(&self, mut conclusion: Conclusion, now: Timestamp) -> Settled {
+        let gave_up = matches!(conclusion.outcome, Outcome::Unavailable | Outcome::InDoubt)
+            && !conclusion.is_final();
         if let Some(failure) = &mut conclusion.failure
-            && failure.reason == FailureReason::ProviderThrottled
             && failure.retry_at.is_none()
+            && gave_up
         {
-            failure.retry_at = self.retry_at;
+            // A pause that is over holds up nobody.
+            let is_throttled = failure.reason == FailureReason::ProviderThrottled;
+            failure.retry_at = self.retry_at.filter(|at| is_throttled || *at > now);
         }
         let has_failed = conclusion.failure.is_some();
         let Conclusion {

@@ -243,6 +243,19 @@ impl Gate {
         }
     }
 
+    /// The time before which nothing goes, or nothing but a probe, if there is one: the end of a
+    /// pause, or of the breaker's wait.
+    #[must_use]
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until(now)
+            .or_else(|| match self.breaker.admits(now) {
+                Admits::All => None,
+                Admits::NothingUntil(until) => Some(until),
+                // What the probe comes to decides, and that is soon.
+                Admits::Probe | Admits::NothingYet => Some(now + self.probe_pause),
+            })
+    }
+
     /// What a request came to. Says if the provider has gone or come back by that.
     pub fn heard(&mut self, now: Instant, pass: &mut Pass, heard: Heard) -> Option<Change> {
         let Pass { probe, retry, .. } = std::mem::take(pass);

@@ -104,6 +104,81 @@ async fn a_doubt_that_no_look_settles_is_taken_up_with_a_look() {
     assert_eq!(gateway.control.effects(Provider::Solidgate)["a"], 1);
 }
 
+/// In how many seconds the key may be sent again, by the service's clock that is so far ahead.
+fn seconds_to_retry(result: &SubscriptionResult, ahead: i64) -> i64 {
+    let failure = result.failure.clone().unwrap();
+    assert!(failure.same_key_retryable, "{failure:?}");
+    let at = failure.retry_time.unwrap_or_else(|| panic!("{failure:?}"));
+    at.seconds - Timestamp::now().as_second() - ahead
+}
+
+#[tokio::test]
+async fn a_doubt_whose_look_a_pause_holds_says_when_to_send_the_key_again() {
+    let mut gateway = gateway().start().await;
+    let provider = Provider::Solidgate;
+    let wait = Fault::Throttle {
+        retry_after_ms: 600_000,
+    };
+    for scripted in [on("POST", Fault::ResetAfter, 1), on("POST", wait, 1)] {
+        gateway.control.script(provider, scripted);
+    }
+    gateway
+        .control
+        .script(provider, always(Fault::ErrorBefore { status: 503 }));
+    let item = subscription(provider, "doubtful", now());
+    let mut doubtful = gateway.open(within_a_minute(item)).await;
+    in_time(gateway.control.requests_reached(provider, 1)).await;
+
+    // Another key of the account is what the provider answers with its wish.
+    let mut other = request("J", [subscription(provider, "other", now())]);
+    other.retry_window = within_a_minute(subscription(provider, "s", now())).retry_window;
+    let other = gateway.open(other).await.rest().await.unwrap();
+    let asked = gateway.requests(provider);
+    gateway.advance(120);
+    let doubtful = doubtful.rest().await.unwrap();
+
+    assert_eq!(outcomes(&other), [Outcome::Unavailable]);
+    assert_eq!(outcomes(&doubtful), [Outcome::InDoubt]);
+    let seconds = seconds_to_retry(&doubtful[0], 120);
+    assert!((500..=610).contains(&seconds), "{seconds}");
+    assert_eq!(gateway.requests(provider), asked, "a pause holds looks too");
+}
+
+#[tokio::test]
+async fn what_the_breaker_holds_says_when_to_send_the_key_again() {
+    let mut gateway = gateway().start().await;
+    let provider = Provider::Solidgate;
+    gateway
+        .control
+        .script(provider, on("POST", Fault::ResetAfter, 1));
+    gateway
+        .control
+        .script(provider, always(Fault::ErrorBefore { status: 503 }));
+    let item = subscription(provider, "doubtful", now());
+    let mut doubtful = gateway.open(within_a_minute(item)).await;
+    in_time(gateway.control.requests_reached(provider, 1)).await;
+
+    let mut batch = request(
+        "others",
+        (0..64).map(|i| subscription(provider, format!("s{i}"), now())),
+    );
+    batch.retry_window = within_a_minute(subscription(provider, "s", now())).retry_window;
+    let mut others = gateway.open(batch).await;
+    // By so many failures the breaker has opened, whatever was in flight.
+    in_time(gateway.control.requests_reached(provider, 40)).await;
+    gateway.advance(120);
+    let doubtful = doubtful.rest().await.unwrap();
+    let others = others.rest().await.unwrap();
+
+    assert_eq!(outcomes(&doubtful), [Outcome::InDoubt]);
+    for result in doubtful.iter().chain(&others) {
+        let settled = result.settled_time.unwrap();
+        let retry = result.failure.as_ref().and_then(|f| f.retry_time).unwrap();
+        let ahead = (retry.seconds - settled.seconds, retry.nanos - settled.nanos);
+        assert!((0, 0) < ahead && ahead < (60, 0), "{ahead:?}: {result:?}");
+    }
+}
+
 #[tokio::test]
 async fn credentials_that_are_refused_burn_no_key() {
     let gateway = gateway().account(Provider::Rebilly, "credential_env = \"INVALID_CREDENTIAL\"");
@@ -256,5 +331,8 @@ async fn what_waits_behind_a_throttled_account_ends_with_its_own_window() {
     let failure = second[0].failure.clone().unwrap();
     assert_eq!(failure.provider_reached(), ProviderReached::No);
     assert!(failure.same_key_retryable);
+    assert_eq!(failure.reason, "PROVIDER_THROTTLED");
+    let seconds = seconds_to_retry(&second[0], 120);
+    assert!((500..=610).contains(&seconds), "{seconds}");
     assert_eq!(gateway.requests(Provider::Rebilly), 1);
 }

@@ -158,7 +158,16 @@ fn cause(error: &(dyn Error + 'static)) -> String {
             | io::ErrorKind::NotConnected
             | io::ErrorKind::UnexpectedEof,
         ) => CLOSED,
-        _ if has(&["connection closed", "close_notify"]) => CLOSED,
+        // A request that was waiting when the connection ended has no cause but that.
+        _ if has(&[
+            "connection closed",
+            "close_notify",
+            "operation was canceled",
+            "channel closed",
+        ]) =>
+        {
+            CLOSED
+        }
         _ => return short(&texts),
     };
     told.to_owned()
@@ -173,4 +182,21 @@ fn short(texts: &[String]) -> String {
         }
     }
     told.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_ended_before_the_request_went_out_has_a_remedy() {
+        for text in [
+            "transport error: operation was canceled: connection was not ready",
+            "transport error: operation was canceled: connection closed",
+            "transport error: channel closed",
+            "transport error: peer closed connection without sending TLS close_notify",
+        ] {
+            assert_eq!(cause(&io::Error::other(text)), CLOSED, "{text}");
+        }
+    }
 }

@@ -114,7 +114,7 @@ fn seconds_to_retry(result: &SubscriptionResult, ahead: i64) -> i64 {
 
 #[tokio::test]
 async fn a_doubt_whose_look_a_pause_holds_says_when_to_send_the_key_again() {
-    let mut gateway = gateway().start().await;
+    let gateway = gateway().start().await;
     let provider = Provider::Solidgate;
     let wait = Fault::Throttle {
         retry_after_ms: 600_000,
@@ -146,7 +146,7 @@ async fn a_doubt_whose_look_a_pause_holds_says_when_to_send_the_key_again() {
 
 #[tokio::test]
 async fn what_the_breaker_holds_says_when_to_send_the_key_again() {
-    let mut gateway = gateway().start().await;
+    let gateway = gateway().start().await;
     let provider = Provider::Solidgate;
     gateway
         .control

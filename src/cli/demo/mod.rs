@@ -85,7 +85,7 @@ async fn show(arguments: Arguments) -> Result<bool, String> {
     if !arguments.calm {
         switch_faults_on(&control);
         out(format!(
-            "Faults are on (seed {}): of all requests 5 % are throttled, 3 % lose their \
+            "Faults are on (seed {}): of all requests 1 % are throttled, 3 % lose their \
              connection before and 3 % after the effect, 2 % fail before and 2 % after it.",
             arguments.seed
         ));
@@ -102,7 +102,7 @@ fn switch_faults_on(control: &Control) {
         control.set_fault_rates(
             provider,
             FaultRates {
-                throttle: 0.05,
+                throttle: 0.01,
                 throttle_ms: 100,
                 reset_before: 0.03,
                 reset_after: 0.03,

@@ -45,7 +45,7 @@ fn five(sandbox: &Sandbox) -> String {
         text.push_str(&format!(
             "[accounts.{name}]\nprovider = {name:?}\nbase_url = {:?}\ncredential_env = \
              \"SANDBOX\"\nrate_per_second = 10000.0\nrate_burst = 1000\nconcurrency_max = 32\n\
-             timeout_ms = 5000\nsettling_ms = 1000\n",
+             timeout_ms = 1000\nsettling_ms = 1000\n",
             sandbox.base_url(provider)
         ));
         text.push_str(match provider {

@@ -76,6 +76,8 @@ pub const CLEARED_BY_ADMISSION_MAX: usize = 16;
 pub const CLEARED_MAX: usize = 4_096;
 /// Outcomes that wait to be recorded before workers wait too.
 pub const SETTLE_QUEUE_MAX: usize = 1_024;
+/// Bytes that dry runs may take at least, where all that is open may take so many.
+pub const PLANNED_BYTES_MIN: usize = 64 * 1024 * 1024;
 /// Results that open streams may hold for their readers, all streams together.
 pub const RESULTS_HELD_MAX: usize = 500_000;
 /// Time without taking a result after which a reader may lose its room, and its connection, to
@@ -186,8 +188,19 @@ pub const HEALTH_CHECKS_MAX: usize = 16;
 pub const HEALTH_WATCHES_MAX: usize = 8;
 /// Calls of reflection that one connection may have open. A tool has one or two.
 pub const REFLECTION_CALLS_MAX: usize = 4;
+/// Bytes of a request to cancel for each item that its caller may send, beside those of the largest
+/// item that there can be.
+pub const REQUEST_BYTES_FOR_EACH: usize = 16 * 1024;
+/// Bytes of the largest item: one with the most subscribers, all of them with the longest ids.
+pub const ITEM_BYTES_MAX: usize = 1024 * 1024;
+/// Memory for other requests that are being received, all connections together.
+pub const QUESTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time in which a request message has to arrive.
 pub const RECEIVE_MS_MAX: u64 = 60_000;
+/// Time in which a request may arrive as slowly as it likes.
+pub const RECEIVE_SLOWLY_MS_MAX: u64 = 10_000;
+/// Bytes a second that have to arrive of it after that, on the whole.
+pub const RECEIVE_BYTES_PER_SECOND_MIN: usize = 32 * 1024;
 /// Results in one response message.
 pub const RESPONSE_RESULTS_MAX: usize = 500;
 /// Bytes of one response message, below the 4 MiB that gRPC clients take by default.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     audit::Sink,
     config::{AccountConfig, AccountLimits, Config},
-    dispatch::{self, Clock, LaneOptions},
+    dispatch::{self, Clock, LaneOptions, budget::Members},
     egress::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
@@ -143,6 +143,7 @@ pub fn engine(
         dispatch: dispatch::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
+            members: members(config),
             open_bytes_max: config.engine.open_bytes_max,
             results_held_max: limits::RESULTS_HELD_MAX,
             reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
@@ -165,6 +166,14 @@ pub fn engine(
     };
     let journal = SledJournal::open(journal)?;
     Ok((Arc::new(journal), engine))
+}
+
+/// The callers that share the service's room.
+fn members(config: &Config) -> Members {
+    let callers = config.callers.iter().map(|caller| &caller.settings);
+    callers
+        .map(|settings| (settings.id.clone(), settings.policy.open_items_max))
+        .collect()
 }
 
 fn lane(

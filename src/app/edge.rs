@@ -8,7 +8,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{StartError, accept::CallsLayer};
 use crate::{
-    dispatch::{Dispatch, budget::Budget},
+    dispatch::Dispatch,
     limits,
     observe::Method,
     rpc::{
@@ -46,8 +46,8 @@ pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
-    let receiving = Budget::new(edge.request_bytes_max);
-    let intake = Intake::new(receiving, Arc::clone(dispatch.refusals()));
+    let refusals = Arc::clone(dispatch.refusals());
+    let intake = Intake::new(edge.request_bytes_max, dispatch.members(), refusals);
     Behind::new(intake, service)
 }
 

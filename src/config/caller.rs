@@ -1,6 +1,6 @@
 //! Who may call: names, what proves them, and what each may do.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     mistake::{Problem, Source},
@@ -222,11 +222,19 @@ fn refuse_names_nobody_vouches_for(reader: &mut Reader<'_>, name: &str) {
 }
 
 fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
+    let open_items_max = reader.get_of(&table::CALLER_OPEN_ITEMS_MAX, name);
+    let batch_items_max = reader.get_of(&table::BATCH_ITEMS_MAX, name);
     Policy {
         methods: reader.get_of(&table::METHODS, name).into_iter().collect(),
         accounts: reader.get_of(&table::ACCOUNTS, name),
-        batch_items_max: reader.get_of(&table::BATCH_ITEMS_MAX, name),
+        // A request that could never be open as a whole is refused as too large, and not as for
+        // now.
+        batch_items_max: open_items_max.map_or(batch_items_max, |open| batch_items_max.min(open)),
         hourly_items_max: reader.get_of(&table::HOURLY_ITEMS_MAX, name),
+        open_items_max,
+        retry_window_max: reader
+            .get_of(&table::RETRY_WINDOW_MAX_MS, name)
+            .map(Duration::from_millis),
         many_matching: reader.get_of(&table::MANY_MATCHING, name),
         auditor: reader.get_of(&table::AUDITOR, name),
     }

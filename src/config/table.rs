@@ -208,6 +208,14 @@ settings! {
     /// New items that the caller may bring in any hour.
     HOURLY_ITEMS_MAX: Option<u64> = "callers.<name>.hourly_items_max", otherwise "no limit",
         within 1..=1_000_000_000;
+    /// Items of the caller's that may be open at a time. Without it the caller may have all that
+    /// is not kept for others: half of `engine.open_items_max` is, in equal parts for each caller.
+    CALLER_OPEN_ITEMS_MAX: Option<usize> = "callers.<name>.open_items_max",
+        otherwise "no limit of its own", within 1..=10_000_000;
+    /// The longest `retry_window` that the caller may ask for, and the one that it gets if it asks
+    /// for none and `engine.retry_window_ms` is longer.
+    RETRY_WINDOW_MAX_MS: Option<u64> = "callers.<name>.retry_window_max_ms",
+        otherwise "24 hours", within 1_000..=24 * 60 * 60 * 1_000;
     /// Whether the caller may name enrollment targets that can match many, dry runs included.
     MANY_MATCHING: bool = "callers.<name>.many_matching", default true;
     /// Whether the caller may read the records of all callers.

@@ -36,7 +36,9 @@ pub(super) struct Beginning<'a> {
     pub(super) command: Arc<Command>,
     /// How long to keep trying.
     pub(super) retry_until: Timestamp,
-    /// Its share of the bytes that open items may take.
+    /// Its place among the open items, or among the dry runs.
+    pub(super) place: Share,
+    /// Its share of the bytes that they may take.
     pub(super) bytes: Share,
 }
 
@@ -50,6 +52,7 @@ impl From<Beginning<'_>> for Run {
             batch,
             command,
             retry_until,
+            place,
             bytes,
         } = beginning;
         Self {
@@ -86,6 +89,7 @@ impl From<Beginning<'_>> for Run {
             retries: false,
             pass: Pass::default(),
             paid: false,
+            place,
             bytes,
             history_bytes: 0,
         }

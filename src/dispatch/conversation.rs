@@ -607,6 +607,7 @@ impl Lane {
                     account: self.take_learned(),
                     settlement,
                     telling: Some(telling),
+                    place: run.place.split(1),
                 }));
                 // Only a failed journal closes the queue, and then nothing more is told.
                 let _ = self.shared.settle.send(handover).await;
@@ -622,7 +623,6 @@ impl Lane {
                         },
                     )]);
                 }
-                self.shared.planned_one();
             }
         }
         self.release(&mut run);

@@ -27,10 +27,11 @@ impl Dispatch {
         if places.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(_held) = self.results_held.take(submission.items.len()) else {
+        let caller = &submission.scope.caller;
+        let Ok(_held) = self.results_held.take(caller, submission.items.len()) else {
             self.readers.make_room();
             return Err(SubmitError::Full(
-                "too many results wait for their readers".to_owned(),
+                "too many results of this caller wait for their readers".to_owned(),
             ));
         };
         let item = |place: u32| submission.items.get(usize::try_from(place).ok()?);

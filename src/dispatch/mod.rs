@@ -37,7 +37,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -46,7 +46,12 @@ use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    budget::Budget, feed::Ended, lane::Lane, live::Live, readers::Readers, settler::Handover,
+    budget::{Budget, Members},
+    feed::Ended,
+    lane::Lane,
+    live::Live,
+    readers::Readers,
+    settler::Handover,
 };
 pub use self::{
     clock::Clock,
@@ -73,6 +78,8 @@ pub struct Options {
     pub open_items_max: usize,
     /// Bytes that open items may take, about; what goes beyond is refused.
     pub open_bytes_max: usize,
+    /// The callers that share all this, with the open items that each may have at most.
+    pub members: Members,
     /// Results that streams may hold for their readers, all streams together.
     pub results_held_max: usize,
     /// How long a reader may take nothing before others may have its room.
@@ -98,7 +105,6 @@ struct Shared {
     stopping: CancellationToken,
     /// Ends conversations where they are, as the end of the process would.
     cut: CancellationToken,
-    open_items: Arc<AtomicUsize>,
     /// Watches every task.
     overseer: Overseer,
 }
@@ -106,11 +112,6 @@ struct Shared {
 impl Shared {
     fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A dry run is over: its place among the open items is free.
-    fn planned_one(&self) {
-        self.open_items.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -120,8 +121,11 @@ pub struct Dispatch {
     journal: Arc<dyn Journal>,
     lanes: BTreeMap<AccountName, Arc<Lane>>,
     shared: Arc<Shared>,
-    open_items_max: usize,
+    members: Members,
+    open_items: Budget,
     open_bytes: Budget,
+    planned_items: Budget,
+    planned_bytes: Budget,
     results_held: Budget,
     results_bytes_held: Budget,
     readers: Readers,
@@ -160,7 +164,6 @@ impl Dispatch {
         let failed = watch::Sender::new(None);
         let live = Arc::new(Live::default());
         let tasks = TaskTracker::new();
-        let open_items = Arc::new(AtomicUsize::new(0));
         let shared = Arc::new(Shared {
             clock: options.clock,
             rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
@@ -170,19 +173,9 @@ impl Dispatch {
             journal: Arc::clone(&journal),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
-            open_items: Arc::clone(&open_items),
             overseer,
         });
-        let recorded = Box::new(move |count| {
-            open_items.fetch_sub(count, Ordering::AcqRel);
-        });
-        let settler = settler::run(
-            Arc::clone(&journal),
-            live,
-            handed_over,
-            failed.clone(),
-            recorded,
-        );
+        let settler = settler::run(Arc::clone(&journal), live, handed_over, failed.clone());
         tokio::spawn(shared.overseer.watched("settler", settler));
         let lanes: BTreeMap<_, _> = options
             .lanes
@@ -200,14 +193,22 @@ impl Dispatch {
             let serve = Arc::clone(lane).serve();
             shared.tasks.spawn(shared.overseer.watched("lane", serve));
         }
+        let others = options.members.unbounded();
+        let shared_by_all = |max| Budget::shared(max, &others);
         let dispatch = Arc::new(Self {
             journal,
             lanes,
             shared,
-            open_items_max: options.open_items_max,
-            open_bytes: Budget::new(options.open_bytes_max),
-            results_held: Budget::new(options.results_held_max),
-            results_bytes_held: Budget::new(limits::RESULTS_BYTES_HELD_MAX),
+            open_items: Budget::shared(options.open_items_max, &options.members),
+            open_bytes: shared_by_all(options.open_bytes_max),
+            planned_items: shared_by_all(planned(options.open_items_max, limits::BATCH_ITEMS_MAX)),
+            planned_bytes: shared_by_all(planned(
+                options.open_bytes_max,
+                limits::PLANNED_BYTES_MIN,
+            )),
+            results_held: shared_by_all(options.results_held_max),
+            results_bytes_held: shared_by_all(limits::RESULTS_BYTES_HELD_MAX),
+            members: options.members,
             readers: Readers::new(options.reader_patience),
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
@@ -240,6 +241,18 @@ impl Dispatch {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// The callers that share the service's room.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// How long to keep trying if the caller does not say.
+    #[must_use]
+    pub fn retry_window(&self) -> Duration {
+        self.retry_window
     }
 
     /// Why the journal has failed, if it has.
@@ -344,6 +357,12 @@ impl Dispatch {
         let why = self.failed.borrow().clone();
         Err(why.unwrap_or_else(|| Unavailable("nothing is recorded any more".to_owned())))
     }
+}
+
+/// The part of what open items may take that dry runs may take beside them: a quarter, and at least
+/// so much where there is so much. Whoever has filled the service can still plan.
+fn planned(open_max: usize, at_least: usize) -> usize {
+    (open_max / 4).max(at_least.min(open_max))
 }
 
 /// Reads the journal where waiting for a disk harms nobody.

@@ -3,10 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use tokio::time::Instant;
@@ -46,9 +43,6 @@ impl Dispatch {
             return Ok(());
         }
         tracing::info!(items = open.len(), "taking up what was open");
-        self.shared
-            .open_items
-            .fetch_add(open.len(), Ordering::AcqRel);
         let mut runs: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
         let mut looks_left = self.looks_at_once();
         for mut item in open {
@@ -58,9 +52,13 @@ impl Dispatch {
             } else {
                 stop
             };
-            let bytes = self.open_bytes.force(run::weight(&item.command));
+            let caller = &item.scope.caller;
+            let room = [
+                self.open_items.force(caller, 1),
+                self.open_bytes.force(caller, run::weight(&item.command)),
+            ];
             let doubt = item.doubt.take();
-            let mut run = recovered(item, stop, bytes);
+            let mut run = recovered(item, stop, room);
             let account = run.command.account().clone();
             match (doubt, self.lanes.get(&account)) {
                 (Some(doubt), Some(lane)) => {
@@ -130,7 +128,7 @@ impl Dispatch {
 
     /// Settles items whose account is not configured any more.
     async fn settle_without_account(&self, runs: Vec<Run>) {
-        for run in runs {
+        for mut run in runs {
             let sent = match run.doubt {
                 Some(_) => Reached::Unknown,
                 None => Reached::No,
@@ -143,6 +141,7 @@ impl Dispatch {
                     telling: None,
                     target: None,
                     account: None,
+                    place: run.place.split(1),
                 }));
                 // Only a failed journal closes the queue.
                 let _ = self.shared.settle.send(handover).await;
@@ -152,7 +151,7 @@ impl Dispatch {
 }
 
 /// A run for an item that was open when the service started.
-fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
+fn recovered(item: OpenItem, stop: Arc<AtomicBool>, [place, bytes]: [Share; 2]) -> Run {
     let mut run = Run::from(Beginning {
         origin: Origin::Recorded(item.id),
         from: observe::Origin::default(),
@@ -161,6 +160,7 @@ fn recovered(item: OpenItem, stop: Arc<AtomicBool>, bytes: Share) -> Run {
         batch: item.id.batch,
         command: item.command,
         retry_until: item.retry_until,
+        place,
         bytes,
     });
     run.previous = item.previous;

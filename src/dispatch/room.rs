@@ -1,28 +1,37 @@
 //! Room for what is open of the whole service, in items and in bytes. What is new or opened again
-//! takes of it; what is under way already has its part, and what has settled needs none.
+//! takes of it; what is under way already has its part, and what has settled needs none. Dry runs
+//! have room of their own: whoever has filled the service can still plan.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::collections::BTreeSet;
 
 use super::{
     Dispatch,
-    budget::Share,
+    budget::{Budget, Refused, Share},
     run,
     submission::{Item, Submission, SubmitError},
 };
-use crate::providers::Mode;
+use crate::{domain::ids::CallerId, providers::Mode};
 
-/// A request's share of what is open.
+/// A request's room. What it does not use is given back with it.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Items, which [`Dispatch::give_back`] gives back.
-    pub(super) items: usize,
+    /// For what is opened.
+    pub(super) opened: Part,
+    /// For its dry runs.
+    pub(super) planned: Part,
+}
+
+/// Room of one kind.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) items: Share,
     pub(super) bytes: Share,
 }
 
-impl Room {
+impl Part {
     /// Adds room that was taken later.
     pub(super) fn join(&mut self, more: Self) {
-        self.items = self.items.saturating_add(more.items);
+        self.items.join(more.items);
         self.bytes.join(more.bytes);
     }
 }
@@ -36,17 +45,21 @@ impl Dispatch {
         &self,
         submission: &Submission,
     ) -> Result<(Room, Option<BTreeSet<u32>>), SubmitError> {
-        let items = || submission.items.iter();
-        let full = match self.room(items()) {
-            Ok(room) => return Ok((room, None)),
-            Err(full) => full,
+        let caller = &submission.scope.caller;
+        let of = |mode| {
+            let items = submission.items.iter();
+            items.filter(move |item| item.mode == mode)
         };
-        if items().all(|item| item.mode == Mode::DryRun) {
-            return Err(full);
-        }
-        // Nothing is known of dry runs, so they start anyway.
-        let room = self.room(items().filter(|item| item.mode == Mode::DryRun))?;
-        Ok((room, Some(BTreeSet::new())))
+        let wholes = [&self.planned_items, &self.planned_bytes];
+        let planned = part(caller, of(Mode::DryRun), wholes, "dry runs")?;
+        let (opened, may_open) = match self.room(caller, of(Mode::Cancel)) {
+            Ok(opened) => (opened, None),
+            Err(_) => (
+                self.room(caller, std::iter::empty())?,
+                Some(BTreeSet::new()),
+            ),
+        };
+        Ok((Room { opened, planned }, may_open))
     }
 
     /// Room for these items of a request.
@@ -54,46 +67,56 @@ impl Dispatch {
         &self,
         submission: &Submission,
         opens: &BTreeSet<u32>,
-    ) -> Result<Room, SubmitError> {
+    ) -> Result<Part, SubmitError> {
         let items = (0..).zip(&submission.items);
-        self.room(items.filter_map(|(place, item)| opens.contains(&place).then_some(item)))
+        let items = items.filter_map(|(place, item)| opens.contains(&place).then_some(item));
+        self.room(&submission.scope.caller, items)
     }
 
-    /// Room for items, or why there is none.
-    fn room<'a>(&self, items: impl Iterator<Item = &'a Item>) -> Result<Room, SubmitError> {
-        let weights = items.map(|item| run::weight(&item.command));
-        let (items, bytes) = weights.fold((0, 0_usize), |(items, bytes), weight| {
-            (items + 1, bytes.saturating_add(weight))
-        });
-        let Some(bytes) = self.open_bytes.take(bytes) else {
-            return Err(SubmitError::Full(format!(
-                "open items take {} bytes and {} is the most",
-                self.open_bytes.taken(),
-                self.open_bytes.max()
-            )));
-        };
-        let open = &self.shared.open_items;
-        let taken = open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
-            let sum = open.checked_add(items);
-            sum.filter(|sum| *sum <= self.open_items_max)
-        });
-        match taken {
-            Ok(_) => Ok(Room { items, bytes }),
-            Err(_) => Err(self.full()),
-        }
+    fn room<'a>(
+        &self,
+        caller: &CallerId,
+        items: impl Iterator<Item = &'a Item>,
+    ) -> Result<Part, SubmitError> {
+        let wholes = [&self.open_items, &self.open_bytes];
+        part(caller, items, wholes, "open items")
     }
+}
 
-    /// There is no room for more items.
-    pub(super) fn full(&self) -> SubmitError {
-        SubmitError::Full(format!(
-            "{} items are open and {} is the most",
-            self.shared.open_items.load(Ordering::Acquire),
-            self.open_items_max
-        ))
+/// Room for items, or why there is none.
+fn part<'a>(
+    caller: &CallerId,
+    items: impl Iterator<Item = &'a Item>,
+    [places, memory]: [&Budget; 2],
+    what: &str,
+) -> Result<Part, SubmitError> {
+    let weights = items.map(|item| run::weight(&item.command));
+    let (items, bytes) = weights.fold((0, 0_usize), |(items, bytes), weight| {
+        (items + 1, bytes.saturating_add(weight))
+    });
+    if bytes > memory.most(caller) {
+        return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
     }
-
-    /// Gives back the places of so many items.
-    pub(super) fn give_back(&self, count: usize) {
-        self.shared.open_items.fetch_sub(count, Ordering::AcqRel);
+    if items > places.most(caller) {
+        return Err(SubmitError::Oversized(format!("{items} places for {what}")));
     }
+    let full = |refused, whole: &Budget, unit: &str| {
+        let max = whole.max();
+        SubmitError::Full(match refused {
+            Refused::Own { held, max } => {
+                format!("this caller has {held} {unit} and may have {max}")
+            }
+            Refused::Whole { held } => format!(
+                "this caller has {held} {unit}; what is left of {max} is too little, or is kept for \
+                 others"
+            ),
+        })
+    };
+    let bytes = memory
+        .take(caller, bytes)
+        .map_err(|refused| full(refused, memory, &format!("bytes of {what}")))?;
+    let items = places
+        .take(caller, items)
+        .map_err(|refused| full(refused, places, what))?;
+    Ok(Part { items, bytes })
 }

@@ -112,7 +112,9 @@ pub(super) struct Run {
     pub(super) pass: Pass,
     /// Its next request has been let through.
     pub(super) paid: bool,
-    /// Its share of the bytes that open items may take.
+    /// Its place among the open items, or among the dry runs.
+    pub(super) place: Share,
+    /// Its share of the bytes that they may take.
     pub(super) bytes: Share,
     /// Bytes of its history, which are part of that.
     pub(super) history_bytes: usize,

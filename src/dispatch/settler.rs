@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{lane::Lane, live::Live, telling::Telling};
+use super::{budget::Share, lane::Lane, live::Live, telling::Telling};
 use crate::{
     domain::{doubt::AccountState, ids::AccountName},
     journal::{Clearance, DoubtfulTarget, Group, Journal, Note, Settlement, Unavailable},
@@ -28,6 +28,8 @@ pub(super) struct Settle {
     pub(super) target: Option<DoubtfulTarget>,
     /// What was learned of its account.
     pub(super) account: Option<(AccountName, AccountState)>,
+    /// Its place among the open items, which is free then.
+    pub(super) place: Share,
 }
 
 /// Permission to send, and who waits for it.
@@ -56,9 +58,6 @@ pub(super) enum Handover {
     End(oneshot::Sender<()>),
 }
 
-/// Called after a group was recorded, with how many outcomes it had.
-pub(super) type Recorded = Box<dyn Fn(usize) + Send>;
-
 /// A group that follows on a crowded one begins no sooner than this after it. A small commit
 /// costs as many trips to the disk as a big one, so under load outcomes wait a moment for
 /// company. Nothing waits otherwise.
@@ -72,7 +71,6 @@ pub(super) async fn run(
     live: Arc<Live>,
     mut handed_over: mpsc::Receiver<Handover>,
     failed: watch::Sender<Option<Unavailable>>,
-    recorded: Recorded,
 ) {
     let mut group = Vec::with_capacity(limits::COMMIT_GROUP_MAX);
     let mut next_group = Instant::now();
@@ -95,6 +93,7 @@ pub(super) async fn run(
         }
         let mut settlements = Vec::with_capacity(group.len());
         let mut tellings = Vec::with_capacity(group.len());
+        let mut places = Vec::with_capacity(group.len());
         let (mut written, mut cleared) = (Group::default(), Vec::new());
         let (mut flushes, mut ends) = (Vec::new(), Vec::new());
         for handover in group.drain(..) {
@@ -102,6 +101,7 @@ pub(super) async fn run(
                 Handover::Settle(settle) => {
                     settlements.push(settle.settlement);
                     tellings.push(settle.telling);
+                    places.push(settle.place);
                     written.targets.extend(settle.target);
                     written.accounts.extend(settle.account);
                 }
@@ -143,7 +143,7 @@ pub(super) async fn run(
                 telling.as_ref().inspect(|t| t.count(settlement));
             }
             live.settled(&settlements);
-            recorded(settlements.len());
+            drop(places);
             for (settlement, telling) in told() {
                 telling.as_ref().inspect(|t| t.write(settlement));
             }

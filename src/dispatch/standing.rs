@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Dispatch, lane::Lane};
 use crate::{
-    domain::account::Account,
+    domain::{account::Account, ids::CallerId},
     egress::gate,
     observe::{AccountMeters, Refusals, Waiting},
 };
@@ -46,17 +46,19 @@ impl Dispatch {
     #[must_use]
     pub fn standing(&self) -> Standing {
         let (open_batches, since) = self.shared.live.oldest();
-        let open_items = self
-            .shared
-            .open_items
-            .load(std::sync::atomic::Ordering::Acquire);
         Standing {
-            open_items: [open_items, self.open_items_max],
+            open_items: [self.open_items.taken(), self.open_items.max()],
             open_bytes: [self.open_bytes.taken(), self.open_bytes.max()],
             results_held: [self.results_held.taken(), self.results_held.max()],
             open_batches,
             oldest_open: since.map_or(Duration::ZERO, |since| since.elapsed()),
         }
+    }
+
+    /// Open items of each caller.
+    #[must_use]
+    pub fn open_items_of(&self) -> Vec<(CallerId, usize)> {
+        self.open_items.held()
     }
 
     /// How each account stands now.

@@ -14,7 +14,7 @@ use super::{
     belief::Plan,
     blocking,
     feed::{Ended, Feed, Update},
-    room::Room,
+    room::{Part, Room},
     run::{self, Clearance, Origin, Run},
     submission::{Item, Submission},
     watching::{Joined, Places, Watching},
@@ -36,7 +36,7 @@ impl Dispatch {
         submission: &Submission,
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
-        room: Room,
+        mut room: Room,
         (admitted_at, retry_until): (Moment, Timestamp),
     ) -> (Watching, Joined) {
         let batch = admitted
@@ -67,9 +67,6 @@ impl Dispatch {
                 }
             }
         }
-        let starts = start.planned.len() + start.opened.len();
-        self.give_back(room.items.saturating_sub(starts));
-        let mut bytes = room.bytes;
         feed.push(std::mem::take(&mut start.told));
         let mut watching = Watching::new(&self.shared.live, feed);
         let unknown = watching.join(&start.joined);
@@ -81,7 +78,7 @@ impl Dispatch {
                 .or_default()
                 .push(run);
         };
-        let mut new_run = |item: &Item, place, origin, batch| {
+        let new_run = |item: &Item, place, origin, batch, room: &mut Part| {
             Run::from(Beginning {
                 origin,
                 from: submission.from.clone(),
@@ -90,12 +87,13 @@ impl Dispatch {
                 batch,
                 command: Arc::clone(&item.command),
                 retry_until,
-                bytes: bytes.split(run::weight(&item.command)),
+                place: room.items.split(1),
+                bytes: room.bytes.split(run::weight(&item.command)),
             })
         };
         for (place, item) in start.planned {
             let origin = Origin::Planned(Arc::downgrade(feed), place);
-            line_up(item, new_run(item, place, origin, batch));
+            line_up(item, new_run(item, place, origin, batch, &mut room.planned));
         }
         let now = self.shared.clock.moment();
         for (place, id, previous, cleared) in start.opened {
@@ -103,7 +101,8 @@ impl Dispatch {
                 .ok()
                 .and_then(|place| submission.items.get(place));
             let Some(item) = at else { continue };
-            let mut run = new_run(item, place, Origin::Recorded(id), id.batch);
+            let origin = Origin::Recorded(id);
+            let mut run = new_run(item, place, origin, id.batch, &mut room.opened);
             if cleared {
                 run.clearance = Clearance::Given;
                 run.in_stock = true;

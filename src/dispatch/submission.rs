@@ -74,9 +74,9 @@ pub enum SubmitError {
     /// The audit is too far behind.
     #[error(transparent)]
     Behind(#[from] Behind),
-    /// It would take more bytes than all that is open may take.
-    #[error("the request would take {0} bytes of memory, more than the service may hold")]
-    Oversized(usize),
+    /// It would take more than its caller can ever have.
+    #[error("the request would take {0}, more than there are for one caller; split it")]
+    Oversized(String),
     /// The service is about to stop.
     #[error("the service is draining; send the same request again in a moment")]
     Draining,

@@ -62,19 +62,20 @@ impl Dispatch {
             return Err(SubmitError::Draining);
         }
         let count = submission.items.len();
+        let caller = &submission.scope.caller;
         let weights = submission.items.iter().map(|i| run::weight(&i.command));
         let bytes: usize = weights.sum();
-        if bytes > self.open_bytes.max().min(self.results_bytes_held.max()) {
-            return Err(SubmitError::Oversized(bytes));
+        if bytes > self.results_bytes_held.most(caller) {
+            return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
         }
         let shares = (
-            self.results_held.take(count),
-            self.results_bytes_held.take(bytes),
+            self.results_held.take(caller, count),
+            self.results_bytes_held.take(caller, bytes),
         );
-        let (Some(held), Some(bytes_held)) = shares else {
+        let (Ok(held), Ok(bytes_held)) = shares else {
             self.readers.make_room();
             return Err(SubmitError::Full(
-                "too many results wait for their readers".to_owned(),
+                "too many results of this caller wait for their readers".to_owned(),
             ));
         };
         let (mut room, may_open) = self.room_for(&submission)?;
@@ -92,7 +93,6 @@ impl Dispatch {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
-                self.give_back(room.items);
                 self.unreserve_clearances(clear);
                 return Err(error);
             }
@@ -190,7 +190,7 @@ impl Dispatch {
         };
         let mut answer = self.journal.admit(admission.clone()).await;
         if let Err(AdmitError::Unreserved(opens)) = answer {
-            room.join(self.room_to_open(submission, &opens)?);
+            room.opened.join(self.room_to_open(submission, &opens)?);
             admission.may_open = Some(opens);
             answer = self.journal.admit(admission).await;
         }
@@ -206,7 +206,9 @@ impl Dispatch {
             Err(AdmitError::Behind(behind)) => Err(behind.into()),
             Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
             // More has settled meanwhile that is not final, and has to be opened again.
-            Err(AdmitError::Unreserved(_)) => Err(self.full()),
+            Err(AdmitError::Unreserved(_)) => Err(SubmitError::Full(
+                "more of it has to be opened again than there was room for".to_owned(),
+            )),
         }
     }
 

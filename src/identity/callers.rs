@@ -67,6 +67,15 @@ impl Caller {
         }
     }
 
+    /// One that may do everything.
+    #[cfg(test)]
+    pub fn named(name: &str) -> Self {
+        Self {
+            id: name.try_into().unwrap(),
+            ..Self::anonymous()
+        }
+    }
+
     /// Whoever calls while no caller is configured.
     #[must_use]
     pub fn anonymous() -> Self {

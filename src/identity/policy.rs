@@ -1,6 +1,6 @@
 //! What one caller may do. Pure questions; where they are asked is the edge's matter.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use crate::{domain::ids::Malformed, limits};
 
@@ -126,6 +126,10 @@ pub struct Policy {
     pub batch_items_max: usize,
     /// New items in any hour; `None` for as many as it likes.
     pub hourly_items_max: Option<u64>,
+    /// Items of its that may be open at once; `None` for its fair share of the service's.
+    pub open_items_max: Option<usize>,
+    /// The longest `retry_window` that it may ask for; `None` for the longest there is.
+    pub retry_window_max: Option<Duration>,
     /// Whether enrollment targets that match many are allowed.
     pub many_matching: bool,
     /// Whether it may read the records of all callers.
@@ -139,6 +143,8 @@ impl Default for Policy {
             accounts: vec![AccountPattern("*".into())],
             batch_items_max: limits::BATCH_ITEMS_MAX,
             hourly_items_max: None,
+            open_items_max: None,
+            retry_window_max: None,
             many_matching: true,
             auditor: false,
         }

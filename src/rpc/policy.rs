@@ -3,6 +3,7 @@
 //! limit is held where an admission is decided, since only there it is known what is new.
 
 use super::{
+    parse,
     proto::{self, enrollment_cancellation::Target},
     status::Violations,
 };
@@ -19,6 +20,7 @@ pub(super) fn subscriptions(
 ) -> Violations {
     let mut v = Violations::default();
     batch(&mut v, request.cancellations.len(), policy);
+    window(&mut v, request.retry_window, policy);
     let names = request.cancellations.iter().map(|item| &*item.account);
     accounts(&mut v, names, policy);
     v
@@ -31,6 +33,7 @@ pub(super) fn enrollments(
 ) -> Violations {
     let mut v = Violations::default();
     batch(&mut v, request.cancellations.len(), policy);
+    window(&mut v, request.retry_window, policy);
     let names = request.cancellations.iter().map(|item| &*item.account);
     accounts(&mut v, names, policy);
     if policy.many_matching {
@@ -58,6 +61,22 @@ fn batch(v: &mut Violations, items: usize, policy: &Policy) {
         v.add(
             "cancellations",
             format!("has {items} items; this caller may send {max} in a request: split it"),
+        );
+    }
+}
+
+fn window(v: &mut Violations, window: Option<prost_types::Duration>, policy: &Policy) {
+    let (Some(window), Some(max)) = (window, policy.retry_window_max) else {
+        return;
+    };
+    // What is no window at all is told like any other mistake.
+    if parse::window_of(window).is_ok_and(|window| window > max) {
+        v.add(
+            "retry_window",
+            format!(
+                "is longer than the {} s that this caller may ask for",
+                max.as_secs_f64()
+            ),
         );
     }
 }

@@ -57,7 +57,11 @@ impl Service {
         came: Came,
     ) -> Result<Response<ResponseStream<R>>, Status> {
         let parsed = parsed.map_err(status::Violations::into_status)?;
+        let longest = caller.policy.retry_window_max;
+        let window = parsed.submission.retry_window;
         let submission = Submission {
+            retry_window: window
+                .or_else(|| longest.map(|max| max.min(self.dispatch.retry_window()))),
             hangup: came.hangup,
             from: came.from,
             ..parsed.submission

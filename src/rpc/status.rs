@@ -13,6 +13,7 @@ use crate::{
     domain::quota::Exhausted,
     identity::{Caller, JwtFault, Method, Unproven},
     journal::{Behind, Conflict, NoRoom, Unavailable},
+    limits,
 };
 
 /// Bytes of details, and of the message. The message travels twice: in a header of its own, where
@@ -290,6 +291,17 @@ pub(super) fn oversized(why: &str) -> Status {
 /// DEADLINE_EXCEEDED: the request did not arrive in time.
 pub(super) fn not_received() -> Status {
     let message = "the request was not received in time; nothing was admitted; send it again";
+    refuse(Why::NotReceived, Status::deadline_exceeded(message))
+}
+
+/// DEADLINE_EXCEEDED: a request arrived so slowly that it kept others from arriving.
+pub(super) fn too_slow() -> Status {
+    let message = format!(
+        "the request arrives too slowly: after {} s, fewer than {} bytes a second have come; nothing \
+         was admitted; send it again",
+        limits::RECEIVE_SLOWLY_MS_MAX / 1_000,
+        limits::RECEIVE_BYTES_PER_SECOND_MIN
+    );
     refuse(Why::NotReceived, Status::deadline_exceeded(message))
 }
 

@@ -165,9 +165,9 @@ impl Plan {
             targets,
             requests,
             clients,
-            // Any request has room, alone.
+            // Any request has room, alone: a quarter is kept for the other caller.
             open_items_max: match rng.u32(0..8) {
-                0 => rng.usize(8..=10).max(largest),
+                0 => 4 * rng.usize(8..=10).max(largest).div_ceil(3),
                 _ => 1_000,
             },
             ends,

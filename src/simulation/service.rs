@@ -56,6 +56,10 @@ pub(super) fn options(world: &Arc<World>) -> Options {
     Options {
         lanes: world.plan.accounts.iter().enumerate().map(lane).collect(),
         open_items_max: world.plan.open_items_max,
+        members: ["ann", "bob"]
+            .map(|name| (name.try_into().unwrap(), None))
+            .into_iter()
+            .collect(),
         open_bytes_max: usize::MAX / 2,
         results_held_max: crate::limits::RESULTS_HELD_MAX,
         reader_patience: Duration::from_secs(30),

@@ -4,7 +4,7 @@
 use cancelot::{
     rpc::proto::{
         CancelEnrollmentsRequest, CancelSubscriptionRequest, GetCancellationRequest,
-        ListAccountsRequest, ListCancellationsRequest, StopBatchRequest,
+        ListAccountsRequest, ListCancellationsRequest, Outcome, StopBatchRequest,
     },
     sandbox::Provider,
 };
@@ -12,7 +12,9 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    asking::{Reader, enrollment, enrollments, everyone, field, live, subscriber, subscribers},
+    asking::{
+        Reader, enrollment, enrollments, everyone, field, live, outcomes, subscriber, subscribers,
+    },
     identities::{by, called_as, every_rpc, first_of, one, reason},
     support::{BILLING_TOKEN, Gateway, SUPPORT_TOKEN, gateway, now, request, subscription},
 };
@@ -85,6 +87,37 @@ async fn an_rpc_that_is_not_allowed_is_refused_with_those_that_are() {
     assert_eq!(gateway.requests(Provider::Rebilly), 0);
     let support = called_as(&gateway.client, Some(SUPPORT_TOKEN), "a").await;
     assert_eq!(support.unwrap(), "support");
+}
+
+#[tokio::test]
+async fn a_longer_retry_window_than_is_allowed_is_refused_and_the_default_is_no_longer() {
+    let mut gateway = with_policy("retry_window_max_ms = 60000\nopen_items_max = 3").await;
+    let window = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let mut longer = many("K", 1);
+    longer.retry_window = window(61);
+    let refused = send(&gateway, BILLING_TOKEN, longer).await.unwrap_err();
+    violates(&refused, &["retry_window"]);
+    assert!(refused.message().contains("60 s"), "{refused}");
+    // What could never be open as a whole is told like too large a batch.
+    let refused = send(&gateway, BILLING_TOKEN, many("L", 4))
+        .await
+        .unwrap_err();
+    violates(&refused, &["cancellations"]);
+    assert_eq!(gateway.requests(Provider::Rebilly), 0);
+
+    let mut allowed = many("K", 1);
+    allowed.retry_window = window(60);
+    assert_eq!(send(&gateway, BILLING_TOKEN, allowed).await.unwrap(), 1);
+    // Without a window the service's is an hour.
+    let sandbox = gateway.stop_sandbox().await;
+    let (mut client, unsaid) = (gateway.client.clone(), many("M", 1));
+    let stream = client.cancel_subscription(by(BILLING_TOKEN, unsaid)).await;
+    let mut reader = Reader::new(stream.unwrap().into_inner());
+    reader.next().await.unwrap();
+    gateway.advance(120);
+    let ended = reader.rest().await.unwrap();
+    assert_eq!(outcomes(&ended), [Outcome::Unavailable]);
+    gateway.start_sandbox(sandbox);
 }
 
 #[tokio::test]

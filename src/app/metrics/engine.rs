@@ -193,6 +193,14 @@ fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
         let help = format!("The most of that before requests are refused: {help}");
         page.gauge(&format!("{name}_limit"), &help, [([], number(max))])?;
     }
+    let callers = engine.open_items_of();
+    page.gauge(
+        "cancelot_caller_open_items",
+        "Items of a caller that are open.",
+        callers
+            .iter()
+            .map(|(caller, items)| ([("caller", caller.as_str())], number(*items))),
+    )?;
     page.gauge(
         "cancelot_open_batches",
         "Batches with open items.",

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    dispatch::{Clock, Dispatch, Item, LaneOptions, Options, Submission},
+    dispatch::{Clock, Dispatch, Item, LaneOptions, Options, Submission, budget::Members},
     domain::{
         account::{Account, ProviderSettings, RebillyAuth},
         command::{Command, SubscriptionCommand, When},
@@ -44,6 +44,7 @@ pub(super) struct Choices {
     /// Conversations at once.
     pub(super) concurrency: usize,
     pub(super) open_items_max: usize,
+    pub(super) members: Members,
     pub(super) open_bytes_max: usize,
 }
 
@@ -54,6 +55,7 @@ impl Default for Choices {
             rate: 0.001,
             concurrency: 16,
             open_items_max: 1_000_000,
+            members: Members::default(),
             open_bytes_max: usize::MAX / 2,
         }
     }
@@ -107,6 +109,7 @@ impl Choices {
         let options = Options {
             lanes: vec![lane],
             open_items_max: self.open_items_max,
+            members: self.members,
             open_bytes_max: self.open_bytes_max,
             results_held_max: 1_000_000,
             reader_patience: HOUR,

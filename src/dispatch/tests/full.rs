@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    super::budget::Members,
     super::{Clock, Dispatch, Hangup, Options, Submission, SubmitError, Ticket},
     bench::{self, item},
 };
@@ -14,6 +15,7 @@ async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
     let options = Options {
         lanes: Vec::new(),
         open_items_max: 10,
+        members: Members::default(),
         open_bytes_max: 1_000_000,
         results_held_max: 1,
         reader_patience: PATIENCE,

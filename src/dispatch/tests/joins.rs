@@ -96,7 +96,7 @@ async fn what_is_new_starts_also_if_what_it_joins_cannot_be_read() {
     let stopped = stop.await.unwrap();
     assert_eq!(stopped.stopped + stopped.finishing, 10);
     assert!(stopped.stopped >= 9, "{stopped:?}");
-    let open = bench.dispatch.shared.open_items.load(Ordering::Acquire);
+    let open = bench.dispatch.open_items.taken();
     assert_eq!(open, stopped.finishing);
 }
 

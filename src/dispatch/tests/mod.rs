@@ -5,6 +5,7 @@ mod full;
 mod hooked;
 mod joins;
 mod room;
+mod shares;
 mod stops;
 mod tasks;
 mod windows;

@@ -1,6 +1,6 @@
 //! A service that is full: what is known is answered, and what is new has to fit.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use super::bench::{Bench, Choices, item, items, keyed, submission};
 use crate::{
@@ -17,7 +17,7 @@ impl Bench {
     }
 
     fn open(&self) -> usize {
-        self.dispatch.shared.open_items.load(Ordering::Acquire)
+        self.dispatch.open_items.taken()
     }
 
     fn bytes(&self) -> usize {
@@ -143,8 +143,9 @@ async fn what_is_opened_again_has_to_fit_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dry_runs_beside_known_items_have_to_fit_too() {
+async fn dry_runs_have_room_of_their_own_and_have_to_fit_in_it() {
     for (bench, _) in full().await {
+        let (open, bytes) = (bench.open(), bench.bytes());
         let plan = |count| {
             let plan = (0..count).map(|i| Item {
                 mode: Mode::DryRun,
@@ -152,11 +153,11 @@ async fn dry_runs_beside_known_items_have_to_fit_too() {
             });
             plan.chain(own(10, 5)).collect::<Vec<_>>()
         };
-        check_full(bench.send("plan", plan(2)).await, "it is full");
-        let rest = bench.send("rest", own(MAX, 10)).await.unwrap();
-        assert_eq!(bench.stop(&rest).await, 10);
-        check_full(bench.send("plan", plan(11)).await, "eleven are too many");
-        bench.send("plan", plan(9)).await.unwrap();
-        assert_eq!(bench.open(), MAX - 1);
+        let first = bench.send("plan", plan(MAX - 10)).await.unwrap();
+        check_full(bench.send("more", plan(11)).await, "eleven are too many");
+        let _second = bench.send("more", plan(10)).await.unwrap();
+        assert_eq!((bench.open(), bench.bytes()), (open, bytes));
+        check_full(bench.send("one", plan(1)).await, "no room for plans");
+        drop(first);
     }
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    super::budget::Members,
     super::{Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, feed::Update},
     bench::{self, item},
 };
@@ -67,6 +68,7 @@ fn options(lanes: Vec<LaneOptions>) -> Options {
     Options {
         lanes,
         open_items_max: 10,
+        members: Members::default(),
         open_bytes_max: 1_000_000,
         results_held_max: 10,
         reader_patience: 30 * SECOND,
@@ -117,7 +119,10 @@ async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
         let unrecorded = dispatch.unrecorded(submission, &[0]).await;
         assert_eq!(unrecorded, Ok(expected), "{}", submission.key);
     }
-    let _all = dispatch.results_held.take(9).unwrap();
+    let _all = dispatch
+        .results_held
+        .take(&"ann".try_into().unwrap(), 9)
+        .unwrap();
     let refused = dispatch.unrecorded(&unknown, &[0]).await;
     assert!(matches!(refused, Err(SubmitError::Full(_))), "{refused:?}");
     assert_eq!(dispatch.unrecorded(&unknown, &[]).await, Ok(Vec::new()));

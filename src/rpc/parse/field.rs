@@ -9,7 +9,7 @@ use crate::{
     limits,
 };
 
-pub(super) fn window_of(window: prost_types::Duration) -> Result<Duration, Malformed> {
+pub(in crate::rpc) fn window_of(window: prost_types::Duration) -> Result<Duration, Malformed> {
     let bounds = Duration::from_millis(limits::RETRY_WINDOW_MS_MIN)
         ..=Duration::from_millis(limits::RETRY_WINDOW_MS_MAX);
     // Not by the conversion of prost_types, which overflows on the way.

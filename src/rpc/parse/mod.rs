@@ -25,8 +25,8 @@ use crate::{
     providers::{self, Mode},
 };
 
-pub(super) use self::field::time_of;
-use self::{enrollment::enrollment, field::window_of, subscription::subscription};
+pub(super) use self::field::{time_of, window_of};
+use self::{enrollment::enrollment, subscription::subscription};
 
 /// A request that is fit to be submitted.
 #[derive(Debug)]

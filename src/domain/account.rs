@@ -228,3 +228,99 @@ pub enum DryRun {
     /// A look at what is there.
     Lookup,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn account(settings: ProviderSettings) -> Account {
+        Account {
+            name: "a".try_into().unwrap(),
+            base_url: "https://provider".to_owned(),
+            settings,
+        }
+    }
+
+    fn rebilly(organization: Option<&str>, auth: RebillyAuth) -> Account {
+        account(ProviderSettings::Rebilly {
+            organization: organization.map(str::to_owned),
+            auth,
+        })
+    }
+
+    fn sequenzy(company_id: Option<&str>) -> Account {
+        account(ProviderSettings::Sequenzy {
+            company_id: company_id.map(str::to_owned),
+        })
+    }
+
+    #[test]
+    fn an_address_an_organization_a_company_and_a_proxy_are_each_another_place() {
+        let key = RebillyAuth::ApiKey;
+        let elsewhere = |account: Account| Account {
+            base_url: "https://elsewhere".to_owned(),
+            ..account
+        };
+        let (proxy, other_proxy) = (Some("http://proxy:3128"), Some("http://proxy:3129"));
+        let places = [
+            rebilly(None, key).place(None),
+            elsewhere(rebilly(None, key)).place(None),
+            rebilly(Some("org"), key).place(None),
+            rebilly(Some("other"), key).place(None),
+            rebilly(None, key).place(proxy),
+            rebilly(None, key).place(other_proxy),
+            rebilly(Some("org"), key).place(proxy),
+            // What moves from one to the next is not the same.
+            rebilly(Some("http://proxy:3128"), key).place(None),
+            sequenzy(None).place(None),
+            elsewhere(sequenzy(None)).place(None),
+            sequenzy(Some("org")).place(None),
+            sequenzy(Some("other")).place(None),
+            sequenzy(Some("org")).place(proxy),
+        ];
+        let different = BTreeSet::from(places);
+        assert_eq!(different.len(), places.len(), "{places:?}");
+    }
+
+    #[test]
+    fn what_does_not_say_where_requests_go_is_no_other_place() {
+        let place = rebilly(Some("org"), RebillyAuth::ApiKey).place(None);
+        let bearer = rebilly(Some("org"), RebillyAuth::Bearer);
+        assert_eq!(bearer.place(None), place);
+        let renamed = Account {
+            name: "b".try_into().unwrap(),
+            ..bearer
+        };
+        assert_eq!(renamed.place(None), place);
+        let solidgate = |channel_id: Option<&str>, lookup_path: &str| {
+            let settings = ProviderSettings::Solidgate {
+                channel_id: channel_id.map(str::to_owned),
+                lookup_path: lookup_path.to_owned(),
+            };
+            account(settings).place(None)
+        };
+        let one = solidgate(None, "v2/subscriptions/get");
+        assert_eq!(solidgate(Some("channel"), "v1/subscription/get"), one);
+        let funnelfox = |cancel_ends| account(ProviderSettings::FunnelFox { cancel_ends });
+        let ends = [FunnelFoxEnd::Now, FunnelFoxEnd::PeriodEnd];
+        let [now, period_end] = ends.map(|ends| funnelfox(ends).place(None));
+        assert_eq!(now, period_end);
+        let revolv3 = |auth, set_timing| {
+            let settings = ProviderSettings::Revolv3 { auth, set_timing };
+            account(settings).place(None)
+        };
+        let one = revolv3(Revolv3Auth::Token, false);
+        assert_eq!(revolv3(Revolv3Auth::Bearer, true), one);
+    }
+
+    /// It is in journals: a version that reckoned it otherwise would take every doubt for one that
+    /// was left elsewhere.
+    #[test]
+    fn a_place_is_the_same_in_every_version() {
+        let account = rebilly(Some("org"), RebillyAuth::ApiKey);
+        let place = account.place(Some("http://proxy"));
+        assert_eq!(place, 17_920_183_385_157_912_213);
+    }
+}

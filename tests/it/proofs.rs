@@ -1,13 +1,13 @@
 //! Whose an answer is: the provider's own about this very target, another's, or that of something
 //! in between; and what it is worth for the account it came to.
 
-use cancelot::rpc::proto::Outcome;
+use cancelot::rpc::proto::{Outcome, SubscriptionCancellation, SubscriptionResult, When};
 use serde_json::json;
 
 use crate::{
     doubt::{at_funnelfox, fox, gateway_at, reason},
     scripted::{Act, Asked, Scripted, json as answers},
-    support::{in_time, request},
+    support::{in_time, now, request},
 };
 
 /// The id in a path of FunnelFox.
@@ -133,6 +133,73 @@ async fn what_was_sent_to_a_place_is_not_looked_for_at_another() {
     let restored = restored.await.unwrap();
     assert_eq!(restored.outcome(), Outcome::Scheduled, "{restored:?}");
     assert_eq!(there.effects(), 2, "{:?}", there.asked());
+}
+
+/// An answer in Rebilly's form: yes to what it cancels.
+fn confirms(id: &str) -> Act {
+    answers(201, json!({"subscriptionId": id, "status": "completed"}))
+}
+
+/// Rebilly takes a cancellation, loses another, and refuses the credentials then. Its account's
+/// configuration changes from one text to another, and the key of what was lost is sent again.
+async fn sent_again_after(from: &str, to: &str) -> SubscriptionResult {
+    let mut asked_before = 0;
+    let scripted = Scripted::start(move |_: &Asked| {
+        asked_before += 1;
+        match asked_before {
+            1 => confirms("known"),
+            2 => Act::HangUp,
+            _ => answers(401, json!({"status": 401, "title": "No", "detail": "no"})),
+        }
+    })
+    .await;
+    let more = "organization = \"org\"\n# more\n";
+    let mut gateway = gateway_at("rebilly", &scripted, more).await;
+    let item = |id: &str| SubscriptionCancellation {
+        when: Some(When { when: Some(now()) }),
+        ..at_funnelfox(id)
+    };
+    let known = in_time(gateway.cancel_one("known", item("known")));
+    assert_eq!(known.await.unwrap().outcome(), Outcome::Canceled);
+    let lost = in_time(gateway.cancel_one("K", item("s"))).await.unwrap();
+    assert_eq!(lost.outcome(), Outcome::InDoubt, "{lost:?}");
+
+    scripted.play(|_: &Asked| confirms("s"));
+    gateway.reconfigure(from, to);
+    gateway.restart().await;
+    let asked = scripted.asked().len();
+    let again = in_time(gateway.cancel_one("K", item("s"))).await.unwrap();
+    let is_elsewhere = reason(&again) == "ACCOUNT_CHANGED";
+    assert_eq!(scripted.asked().len() == asked, is_elsewhere, "{to}");
+    again
+}
+
+#[tokio::test]
+async fn another_organization_and_another_proxy_are_another_place() {
+    for (from, to) in [
+        ("organization = \"org\"", "organization = \"other\""),
+        ("organization = \"org\"", ""),
+        ("# more", "proxy_url = \"http://127.0.0.1:9\""),
+    ] {
+        let again = sent_again_after(from, to).await;
+        assert_eq!(again.outcome(), Outcome::InDoubt, "{to}: {again:?}");
+        assert_eq!(reason(&again), "ACCOUNT_CHANGED", "{to}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_credential_and_other_times_are_the_same_place() {
+    for (from, to) in [
+        ("# more", "# nothing"),
+        ("\"CREDENTIAL\"", "\"INVALID_CREDENTIAL\""),
+        ("timeout_ms = 5000", "timeout_ms = 6000"),
+        ("settling_ms = 1000", "settling_ms = 2000"),
+        ("# more", "auth = \"bearer\""),
+    ] {
+        let again = sent_again_after(from, to).await;
+        assert_eq!(again.outcome(), Outcome::Canceled, "{to}: {again:?}");
+        assert!(again.confirmed_by_lookup, "{to}: {again:?}");
+    }
 }
 
 #[tokio::test]

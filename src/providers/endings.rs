@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 use super::{
-    Step, of,
+    Step, of, reasons,
     standing::{Standing, answered},
     whose::{self, Cause},
 };
@@ -102,6 +102,7 @@ impl<'a> Standing<'a> {
         advice: &str,
         response: Option<&Response>,
     ) -> Step {
+        let advice = reasons::advice_on_strangers_denial(reason, response).unwrap_or(advice);
         let (outcome, reason, message) = if self.doubt {
             let what = match self.accepted {
                 true => "a request was accepted, and what came of it",

@@ -51,7 +51,7 @@ impl<'a> Standing<'a> {
             Verdict::Foreign(response) => (
                 FailureReason::NotTheProvider,
                 foreign_words(response),
-                foreign_advice(response),
+                "check the account's base_url, proxy and firewall, and send the key again",
                 Some(response),
             ),
             Verdict::Undocumented(response) | Verdict::Busy(response) => {
@@ -178,11 +178,17 @@ fn foreign_words(response: &Response) -> String {
     format!("what answered {status}{to} is not the provider")
 }
 
-fn foreign_advice(response: &Response) -> &'static str {
-    match response.status {
-        401 | 403 => {
-            "check the account's base_url, credentials, proxy and firewall, and send the key again"
-        }
-        _ => "check the account's base_url, proxy and firewall, and send the key again",
-    }
+/// What to do about a 401 or 403 that is not the provider's own: either may be its cause.
+pub(super) fn advice_on_strangers_denial(
+    reason: FailureReason,
+    response: Option<&Response>,
+) -> Option<&'static str> {
+    let is_denial = response.is_some_and(|response| matches!(response.status, 401 | 403));
+    let is_own = matches!(
+        reason,
+        FailureReason::CredentialsRefused | FailureReason::PermissionDenied
+    );
+    (is_denial && !is_own).then_some(
+        "check the account's base_url, credentials, proxy and firewall, and send the key again",
+    )
 }

@@ -1,5 +1,6 @@
 //! What answers are at each provider: its own, and those of everything that stands in between.
 
+mod denials;
 mod strangers;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ impl Bench {
             ProviderId::Sequenzy => {
                 json!({"enrollments": {"account": name, "sequence_id": "2232", "target": "all"}})
             }
+            ProviderId::Revolv3 => json!({"subscription": {"account": name,
+                "subscription_id": "2232", "when": "provider_default"}}),
             _ => json!({"subscription": {"account": name, "subscription_id": "2232",
                 "when": "period_end"}}),
         };

@@ -192,6 +192,10 @@ impl<'a> Talk<'a> {
         if self.at.may_act {
             return settle(self.get_own());
         }
+        if self.at.accepted && subscription.life == Life::Ending {
+            // An end later than asked for is no open question: it came of this, or of others.
+            return self.decide(look, None);
+        }
         if self.at.accepted {
             let why = format!(
                 "rebilly accepted the cancellation, and a look found the subscription {}",

@@ -34,6 +34,8 @@ pub const RETRY_WINDOW_MS_MIN: u64 = 1_000;
 pub const SETTLING_MS_MAX: u64 = 60 * 60 * 1_000;
 /// Shortest such time.
 pub const SETTLING_MS_MIN: u64 = 1_000;
+/// Longest time for a whole request, after which its answer counts as lost.
+pub const TIMEOUT_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// Exchanges in one run of one item. A drain takes one for each 1,000 enrollments.
 pub const EXCHANGES_MAX: usize = 1_000;

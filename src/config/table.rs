@@ -264,7 +264,7 @@ settings! {
         otherwise "`5000`, or `timeout_ms` if that is less", within 1..=600_000;
     /// Time for a whole request, after which its answer counts as lost.
     TIMEOUT_MS: Option<u64> = "accounts.<name>.timeout_ms",
-        otherwise "`30000`; FunnelFox `120000`", within 1..=600_000;
+        otherwise "`30000`; FunnelFox `120000`", within 1..=limits::TIMEOUT_MS_MAX;
     /// How long after an answer was lost its request may still take effect: before that, a look
     /// that finds nothing done proves nothing.
     SETTLING_MS: u64 = "accounts.<name>.settling_ms", default 30_000,

@@ -236,7 +236,7 @@ impl Lane {
     }
 
     /// Names the place and the credential that a proof is of.
-    fn proof(&self) -> u64 {
+    pub(super) fn proof(&self) -> u64 {
         // 0 stands for nothing proven.
         (self.options.place ^ self.options.egress.fingerprint()).max(1)
     }
@@ -322,10 +322,12 @@ impl Lane {
             _ if !is_new => state.gate.begin_with(1.0, at),
             _ => {}
         }
-        let Some(known) = known else { return };
+        let Some(mut known) = known else { return };
         if let Some(left) = known.paused_until.and_then(|until| now.until(&until)) {
-            let bound = Duration::from_millis(limits::THROTTLE_MS_MAX);
-            state.gate.pause(at + left.min(bound));
+            // A clock that was set back would bring the same pause at every start.
+            let left = left.min(Duration::from_millis(limits::THROTTLE_MS_MAX));
+            state.gate.pause(at + left);
+            known.paused_until = Some(now.after(left));
         }
         let is_used = known.bucket.is_some();
         let known = AccountState {

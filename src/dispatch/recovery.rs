@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use crate::{
         outcome::Reached,
     },
     journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
-    observe,
+    limits, observe,
 };
 
 impl Dispatch {
@@ -110,8 +111,11 @@ impl Dispatch {
             let is_new = !has_open && known.is_none();
             lane.restore(known, is_new, now);
         }
+        // A clock that was set back would have others wait for as long as it was.
+        let acts_max = limits::SETTLING_MS_MAX.max(limits::TIMEOUT_MS_MAX);
+        let acts_max = Duration::from_millis(acts_max + limits::TCP_USER_TIMEOUT_MS);
         for target in doubtful {
-            let left = now.until(&target.until);
+            let left = now.until(&target.until).map(|left| left.min(acts_max));
             if let (Some(lane), Some(left)) = (self.lanes.get(&target.account), left) {
                 lane.bind(target.target, None, Instant::now() + left);
             }

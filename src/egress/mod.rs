@@ -186,6 +186,17 @@ impl Egress {
         }
     }
 
+    /// The same stack, as if it showed this secret.
+    #[cfg(test)]
+    pub(crate) fn showing(self, account: &Account, secret: &str) -> Self {
+        let auth = providers::of(account.provider()).auth(account);
+        let credential = Credential::new(auth, &SecretString::from(secret));
+        Self {
+            credential: Some(credential.unwrap_or_else(|error| panic!("{error}"))),
+            ..self
+        }
+    }
+
     /// What is counted of the account.
     #[must_use]
     pub fn meters(&self) -> &Arc<AccountMeters> {

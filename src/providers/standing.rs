@@ -23,7 +23,8 @@ use super::{
 const LOOKS_MAX: u32 = 3;
 /// Whole answers in a row that tell nothing, until that is the end of a run.
 const UNREADABLE_MAX: usize = 3;
-/// Tries after the first while something else is in progress at the provider.
+/// Tries after the first while something else is in progress at the provider: one behind each of the
+/// pauses of 1, 2, 4, 8 and 16 seconds, so that it gets six requests in all.
 const BUSY_TRIES_MAX: usize = 5;
 
 /// An item in the middle of its history.

@@ -1,11 +1,17 @@
 //! The engine over a journal and providers that do what a test says.
 
+mod beliefs;
 mod bench;
+mod busy;
+mod drafts;
 mod full;
 mod hooked;
 mod joins;
+mod processes;
 mod room;
 mod shares;
+mod stage;
 mod stops;
 mod tasks;
+mod throttles;
 mod windows;

@@ -27,7 +27,6 @@ use crate::{
     },
     egress::{
         Outgoing,
-        gate::Heard,
         policy::{self, Verdict},
     },
     journal::Settlement,
@@ -230,20 +229,13 @@ impl Lane {
         let provider = providers::of(self.options.account.provider());
         let (safety, operation) = (request.safety, request.operation);
         let asked = head(&request);
-        let begun = Instant::now();
+        let (begun, proof) = (Instant::now(), self.proof());
         let is_believed = run.belief.as_ref().is_none_or(|s| s.is_believed(begun));
         let reply = self.options.egress.call(outgoing(run, request)).await;
         run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
         let task = self.task(run);
         let class = provider.classify(&task, &asked, &reply);
         let verdict = policy::judge(class, safety, &reply);
-        self.heard(run, policy::heard(class, begun.elapsed()), &reply);
-        run.retries = verdict != Verdict::Finished;
-        let asked_pause = match &reply {
-            Reply::Answered(response) => provider.throttle(response),
-            Reply::NotSent(_) | Reply::InDoubt(_) => None,
-        };
-        let pause = asked_pause.map(|throttle| self.pause_as_asked(run, throttle));
         let now = self.shared.clock.moment();
         let mut exchange = Exchange {
             operation: Some(operation),
@@ -255,7 +247,13 @@ impl Lane {
                 since_earliest: run.since_earliest(&now),
             },
         };
-        self.learn(provider.evidence(&self.task(run), &exchange));
+        self.hear_of(run, &exchange, proof, begun.elapsed());
+        run.retries = verdict != Verdict::Finished;
+        let asked_pause = match &exchange.reply {
+            Reply::Answered(response) => provider.throttle(response),
+            Reply::NotSent(_) | Reply::InDoubt(_) => None,
+        };
+        let pause = asked_pause.map(|throttle| self.pause_as_asked(run, throttle));
         self.count(&exchange, safety);
         if run.mode() == Mode::Cancel {
             self.see_through(run, &mut exchange, safety, begun, now);
@@ -317,6 +315,18 @@ impl Lane {
                 at
             }
         }
+    }
+
+    /// Learns what an answer shows of the account, and has its gate hear of it.
+    fn hear_of(&self, run: &mut Run, exchange: &Exchange, proof: u64, took: Duration) {
+        let provider = providers::of(self.options.account.provider());
+        let mut evidence = provider.evidence(&self.task(run), exchange);
+        // The credential may have been replaced while the answer was on its way.
+        evidence.proven &= proof == self.proof();
+        self.learn(evidence);
+        // Not before: this answer may be the first one of the provider's own.
+        let heard = policy::heard(exchange.class, self.facts().answered, took);
+        self.heard(run, heard, &exchange.reply);
     }
 
     /// What something in between answered was a lost answer if the place is the provider's, which
@@ -509,6 +519,8 @@ impl Lane {
         };
         let wait = self.options.timeout.max(self.options.settling);
         let lane = Arc::clone(self);
+        let asked = head(&request);
+        let (command, effect_id) = (Arc::clone(&run.command), run.effect_id.clone());
         let outgoing = outgoing(run, request);
         let work = async move {
             // A process that stops does it at once, if it can: later nobody would.
@@ -519,10 +531,16 @@ impl Lane {
             };
             let begun = Instant::now();
             let reply = lane.options.egress.call(outgoing).await;
-            let heard = match &reply {
-                Reply::Answered(_) => Heard::Answered(begun.elapsed()),
-                Reply::NotSent(_) | Reply::InDoubt(_) => Heard::Failed,
+            let task = Task {
+                account: &lane.options.account,
+                command: &command,
+                effect_id: &effect_id,
+                mode: Mode::DryRun,
+                doubt: None,
+                facts: lane.facts(),
             };
+            let class = provider.classify(&task, &asked, &reply);
+            let heard = policy::heard(class, task.facts.answered, begun.elapsed());
             lane.heard_of(&mut pass, heard, &reply);
             if let Reply::Answered(response) = &reply
                 && let Some(throttle) = provider.throttle(response)

@@ -66,10 +66,13 @@ fn lost(reply: &Reply) -> Fault {
     }
 }
 
-/// What the account's gate hears of it.
+/// What the account's gate hears of it. `is_known` says that the place has answered in the
+/// provider's own form, now or before.
 #[must_use]
-pub fn heard(class: Class, after: Duration) -> Heard {
+pub fn heard(class: Class, is_known: bool, after: Duration) -> Heard {
     match class {
+        // Whoever answers looks like this has never shown to be the provider.
+        Class::Unreadable if !is_known => Heard::Failed,
         Class::Accepted
         | Class::Refused
         | Class::Undocumented
@@ -108,6 +111,28 @@ mod tests {
             (Class::Forbidden, Verdict::Finished),
         ] {
             assert_eq!(judge(class, Safety::Once, &reply), once, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn the_breaker_hears_who_answers_and_not_what() {
+        let after = Duration::from_millis(7);
+        let answered = Heard::Answered(after);
+        for (class, never_answered, has_answered) in [
+            (Class::Accepted, answered, answered),
+            (Class::Refused, answered, answered),
+            (Class::Undocumented, answered, answered),
+            (Class::Busy, answered, answered),
+            (Class::Unauthenticated, answered, answered),
+            (Class::Forbidden, answered, answered),
+            (Class::Throttled, Heard::Throttled, Heard::Throttled),
+            (Class::Lost, Heard::Failed, Heard::Failed),
+            (Class::Foreign, Heard::Failed, Heard::Failed),
+            (Class::Unsent, Heard::Failed, Heard::Failed),
+            (Class::Unreadable, Heard::Failed, answered),
+        ] {
+            assert_eq!(heard(class, false, after), never_answered, "{class:?}");
+            assert_eq!(heard(class, true, after), has_answered, "{class:?}");
         }
     }
 

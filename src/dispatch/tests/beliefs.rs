@@ -1,8 +1,10 @@
 //! When a look is believed.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::stage::{Said, Stage, lost, says, says_wait, told};
+use super::stage::{Said, Stage, late, lost, says, says_wait, told};
 use crate::domain::outcome::Outcome;
 
 fn described(status: &str) -> Said {
@@ -61,7 +63,7 @@ async fn a_pause_that_ends_before_belief_leaves_it_where_it_was() {
     assert_eq!(scene.asked(), expected);
 }
 
-/// The answer that pauses comes with the loss itself, or with another's request.
+/// The answer that is lost asks for the pause itself.
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_that_asks_for_a_pause_is_believed_when_that_is_over() {
     let mut asked = 0;
@@ -80,4 +82,43 @@ async fn a_lost_answer_that_asks_for_a_pause_is_believed_when_that_is_over() {
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
     let expected = [(0, "cancel"), (90, "look"), (90, "cancel")];
     assert_eq!(scene.asked(), expected);
+}
+
+/// When a cancel goes again whose answer is lost after so many seconds, by an account with this
+/// `timeout_ms` and `settling_ms`, in seconds.
+async fn check_belief(timeout: u64, settling: u64, lost_after: u64, believed: u64) {
+    let mut stage = Stage::at_funnelfox();
+    stage.times = (Duration::from_secs(timeout), Duration::from_secs(settling));
+    let mut sent = 0;
+    let scene = stage.plays(move |request| match request.operation.0 {
+        "look" => described("active").into(),
+        _ => {
+            sent += 1;
+            match sent {
+                1 => late(Duration::from_secs(lost_after), lost()),
+                _ => described("cancelled").into(),
+            }
+        }
+    });
+    let scene = scene.await;
+
+    let settled = scene.cancels("K", "s").await;
+
+    assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
+    let asked = scene.asked();
+    let expected = [(believed, "look"), (believed, "cancel")];
+    assert!(asked.ends_with(&expected), "{asked:?}");
+    let sent = asked.iter().filter(|(_, operation)| *operation == "cancel");
+    assert_eq!(sent.count(), 2, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_is_believed_a_timeout_after_sending_and_a_settling_time_after_the_loss() {
+    check_belief(5, 10, 0, 10).await;
+    check_belief(5, 10, 3, 13).await;
+    // Without a word: given up by the account's own timeout.
+    check_belief(5, 10, 3_600, 15).await;
+    check_belief(20, 1, 0, 20).await;
+    check_belief(20, 1, 3, 20).await;
+    check_belief(20, 1, 3_600, 21).await;
 }

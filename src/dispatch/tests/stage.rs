@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::bench::{item, submission};
 use crate::{
-    dispatch::{Clock, Dispatch, LaneOptions, Options, Submission, Ticket, feed::Update},
+    dispatch::{
+        Clock, Dispatch, LaneOptions, Options, Submission, Ticket, budget::Members, feed::Update,
+    },
     domain::{
         account::{Account, FunnelFoxEnd, ProviderSettings, RebillyAuth},
         doubt::{Boot, Moment},
@@ -28,13 +30,27 @@ use crate::{
     providers::Mode,
 };
 
-/// The account's `timeout_ms`.
+/// The account's `timeout_ms`, if a test does not say.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The account's `settling_ms`.
+/// The account's `settling_ms`, if a test does not say.
 pub(super) const SETTLING: Duration = Duration::from_secs(10);
 
 /// What comes of a request.
 pub(super) type Said = Result<Response, Unanswered>;
+/// The same, after a while.
+pub(super) struct Act(Duration, Said);
+
+impl From<Said> for Act {
+    fn from(said: Said) -> Self {
+        Self(Duration::ZERO, said)
+    }
+}
+
+/// What comes of a request so much later.
+pub(super) fn late(after: Duration, said: Said) -> Act {
+    Act(after, said)
+}
+
 /// A request's second, from when the stage was set up, and its operation.
 pub(super) type Asked = (u64, &'static str);
 
@@ -76,6 +92,8 @@ pub(super) struct Stage {
     account: Arc<Account>,
     pub(super) secret: &'static str,
     pub(super) clocks: Clocks,
+    /// `timeout_ms` and `settling_ms`.
+    pub(super) times: (Duration, Duration),
     journal: MemoryJournal,
     begun: Instant,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -100,6 +118,7 @@ impl Stage {
             account,
             secret: "secret",
             clocks: Clocks::default(),
+            times: (TIMEOUT, SETTLING),
             journal: MemoryJournal::new(),
             begun: Instant::now(),
             asked: Arc::default(),
@@ -152,7 +171,10 @@ impl Stage {
     }
 
     /// Starts a process, with a provider that plays this.
-    pub(super) async fn plays(self, play: impl FnMut(&Request) -> Said + Send + 'static) -> Scene {
+    pub(super) async fn plays<A: Into<Act>>(
+        self,
+        play: impl FnMut(&Request) -> A + Send + 'static,
+    ) -> Scene {
         let is_gone = Arc::<AtomicBool>::default();
         let play = Arc::new(Mutex::new(play));
         let (asked, begun, gone) = (Arc::clone(&self.asked), self.begun, Arc::clone(&is_gone));
@@ -162,10 +184,14 @@ impl Stage {
             }
             let at = (begun.elapsed().as_secs(), request.operation.0);
             asked.lock().unwrap().push(at);
-            let said = (play.lock().unwrap())(&request);
-            async move { said }
+            let Act(after, said) = (play.lock().unwrap())(&request).into();
+            async move {
+                tokio::time::sleep(after).await;
+                said
+            }
         });
-        let egress = Egress::simulated(&self.account, TIMEOUT, provider);
+        let (timeout, settling) = self.times;
+        let egress = Egress::simulated(&self.account, timeout, provider);
         let lane = LaneOptions {
             place: self.account.place(None),
             egress: egress.showing(&self.account, self.secret),
@@ -191,12 +217,13 @@ impl Stage {
                 base: Duration::from_millis(1),
                 max: Duration::from_millis(1),
             },
-            timeout: TIMEOUT,
-            settling: SETTLING,
+            timeout,
+            settling,
         };
         let options = Options {
             lanes: vec![lane],
             open_items_max: 1_000,
+            members: Members::default(),
             open_bytes_max: usize::MAX / 2,
             results_held_max: 1_000,
             reader_patience: Duration::from_secs(3_600),

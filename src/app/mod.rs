@@ -355,11 +355,12 @@ async fn count_admitted(
     }
     let journal = Arc::clone(journal);
     let from = now.checked_sub(quota::WINDOW).unwrap_or(Timestamp::MIN);
-    let brought = dispatch::blocking(move || journal.admitted_since(from)).await?;
+    let names = limited.keys().map(|name| (*name).clone()).collect();
+    let brought = dispatch::blocking(move || journal.admitted_since(from, &names)).await?;
     for intake in brought {
         if let Some(quota) = limited.get(&intake.caller) {
             // A clock that was ahead then is not followed there.
-            quota.count(intake.items, intake.at.min(now));
+            quota.count(intake.people, intake.at.min(now));
         }
     }
     Ok(())

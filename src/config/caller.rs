@@ -223,6 +223,7 @@ fn refuse_names_nobody_vouches_for(reader: &mut Reader<'_>, name: &str) {
 
 fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
     let open_items_max = reader.get_of(&table::CALLER_OPEN_ITEMS_MAX, name);
+    let hourly_items_max = reader.get_of(&table::HOURLY_ITEMS_MAX, name);
     let batch_items_max = reader.get_of(&table::BATCH_ITEMS_MAX, name);
     Policy {
         methods: reader.get_of(&table::METHODS, name).into_iter().collect(),
@@ -230,12 +231,16 @@ fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
         // A request that could never be open as a whole is refused as too large, and not as for
         // now.
         batch_items_max: open_items_max.map_or(batch_items_max, |open| batch_items_max.min(open)),
-        hourly_items_max: reader.get_of(&table::HOURLY_ITEMS_MAX, name),
+        hourly_items_max,
         open_items_max,
         retry_window_max: reader
             .get_of(&table::RETRY_WINDOW_MAX_MS, name)
             .map(Duration::from_millis),
-        many_matching: reader.get_of(&table::MANY_MATCHING, name),
+        matches_max: reader.get_of(&table::MATCHES_MAX, name),
+        // What can match many is nothing that a quota can count, unless its bound is said.
+        many_matching: reader
+            .get_of(&table::MANY_MATCHING, name)
+            .unwrap_or_else(|| hourly_items_max.is_none()),
         auditor: reader.get_of(&table::AUDITOR, name),
     }
 }

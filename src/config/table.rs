@@ -205,7 +205,9 @@ settings! {
     /// Items that one request of the caller's may have.
     BATCH_ITEMS_MAX: usize = "callers.<name>.batch_items_max", default limits::BATCH_ITEMS_MAX,
         within 1..=limits::BATCH_ITEMS_MAX;
-    /// New items that the caller may bring in any hour.
+    /// How many people the caller's items may concern in any hour: an item counts as many as it
+    /// names, or as its `max_matches` if it names nobody; what it did not come to is given back when
+    /// it settles, but for one. What is sent again and opened again counts again.
     HOURLY_ITEMS_MAX: Option<u64> = "callers.<name>.hourly_items_max", otherwise "no limit",
         within 1..=1_000_000_000;
     /// Items of the caller's that may be open at a time. Without it the caller may have all that
@@ -216,8 +218,13 @@ settings! {
     /// for none and `engine.retry_window_ms` is longer.
     RETRY_WINDOW_MAX_MS: Option<u64> = "callers.<name>.retry_window_max_ms",
         otherwise "24 hours", within 1_000..=24 * 60 * 60 * 1_000;
+    /// The largest `max_matches` that the caller may ask for, and the one that it gets if it asks for
+    /// none.
+    MATCHES_MAX: Option<u32> = "callers.<name>.matches_max", otherwise "no limit",
+        within 1..=1_000_000_000;
     /// Whether the caller may name enrollment targets that can match many, dry runs included.
-    MANY_MATCHING: bool = "callers.<name>.many_matching", default true;
+    MANY_MATCHING: Option<bool> = "callers.<name>.many_matching",
+        otherwise "`true`, or `false` with `hourly_items_max`";
     /// Whether the caller may read the records of all callers.
     AUDITOR: bool = "callers.<name>.auditor", default false;
 

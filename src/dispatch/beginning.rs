@@ -89,6 +89,7 @@ impl From<Beginning<'_>> for Run {
             retries: false,
             pass: Pass::default(),
             paid: false,
+            reserved: None,
             place,
             bytes,
             history_bytes: 0,

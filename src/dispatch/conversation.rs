@@ -611,6 +611,9 @@ impl Lane {
             self.options.egress.meters().unproven.set(true);
         }
         let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
+        if let Some(reserved) = &run.reserved {
+            reserved.settle(&run.command, &settled.conclusion);
+        }
         match &run.origin {
             Origin::Recorded(id) => {
                 let settlement = Settlement { id: *id, settled };

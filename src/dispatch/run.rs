@@ -22,6 +22,7 @@ use crate::{
         exchange::{Class, Exchange, Fault, Reply, Request, Safety, Seen},
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
+        quota::Reserved,
     },
     egress::gate::{Entry, Pass},
     observe,
@@ -112,6 +113,8 @@ pub(super) struct Run {
     pub(super) pass: Pass,
     /// Its next request has been let through.
     pub(super) paid: bool,
+    /// What it has taken of its caller's hour.
+    pub(super) reserved: Option<Reserved>,
     /// Its place among the open items, or among the dry runs.
     pub(super) place: Share,
     /// Its share of the bytes that they may take.

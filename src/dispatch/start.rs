@@ -24,6 +24,7 @@ use crate::{
         doubt::Moment,
         ids::{AccountName, BatchId, ItemId},
         outcome::Settled,
+        quota::Reserved,
     },
     journal::{Admitted, AdmittedItem},
 };
@@ -103,6 +104,7 @@ impl Dispatch {
             let Some(item) = at else { continue };
             let origin = Origin::Recorded(id);
             let mut run = new_run(item, place, origin, id.batch, &mut room.opened);
+            run.reserved = Reserved::of(submission.quota.as_ref(), admitted_at.at);
             if cleared {
                 run.clearance = Clearance::Given;
                 run.in_stock = true;

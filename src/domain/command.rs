@@ -252,6 +252,24 @@ impl Command {
         }
     }
 
+    /// How many people it can concern: those that it names, and the most that may match where it
+    /// names none.
+    #[must_use]
+    pub fn people(&self) -> u64 {
+        let Self::Enrollments(command) = self else {
+            return 1;
+        };
+        let matches_max = command.matches_max.map_or(u64::MAX, u64::from);
+        match &command.target {
+            EnrollmentsTarget::Subscriber(_) => 1,
+            EnrollmentsTarget::Subscribers(ids) => u64::try_from(ids.len())
+                .unwrap_or(u64::MAX)
+                .min(matches_max),
+            EnrollmentsTarget::Field { .. } | EnrollmentsTarget::All => matches_max,
+        }
+        .max(1)
+    }
+
     /// Whether it brings about a charge or a refund of its own, which a second one would repeat.
     #[must_use]
     pub fn moves_money(&self) -> bool {

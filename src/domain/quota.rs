@@ -1,18 +1,24 @@
-//! How many items in an hour. Counted where an admission is decided, so that what is no new item
-//! counts as none and two requests at once do not pass where one may.
+//! How many people in an hour. Counted where an admission is decided, so that what opens no item
+//! counts as nothing and two requests at once do not pass where one may. What an item names is
+//! reserved then, and what it did not come to is given back when it settles.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 
+use super::{
+    command::Command,
+    outcome::{Conclusion, Detail, Outcome},
+};
+
 const MINUTES: usize = 60;
 /// How far back items can still count.
 pub const WINDOW: Duration = Duration::from_secs(61 * 60);
 
-/// A caller's new items of the last hour, by minutes: over any 60 minutes no more are let
+/// The people whom a caller's items of the last hour name, by minutes: over any 60 minutes no more are let
 /// through than may be. What happened in the oldest minute counts until that minute is over, so
 /// the window is between 60 and 61 minutes long.
 #[derive(Debug)]
@@ -21,7 +27,7 @@ pub struct Hourly {
     window: Mutex<Window>,
 }
 
-/// Items by minute, of this one and those before it.
+/// People by minute, of this one and those before it.
 #[derive(Debug)]
 struct Window {
     /// This minute and the 60 before it, the newest first.
@@ -30,14 +36,50 @@ struct Window {
     minute: i64,
 }
 
+/// How many people an item has concerned once it has settled so: at least one, since asking counts
+/// too, and all that it could where what it came to is not known for sure.
+#[must_use]
+pub fn concerned(command: &Command, settled: &Conclusion) -> u64 {
+    let people = command.people();
+    let is_sure = !settled.confirmed_by_lookup && settled.outcome != Outcome::InDoubt;
+    match &settled.detail {
+        Detail::Enrollments(detail) if is_sure => detail.canceled.clamp(1, people),
+        Detail::Enrollments(_) | Detail::Subscription(_) => people,
+    }
+}
+
+/// What one item has taken of its caller's hour.
+#[derive(Debug, Clone)]
+pub struct Reserved {
+    hourly: Arc<Hourly>,
+    at: Timestamp,
+}
+
+impl Reserved {
+    /// What an item takes that is opened at this time, if its caller's hour is counted.
+    #[must_use]
+    pub fn of(hourly: Option<&Arc<Hourly>>, at: Timestamp) -> Option<Self> {
+        let hourly = Arc::clone(hourly?);
+        Some(Self { hourly, at })
+    }
+
+    /// Gives back what the item did not come to.
+    pub fn settle(&self, command: &Command, settled: &Conclusion) {
+        let unused = command.people().saturating_sub(concerned(command, settled));
+        if unused > 0 {
+            self.hourly.give_back(unused, self.at);
+        }
+    }
+}
+
 /// More than a caller may have in an hour.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{asked} new items are more than what is left of this caller's {max} in an hour: {used} were \
-     admitted"
+    "{asked} more are more than what is left of this caller's {max} in an hour: {used} were taken; \
+     an item counts as many as it can match"
 )]
 pub struct Exhausted {
-    /// Items in an hour.
+    /// In an hour.
     pub max: u64,
     /// Those that count already.
     pub used: u64,
@@ -60,38 +102,47 @@ impl Hourly {
         }
     }
 
-    /// Counts items that were admitted, whether there was room for them or not.
-    pub fn count(&self, items: u64, at: Timestamp) {
+    /// Counts what was admitted, whether there was room for it or not.
+    pub fn count(&self, people: u64, at: Timestamp) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.add(items, minute_of(at));
+        window.add(people, minute_of(at));
     }
 
-    /// Counts items if they fit.
+    /// Gives back what was reserved at a time and not used.
+    pub fn give_back(&self, people: u64, at: Timestamp) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = window.minute;
+        if let Some(count) = window.of(minute_of(at).min(newest)) {
+            *count = count.saturating_sub(people);
+        }
+    }
+
+    /// Counts people if they fit.
     ///
     /// # Errors
     /// If they do not, when they would.
-    pub fn take(&self, items: u64, at: Timestamp) -> Result<(), Exhausted> {
-        if items == 0 {
+    pub fn take(&self, people: u64, at: Timestamp) -> Result<(), Exhausted> {
+        if people == 0 {
             return Ok(());
         }
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = minute_of(at);
         window.move_on(minute);
         let used = window.sum();
-        if used.saturating_add(items) <= self.max {
+        if used.saturating_add(people) <= self.max {
             // Of a clock that was ahead, the time that it has been to counts.
             let newest = window.minute;
-            window.add(items, newest);
+            window.add(people, newest);
             return Ok(());
         }
-        let excess = used.saturating_add(items).saturating_sub(self.max);
+        let excess = used.saturating_add(people).saturating_sub(self.max);
         Err(Exhausted {
             max: self.max,
             used,
-            asked: items,
+            asked: people,
             retry_after: window
                 .minutes_until_free(excess)
-                .filter(|_| items <= self.max)
+                .filter(|_| people <= self.max)
                 .map(|minutes| until(at, window.minute.saturating_add(minutes))),
         })
     }
@@ -127,13 +178,17 @@ impl Window {
         self.minute = self.minute.max(minute);
     }
 
-    fn add(&mut self, items: u64, minute: i64) {
+    fn add(&mut self, people: u64, minute: i64) {
         self.move_on(minute);
-        let ago = usize::try_from(self.minute.saturating_sub(minute)).unwrap_or(usize::MAX);
-        // What is older than an hour counts no more.
-        if let Some(count) = self.counts.get_mut(ago) {
-            *count = count.saturating_add(items);
+        if let Some(count) = self.of(minute) {
+            *count = count.saturating_add(people);
         }
+    }
+
+    /// The count of a minute; `None` if it is older than an hour and counts no more.
+    fn of(&mut self, minute: i64) -> Option<&mut u64> {
+        let ago = usize::try_from(self.minute.saturating_sub(minute)).ok()?;
+        self.counts.get_mut(ago)
     }
 
     /// In how many minutes so many of the items that count have stopped to count.
@@ -189,6 +244,21 @@ mod tests {
         assert!(hourly.take(2, at(0)).is_err());
         assert_eq!(hourly.take(1, at(0)), Ok(()));
         assert_eq!(hourly.take(2, at(3 * 60)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_not_used_is_free_again_as_long_as_it_counts() {
+        let hourly = Hourly::new(10);
+        hourly.take(4, at(0)).unwrap();
+        hourly.take(6, at(60)).unwrap();
+        hourly.give_back(5, at(60));
+        assert!(hourly.take(6, at(120)).is_err());
+        hourly.take(5, at(120)).unwrap();
+        // What has stopped to count is not given back twice.
+        let later = 61 * 60 + 30;
+        hourly.take(4, at(later)).unwrap();
+        hourly.give_back(4, at(0));
+        assert!(hourly.take(1, at(later)).is_err());
     }
 
     #[test]

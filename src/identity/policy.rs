@@ -124,8 +124,11 @@ pub struct Policy {
     pub accounts: Vec<AccountPattern>,
     /// Items in one request of its.
     pub batch_items_max: usize,
-    /// New items in any hour; `None` for as many as it likes.
+    /// People whom its items may concern in any hour; `None` for as many as it likes.
     pub hourly_items_max: Option<u64>,
+    /// The largest `max_matches` that it may ask for, and the one that it gets if it asks for none;
+    /// `None` for no bound.
+    pub matches_max: Option<u32>,
     /// Items of its that may be open at once; `None` for its fair share of the service's.
     pub open_items_max: Option<usize>,
     /// The longest `retry_window` that it may ask for; `None` for the longest there is.
@@ -143,6 +146,7 @@ impl Default for Policy {
             accounts: vec![AccountPattern("*".into())],
             batch_items_max: limits::BATCH_ITEMS_MAX,
             hourly_items_max: None,
+            matches_max: None,
             open_items_max: None,
             retry_window_max: None,
             many_matching: true,

@@ -4,7 +4,7 @@
 mod followed;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
@@ -471,9 +471,13 @@ impl Journal for SledJournal {
             .read(|reader| query::list(reader, filter, after, records_max))
     }
 
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
         self.shared
-            .read(|reader| query::admitted_since(reader, from))
+            .read(|reader| query::admitted_since(reader, from, callers))
     }
 
     fn vitals(&self) -> Vitals {

@@ -2,7 +2,7 @@
 //! differs. Nothing waits for a thread, so paused time stays where it is, and a restart is a call.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -241,8 +241,12 @@ impl Journal for MemoryJournal {
         self.read(|reader| query::list(reader, filter, after, records_max))
     }
 
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
-        self.read(|reader| query::admitted_since(reader, from))
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
+        self.read(|reader| query::admitted_since(reader, from, callers))
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

@@ -161,9 +161,14 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         records_max: usize,
     ) -> Result<Page, Unavailable>;
 
-    /// How many items the requests that were first admitted at this time or later brought, newest
-    /// first. An item that a request brought when it was sent again counts with the first time.
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable>;
+    /// How many people the requests of these callers concern that were first admitted at this time
+    /// or later, newest first. An item that a request brought when it was sent again counts with the
+    /// first time; one that has settled counts as what it came to.
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable>;
 
     /// How it is, for those who watch. It may ask the disk: call it off the async threads too. A
     /// store that has no disk says nothing.
@@ -318,8 +323,8 @@ pub struct Intake {
     pub caller: CallerId,
     /// When it was admitted first.
     pub at: Timestamp,
-    /// Its new items.
-    pub items: u64,
+    /// Whom its items concern.
+    pub people: u64,
 }
 
 /// A key that was used before with other content.

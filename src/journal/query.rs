@@ -1,6 +1,6 @@
 //! What callers and operators ask of the records: by key, by batch, by filter, and what is open.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -18,7 +18,8 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        ids::{BatchId, ItemId, Key, Scope},
+        ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
+        quota,
     },
     limits::{INTAKE_OLDER_MAX, PAGE_RECORDS_EXAMINED_MAX},
 };
@@ -167,6 +168,7 @@ pub(super) fn doubtful_targets(
 pub(super) fn admitted_since(
     reader: Reader<'_, impl Table>,
     from: Timestamp,
+    callers: &BTreeSet<CallerId>,
 ) -> Result<Vec<Intake>, Fault> {
     let mut found = Vec::new();
     let mut older = 0;
@@ -194,13 +196,42 @@ pub(super) fn admitted_since(
             continue;
         }
         older = 0;
+        if !callers.contains(&header.caller) {
+            continue;
+        }
+        let people = match header.kind {
+            Kind::Subscription => header.own.into(),
+            Kind::Enrollments => match concerned(reader, id) {
+                Ok(people) => people,
+                Err(Fault::Damaged(why)) => {
+                    tracing::error!(%why, "a damaged batch counts by its items in its caller's hour");
+                    header.own.into()
+                }
+                Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+            },
+        };
         found.push(Intake {
             caller: header.caller,
             at: header.admitted_at,
-            items: header.own.into(),
+            people,
         });
     }
     Ok(found)
+}
+
+/// How many people the items of a batch concern.
+fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, Fault> {
+    let batch = batch(reader, id)?;
+    let items = batch.map(|batch| batch.items).unwrap_or_default();
+    let own = items
+        .iter()
+        .flatten()
+        .filter(|record| record.id.batch == id);
+    let people = own.map(|record| match &record.settled {
+        Some(settled) => quota::concerned(&record.command, &settled.conclusion),
+        None => record.command.people(),
+    });
+    Ok(people.fold(0, u64::saturating_add))
 }
 
 /// Records that match, newest first.

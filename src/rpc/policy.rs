@@ -36,6 +36,7 @@ pub(super) fn enrollments(
     window(&mut v, request.retry_window, policy);
     let names = request.cancellations.iter().map(|item| &*item.account);
     accounts(&mut v, names, policy);
+    matches(&mut v, request, policy);
     if policy.many_matching {
         return v;
     }
@@ -62,6 +63,30 @@ fn batch(v: &mut Violations, items: usize, policy: &Policy) {
             "cancellations",
             format!("has {items} items; this caller may send {max} in a request: split it"),
         );
+    }
+}
+
+/// How many an item may match: no more than its caller may ask for, and a number where people are
+/// counted.
+fn matches(v: &mut Violations, request: &proto::CancelEnrollmentsRequest, policy: &Policy) {
+    for (place, item) in request.cancellations.iter().enumerate() {
+        let field = || format!("cancellations[{place}].max_matches");
+        match (item.max_matches, policy.matches_max) {
+            (Some(asked), Some(max)) if asked > max => v.add(
+                field(),
+                format!("is {asked}; this caller may ask for {max} at most"),
+            ),
+            (None, None) if policy.hourly_items_max.is_some() && policy.many_matching => {
+                if matches!(item.target, Some(Target::Field(_) | Target::All(_))) {
+                    v.add(
+                        field(),
+                        "is not set, and the people are counted whom this caller's items concern; \
+                         say how many there are at most",
+                    );
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 //! moment, and is acknowledged at a later one. Death before the first loses it, death between the
 //! two keeps it without anyone having been told. A store that fails does either.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::sleep};
@@ -224,8 +228,12 @@ impl Journal for Storage {
         self.disk.list(filter, after, records_max)
     }
 
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
-        self.disk.admitted_since(from)
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
+        self.disk.admitted_since(from, callers)
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

@@ -1,7 +1,7 @@
 //! A journal that fails at a moment that a test chooses, over the real one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, mpsc::Sender},
 };
 
@@ -198,8 +198,12 @@ impl Journal for Failing {
         self.whole()?.list(filter, after, records_max)
     }
 
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
-        self.whole()?.admitted_since(from)
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
+        self.whole()?.admitted_since(from, callers)
     }
 
     fn vitals(&self) -> Vitals {

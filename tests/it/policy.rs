@@ -3,17 +3,19 @@
 
 use cancelot::{
     rpc::proto::{
-        CancelEnrollmentsRequest, CancelSubscriptionRequest, GetCancellationRequest,
-        ListAccountsRequest, ListCancellationsRequest, Outcome, StopBatchRequest,
+        CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation,
+        GetCancellationRequest, ListAccountsRequest, ListCancellationsRequest, Outcome,
+        StopBatchRequest,
     },
-    sandbox::Provider,
+    sandbox::{Fault, Provider},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
     asking::{
-        Reader, enrollment, enrollments, everyone, field, live, outcomes, subscriber, subscribers,
+        Reader, always, enrollment, enrollments, everyone, field, live, outcomes, subscriber,
+        subscribers,
     },
     identities::{by, called_as, every_rpc, first_of, one, reason},
     support::{BILLING_TOKEN, Gateway, SUPPORT_TOKEN, gateway, now, request, subscription},
@@ -349,6 +351,106 @@ async fn a_request_that_adds_new_items_to_known_ones_counts_the_new_ones() {
     exhausted(&refused.unwrap_err());
     let sent = send(&gateway, BILLING_TOKEN, with_keys("C", &["a", "b", "c"])).await;
     assert_eq!(sent.unwrap(), 3);
+}
+
+/// Sends one enrollment cancellation and waits for its end; how many enrollments it came to.
+async fn people(
+    gateway: &Gateway,
+    key: &str,
+    item: EnrollmentCancellation,
+    max: Option<u32>,
+) -> Result<u64, Status> {
+    let item = EnrollmentCancellation {
+        max_matches: max,
+        ..live(item)
+    };
+    let mut client = gateway.client.clone();
+    let request = by(BILLING_TOKEN, enrollments(key, [item]));
+    let mut stream = client.cancel_enrollments(request).await?.into_inner();
+    let mut canceled = 0;
+    while let Some(message) = stream.message().await? {
+        for result in message.results {
+            canceled = result.canceled_count;
+        }
+    }
+    Ok(canceled)
+}
+
+#[tokio::test]
+async fn a_quota_counts_people_and_gives_back_those_that_were_not_met() {
+    let mut gateway = with_policy("hourly_items_max = 10\nmany_matching = true").await;
+    let many = |n: usize| {
+        let ids: Vec<_> = (0..n).map(|i| format!("s{i}")).collect();
+        enrollment("seq", subscribers(ids.iter().map(|id| &**id)))
+    };
+    let all = |left: u32| enrollment(&format!("seq_drain_{left}"), everyone());
+    let never = people(&gateway, "A", many(11), None).await.unwrap_err();
+    assert_eq!(exhausted(&never), None);
+    // Without a bound nobody can count them.
+    let unbounded = people(&gateway, "B", all(3), None).await.unwrap_err();
+    violates(&unbounded, &["cancellations[0].max_matches"]);
+
+    // Ten are reserved for it, and seven are given back.
+    assert_eq!(people(&gateway, "C", all(3), Some(10)).await.unwrap(), 3);
+    let beyond = people(&gateway, "D", all(3), Some(8)).await.unwrap_err();
+    assert!(exhausted(&beyond).is_some());
+    // One that meets nobody counts as one.
+    assert_eq!(people(&gateway, "E", all(0), Some(7)).await.unwrap(), 0);
+    // Four people, however many enrollments each has.
+    people(&gateway, "F", many(4), None).await.unwrap();
+    let taken = people(&gateway, "G", many(3), None).await.unwrap_err();
+    assert!(exhausted(&taken).is_some());
+
+    gateway.restart().await;
+    let taken = people(&gateway, "G", many(3), None).await.unwrap_err();
+    assert!(exhausted(&taken).is_some());
+    people(&gateway, "H", many(2), None).await.unwrap();
+    people(&gateway, "F", many(4), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_a_quota_may_not_match_many_unless_that_is_said() {
+    let gateway = with_policy("hourly_items_max = 10").await;
+    let all = enrollment("seq_drain_3", everyone());
+    let refused = people(&gateway, "A", all, Some(3)).await.unwrap_err();
+    violates(&refused, &["cancellations[0].all"]);
+}
+
+#[tokio::test]
+async fn more_matches_than_a_caller_may_ask_for_are_refused_and_are_its_bound_unasked() {
+    let gateway = with_policy("matches_max = 3").await;
+    let all = |left: u32| enrollment(&format!("seq_drain_{left}"), everyone());
+    let refused = people(&gateway, "A", all(3), Some(4)).await.unwrap_err();
+    violates(&refused, &["cancellations[0].max_matches"]);
+    assert_eq!(people(&gateway, "B", all(3), None).await.unwrap(), 3);
+    assert_eq!(people(&gateway, "C", all(4), None).await.unwrap(), 0);
+    assert_eq!(people(&gateway, "D", all(2), Some(3)).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_is_stopped_and_sent_again_counts_again() {
+    let gateway = with_policy("hourly_items_max = 5").await;
+    let wait = Fault::Throttle {
+        retry_after_ms: 600_000,
+    };
+    gateway.control.script(Provider::Rebilly, always(wait));
+    let mut client = gateway.client.clone();
+    let mut rounds = 0;
+    let refused = loop {
+        let sent = client.cancel_subscription(by(BILLING_TOKEN, many("K", 2)));
+        let mut reader = match sent.await {
+            Ok(stream) => Reader::new(stream.into_inner()),
+            Err(status) => break status,
+        };
+        reader.next().await.unwrap();
+        let batch_id = reader.progress.batch_id.clone();
+        let stop = by(BILLING_TOKEN, StopBatchRequest { batch_id });
+        client.stop_batch(stop).await.unwrap();
+        reader.rest().await.unwrap();
+        rounds += 1;
+    };
+    assert!(exhausted(&refused).is_some());
+    assert_eq!(rounds, 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! says so.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -133,8 +133,12 @@ impl Journal for Hooked {
         self.disk.list(filter, after, records_max)
     }
 
-    fn admitted_since(&self, from: Timestamp) -> Result<Vec<Intake>, Unavailable> {
-        self.disk.admitted_since(from)
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
+        self.disk.admitted_since(from, callers)
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

@@ -104,9 +104,14 @@ impl<T: Table> Ledger<T> {
         }
         // Last, so that nothing is counted that is not admitted.
         if let Some(quota) = &prepared.admission.quota {
-            let new = plan.slots.iter().filter(|slot| **slot == SlotPlan::New);
-            let new = u64::try_from(new.count()).unwrap_or(u64::MAX);
-            if let Err(exhausted) = quota.take(new, prepared.admission.at) {
+            let slots = items.iter().zip(&prepared.admission.slots);
+            // What is opened again may have its effect after all, so it counts again.
+            let people = slots.filter_map(|(item, slot)| match (item, slot) {
+                (AdmittedItem::Opened { .. }, Slot::Item { command, .. }) => Some(command.people()),
+                _ => None,
+            });
+            let people = people.fold(0, u64::saturating_add);
+            if let Err(exhausted) = quota.take(people, prepared.admission.at) {
                 return Ok(Err(Refusal::OverQuota(exhausted)));
             }
         }

@@ -1,5 +1,7 @@
 //! What ListCancellations and support staff find.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::journal::Filter;
 
@@ -193,8 +195,11 @@ fn what_was_admitted_while_the_clock_was_behind_hides_nothing_before_it() {
         }
         admit(&bench, "last", 4, 5_100);
         bench.restart();
-        let brought = bench.journal().admitted_since(at(5_000)).unwrap();
-        let items: Vec<_> = brought.iter().map(|intake| intake.items).collect();
+        let brought = bench
+            .journal()
+            .admitted_since(at(5_000), &BTreeSet::from([scope().caller]))
+            .unwrap();
+        let items: Vec<_> = brought.iter().map(|intake| intake.people).collect();
         assert_eq!(items, [4, 2]);
     }
 }

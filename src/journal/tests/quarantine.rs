@@ -1,6 +1,8 @@
 //! A batch whose records cannot be read is put aside: what needs it is refused, and all else goes
 //! on.
 
+use std::collections::BTreeSet;
+
 use super::{
     damage::{tamper, torn, verify},
     *,
@@ -107,8 +109,10 @@ fn a_request_that_needs_a_damaged_batch_is_refused_and_others_are_not() {
             still_works(&journal);
         }
         // A service that starts asks this, and starts.
-        let brought = journal.admitted_since(at(0)).unwrap();
-        let whole = brought.iter().filter(|intake| intake.items == 2).count();
+        let brought = journal
+            .admitted_since(at(0), &BTreeSet::from([scope().caller]))
+            .unwrap();
+        let whole = brought.iter().filter(|intake| intake.people == 2).count();
         assert_eq!(
             whole,
             if matches!(key, StoreKey::Header(_)) {

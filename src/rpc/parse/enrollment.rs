@@ -6,6 +6,7 @@ use crate::{
         command::{EnrollmentsCommand, EnrollmentsTarget},
         ids::{AccountName, TargetId},
     },
+    identity::Policy,
     limits,
     rpc::{
         proto::{self, enrollment_cancellation::Target},
@@ -18,6 +19,7 @@ pub(super) fn enrollment(
     v: &mut Violations,
     at: &dyn Fn(&str) -> String,
     c: proto::EnrollmentCancellation,
+    policy: &Policy,
 ) -> Option<EnrollmentsCommand> {
     let account = v.check(|| at("account"), AccountName::try_from(c.account));
     let sequence_id = v.check(|| at("sequence_id"), TargetId::try_from(c.sequence_id));
@@ -34,7 +36,7 @@ pub(super) fn enrollment(
         sequence_id: sequence_id.or_else(stand_in)?,
         target: target.unwrap_or(EnrollmentsTarget::All),
         reason: reason.flatten(),
-        matches_max: c.max_matches,
+        matches_max: c.max_matches.or(policy.matches_max),
     })
 }
 

@@ -108,7 +108,7 @@ pub(super) fn enrollments(
         let at = |field: &str| format!("cancellations[{place}].{field}");
         let asked = cancellation.dry_run;
         let strange = chars::of_enrollment(&cancellation, dispatch);
-        let command = enrollment(&mut v, &at, cancellation);
+        let command = enrollment(&mut v, &at, cancellation, &caller.policy);
         frame.strange(&v, mark, place, strange);
         let Some(command) = command else {
             continue;

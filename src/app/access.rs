@@ -112,12 +112,10 @@ pub(super) fn tls(settings: &config::Tls, clock: Clock) -> Result<Tls, String> {
 
 fn tls_files(settings: &config::Tls) -> Vec<std::path::PathBuf> {
     let mut files = vec![settings.cert_file.clone(), settings.key_file.clone()];
-    files.extend(
-        settings
-            .clients
-            .iter()
-            .map(|clients| clients.ca_file.clone()),
-    );
+    if let Some(clients) = &settings.clients {
+        files.push(clients.ca_file.clone());
+        files.extend(clients.crl_file.clone());
+    }
     files
 }
 
@@ -128,6 +126,7 @@ fn pem(contents: &[Vec<u8>]) -> Result<Pem<'_>, String> {
             cert,
             key,
             client_ca: rest.first().map(Vec::as_slice),
+            client_crl: rest.get(1).map(Vec::as_slice),
         }),
         _ => Err("TLS takes a certificate and a key".to_owned()),
     }
@@ -140,12 +139,18 @@ fn pem_bytes_max() -> u64 {
 /// All files that may change while the service runs.
 pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions]) -> Vec<Watch> {
     let callers = &changing.callers;
+    let grace = config.server.reload_grace;
     let mut watches = Vec::new();
     if let (Some(settings), Some(tls)) = (&config.server.tls, &changing.tls) {
         let tls = tls.clone();
         let files = tls_files(settings);
+        let closing = (tls.clone(), settings.clone());
         let take = move |contents: &[Vec<u8>]| tls.replace(pem(contents)?);
-        watches.push(Watch::new("server.tls", files, pem_bytes_max(), take));
+        let watch = Watch::new("server.tls", files, pem_bytes_max(), take);
+        watches.push(watch.closed_after(grace, move || {
+            let (tls, settings) = &closing;
+            close_clients(tls, settings)
+        }));
     }
     for issuer in &config.issuers {
         let KeysFrom::File { path, .. } = &issuer.keys else {
@@ -157,11 +162,16 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
         };
         let max = u64::try_from(limits::JWKS_BYTES_MAX).unwrap_or(u64::MAX);
         let what = format!("issuers.{name}.jwks_file");
+        let closing = Arc::clone(&made);
         let take = move |contents: &[Vec<u8>]| {
             made.set_keys(Keys::parse(text(contents)?)?);
             Ok(())
         };
-        watches.push(Watch::new(what, [path.clone()], max, take));
+        let watch = Watch::new(what, [path.clone()], max, take);
+        watches.push(watch.closed_after(grace, move || {
+            closing.forget_keys();
+            true
+        }));
     }
     for caller in &config.callers {
         let Some(path) = &caller.token_file else {
@@ -169,13 +179,21 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
         };
         let (id, callers) = (caller.settings.id.clone(), Arc::clone(callers));
         let what = format!("callers.{id}.token_file");
+        let closing = (id.clone(), Arc::clone(&callers));
         let take = move |contents: &[Vec<u8>]| {
             let tokens = config::tokens(text(contents)?)?;
+            if tokens.is_empty() {
+                tracing::warn!(caller = %id, "the token file is empty: no token is accepted");
+            }
             let replaced = callers.replace_tokens(&id, &tokens);
             replaced.map_err(|shared| shared.to_string())
         };
         let max = config::SECRET_FILE_BYTES_MAX;
-        watches.push(Watch::new(what, [path.clone()], max, take));
+        let watch = Watch::new(what, [path.clone()], max, take);
+        watches.push(watch.closed_after(grace, move || {
+            let (id, callers) = &closing;
+            callers.replace_tokens(id, &[]).is_ok()
+        }));
     }
     for (account, lane) in config.accounts.iter().zip(lanes) {
         let Some(path) = &account.credential_file else {
@@ -190,6 +208,21 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
         watches.push(Watch::new(what, [path.clone()], max, take));
     }
     watches
+}
+
+/// Believes no client's certificate any more, if it is the files for those that cannot be used: a
+/// certificate of the listener's own is no proof of anybody else.
+fn close_clients(tls: &Tls, settings: &config::Tls) -> bool {
+    let Some(clients) = &settings.clients else {
+        return false;
+    };
+    let read = |file: &std::path::PathBuf| read_file(file, pem_bytes_max());
+    let is_good = || {
+        let ca = read(&clients.ca_file).ok()?;
+        let crl = clients.crl_file.as_ref().map(read).transpose().ok()?;
+        Tls::check_clients(&ca, crl.as_deref()).ok()
+    };
+    is_good().is_none() && tls.distrust_clients().is_ok()
 }
 
 fn text(contents: &[Vec<u8>]) -> Result<&str, String> {

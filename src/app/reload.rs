@@ -34,6 +34,16 @@ pub struct Watch {
     told: Option<String>,
     /// Whether that is so still, for whoever watches.
     failing: Arc<AtomicBool>,
+    close: Option<Close>,
+}
+
+/// What becomes of what was read last when files cannot be used for long: it may be what somebody
+/// wanted to take away.
+struct Close {
+    after: Duration,
+    /// Whether there was something to close.
+    close: Box<dyn FnMut() -> bool + Send>,
+    failing_since: Option<Instant>,
 }
 
 impl Watch {
@@ -53,6 +63,40 @@ impl Watch {
             taken: None,
             told: None,
             failing: Arc::default(),
+            close: None,
+        }
+    }
+
+    /// Has what was read last be given up once the files could not be used for so long. `close`
+    /// says whether there was something to give up.
+    pub fn closed_after(
+        mut self,
+        after: Duration,
+        close: impl FnMut() -> bool + Send + 'static,
+    ) -> Self {
+        self.close = Some(Close {
+            after,
+            close: Box::new(close),
+            failing_since: None,
+        });
+        self
+    }
+
+    /// Gives up what was read last, if it is time to.
+    fn close_if_due(&mut self) {
+        let Some(close) = &mut self.close else { return };
+        let since = *close.failing_since.get_or_insert_with(Instant::now);
+        // Once: what was closed is taken anew when it can be used again.
+        if since.elapsed() < close.after || self.taken.is_none() {
+            return;
+        }
+        if (close.close)() {
+            self.taken = None;
+            tracing::error!(
+                what = %self.what,
+                after_ms = u64::try_from(close.after.as_millis()).unwrap_or(u64::MAX),
+                "could not be reloaded for too long; nothing is accepted from it any more"
+            );
         }
     }
 
@@ -84,6 +128,9 @@ impl Watch {
         self.failing.store(looked.is_err(), Ordering::Relaxed);
         match looked {
             Ok(is_new) => {
+                if let Some(close) = &mut self.close {
+                    close.failing_since = None;
+                }
                 if is_new || self.told.take().is_some() {
                     tracing::info!(what = %self.what, "reloaded");
                 }
@@ -98,6 +145,7 @@ impl Watch {
                     );
                     self.told = Some(why);
                 }
+                self.close_if_due();
                 Looked::Failed
             }
         }
@@ -289,6 +337,45 @@ mod tests {
         bench.write("three");
         assert_eq!(bench.watch.look(), Ok(true));
         assert_eq!(*bench.taken.lock().unwrap(), ["one", "two", "three"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_used_for_longer_than_its_grace_is_given_up_once() {
+        let mut bench = Bench::new();
+        let closed = Arc::new(Mutex::new(0));
+        let grace = Duration::from_secs(60);
+        let counted = Arc::clone(&closed);
+        bench.watch = bench.watch.closed_after(grace, move || {
+            *counted.lock().unwrap() += 1;
+            true
+        });
+        let look = |bench: &mut Bench| {
+            bench.watch.look_and_tell(true);
+            *closed.lock().unwrap()
+        };
+        bench.write("one");
+        assert_eq!(look(&mut bench), 0);
+        bench.write("bad");
+        assert_eq!(look(&mut bench), 0);
+        tokio::time::advance(grace - Duration::from_millis(1)).await;
+        assert_eq!(look(&mut bench), 0);
+        // What was good in between begins a new grace.
+        bench.write("one");
+        assert_eq!(look(&mut bench), 0);
+        bench.write("bad");
+        tokio::time::advance(grace).await;
+        assert_eq!(look(&mut bench), 0);
+        tokio::time::advance(grace).await;
+        assert_eq!(look(&mut bench), 1);
+        tokio::time::advance(grace).await;
+        assert_eq!(look(&mut bench), 1, "there is nothing left to close");
+        bench.write("one");
+        look(&mut bench);
+        assert_eq!(*bench.taken.lock().unwrap(), ["one", "one"]);
+        bench.write("bad");
+        look(&mut bench);
+        tokio::time::advance(grace).await;
+        assert_eq!(look(&mut bench), 2);
     }
 
     /// Files that fit together if they say the same. What is half replaced is whole after so many

@@ -97,7 +97,9 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
             reader.mistakes.push(Some(named.clone()), key, problem);
         }
     }
-    let keys = keys_from(reader, name, named);
+    let refresh_ms = reader.get_of(&table::JWKS_REFRESH_MS, name);
+    let keys = keys_from(reader, name, named, Duration::from_millis(refresh_ms));
+    let keys_age_max = keys_age_max(reader, name, refresh_ms);
     let text = |text: super::kind::Text| text.0;
     Some(IssuerConfig {
         settings: IssuerSettings {
@@ -105,17 +107,36 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
             issuer: text(issuer?),
             audiences: audiences?.into_iter().map(text).collect(),
             algorithms,
+            keys_age_max,
         },
         keys: keys?,
     })
 }
 
-fn keys_from(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<KeysFrom> {
+/// How old keys may be that are fetched. Those of a file are looked at all the time.
+fn keys_age_max(reader: &mut Reader<'_>, name: &str, refresh_ms: u64) -> Option<Duration> {
+    let age_max_ms = reader.get_of(&table::JWKS_AGE_MAX_MS, name);
+    reader.source(&keyed(table::JWKS_URL.key, name))?;
+    if age_max_ms < refresh_ms {
+        let problem = Problem::new(
+            format!("= {age_max_ms} is less than jwks_refresh_ms = {refresh_ms}"),
+            "make it at least twice as long, so that keys are fetched before they are too old",
+        );
+        reader.refuse(&keyed(table::JWKS_AGE_MAX_MS.key, name), problem);
+    }
+    Some(Duration::from_millis(age_max_ms))
+}
+
+fn keys_from(
+    reader: &mut Reader<'_>,
+    name: &str,
+    named: &Source,
+    refresh: Duration,
+) -> Option<KeysFrom> {
     let path = reader.get_of(&table::JWKS_FILE, name);
     let url = reader.get_of(&table::JWKS_URL, name);
     let ca_file = reader.get_of(&table::JWKS_CA_FILE, name);
     let token_file = reader.get_of(&table::JWKS_TOKEN_FILE, name);
-    let refresh = Duration::from_millis(reader.get_of(&table::JWKS_REFRESH_MS, name));
     let key = |setting: &str| keyed(setting, name);
     match (path, url) {
         (Some(path), None) => {

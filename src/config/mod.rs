@@ -128,6 +128,8 @@ pub struct Server {
     pub tls: Option<Tls>,
     /// How often files are looked at that may have changed.
     pub reload: Duration,
+    /// How long what was read last stays good when a file cannot be used.
+    pub reload_grace: Duration,
     /// Where metrics and health are served; `None` for nowhere.
     pub admin_listen: Option<SocketAddr>,
 }
@@ -299,6 +301,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
         progress_interval: Duration::from_millis(reader.get(&table::PROGRESS_INTERVAL_MS)),
         tls: tls::read(reader),
         reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
+        reload_grace: Duration::from_millis(reader.get(&table::RELOAD_GRACE_MS)),
         admin_listen: reader.get(&table::ADMIN_LISTEN),
     }
 }

@@ -93,12 +93,21 @@ settings! {
     TLS_KEY_FILE: Option<PathBuf> = "server.tls_key_file";
     /// Path of the PEM file with the authorities that vouch for clients' certificates.
     TLS_CLIENT_CA_FILE: Option<PathBuf> = "server.tls_client_ca_file";
+    /// Path of the PEM file with the revocation lists (CRLs) of those authorities. A certificate on
+    /// one of them is refused, on connections that are open too; authorities without a list revoke
+    /// nothing.
+    TLS_CLIENT_CRL_FILE: Option<PathBuf> = "server.tls_client_crl_file";
     /// Whether clients have to show a certificate.
     TLS_CLIENT_AUTH: Option<ClientAuth> = "server.tls_client_auth",
         otherwise "`optional` with `tls_client_ca_file`, else `none`";
     /// How often files with certificates, keys, tokens and credentials are looked at for changes;
     /// a SIGHUP does it at once.
     RELOAD_MS: u64 = "server.reload_ms", default 10_000, within 100..=3_600_000;
+    /// How long what was read last stays good when a file with tokens, keys, authorities or
+    /// revocation lists is missing or cannot be used. After that nothing is accepted from it until
+    /// it can. One that is empty takes back at once what was in it.
+    RELOAD_GRACE_MS: u64 = "server.reload_grace_ms", default 15 * 60 * 1_000,
+        within 0..=7 * 24 * 60 * 60 * 1_000;
 
     /// Directory of the journal, created if missing and used by one process at a time.
     JOURNAL_DIR: PathBuf = "journal.dir", default PathBuf::from("cancelot-data");
@@ -172,6 +181,10 @@ settings! {
     /// How often the keys of `jwks_url` are fetched anew.
     JWKS_REFRESH_MS: u64 = "issuers.<name>.jwks_refresh_ms", default 5 * 60 * 1_000,
         within 1_000..=24 * 60 * 60 * 1_000;
+    /// How long keys of `jwks_url` are good after they were fetched last. After that no token of the
+    /// issuer is accepted until they can be fetched again.
+    JWKS_AGE_MAX_MS: u64 = "issuers.<name>.jwks_age_max_ms",
+        default 24 * 60 * 60 * 1_000, within 1_000..=30 * 24 * 60 * 60 * 1_000;
     /// Collector that spans are sent to by OTLP over gRPC, such as `http://127.0.0.1:4317`; unset,
     /// there are none.
     OTLP_ENDPOINT: Option<Text> = "telemetry.otlp_endpoint", within form::BASE_URL;

@@ -9,7 +9,9 @@ use super::{
     mistake::Problem,
     reader::Reader,
     setting::Setting,
-    table::{TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE, TLS_KEY_FILE},
+    table::{
+        TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE, TLS_CLIENT_CRL_FILE, TLS_KEY_FILE,
+    },
 };
 use crate::limits;
 
@@ -30,6 +32,8 @@ pub struct Tls {
 pub struct ClientCertificates {
     /// The authorities that vouch for them.
     pub ca_file: PathBuf,
+    /// What these authorities have revoked.
+    pub crl_file: Option<PathBuf>,
     /// Whether there is no connection without one.
     pub required: bool,
 }
@@ -39,6 +43,11 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
     let cert_file = file(reader, &TLS_CERT_FILE);
     let key_file = file(reader, &TLS_KEY_FILE);
     let ca_file = file(reader, &TLS_CLIENT_CA_FILE);
+    let crl_file = file(reader, &TLS_CLIENT_CRL_FILE);
+    if crl_file.is_some() && ca_file.is_none() {
+        let (problem, remedy) = ("is of no authorities", "set server.tls_client_ca_file");
+        refuse(reader, &TLS_CLIENT_CRL_FILE, problem, remedy);
+    }
     let default = match ca_file {
         Some(_) => ClientAuth::Optional,
         None => ClientAuth::None,
@@ -76,6 +85,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
         .filter(|_| auth != ClientAuth::None)
         .map(|ca_file| ClientCertificates {
             ca_file,
+            crl_file,
             required: auth == ClientAuth::Required,
         });
     Some(Tls {

@@ -1,9 +1,10 @@
 //! JWTs of one issuer: which are good, and whose they are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, errors::ErrorKind};
+use tokio::time::Instant;
 
 use super::keys::Keys;
 use crate::limits;
@@ -88,14 +89,23 @@ pub struct IssuerSettings {
     pub audiences: Vec<String>,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
+    /// How long its keys are good after they were set last; `None` for as long as they are set.
+    pub keys_age_max: Option<Duration>,
 }
 
 /// An issuer with the keys that it has now.
 #[derive(Debug)]
 pub struct Issuer {
     settings: IssuerSettings,
-    /// `None` until they were read for the first time.
-    keys: ArcSwapOption<Keys>,
+    /// `None` until they were read for the first time, and when they are too old.
+    keys: ArcSwapOption<Held>,
+}
+
+/// Keys, and when they were set.
+#[derive(Debug)]
+struct Held {
+    keys: Keys,
+    set_at: Instant,
 }
 
 /// What a good token says.
@@ -122,8 +132,9 @@ pub enum JwtFault {
     /// Something is wrong with it.
     #[error("{0}")]
     Wrong(&'static str),
-    /// Its issuer's keys are not here yet, which is no fault of the token's.
-    #[error("the keys of the issuer {issuer} are not known yet")]
+    /// Its issuer's keys are not here yet, or could not be read for too long, which is no fault of
+    /// the token's.
+    #[error("the keys of the issuer {issuer} are not known, or not any more")]
     NoKeys {
         /// The issuer's name in the configuration.
         issuer: String,
@@ -154,7 +165,13 @@ impl Issuer {
 
     /// Takes new keys in place of the old ones.
     pub fn set_keys(&self, keys: Keys) {
-        self.keys.store(Some(keys.into()));
+        let set_at = Instant::now();
+        self.keys.store(Some(Arc::new(Held { keys, set_at })));
+    }
+
+    /// Believes nothing that it has signed, until keys are set again.
+    pub fn forget_keys(&self) {
+        self.keys.store(None);
     }
 
     /// What a token says, if it is good.
@@ -172,8 +189,14 @@ impl Issuer {
         }
         let issuer = || settings.name.clone();
         let keys = self.keys.load();
+        let is_good = |held: &&Arc<Held>| {
+            let age_max = settings.keys_age_max;
+            age_max.is_none_or(|max| held.set_at.elapsed() <= max)
+        };
         let keys = keys
             .as_ref()
+            .filter(is_good)
+            .map(|held| &held.keys)
             .ok_or_else(|| JwtFault::NoKeys { issuer: issuer() })?;
         if let Some(kid) = &header.kid
             && !keys.has(kid)
@@ -217,10 +240,7 @@ fn told(kind: &ErrorKind) -> &'static str {
 }
 
 /// What a token says, if it is a good one of an issuer's; with the issuer's place in the list.
-pub(super) fn verify(
-    issuers: &[std::sync::Arc<Issuer>],
-    token: &str,
-) -> Result<(usize, Claims), JwtFault> {
+pub(super) fn verify(issuers: &[Arc<Issuer>], token: &str) -> Result<(usize, Claims), JwtFault> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| {
         JwtFault::Wrong("the token's header cannot be read, or its algorithm is not allowed")
     })?;
@@ -234,4 +254,35 @@ pub(super) fn verify(
             "the token is of an issuer that is not configured",
         ))?;
     issuer.verify(token, &header).map(|claims| (place, claims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_good_for_no_longer_than_they_may_be_old() {
+        let age_max = Duration::from_secs(60);
+        let issuer = Issuer::new(IssuerSettings {
+            name: "test".to_owned(),
+            issuer: "https://issuer".to_owned(),
+            audiences: vec!["cancelot".to_owned()],
+            algorithms: vec![Algorithm::EdDsa],
+            keys_age_max: Some(age_max),
+        });
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+        header.kid = Some("k".to_owned());
+        let fault = || issuer.verify("a.b.c", &header).unwrap_err();
+        let name = || "test".to_owned();
+        let unknown = JwtFault::UnknownKey { issuer: name() };
+        let none = JwtFault::NoKeys { issuer: name() };
+        assert_eq!(fault(), none);
+        for _ in 0..2 {
+            issuer.set_keys(Keys::parse("{\"keys\":[]}").unwrap());
+            tokio::time::advance(age_max).await;
+            assert_eq!(fault(), unknown);
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(fault(), none);
+    }
 }

@@ -35,10 +35,11 @@ struct Envelope {
 
 impl Keys {
     /// Reads a JWKS. Keys that sign nothing we allow are left out: those for encryption, shared
-    /// secrets, and curves that we do not know.
+    /// secrets, and curves that we do not know. One without any key takes all of them back: nothing
+    /// that the issuer has signed is good any more.
     ///
     /// # Errors
-    /// If it is no JWKS, or has no key of use, or more keys than [`limits::JWKS_KEYS_MAX`].
+    /// If it is no JWKS, or has keys and none of use, or more than [`limits::JWKS_KEYS_MAX`].
     pub fn parse(text: &str) -> Result<Self, String> {
         let envelope: Envelope = serde_json::from_str(text).map_err(|error| {
             // Not its display: it may quote what somebody put there by mistake.
@@ -51,8 +52,9 @@ impl Keys {
             let (count, max) = (envelope.keys.len(), limits::JWKS_KEYS_MAX);
             return Err(format!("has {count} keys, and {max} is the most"));
         }
+        let is_emptied = envelope.keys.is_empty();
         let usable: Vec<_> = envelope.keys.into_iter().filter_map(key).collect();
-        if usable.is_empty() {
+        if usable.is_empty() && !is_emptied {
             return Err("has no public key that signs".to_owned());
         }
         Ok(Self(usable))

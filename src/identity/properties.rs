@@ -22,6 +22,7 @@ fn callers() -> Callers {
         issuer: "i".to_owned(),
         audiences: vec!["a".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
+        keys_age_max: None,
     });
     issuer.set_keys(Keys::parse(JWKS).unwrap());
     let caller = CallerSettings {

@@ -322,7 +322,6 @@ async fn keys_in_a_file_are_rotated_by_changing_it() {
     for bad in [
         "",
         "{}",
-        "{\"keys\":[]}",
         "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}",
     ] {
         files.write("jwks", bad);
@@ -339,6 +338,53 @@ async fn keys_in_a_file_are_rotated_by_changing_it() {
         "billing"
     );
     assert_eq!(refused_as(client, Some(&old_token)).await, "JWT_INVALID");
+
+    // Without any key nothing of the issuer's is good any more.
+    files.write("jwks", "{\"keys\":[]}");
+    assert_eq!(gateway.reload().await.changed, 1);
+    assert_eq!(refused_as(client, Some(&new_token)).await, "JWT_INVALID");
+}
+
+#[tokio::test]
+async fn keys_that_are_taken_back_at_their_url_are_good_no_more() {
+    let signer = Signer::ec("k");
+    let publisher = Publisher::start(jwks([&signer])).await;
+    let gateway = with_issuer(&format!("jwks_url = {:?}", publisher.url)).await;
+    let client = &gateway.client;
+    gateway.reload().await;
+    let token = signer.sign(&claims());
+    assert_eq!(
+        called_as(client, Some(&token), "a").await.unwrap(),
+        "billing"
+    );
+    publisher.publish(jwks([]));
+    gateway.reload().await;
+    assert_eq!(refused_as(client, Some(&token)).await, "JWT_INVALID");
+}
+
+#[tokio::test]
+async fn keys_whose_file_is_gone_for_longer_than_its_grace_are_good_no_more() {
+    let signer = Signer::ec("k");
+    let files = Files::new();
+    let file = files.write("jwks", &jwks([&signer]));
+    let lines = format!("jwks_file = {file}\n[server]\nreload_grace_ms = 0");
+    let gateway = with_issuer(&lines).await;
+    let client = &gateway.client;
+    let token = signer.sign(&claims());
+    assert_eq!(
+        called_as(client, Some(&token), "a").await.unwrap(),
+        "billing"
+    );
+    std::fs::remove_file(files.path("jwks")).unwrap();
+    assert_eq!(gateway.reload().await.failed, 1);
+    let refused = called_as(client, Some(&token), "b").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    files.write("jwks", &jwks([&signer]));
+    gateway.reload().await;
+    assert_eq!(
+        called_as(client, Some(&token), "b").await.unwrap(),
+        "billing"
+    );
 }
 
 /// Somebody who publishes keys.

@@ -3,8 +3,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tempfile::TempDir;
@@ -98,6 +99,32 @@ impl Authority {
         self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |params| {
             params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
         })
+    }
+
+    /// One with this number.
+    pub(crate) fn client_numbered(&self, names: &[&str], number: u64) -> Pair {
+        self.leaf(names, ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.serial_number = Some(number.into());
+        })
+    }
+
+    /// A list of the certificates that it has taken back, in PEM.
+    pub(crate) fn revokes(&self, numbers: &[u64]) -> String {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: (*number).into(),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// One that ended long ago.

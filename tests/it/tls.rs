@@ -32,13 +32,22 @@ struct Bench {
 impl Bench {
     /// `billing` has a SPIFFE ID, a DNS name and a token, `support` a DNS name and a token.
     async fn start(more: &str) -> Self {
+        Self::start_with(more, None).await
+    }
+
+    /// The same, whose authority has taken certificates with these numbers back.
+    async fn start_with(more: &str, revoked: Option<&[u64]>) -> Self {
         let (server_ca, client_ca) = (Authority::new("server"), Authority::new("client"));
         let files = Files::new();
+        let list = revoked.map(|numbers| files.write("crl.pem", &client_ca.revokes(numbers)));
+        let list = list.map_or_else(String::new, |list| {
+            format!("tls_client_crl_file = {list}\n")
+        });
         let server = files.server(&server_ca.server());
         let ca = files.write("client-ca.pem", &client_ca.pem);
         let gateway = gateway()
             .config(&format!(
-                "[server]\n{server}tls_client_ca_file = {ca}\n{more}"
+                "[server]\n{server}tls_client_ca_file = {ca}\n{list}{more}"
             ))
             .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
             .config(&format!(
@@ -332,6 +341,84 @@ async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open
     };
     assert_eq!(line["method"], "CancelSubscription");
     assert_eq!(line["code"], "UNAVAILABLE");
+}
+
+/// A call on a connection whose certificate is good no more.
+async fn is_cut_off(client: &crate::support::Client) {
+    let refused = called_as(client, None, "late").await.unwrap_err();
+    assert!(
+        matches!(refused.code(), Code::Unavailable | Code::Unknown),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn authorities_that_are_taken_away_vouch_for_nobody_any_more() {
+    for (more, away) in [
+        ("", Some("")),
+        ("", Some(" \n")),
+        ("reload_grace_ms = 0", Some("no certificate")),
+        ("reload_grace_ms = 0", None),
+    ] {
+        let bench = Bench::start(more).await;
+        let pair = bench.client_ca.client(&[SPIFFE]);
+        let open = bench.connect(Some(&pair)).await;
+        assert_eq!(called_as(&open, None, "a").await.unwrap(), "billing");
+
+        match away {
+            Some(text) => drop(bench.files.write("client-ca.pem", text)),
+            None => std::fs::remove_file(bench.files.path("client-ca.pem")).unwrap(),
+        }
+        bench.gateway.reload().await;
+        is_cut_off(&open).await;
+        bench.refuses(Some(&pair)).await;
+        // Who shows no certificate is let in by a token as before.
+        let client = bench.connect(None).await;
+        let called = called_as(&client, Some(SUPPORT_TOKEN), "b").await;
+        assert_eq!(called.unwrap(), "support");
+
+        bench.files.write("client-ca.pem", &bench.client_ca.pem);
+        bench.gateway.reload().await;
+        let client = bench.connect(Some(&pair)).await;
+        assert_eq!(called_as(&client, None, "c").await.unwrap(), "billing");
+    }
+}
+
+#[tokio::test]
+async fn the_listeners_own_files_being_gone_takes_nothing_from_clients() {
+    let bench = Bench::start("reload_grace_ms = 0").await;
+    let pair = bench.client_ca.client(&[SPIFFE]);
+    let open = bench.connect(Some(&pair)).await;
+    bench.files.write("server.pem", "no certificate");
+    assert_eq!(bench.gateway.reload().await.failed, 1);
+    assert_eq!(called_as(&open, None, "a").await.unwrap(), "billing");
+    let client = bench.connect(Some(&pair)).await;
+    assert_eq!(called_as(&client, None, "b").await.unwrap(), "billing");
+}
+
+#[tokio::test]
+async fn a_certificate_on_a_revocation_list_lets_nobody_in_on_open_connections_either() {
+    let bench = Bench::start_with("", Some(&[1])).await;
+    let [stolen, good] = [7, 8].map(|n| bench.client_ca.client_numbered(&[SPIFFE], n));
+    let open = bench.connect(Some(&stolen)).await;
+    let other = bench.connect(Some(&good)).await;
+    assert_eq!(called_as(&open, None, "a").await.unwrap(), "billing");
+
+    bench
+        .files
+        .write("crl.pem", &bench.client_ca.revokes(&[1, 7]));
+    assert_eq!(bench.gateway.reload().await.changed, 1);
+    is_cut_off(&open).await;
+    bench.refuses(Some(&stolen)).await;
+    assert_eq!(called_as(&other, None, "b").await.unwrap(), "billing");
+    let again = bench.connect(Some(&good)).await;
+    assert_eq!(called_as(&again, None, "c").await.unwrap(), "billing");
+
+    // A list that was emptied would make everything good again.
+    bench.files.write("crl.pem", "");
+    assert_eq!(bench.gateway.reload().await.failed, 1);
+    bench.refuses(Some(&stolen)).await;
+    assert_eq!(called_as(&other, None, "d").await.unwrap(), "billing");
 }
 
 /// Seconds in an hour.

@@ -71,7 +71,7 @@ async fn tokens_are_rotated_by_changing_their_file() {
         changed: 0,
         failed: 1,
     };
-    for bad in ["", "short", "sha256:00", crate::support::SUPPORT_TOKEN] {
+    for bad in ["short", "sha256:00", crate::support::SUPPORT_TOKEN] {
         files.write("token", bad);
         assert_eq!(gateway.reload().await, failed, "{bad:?}");
         assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
@@ -81,6 +81,68 @@ async fn tokens_are_rotated_by_changing_their_file() {
     assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
     let support = called_as(client, Some(crate::support::SUPPORT_TOKEN), "e").await;
     assert_eq!(support.unwrap(), "support");
+}
+
+#[tokio::test]
+async fn an_empty_file_takes_all_tokens_back_at_once_and_through_a_restart() {
+    let files = Files::new();
+    let path = files.write("token", OLD);
+    let mut gateway = gateway()
+        .config(&format!("[callers.billing]\ntoken_file = {path}"))
+        .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+        .start()
+        .await;
+    let support = Some(crate::support::SUPPORT_TOKEN);
+    let billing = called_as(&gateway.client, Some(OLD), "a").await;
+    assert_eq!(billing.unwrap(), "billing");
+
+    for (key, empty) in [("b", ""), ("c", " \n\n")] {
+        files.write("token", empty);
+        assert_eq!(gateway.reload().await.failed, 0, "{empty:?}");
+        assert_eq!(
+            refused_as(&gateway.client, Some(OLD)).await,
+            "TOKEN_INVALID"
+        );
+        let others = called_as(&gateway.client, support, key).await;
+        assert_eq!(others.unwrap(), "support");
+    }
+    gateway.restart().await;
+    assert_eq!(
+        refused_as(&gateway.client, Some(OLD)).await,
+        "TOKEN_INVALID"
+    );
+    let others = called_as(&gateway.client, support, "d").await;
+    assert_eq!(others.unwrap(), "support");
+
+    files.write("token", NEW);
+    assert_eq!(gateway.reload().await.changed, 1);
+    let billing = called_as(&gateway.client, Some(NEW), "e").await;
+    assert_eq!(billing.unwrap(), "billing");
+}
+
+#[tokio::test]
+async fn tokens_whose_file_is_of_no_use_for_longer_than_its_grace_are_good_no_more() {
+    let files = Files::new();
+    let path = files.write("token", OLD);
+    let gateway = gateway()
+        .config("[server]\nreload_grace_ms = 0")
+        .config(&format!("[callers.billing]\ntoken_file = {path}"))
+        .start()
+        .await;
+    let client = &gateway.client;
+    assert_eq!(called_as(client, Some(OLD), "a").await.unwrap(), "billing");
+    for bad in [Some("short"), None] {
+        match bad {
+            Some(bad) => drop(files.write("token", bad)),
+            None => std::fs::remove_file(files.path("token")).unwrap(),
+        }
+        assert_eq!(gateway.reload().await.failed, 1);
+        assert_eq!(refused_as(client, Some(OLD)).await, "TOKEN_INVALID");
+        // The very same content is taken anew.
+        files.write("token", OLD);
+        assert_eq!(gateway.reload().await.failed, 0);
+        assert_eq!(called_as(client, Some(OLD), "b").await.unwrap(), "billing");
+    }
 }
 
 #[tokio::test]

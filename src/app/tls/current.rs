@@ -6,14 +6,18 @@ use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    pki_types::{
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject as _,
+    },
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     time_provider::TimeProvider,
 };
 
+use super::nobody::Nobody;
 use crate::{dispatch::Clock, identity::Validity};
 
 const CLIENT_CA: &str = "server.tls_client_ca_file";
+const CLIENT_CRL: &str = "server.tls_client_crl_file";
 
 /// The content of the files, in PEM.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +26,11 @@ pub struct Pem<'a> {
     pub cert: &'a [u8],
     /// Its private key.
     pub key: &'a [u8],
-    /// The authorities that vouch for clients' certificates; `None` to ask for none.
+    /// The authorities that vouch for clients' certificates; `None` to ask for none. An empty text
+    /// has none, so that no certificate is believed.
     pub client_ca: Option<&'a [u8]>,
+    /// What they have revoked.
+    pub client_crl: Option<&'a [u8]>,
 }
 
 /// As of the last reload.
@@ -33,6 +40,8 @@ pub(super) struct Current {
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) own_validity: Option<Validity>,
     pub(super) clients_validity: Option<Validity>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
     clock: Clock,
 }
 
@@ -56,29 +65,52 @@ impl Current {
     /// # Errors
     /// What is wrong with the files, in the words of the configuration.
     pub(super) fn read(pem: Pem<'_>, clients_required: bool, clock: Clock) -> Result<Self, String> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
         let chain = certificates(pem.cert, "server.tls_cert_file")?;
         let key = PrivateKeyDer::from_pem_slice(pem.key)
             .map_err(|_| "server.tls_key_file holds no private key in PEM")?;
-        let own_validity = ends_first(&chain);
-        let authorities = pem
-            .client_ca
-            .map(|ca| certificates(ca, CLIENT_CA))
-            .transpose()?;
-        let clients_validity = authorities.as_deref().and_then(ends_first);
-        let clients = authorities
-            .map(|authorities| verifier(authorities, clients_required, &provider))
-            .transpose()?;
+        let clients = pem.client_ca;
+        let clients = clients.map(|ca| Self::clients_of(ca, pem.client_crl, clients_required));
+        let (clients, clients_validity) = clients.transpose()?.unzip();
+        Self::with_clients((chain, key), clients, clients_validity.flatten(), clock)
+    }
+
+    /// Who judges clients' certificates, and how long the first of its authorities is good.
+    pub(super) fn clients_of(
+        ca: &[u8],
+        crl: Option<&[u8]>,
+        required: bool,
+    ) -> Result<(Arc<dyn ClientCertVerifier>, Option<Validity>), String> {
+        let authorities = authorities(ca)?;
+        let validity = ends_first(&authorities);
+        let revoked = crl.map(revoked).transpose()?.unwrap_or_default();
+        let verifier = verifier(authorities, revoked, required, &provider())?;
+        Ok((verifier, validity))
+    }
+
+    /// The same for a listener that believes no client's certificate.
+    pub(super) fn distrusting(&self, clients_required: bool) -> Result<Self, String> {
+        let own = (self.chain.clone(), self.key.clone_key());
+        let nobody = Nobody::new(clients_required, provider());
+        Self::with_clients(own, Some(Arc::new(nobody)), None, self.clock.clone())
+    }
+
+    fn with_clients(
+        (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+        clients_validity: Option<Validity>,
+        clock: Clock,
+    ) -> Result<Self, String> {
         // 1.2 too: rustls has none of its weak parts, and old runtimes know nothing newer.
         let time = Arc::new(Time(clock.clone()));
-        let builder = ServerConfig::builder_with_details(provider, time)
+        let builder = ServerConfig::builder_with_details(provider(), time)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         let builder = match &clients {
             Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let own = (chain.clone(), key.clone_key());
+        let mut config = builder.with_single_cert(own.0, own.1).map_err(|error| {
             format!("server.tls_cert_file and server.tls_key_file do not fit together: {error}")
         })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -88,8 +120,10 @@ impl Current {
         Ok(Self {
             config: Arc::new(config),
             clients,
-            own_validity,
+            own_validity: ends_first(&chain),
             clients_validity,
+            chain,
+            key,
             clock,
         })
     }
@@ -118,6 +152,28 @@ impl Current {
     }
 }
 
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The authorities in a file. One that was emptied takes all of them back.
+fn authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    if pem.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    certificates(pem, CLIENT_CA)
+}
+
+/// The revocation lists in a file. Without any in it everything would be good again, so that is a
+/// mistake.
+fn revoked(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!("{CLIENT_CRL} holds no revocation list in PEM")),
+    }
+}
+
 fn ends_first(certificates: &[CertificateDer<'_>]) -> Option<Validity> {
     Validity::ends_first(certificates.iter().map(|certificate| &**certificate))
 }
@@ -132,9 +188,14 @@ fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>
 
 fn verifier(
     authorities: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
     required: bool,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    if authorities.is_empty() {
+        tracing::warn!("{CLIENT_CA} is empty: no certificate of a client is accepted");
+        return Ok(Arc::new(Nobody::new(required, Arc::clone(provider))));
+    }
     let mut roots = RootCertStore::empty();
     for certificate in authorities {
         roots
@@ -142,7 +203,10 @@ fn verifier(
             .map_err(|error| format!("{CLIENT_CA} holds what is no authority: {error}"))?;
     }
     let builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .with_crls(revoked)
+            // Of several authorities not each has a list.
+            .allow_unknown_revocation_status();
     let builder = if required {
         builder
     } else {
@@ -150,5 +214,5 @@ fn verifier(
     };
     builder
         .build()
-        .map_err(|error| format!("{CLIENT_CA} cannot be used: {error}"))
+        .map_err(|error| format!("{CLIENT_CA} or {CLIENT_CRL} cannot be used: {error}"))
 }

@@ -3,6 +3,7 @@
 //! handshake is made by the connection's own task as it reads, and holds nobody up.
 
 mod current;
+mod nobody;
 mod secured;
 mod shown;
 
@@ -52,6 +53,24 @@ impl Tls {
     pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
         let current = Current::read(pem, self.clients_required, self.clock.clone())?;
         current.tell();
+        self.current.store(Arc::new(current));
+        Ok(())
+    }
+
+    /// Looks whether these authorities and revocation lists can be used.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_clients(ca: &[u8], crl: Option<&[u8]>) -> Result<(), String> {
+        Current::clients_of(ca, crl, false).map(drop)
+    }
+
+    /// Believes no certificate of a client any more, connected or not, until others are taken.
+    ///
+    /// # Errors
+    /// If the listener's own certificate cannot be used any more; then all stays as it was.
+    pub fn distrust_clients(&self) -> Result<(), String> {
+        let current = self.current.load().distrusting(self.clients_required)?;
         self.current.store(Arc::new(current));
         Ok(())
     }

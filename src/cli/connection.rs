@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use http::Uri;
 use tonic::{
     Request, Status,
     metadata::AsciiMetadataValue,
@@ -56,6 +57,10 @@ pub(super) struct Service {
     /// puts into a pod.
     #[arg(long, env = "CANCELOT_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Show the token also where it travels in the clear: to an http:// endpoint that is not this
+    /// machine. Everybody on the way can then read it, and call with it.
+    #[arg(long, env = "CANCELOT_ALLOW_PLAINTEXT_TOKEN")]
+    allow_plaintext_token: bool,
     /// The authorities (PEM) that vouch for the service, instead of the system's.
     #[arg(long, env = "CANCELOT_TLS_CA_FILE", value_name = "FILE")]
     tls_ca_file: Option<PathBuf>,
@@ -111,6 +116,7 @@ impl Service {
             connect_timeout: CONNECT_TIMEOUT,
             token: None,
             token_file: None,
+            allow_plaintext_token: false,
             tls_ca_file: None,
             tls_cert_file: None,
             tls_key_file: None,
@@ -159,8 +165,25 @@ impl Service {
                 "endpoint {url:?} does not speak TLS, which the certificates given are for; begin \
                  it with https://"
             ));
+        } else {
+            self.check_plaintext_token(endpoint.uri())?;
         }
         Ok(endpoint)
+    }
+
+    /// Keeps a token from a network that it would cross in the clear.
+    fn check_plaintext_token(&self, uri: &Uri) -> Result<(), String> {
+        let has_token = self.token.is_some() || self.token_file.is_some();
+        let host = uri.host().unwrap_or_default();
+        if !has_token || self.allow_plaintext_token || endpoint::is_loopback(host) {
+            return Ok(());
+        }
+        Err(format!(
+            "endpoint {:?} is not this machine and does not speak TLS, so everybody on the way could \
+             read the token; begin it with https://, or give --allow-plaintext-token if the network \
+             in between is trusted",
+            self.endpoint
+        ))
     }
 
     /// The flags that bring another command to the same service, a blank before each. A token is
@@ -179,6 +202,9 @@ impl Service {
             if let Some(file) = file {
                 flags.push_str(&format!(" {flag} {}", quoted(&file.display().to_string())));
             }
+        }
+        if self.allow_plaintext_token {
+            flags.push_str(" --allow-plaintext-token");
         }
         if let Some(name) = &self.tls_server_name {
             flags.push_str(&format!(" --tls-server-name {}", quoted(name)));

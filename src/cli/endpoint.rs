@@ -1,5 +1,7 @@
 //! Where the service is, as people write it.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use http::Uri;
 
 /// The endpoint as a URL: `host:port` is one in the clear, or with TLS if certificates are given.
@@ -59,9 +61,57 @@ pub(super) fn url(endpoint: &str, with_tls: bool) -> Result<String, String> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
+/// Whether a URL's host is this machine: a loopback address, or a name that RFC 6761 keeps for one.
+/// Other names are not looked up: what they mean is up to whoever answers for them.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_loopback(),
+        Ok(IpAddr::V6(address)) => {
+            let mapped = address.to_ipv4_mapped();
+            address == Ipv6Addr::LOCALHOST || mapped.is_some_and(|v4| v4.is_loopback())
+        }
+        Err(_) => {
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_addresses_and_localhost_are_this_machine_and_nothing_else_is() {
+        for host in [
+            "127.0.0.1",
+            "127.8.9.10",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "api.localhost",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "0.0.0.0",
+            "[::]",
+            "10.0.0.1",
+            "128.0.0.1",
+            "[::ffff:10.0.0.1]",
+            "127.0.0.1.example.com",
+            "localhost.example.com",
+            "mylocalhost",
+            "cancelot",
+            "0x7f.1",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 
     #[test]
     fn a_host_and_a_port_are_an_endpoint_and_other_schemes_are_none() {

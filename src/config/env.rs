@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, ffi::OsString, fmt};
 pub(super) const PREFIX: &str = "CANCELOT_";
 
 /// Variables of ours that are no settings: the command line reads them as its options.
-pub(super) const OPTIONS: [&str; 9] = [
+pub(super) const OPTIONS: [&str; 10] = [
     // The configuration file.
     "CANCELOT_CONFIG",
     // For clients: where the service is, and what to show it.
@@ -15,6 +15,7 @@ pub(super) const OPTIONS: [&str; 9] = [
     "CANCELOT_CONNECT_TIMEOUT",
     "CANCELOT_TOKEN",
     "CANCELOT_TOKEN_FILE",
+    "CANCELOT_ALLOW_PLAINTEXT_TOKEN",
     "CANCELOT_TLS_CA_FILE",
     "CANCELOT_TLS_CERT_FILE",
     "CANCELOT_TLS_KEY_FILE",

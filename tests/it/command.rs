@@ -116,6 +116,82 @@ async fn the_client_believes_and_shows_what_it_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_does_not_leave_this_machine_in_the_clear_unless_that_is_said() {
+    let files = Files::new();
+    files.write("token", BILLING_TOKEN);
+    let file = files.path("token").display().to_string();
+    // Reserved for documentation (RFC 5737, RFC 3849, RFC 6761): whoever sends there hears nothing.
+    let away = [
+        "http://192.0.2.1:50051",
+        "192.0.2.1:50051",
+        "http://[2001:db8::1]:50051",
+        "http://cancelot.invalid:50051",
+        "http://0.0.0.0:50051",
+        "http://localhost.invalid:50051",
+    ];
+    let refused = "--allow-plaintext-token";
+    for endpoint in away {
+        for token in [["--token", BILLING_TOKEN], ["--token-file", &file]] {
+            let arguments = [&["accounts", "--endpoint", endpoint][..], &token].concat();
+            let (code, text) = cancelot(&arguments, &[]).await;
+            assert_eq!(code, 64, "{endpoint}: {text}");
+            assert!(text.contains(refused), "{endpoint}: {text}");
+            assert!(text.contains("https://"), "{endpoint}: {text}");
+            assert!(!text.contains(BILLING_TOKEN), "{text}");
+        }
+    }
+    // The environment is no way around it, and neither is another command.
+    for command in [
+        "accounts",
+        "stop b000000000042",
+        "cancel subscriptions --yes --account rebilly --subscription-id 1 --when now",
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let variables = [
+            ("CANCELOT_ENDPOINT", away[0]),
+            ("CANCELOT_TOKEN", BILLING_TOKEN),
+        ];
+        let (code, text) = cancelot(&arguments, &variables).await;
+        assert_eq!(code, 64, "{command}: {text}");
+        assert!(text.contains(refused), "{command}: {text}");
+    }
+    // With the word it is tried, as it is without a token.
+    let endpoint = ["accounts", "--connect-timeout", "1", "--endpoint", away[3]];
+    let allowed = ["--token", BILLING_TOKEN, "--allow-plaintext-token"];
+    let (code, text) = cancelot(&[&endpoint[..], &allowed].concat(), &[]).await;
+    assert_eq!(code, 69, "{text}");
+    let (code, text) = cancelot(&endpoint, &[]).await;
+    assert_eq!(code, 69, "{text}");
+    let variables = [
+        ("CANCELOT_TOKEN", BILLING_TOKEN),
+        ("CANCELOT_ALLOW_PLAINTEXT_TOKEN", "true"),
+    ];
+    let (code, text) = cancelot(&endpoint, &variables).await;
+    assert_eq!(code, 69, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machine_may_have_a_token_in_the_clear() {
+    let gateway = gateway()
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
+        .start()
+        .await;
+    let numbers = gateway.url();
+    let name = numbers.replace("127.0.0.1", "localhost");
+    for endpoint in [numbers, name] {
+        let arguments = [
+            "accounts",
+            "--endpoint",
+            &endpoint,
+            "--token",
+            BILLING_TOKEN,
+        ];
+        let (code, text) = cancelot(&arguments, &[]).await;
+        assert_eq!(code, 0, "{endpoint}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_shows_no_certificate_where_one_is_asked_for_is_told_so() {
     let (server_ca, client_ca, files) = (
         Authority::new("server"),

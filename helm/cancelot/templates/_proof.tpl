@@ -77,6 +77,8 @@ fields if it can be no caller that may list accounts.
 - --tls-cert-file={{ $dir }}/tls.crt
 - --tls-key-file={{ $dir }}/tls.key
 {{- end }}
+{{- else if or $proof.token $proof.serviceAccount }}
+- --allow-plaintext-token
 {{- end }}
 {{- if $proof.serviceAccount }}
 - --token-file={{ $dir }}/token

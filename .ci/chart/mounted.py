@@ -5,6 +5,8 @@ chart mounts them; and the configuration as the pod would read it.
 import re
 
 SECRETS = "/var/run/secrets/cancelot"
+# `defaultMode` of the chart's volumes.
+MODE = 0o440
 
 # Files of the PKI, by the path below the mount of the server's pod, of the settings in keys.py, and
 # of the pod of helm test, which is a client.
@@ -43,7 +45,9 @@ def mount(text, directory, pki):
         file = directory / "secrets" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(contents(path, pki))
+        file.chmod(MODE)
     file = directory / "cancelot.toml"
     text = text.replace(SECRETS, str(directory / "secrets"))
     file.write_text(text.replace('"/data/', f'"{directory}/data/'))
+    file.chmod(MODE)
     return file

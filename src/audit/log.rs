@@ -20,6 +20,7 @@ use crate::{
     journal::{
         home::make_dirs,
         lock::{self, Lock, NotTaken},
+        private,
     },
     limits,
 };
@@ -79,6 +80,8 @@ impl Log {
         make_dir(dir)?;
         // Before anything is read: another writer may be adding to what is there.
         let lock = take_lock(dir)?;
+        let is_ours = |name: &str| name == lock::LOCK || Segment::is_name(name);
+        private::tighten(dir, is_ours).map_err(io_error("closing to other users", dir))?;
         let last = last_segment(dir)?;
         let mut log = Self {
             dir: dir.to_owned(),
@@ -188,7 +191,7 @@ impl Log {
             );
         }
         let mut options = File::options();
-        let file = options.append(true).open(&segment.path);
+        let file = private::open(&segment.path, options.append(true));
         let file = file.map_err(io_error("opening", &segment.path))?;
         let cut = file.set_len(end).and_then(|()| file.sync_all());
         cut.map_err(io_error("cutting the end of", &segment.path))?;
@@ -349,14 +352,14 @@ impl Log {
 impl Open {
     fn make(dir: &Path, first: u64) -> Result<Self, Error> {
         let path = Segment::new(dir, first).path;
-        let mut options = File::options();
-        let file = options.create(true).append(true).open(&path);
+        let file = match private::make_to_append(&path) {
+            // Begun by us and then given up: nothing of it was promised.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_empty(&path) => {
+                fs::remove_file(&path).and_then(|()| private::make_to_append(&path))
+            }
+            made => made,
+        };
         let file = file.map_err(io_error("making", &path))?;
-        let found = file.metadata().map_err(io_error("reading", &path))?;
-        if found.len() > 0 {
-            let exists = io::ErrorKind::AlreadyExists.into();
-            return Err(io_error("making", &path)(exists));
-        }
         sync_dir(dir)?;
         Ok(Self {
             file,
@@ -366,6 +369,11 @@ impl Open {
             begun: None,
         })
     }
+}
+
+/// Whether a path is a file without content, and no link to one.
+fn is_empty(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
 /// Whether a line comes after another one, or begins its file.

@@ -37,10 +37,7 @@ impl Segment {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let first = name.strip_suffix(SUFFIX).filter(|digits| {
-                digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())
-            });
-            if let Some(first) = first.and_then(|digits| digits.parse().ok()) {
+            if let Some(first) = first_of(&name) {
                 found.push(Self {
                     first,
                     path: entry.path(),
@@ -49,6 +46,12 @@ impl Segment {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// Whether a file is one, by its name.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        first_of(name).is_some()
     }
 
     /// Its lines.
@@ -70,6 +73,13 @@ impl Segment {
         let mut lines = self.lines()?;
         Ok(lines.next_line()?.map(<[u8]>::to_vec))
     }
+}
+
+/// The number of the first line of a file of this name.
+fn first_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 /// The lines of a file, with their ends.

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod demo;
 mod endpoint;
+mod guard;
 pub mod input;
 mod interrupt;
 mod journal;
@@ -67,6 +68,14 @@ enum Command {
     Man(shell::Man),
 }
 
+impl Command {
+    /// Whether it makes files that are not to be read by others: those of a journal and an audit.
+    /// What others write is for whoever asked for it, by their own umask.
+    fn keeps_files(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Demo(_) | Self::Journal(_))
+    }
+}
+
 /// How a command ended. The codes are published in README.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -117,6 +126,11 @@ pub fn run() -> ExitCode {
             return exit.into();
         }
     };
+    if arguments.command.keeps_files() {
+        guard::close_files();
+    }
+    // Said by those that run for long; for the others it is no reason to do less.
+    let guarded = guard::refuse_core_dumps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -128,7 +142,7 @@ pub fn run() -> ExitCode {
         }
     };
     let exit = match arguments.command {
-        Command::Serve(arguments) => runtime.block_on(serve::run(arguments)),
+        Command::Serve(arguments) => runtime.block_on(serve::run(arguments, guarded)),
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
         Command::Sandbox(arguments) => runtime.block_on(sandbox::run(arguments)),
         Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),

@@ -18,7 +18,7 @@ use tokio::{
 
 use self::stop::Stop;
 use super::{
-    Exit,
+    Exit, guard,
     terminal::{out, say},
 };
 use crate::{
@@ -62,13 +62,15 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "give KEY=VALUE, such as server.listen=127.0.0.1:7000".to_owned())
 }
 
-pub(super) async fn run(mut arguments: Arguments) -> Exit {
+/// Runs it; `guarded` is whether core dumps could be refused.
+pub(super) async fn run(mut arguments: Arguments, guarded: rustix::io::Result<()>) -> Exit {
     if arguments.insecure {
         let insecure = ("server.insecure".to_owned(), "true".to_owned());
         arguments.overrides.push(insecure);
     }
     if arguments.sandbox {
-        return run_sandboxed(arguments.config.as_deref(), &arguments.overrides).await;
+        let file = arguments.config.as_deref();
+        return run_sandboxed(file, &arguments.overrides, guarded).await;
     }
     let env = Env::of_process();
     let sources = Sources {
@@ -83,10 +85,14 @@ pub(super) async fn run(mut arguments: Arguments) -> Exit {
             return Exit::Usage;
         }
     };
-    serve(config).await
+    serve(config, guarded).await
 }
 
-async fn run_sandboxed(file: Option<&Path>, overrides: &[(String, String)]) -> Exit {
+async fn run_sandboxed(
+    file: Option<&Path>,
+    overrides: &[(String, String)],
+    guarded: rustix::io::Result<()>,
+) -> Exit {
     let (sandbox, dir) = match (
         Sandbox::start(sandbox::Options::default()),
         tempfile::tempdir(),
@@ -112,12 +118,12 @@ async fn run_sandboxed(file: Option<&Path>, overrides: &[(String, String)]) -> E
         "sandbox of the five providers: http://{}/_sandbox",
         sandbox.addr()
     ));
-    let exit = serve(config).await;
+    let exit = serve(config, guarded).await;
     sandbox.stop().await;
     exit
 }
 
-async fn serve(config: Config) -> Exit {
+async fn serve(config: Config, guarded: rustix::io::Result<()>) -> Exit {
     let stop = Stop::listen();
     let hangup = signal(SignalKind::hangup());
     let log = match telemetry::init(config.log.format, &config.log.filter) {
@@ -127,6 +133,7 @@ async fn serve(config: Config) -> Exit {
             return Exit::Usage;
         }
     };
+    tell_core_dumps(&config, guarded);
     let config = Arc::new(config);
     let (traces, tracer) = match Traces::begin(&config.telemetry) {
         Ok(begun) => begun,
@@ -178,6 +185,22 @@ async fn serve(config: Config) -> Exit {
             say(format!("cancelot: {failure}"));
             Exit::Failure
         }
+    }
+}
+
+/// Allows core dumps if the configuration does, and says what the process's memory is open to.
+fn tell_core_dumps(config: &Config, guarded: rustix::io::Result<()>) {
+    if config.server.core_dumps {
+        match guard::allow_core_dumps() {
+            Ok(()) => tracing::warn!("core dumps are allowed: they hold credentials and keys"),
+            Err(error) => tracing::warn!(%error, "core dumps cannot be allowed"),
+        }
+    } else if let Err(error) = guarded {
+        tracing::warn!(
+            %error,
+            "core dumps cannot be refused from here, and would hold credentials and keys: refuse \
+             them outside, such as by ulimit -c 0 and kernel.core_pattern"
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     file::read_text,
     form,
     mistake::{Problem, Source},
+    permissions,
     reader::Reader,
     setting::{Described as _, keyed},
     table,
@@ -146,6 +147,7 @@ fn keys_from(
                     reader.refuse(&key(setting), problem);
                 }
             }
+            permissions::trusted(reader, &key(table::JWKS_FILE.key), &path);
             match read_keys(&path) {
                 Ok(keys) => Some(KeysFrom::File { path, keys }),
                 Err(why) => {
@@ -175,6 +177,12 @@ fn keys_from(
                 if let Some(file) = file {
                     readable(reader, &key(setting), file);
                 }
+            }
+            if let Some(file) = &ca_file {
+                permissions::trusted(reader, &key(table::JWKS_CA_FILE.key), file);
+            }
+            if let Some(file) = &token_file {
+                permissions::private(reader, &key(table::JWKS_TOKEN_FILE.key), file);
             }
             Some(KeysFrom::Url {
                 url,

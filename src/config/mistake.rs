@@ -88,6 +88,11 @@ impl Mistakes {
         });
     }
 
+    /// With all of others.
+    pub(super) fn add(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// A single mistake that is about no setting.
     pub(super) fn one(source: Source, problem: Problem) -> Self {
         let mut mistakes = Self::default();

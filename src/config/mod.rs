@@ -20,6 +20,7 @@ mod list;
 mod log;
 mod mistake;
 pub(crate) mod nearest;
+mod permissions;
 mod print;
 mod reader;
 mod secret;
@@ -132,6 +133,8 @@ pub struct Server {
     pub reload_grace: Duration,
     /// Where metrics and health are served; `None` for nowhere.
     pub admin_listen: Option<SocketAddr>,
+    /// Whether core dumps may be written.
+    pub core_dumps: bool,
 }
 
 /// How the journal is kept.
@@ -201,7 +204,8 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
     match read_config(&file) {
         Ok(text) => {
             let shown = file.display().to_string();
-            parse(&shown, &text, sources.env, sources.overrides)
+            let named = Some((&*file, &source));
+            parse_named(&shown, &text, sources.env, sources.overrides, named)
         }
         Err(error) => {
             let problem = Problem::new(
@@ -237,6 +241,17 @@ pub fn parse(
     env: &Env,
     overrides: &[(String, String)],
 ) -> Result<Config, Mistakes> {
+    parse_named(file, text, env, overrides, None)
+}
+
+/// The same for a file on the disk, with where it was named.
+fn parse_named(
+    file: &str,
+    text: &str,
+    env: &Env,
+    overrides: &[(String, String)],
+    named: Option<(&Path, &Source)>,
+) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut layers = Layers::default();
     layers.add_file(file, text, &mut mistakes);
@@ -247,9 +262,11 @@ pub fn parse(
         layers,
         mistakes,
         warnings: Mistakes::default(),
+        loose: Mistakes::default(),
         entries: Vec::new(),
     };
     let server = server(&mut reader);
+    let loose = reader.get(&table::FILE_PERMISSIONS);
     let journal = journal(&mut reader);
     let audit = audit(&mut reader, &journal);
     let engine = engine(&mut reader);
@@ -272,6 +289,16 @@ pub fn parse(
         accounts: &accounts,
     };
     conflict::look(&mut reader, &whole);
+    permissions::directory(&mut reader, table::JOURNAL_DIR.key, &journal.dir);
+    if let Some(audit) = &audit
+        && reader.source(table::AUDIT_DIR.key).is_some()
+    {
+        permissions::directory(&mut reader, table::AUDIT_DIR.key, &audit.dir);
+    }
+    if let Some((file, source)) = named {
+        permissions::configuration(&mut reader, file, source);
+    }
+    permissions::decide(&mut reader, loose);
     reader.mistakes.into_result()?;
     Ok(Config {
         server,
@@ -303,6 +330,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
         reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
         reload_grace: Duration::from_millis(reader.get(&table::RELOAD_GRACE_MS)),
         admin_listen: reader.get(&table::ADMIN_LISTEN),
+        core_dumps: reader.get(&table::CORE_DUMPS),
     }
 }
 

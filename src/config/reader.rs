@@ -25,6 +25,8 @@ pub(super) struct Reader<'a> {
     pub(super) layers: Layers,
     pub(super) mistakes: Mistakes,
     pub(super) warnings: Mistakes,
+    /// What other users of the machine may read or change.
+    pub(super) loose: Mistakes,
     pub(super) entries: Vec<Entry>,
 }
 

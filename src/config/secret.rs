@@ -10,6 +10,7 @@ use super::{
     form::SECRET_CHARS_MAX,
     kind::Text,
     mistake::{Problem, Source},
+    permissions,
     reader::Reader,
     setting::{Described as _, Kind as _, Setting, keyed, quoted, variable},
 };
@@ -118,6 +119,7 @@ fn find_in_file(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Foun
             return None;
         }
     };
+    permissions::private(reader, &key, &path);
     reader.remember(key.clone(), path.toml(), Some(source));
     Some(Found {
         text,

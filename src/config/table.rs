@@ -10,6 +10,7 @@ use super::{
     issuer,
     kind::Text,
     log::Format,
+    permissions::Loose,
     setting::{Described, Setting},
 };
 use crate::{
@@ -108,6 +109,14 @@ settings! {
     /// it can. One that is empty takes back at once what was in it.
     RELOAD_GRACE_MS: u64 = "server.reload_grace_ms", default 15 * 60 * 1_000,
         within 0..=7 * 24 * 60 * 60 * 1_000;
+
+    /// What is done about files with secrets, the configuration file and directories that other users
+    /// of the machine may read or change: `warn` tells them in the log and in `config check`, `refuse`
+    /// keeps the service from starting.
+    FILE_PERMISSIONS: Loose = "server.file_permissions", default Loose::Warn;
+    /// Allows core dumps, which hold credentials, tokens and private keys, and debuggers of the
+    /// service's own user.
+    CORE_DUMPS: bool = "server.core_dumps", default false;
 
     /// Directory of the journal, created if missing and used by one process at a time.
     JOURNAL_DIR: PathBuf = "journal.dir", default PathBuf::from("cancelot-data");

@@ -7,6 +7,7 @@ use super::{
     file::read_file,
     identity::ClientAuth,
     mistake::Problem,
+    permissions,
     reader::Reader,
     setting::Setting,
     table::{
@@ -108,6 +109,11 @@ fn refuse(
 fn file(reader: &mut Reader<'_>, setting: &'static Setting<Option<PathBuf>>) -> Option<PathBuf> {
     let path = reader.get(setting)?;
     readable(reader, setting.key, &path);
+    if setting.key == TLS_KEY_FILE.key {
+        permissions::private(reader, setting.key, &path);
+    } else {
+        permissions::trusted(reader, setting.key, &path);
+    }
     Some(path)
 }
 

@@ -2,12 +2,14 @@
 //! the last byte, so without it the service could not come up to settle what is open.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use super::{home::OpenError, room::FreeSpace};
+use super::{home::OpenError, private, room::FreeSpace};
+
+/// The file's name.
+pub(super) const BALLAST: &str = "ballast";
 
 /// The ballast in a journal's directory.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub(super) struct Ballast {
 impl Ballast {
     pub(super) fn new(dir: &Path, bytes: u64, free_bytes_min: u64, free_space: FreeSpace) -> Self {
         Self {
-            path: dir.join("ballast"),
+            path: dir.join(BALLAST),
             dir: dir.to_owned(),
             bytes,
             free_bytes_min,
@@ -76,7 +78,7 @@ impl Ballast {
     }
 
     fn make(&self) -> io::Result<()> {
-        let file = File::create(&self.path)?;
+        let file = private::make(&self.path)?;
         // Blocks are set aside without being written, so this is quick.
         let mode = rustix::fs::FallocateFlags::empty();
         rustix::fs::fallocate(&file, mode, 0, self.bytes)?;

@@ -17,6 +17,7 @@ use super::{
     home::sync_dir,
     keys::{Span, StoreKey},
     marker::{Marker, StoreName},
+    private,
     room::FreeSpace,
     store::{OpenFailed, Store},
     stores::Stores,
@@ -187,7 +188,7 @@ impl Compactor {
         self.check_room(count.bytes.saturating_mul(FRESH_FACTOR))?;
         self.last = self.last.next();
         let dir = self.last.within(&self.rules.dir);
-        fs::create_dir(&dir)?;
+        private::make_dir(&dir)?;
         let copy = Store::open(&dir, self.rules.cache_bytes).map_err(|failed| match failed {
             OpenFailed::Io(error) => GivenUp::from(error),
             OpenFailed::Damaged(why) => GivenUp::Failed(why),

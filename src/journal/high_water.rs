@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use super::private;
+
 /// The file's name.
 pub(super) const HIGH_WATER: &str = "commits";
 
@@ -19,9 +21,7 @@ pub(super) struct HighWater {
 impl HighWater {
     /// Opens or makes the file; says what it holds, which is 0 if that makes no sense.
     pub(super) fn open(dir: &Path) -> io::Result<(Self, u64)> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(dir.join(HIGH_WATER))?;
+        let mut file = private::open_or_make(&dir.join(HIGH_WATER))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);

@@ -11,16 +11,19 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    ballast::BALLAST,
     fault::Fault,
     high_water::{HIGH_WATER, HighWater},
     keys::{Span, StoreKey},
     lock::{self, Lock, NotTaken},
-    marker::{MARKER, Marker, StoreName},
+    marker::{FRESH, MARKER, Marker, StoreName},
+    private,
     record::{self, FORMAT, FORMATS_READ, Meta},
     store::{OpenFailed, Store},
     stores::Stores,
     table::Writes,
 };
+use crate::limits;
 
 /// Why a journal did not open. Nothing was changed in what it holds.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +172,7 @@ impl Home {
         if purpose == Purpose::Serve {
             // What a compaction left behind: what the marker does not name is not the journal.
             remove_stores(dir, Some(&marker.store))?;
+            private::tighten(dir, is_ours).map_err(io_error("closing to other users", dir))?;
         }
         let (high_water, acknowledged) =
             HighWater::open(dir).map_err(io_error("reading the number of commits in", dir))?;
@@ -214,6 +218,20 @@ impl Home {
     }
 }
 
+/// Whether something in a journal's directory is the journal's own, by its name. The audit looks after
+/// its own files.
+fn is_ours(name: &str) -> bool {
+    let files = [
+        MARKER,
+        FRESH,
+        HIGH_WATER,
+        lock::LOCK,
+        BALLAST,
+        limits::AUDIT_DIR,
+    ];
+    files.contains(&name) || StoreName::parse(name).is_some()
+}
+
 /// The directories in a journal's that have a database, or had or were to have one.
 fn stores_in(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let listed = fs::read_dir(dir).and_then(|entries| {
@@ -246,7 +264,7 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
     made.map_err(io_error("making", dir))
 }
 
-/// Makes a directory with all above it, each with its name on the disk: syncs the one that each
+/// Makes a directory with all above it, open to this user alone, each with its name on the disk: syncs the one that each
 /// new name is in, up to the one that was there.
 pub(crate) fn make_dirs(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut names = Vec::new();
@@ -264,7 +282,7 @@ pub(crate) fn make_dirs(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> i
         }
         at = parent;
     }
-    fs::create_dir_all(dir)?;
+    private::make_dirs(dir)?;
     for (parent, was_there) in names {
         match sync(parent) {
             // Not ours, so it may be unreadable; then the name in it has been there before.
@@ -283,7 +301,7 @@ fn make(
     marker.write(dir)?;
     HighWater::remove(dir).map_err(io_error("clearing", dir))?;
     let store = marker.store.within(dir);
-    fs::create_dir(&store).map_err(io_error("making", &store))?;
+    private::make_dir(&store).map_err(io_error("making", &store))?;
     let store = open_store(dir, &store, cache_bytes)?;
     let meta = Meta {
         store: format!("{:016x}", fastrand::u64(..)),

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::private;
+
 /// A lock that is held, and given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -28,7 +30,7 @@ pub(crate) enum NotTaken {
 }
 
 /// The name of the lock file in its directory.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// The lock file of a directory.
 pub(crate) fn path_in(dir: &Path) -> PathBuf {
@@ -51,9 +53,7 @@ impl Lock {
     pub(crate) fn take(dir: &Path) -> Result<Self, NotTaken> {
         let path = path_in(dir);
         let io_error = |doing| move |source| NotTaken::Io { doing, source };
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&path).map_err(io_error("opening"))?;
+        let mut file = private::open_or_make(&path).map_err(io_error("opening"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -2,21 +2,21 @@
 //! it holds the journal. Replacing it is what switches to another database.
 
 use std::{
-    fmt,
-    fs::{self, File},
+    fmt, fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use super::{
     home::{OpenError, io_error, sync_dir},
+    private,
     record::{FORMAT, FORMATS_READ},
 };
 
 /// The file's name.
 pub(super) const MARKER: &str = "CANCELOT";
 /// The name of one that is to replace it.
-const FRESH: &str = "CANCELOT.fresh";
+pub(super) const FRESH: &str = "CANCELOT.fresh";
 /// Stands for the journal's name while it is being made: nothing was ever acknowledged by it.
 const BEING_MADE: &str = "new";
 
@@ -125,7 +125,13 @@ impl Marker {
              format {}\njournal {}\ndatabase {}\n",
             self.format, self.journal, self.store
         );
-        let mut file = File::create(dir.join(FRESH))?;
+        let path = dir.join(FRESH);
+        // What a crash left of an earlier one.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = private::make(&path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     }

@@ -27,6 +27,7 @@ pub(crate) mod memory;
 mod open_batch;
 mod plan;
 mod prepared;
+pub(crate) mod private;
 mod query;
 mod queue;
 mod reader;

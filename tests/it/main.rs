@@ -36,6 +36,7 @@ mod disk;
 mod doubt;
 mod dry_runs;
 mod failing;
+mod files;
 mod floods;
 mod frames;
 mod identities;

@@ -82,10 +82,15 @@ impl Place {
 
     /// Starts a process that may have so many files open at a time, sockets included.
     pub(crate) fn start_with_files(&self, files_max: usize) -> Process {
-        let mut limited = Command::new("sh");
-        let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
-        limited.args(["-c", &script, BINARY]);
-        Process::start(limited, &self.config(), &self.log(), &[])
+        self.start_after(&format!("ulimit -n {files_max}"), &[])
+    }
+
+    /// Starts a process as a shell does that has run this before, such as `umask 0`.
+    pub(crate) fn start_after(&self, script: &str, more: &[&str]) -> Process {
+        let mut shell = Command::new("sh");
+        let script = format!("{script} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, BINARY]);
+        Process::start(shell, &self.config(), &self.log(), more)
     }
 
     /// Waits until a process has written this to standard error.

@@ -1,5 +1,7 @@
 //! Settings that are right by themselves and not beside each other.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{accepted, refused};
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
@@ -12,6 +14,7 @@ fn with_files(text: &str) -> (tempfile::TempDir, String) {
     for (name, content) in [("pem", "any"), ("jwks", JWKS)] {
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let shown = format!("{:?}", path.display().to_string());
         text = text.replace(&format!("{{{name}}}"), &shown);
     }

@@ -3,6 +3,7 @@
 mod accounts;
 mod callers;
 mod conflicts;
+mod permissions;
 mod properties;
 mod secrets;
 

@@ -1,0 +1,61 @@
+//! What the process keeps from others on its machine: the files it makes, and its memory, in which
+//! credentials, tokens and private keys are.
+
+use rustix::{
+    fs::Mode,
+    io,
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
+};
+
+/// Leaves nothing to other users of what is made from here on, by whichever library. Only while there
+/// is one thread.
+pub(super) fn close_files() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Has no core dump written of this process, and keeps its memory from other processes of its user.
+/// A limit of 0 keeps dumps from the disk; programs that the kernel pipes them to get them whatever
+/// that limit is, so the process is marked as one that is not dumped too.
+///
+/// # Errors
+/// The system refuses one of them; the other is tried all the same.
+pub(super) fn refuse_core_dumps() -> io::Result<()> {
+    let marked = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    marked.and(limit_core_dumps(|_| Some(0)))
+}
+
+/// Takes that back, as far as the system's hard limit lets it.
+///
+/// # Errors
+/// The system refuses it.
+pub(super) fn allow_core_dumps() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    limit_core_dumps(|maximum| maximum)
+}
+
+fn limit_core_dumps(current: impl FnOnce(Option<u64>) -> Option<u64>) -> io::Result<()> {
+    let maximum = getrlimit(Resource::Core).maximum;
+    let current = current(maximum);
+    setrlimit(Resource::Core, Rlimit { current, maximum })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn core_dumps_are_refused_by_both_ways_and_allowed_by_both() {
+        let maximum = getrlimit(Resource::Core).maximum;
+        refuse_core_dumps().unwrap();
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+        let limits = getrlimit(Resource::Core);
+        assert_eq!((limits.current, limits.maximum), (Some(0), maximum));
+        allow_core_dumps().unwrap();
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable));
+        assert_eq!(getrlimit(Resource::Core).current, maximum);
+    }
+}

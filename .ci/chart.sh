@@ -109,6 +109,32 @@ refused 'metrics.serviceMonitor is enabled, and there is nothing to scrape' \
   --set metrics.serviceMonitor.enabled=true,config.server.admin_listen=null
 refused 'extraEnv sets CANCELOT_SERVER_TLS_CERT_FILE' --set 'extraEnv[0].name=CANCELOT_SERVER_TLS_CERT_FILE'
 
+refused 'networkPolicy.from is empty, and without it every pod' --set networkPolicy.from=null
+refused 'or set networkPolicy.open to true' --set networkPolicy.from=null,networkPolicy.open=false
+refused 'networkPolicy.from names peers, and networkPolicy.open lets everybody call: keep one' \
+  --set networkPolicy.open=true
+refused 'TLS is off, so tokens and requests could be read on the way: set tls.existingSecret or tls.certManager' \
+  --set tls.allowPlaintext=false
+refused 'or tls.allowPlaintext to true if something in between encrypts' --set tls.allowPlaintext=null
+refused 'resources.limits.memory is 512Mi, and the settings let the service take 576Mi' \
+  --set resources.limits.memory=512Mi
+refused 'give 1216Mi or more, or lower config.server.request_bytes_max' \
+  --set resources.limits.memory=1Gi,config.engine.open_bytes_max=805306368
+refused 'extraEnv sets CANCELOT_ENGINE_OPEN_BYTES_MAX' \
+  --set 'extraEnv[0].name=CANCELOT_ENGINE_OPEN_BYTES_MAX'
+
+# The README's first values.
+sed -n '/^cat >values.yaml <<VALUES$/,/^VALUES$/p' $chart/README.md | sed '1d;$d' >"$work/readme.yaml"
+render --values "$work/readme.yaml" | grep -q 'kind: StatefulSet' || failed 'the values of the README'
+ok 'the values of the README install it'
+
+# The settings' defaults, which the chart's memory follows from, are those of the service.
+bytes() { "$cancelot" config reference | sed -n "s/^| \`$1\` | [^|]* | \`\([0-9]*\)\` .*/\1/p"; }
+budgets=$(($(bytes request_bytes_max) + $(bytes open_bytes_max) + $(bytes cache_bytes)))
+render --values $chart/ci/accounts-values.yaml --show-only templates/statefulset.yaml |
+  grep -qx "  *memory: $((budgets * 5 / 4 / 1048576 + 128))Mi" || failed "memory does not follow from $budgets"
+ok 'the memory limit follows from the defaults of the service'
+
 tls=tls.existingSecret=cancelot-tls
 certificate=tls.certManager.enabled=true,tls.certManager.issuerRef.name=internal
 clients=tls.clientCA.existingSecret=clients
@@ -192,6 +218,7 @@ for provider in rebilly solidgate funnelfox revolv3; do
   id=sub_1
   [ $provider != revolv3 ] || id=1
   "$tools/helm" template cancelot "$work/chart" --kube-version $oldest --show-only templates/notes.yaml \
+    --set tls.allowPlaintext=true,networkPolicy.open=true \
     --set config.callers.ci.existingSecret=ci,config.accounts.$provider.provider=$provider \
     --set config.accounts.$provider.existingSecret=x,config.accounts.a-sequenzy.provider=sequenzy \
     --set config.accounts.a-sequenzy.existingSecret=x |

@@ -118,7 +118,7 @@ def main(cancelot, helm, pki):
     given["callers"]["by-secret"]["existingSecret"] = "secrets"
     config["callers"]["by-secret"]["token_file"] = f"{mounted.SECRETS}/callers/by-secret"
     env = [{"name": name, "value": text} for name, text in variables.items()]
-    values = {"config": given, "extraEnv": env}
+    values = {"config": given, "extraEnv": env, "networkPolicy": {"open": True}}
 
     text = mounted.toml_of(render(helm, values, "configmap.yaml"))
     found = tomllib.loads(text)

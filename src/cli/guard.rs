@@ -22,8 +22,9 @@ pub(super) fn close_files() {
 /// # Errors
 /// The system refuses one of them; the other is tried all the same.
 pub(super) fn refuse_core_dumps() -> io::Result<()> {
-    let marked = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    marked.and(limit_core_dumps(|_| Some(0)))
+    let limited = limit_core_dumps(|_| Some(0));
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    limited
 }
 
 /// Takes that back, as far as the system's hard limit lets it.

@@ -3,11 +3,24 @@
 {{- include "cancelot.validate.pod" . }}
 {{- include "cancelot.validate.tls" . }}
 {{- include "cancelot.validate.access" . }}
+{{- include "cancelot.validate.network" . }}
+{{- include "cancelot.validate.resources" . }}
 {{- end }}
 
 {{/* Names of the variables that are given, such as ",A,B,": those from Secrets as a whole are unknown. */}}
 {{- define "cancelot.variables" -}}
 ,{{ range .Values.extraEnv }}{{ .name }},{{ end }}
+{{- end }}
+
+{{/* Who reaches the port of gRPC is said aloud, however open it is. */}}
+{{- define "cancelot.validate.network" -}}
+{{- $policy := .Values.networkPolicy }}
+{{- if and $policy.enabled (not $policy.from) (not $policy.open) }}
+{{- fail "networkPolicy.from is empty, and without it every pod that the cluster lets near could call: name the peers that may, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: billing}}}], or set networkPolicy.open to true." }}
+{{- end }}
+{{- if and $policy.from $policy.open }}
+{{- fail "networkPolicy.from names peers, and networkPolicy.open lets everybody call: keep one." }}
+{{- end }}
 {{- end }}
 
 {{- define "cancelot.validate.pod" -}}
@@ -40,10 +53,10 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $key := list "server.listen" "server.admin_listen" "server.drain_ms" "server.tls_cert_file" "server.tls_key_file" "server.tls_client_ca_file" "server.tls_client_auth" "journal.dir" "audit.dir" }}
+{{- range $key := list "server.listen" "server.admin_listen" "server.drain_ms" "server.tls_cert_file" "server.tls_key_file" "server.tls_client_ca_file" "server.tls_client_auth" "journal.dir" "journal.cache_bytes" "audit.dir" "server.request_bytes_max" "engine.open_bytes_max" }}
 {{- $variable := printf "CANCELOT_%s" ($key | replace "." "_" | upper) }}
 {{- if contains (printf ",%s," $variable) (include "cancelot.variables" $) }}
-{{- fail (printf "extraEnv sets %s, which the process would follow and its ports, probes, grace period and volume would not: set config.%s instead." $variable $key) }}
+{{- fail (printf "extraEnv sets %s, which the process would follow and its ports, probes, grace period, memory and volume would not: set config.%s instead." $variable $key) }}
 {{- end }}
 {{- end }}
 {{- end }}

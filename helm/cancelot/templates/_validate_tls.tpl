@@ -41,4 +41,7 @@
 {{- fail (printf "config.callers.%s has tls_sans, and the service asks for no certificates: set tls.clientCA%s." $name (ternary ", and config.server.tls_client_auth to optional or required" "" (not (empty $ca)))) }}
 {{- end }}
 {{- end }}
+{{- if not (or (include "cancelot.tls" .) $tls.allowPlaintext) }}
+{{- fail "TLS is off, so tokens and requests could be read on the way: set tls.existingSecret or tls.certManager, or tls.allowPlaintext to true if something in between encrypts, such as a mesh." }}
+{{- end }}
 {{- end }}

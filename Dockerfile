@@ -4,10 +4,11 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag cancelot .
 #
 # Each platform builds natively (or emulated), so there is no cross toolchain to keep. Both images
-# are Debian 12, so that the binary meets the glibc it was linked against. Releases give both
-# arguments with a digest (image@sha256:...), which makes the build repeatable byte for byte.
-ARG BUILD_IMAGE=docker.io/library/rust:1.95.0-bookworm
-ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+# are Debian 13, so that the binary meets the glibc it was linked against. These are for trying it out:
+# releases give both arguments with a digest (image@sha256:...), which makes the build repeatable byte
+# for byte, and .ci/publish.sh takes no others.
+ARG BUILD_IMAGE=docker.io/library/rust:1.95.0-trixie
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
@@ -15,12 +16,14 @@ WORKDIR /src
 # arm64 kernels have 4, 16 or 64 KiB. Built for 64 KiB it runs on all of them.
 ARG TARGETARCH
 ENV CARGO_INCREMENTAL=0
+# Has the binary say which crates it is made of, for scanners of images.
+RUN cargo install --locked --root target/tools cargo-auditable@0.7.7
 COPY . .
 # Paths of generated code and of crates get into the binary: remapped, the directory does not change
 # a byte of it.
 RUN case "${TARGETARCH:-$(uname -m)}" in arm64 | aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac; \
     export RUSTFLAGS="--remap-path-prefix=$PWD=/src --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"; \
-    cargo build --locked --profile dist --bin cancelot
+    PATH="$PWD/target/tools/bin:$PATH" cargo auditable build --locked --profile dist --bin cancelot
 # A volume takes over the owner of the directory it covers, and the last stage cannot make one.
 RUN mkdir -p target/image/data
 

@@ -16,13 +16,14 @@ dir=$PWD
 mirror=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Created-By: Packages' |
   sort -u | sed -n '\|/debian/$|{p;q}')
 [ -n "$mirror" ] || { echo 'FAILED: apt knows no mirror of Debian' >&2; exit 1; }
-# The image is Debian 12, and so is what it is linked with. Rust that is recent enough came later;
-# it is the one that Debian builds its browsers with.
-image=bookworm rust=trixie
+# The image is Debian 13. Rust is the one that Debian builds its browsers with there. The C compiler is
+# an older Debian's, since it is run with this machine's C library, which may be as old; a C library
+# takes what was linked with an older one.
+image=trixie compiler=bookworm rust=trixie
 rm -rf apt packages bin image rust gcc emulator
 mkdir -p apt/lists/partial apt/archives/partial packages bin
 : >apt/status
-for suite in $image $rust; do echo "deb $mirror $suite main"; done >apt/sources.list
+for suite in $image $compiler; do echo "deb $mirror $suite main"; done >apt/sources.list
 apt() {
   local what=$1
   shift
@@ -47,9 +48,9 @@ apt update
 # Rust's brings a C library of its own, and is started by that one's loader. The other compiler is
 # run with this machine's, which it must not meet again.
 { closure $rust libstd-rust-web-dev; echo rustc-web libstd-rust-web-dev:arm64; } | unpack rust $rust
-closure $image gcc-12-aarch64-linux-gnu libc6-dev-arm64-cross | grep -vx libc6 | unpack gcc $image
+closure $compiler gcc-12-aarch64-linux-gnu libc6-dev-arm64-cross | grep -vx libc6 | unpack gcc $compiler
 closure $image libgcc-s1:arm64 | unpack image $image
-echo qemu-user-static | unpack emulator $image
+echo qemu-user-static | unpack emulator $compiler
 
 cat >bin/rustc <<SH
 #!/bin/sh

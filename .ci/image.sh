@@ -39,7 +39,10 @@ if [ "$what" = --build ]; then
   fi
   instruction RUN | while read -r command; do
     printf 'RUN %s\n' "$command"
-    (cd "$context" && env -u CARGO_TARGET_DIR CARGO_INCREMENTAL=0 sh -euc "$command" </dev/null)
+    # What the build stage builds by runs here, whatever machine the image is for.
+    native=()
+    case $command in 'cargo install '*) native=(-u CARGO_BUILD_TARGET -u RUSTC) ;; esac
+    (cd "$context" && env -u CARGO_TARGET_DIR "${native[@]}" CARGO_INCREMENTAL=0 sh -euc "$command" </dev/null)
   done
   ls -l "$built"
   exit

@@ -8,6 +8,7 @@
 #   chart       helm, helm-unittest, kubeconform, and `admit`: an API server's own validation
 #   prometheus  prometheus and promtool, Debian's package
 #   fuzz        cargo-fuzz
+#   sbom        cargo-auditable and cargo-cyclonedx
 set -euo pipefail
 here=$(realpath "$0")
 cd "$(dirname "$here")/.."
@@ -26,6 +27,8 @@ pins() {
     chart) cat .ci/chart/go.{mod,sum} .ci/chart/admit/*.go ;;
     prometheus) echo any ;;
     fuzz) echo 0.13.2 ;;
+    # The first is the Dockerfile's.
+    sbom) sed -n 's/.* cargo-auditable@\([0-9.]*\).*/\1/p' Dockerfile && echo 0.5.9 ;;
     *) echo "tools.sh has no $1" >&2 && exit 64 ;;
   esac
 }
@@ -69,6 +72,11 @@ make() {
       ;;
     fuzz)
       cargo install --quiet --locked --root "$tools" --version "$(pins fuzz)" cargo-fuzz
+      ;;
+    sbom)
+      { read -r auditable && read -r cyclonedx; } < <(pins sbom)
+      cargo install --quiet --locked --root "$tools" "cargo-auditable@$auditable"
+      cargo install --quiet --locked --root "$tools" "cargo-cyclonedx@$cyclonedx"
       ;;
   esac
 }

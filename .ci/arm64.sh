@@ -50,6 +50,8 @@ apt update
 { closure $rust libstd-rust-web-dev; echo rustc-web libstd-rust-web-dev:arm64; } | unpack rust $rust
 closure $compiler gcc-12-aarch64-linux-gnu libc6-dev-arm64-cross | grep -vx libc6 | unpack gcc $compiler
 closure $image libgcc-s1:arm64 | unpack image $image
+# What an installed Debian has, and its packages count on.
+ln -s usr/lib image/lib
 echo qemu-user-static | unpack emulator $compiler
 
 cat >bin/rustc <<SH

@@ -113,6 +113,9 @@ free_bytes_min = 1048576
 provider = "rebilly"
 credential_file = "/etc/cancelot/rebilly"
 TOML
+# As a Secret is mounted: of root and the pod's group.
+chgrp "${user#*:}" "$root"/etc/cancelot/*
+chmod 0440 "$root"/etc/cancelot/*
 # Two volumes: the image's, and the /tmp that a sandbox needs. All else is read-only.
 for volume in "$data" /tmp; do
   mount -t tmpfs -o "mode=0700,uid=${user%:*},gid=${user#*:}" volume "$root$volume"

@@ -49,7 +49,11 @@ check_age() { # check_age DATE
     failed "the database was last looked at as of $1, $days days ago, and $days_max are allowed: $remedy"
 }
 
-clone() { timeout 120 git clone --quiet --depth 1 "$database" "$work/clone" 2>/dev/null; }
+# A network that swallows what is sent costs little.
+clone() {
+  timeout 20 git ls-remote --exit-code "$database" HEAD >/dev/null 2>&1 &&
+    timeout 120 git clone --quiet --depth 1 "$database" "$work/clone" 2>/dev/null
+}
 
 case ${1:-} in
   --record)

@@ -176,6 +176,13 @@ impl Home {
         }
         let (high_water, acknowledged) =
             HighWater::open(dir).map_err(io_error("reading the number of commits in", dir))?;
+        for made_in in [dir, store.dir()] {
+            // In a container root may not be able to: then it is as it was before.
+            if let Err(error) = private::give_to_owner(made_in) {
+                let dir = made_in.display();
+                tracing::warn!(%dir, %error, "what was made belongs to root, and not to the directory's owner");
+            }
+        }
         Ok(Self {
             store: Arc::new(Stores::new(store)),
             meta,

@@ -6,7 +6,7 @@ use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io,
     os::unix::fs::{
-        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown,
     },
     path::Path,
 };
@@ -143,6 +143,28 @@ fn close(path: &Path, found: &Metadata) {
     }
 }
 
+/// Gives what root has made in a directory of another user to that user: who looks into a journal as
+/// root, such as by `sudo cancelot journal verify`, would otherwise leave files that the service cannot
+/// read when it starts.
+///
+/// # Errors
+/// The directory cannot be listed, or a file cannot be given away.
+pub(super) fn give_to_owner(dir: &Path) -> io::Result<()> {
+    let owner = fs::metadata(dir)?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // Of a link itself, and not of what it leads to.
+        let found = fs::symlink_metadata(&path)?;
+        if found.uid() == 0 && (found.is_file() || found.is_dir()) {
+            lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_loose(found: &Metadata) -> bool {
     found.mode() & OTHERS != 0
 }
@@ -219,6 +241,25 @@ mod tests {
         set(&path, 0o664);
         open_or_make(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn what_root_makes_in_a_directory_of_others_is_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("ours"), "").unwrap();
+        symlink(path("nowhere"), path("link")).unwrap();
+        let before = fs::metadata(path("ours")).unwrap().uid();
+        give_to_owner(dir.path()).unwrap();
+        assert_eq!(fs::metadata(path("ours")).unwrap().uid(), before);
+        // Only root can make the case, and only for root is there one.
+        if rustix::process::geteuid().is_root() {
+            lchown(dir.path(), Some(65_532), Some(65_532)).unwrap();
+            give_to_owner(dir.path()).unwrap();
+            let given = fs::metadata(path("ours")).unwrap();
+            assert_eq!((given.uid(), given.gid()), (65_532, 65_532));
+            assert_eq!(fs::symlink_metadata(path("link")).unwrap().uid(), 0);
+        }
     }
 
     #[test]

@@ -116,9 +116,9 @@ refused 'networkPolicy.from names peers, and networkPolicy.open lets everybody c
 refused 'TLS is off, so tokens and requests could be read on the way: set tls.existingSecret or tls.certManager' \
   --set tls.allowPlaintext=false
 refused 'or tls.allowPlaintext to true if something in between encrypts' --set tls.allowPlaintext=null
-refused 'resources.limits.memory is 512Mi, and the settings let the service take 576Mi' \
+refused 'resources.limits.memory is 512Mi, and the settings let the service take 640Mi' \
   --set resources.limits.memory=512Mi
-refused 'give 1216Mi or more, or lower config.server.request_bytes_max' \
+refused 'give 1408Mi or more, or lower config.server.request_bytes_max' \
   --set resources.limits.memory=1Gi,config.engine.open_bytes_max=805306368
 refused 'extraEnv sets CANCELOT_ENGINE_OPEN_BYTES_MAX' \
   --set 'extraEnv[0].name=CANCELOT_ENGINE_OPEN_BYTES_MAX'
@@ -130,7 +130,7 @@ ok 'the values of the README install it'
 
 # The settings' defaults, which the chart's memory follows from, are those of the service.
 bytes() { "$cancelot" config reference | sed -n "s/^| \`$1\` | [^|]* | \`\([0-9]*\)\` .*/\1/p"; }
-budgets=$(($(bytes request_bytes_max) + $(bytes open_bytes_max) + $(bytes cache_bytes)))
+budgets=$(($(bytes request_bytes_max) + $(bytes open_bytes_max) * 5 / 4 + $(bytes cache_bytes)))
 render --values $chart/ci/accounts-values.yaml --show-only templates/statefulset.yaml |
   grep -qx "  *memory: $((budgets * 5 / 4 / 1048576 + 128))Mi" || failed "memory does not follow from $budgets"
 ok 'the memory limit follows from the defaults of the service'

@@ -18,6 +18,7 @@ FILES = {
     "server/tls_cert_file": "tls.crt",
     "server/tls_key_file": "tls.key",
     "server/tls_client_ca_file": "ca.crt",
+    "server/tls_client_crl_file": "ca.crl",
     "issuers/jwks_ca_file": "ca.crt",
     "issuers/jwks_file": "jwks.json",
     "ca.crt": "ca.crt",

@@ -9,7 +9,8 @@ at work. The defaults are those of the configuration reference, which CI compare
 {{- $open := ($config.engine | default dict).open_bytes_max | default 268435456 }}
 {{- $cache := ($config.journal | default dict).cache_bytes | default 67108864 }}
 {{- $mebi := 1048576.0 }}
-{{- $held := addf $receiving $open }}
+{{- /* Dry runs have a quarter more. */ -}}
+{{- $held := addf $receiving (mulf $open 1.25) }}
 {{- $budgets := divf (addf $held $cache) $mebi }}
 {{- dict
   "budgets" (ceil $budgets | int64)

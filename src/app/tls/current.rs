@@ -9,7 +9,10 @@ use rustls::{
     pki_types::{
         CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject as _,
     },
-    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     time_provider::TimeProvider,
 };
 
@@ -212,7 +215,11 @@ fn verifier(
     } else {
         builder.allow_unauthenticated()
     };
-    builder
-        .build()
-        .map_err(|error| format!("{CLIENT_CA} or {CLIENT_CRL} cannot be used: {error}"))
+    builder.build().map_err(|error| match error {
+        VerifierBuilderError::InvalidCrl(why) => format!(
+            "{CLIENT_CRL} holds a list that cannot be used ({why:?}); it has to be of version 2, \
+                 with a number and its authority's key identifier (RFC 5280)"
+        ),
+        other => format!("{CLIENT_CA} cannot be used: {other}"),
+    })
 }

@@ -16,6 +16,8 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
         issuer: "i".to_owned(),
         audiences: vec!["a".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
+        types: vec!["jwt".to_owned()],
+        token_life_max: None,
         keys_age_max: None,
     });
     issuer.set_keys(Keys::parse(JWKS).expect("a key"));

@@ -1,6 +1,10 @@
 //! Who may call: names, what proves them, and what each may do.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{
     mistake::{Problem, Source},
@@ -18,6 +22,9 @@ use crate::{
 
 /// Shorter tokens could be guessed.
 const TOKEN_CHARS_MIN: usize = 16;
+/// Different characters of a token. Sixteen that are drawn at random from the ten digits have more
+/// in all but one of ten thousand.
+const TOKEN_VARIETY_MIN: usize = 5;
 
 const WAYS: Ways = Ways {
     inline: &TOKEN,
@@ -151,6 +158,13 @@ fn parse_token(word: &str) -> Result<TokenDigest, Problem> {
     if word.len() < TOKEN_CHARS_MIN {
         return Err(Problem::new(
             format!("leads to a token of fewer than {TOKEN_CHARS_MIN} characters"),
+            "make one that cannot be guessed, such as by `openssl rand -hex 32`",
+        ));
+    }
+    let characters: BTreeSet<char> = word.chars().collect();
+    if characters.len() < TOKEN_VARIETY_MIN {
+        return Err(Problem::new(
+            format!("leads to a token of fewer than {TOKEN_VARIETY_MIN} different characters"),
             "make one that cannot be guessed, such as by `openssl rand -hex 32`",
         ));
     }

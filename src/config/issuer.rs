@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use super::{
     file::read_text,
     form,
+    kind::Text,
     mistake::{Problem, Source},
     permissions,
     reader::Reader,
@@ -55,6 +56,11 @@ pub(super) fn algorithms() -> Vec<Algorithm> {
     vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]
 }
 
+/// What tokens may say that they are if nobody says: RFC 7519 and RFC 9068.
+pub(super) fn types() -> Vec<Text> {
+    ["JWT", "at+jwt"].map(|kind| Text(kind.to_owned())).into()
+}
+
 /// Reads an issuer's keys.
 ///
 /// # Errors
@@ -78,6 +84,8 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
     let issuer = reader.get_of(&table::ISSUER, name);
     let audiences = reader.get_of(&table::AUDIENCES, name);
     let algorithms = reader.get_of(&table::ALGORITHMS, name);
+    let types = reader.get_of(&table::TYPES, name);
+    let token_life_max = reader.get_of(&table::TOKEN_LIFE_MAX_MS, name);
     let missing = [
         (
             issuer.is_none(),
@@ -101,13 +109,18 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
     let refresh_ms = reader.get_of(&table::JWKS_REFRESH_MS, name);
     let keys = keys_from(reader, name, named, Duration::from_millis(refresh_ms));
     let keys_age_max = keys_age_max(reader, name, refresh_ms);
-    let text = |text: super::kind::Text| text.0;
+    let text = |text: Text| text.0;
     Some(IssuerConfig {
         settings: IssuerSettings {
             name: name.to_owned(),
             issuer: text(issuer?),
             audiences: audiences?.into_iter().map(text).collect(),
             algorithms,
+            types: types
+                .into_iter()
+                .map(|kind| kind.0.to_ascii_lowercase())
+                .collect(),
+            token_life_max: token_life_max.map(Duration::from_millis),
             keys_age_max,
         },
         keys: keys?,

@@ -178,6 +178,12 @@ settings! {
         within form::CLAIM;
     /// What tokens may be signed with.
     ALGORITHMS: Vec<Algorithm> = "issuers.<name>.algorithms", default issuer::algorithms();
+    /// What tokens may say that they are, as `typ` in their header; one that does not say is a `JWT`.
+    /// So tokens for other purposes, such as `logout+jwt`, let nobody in.
+    TYPES: Vec<Text> = "issuers.<name>.types", default issuer::types(), within form::CLAIM;
+    /// How long tokens may be good, from when they were issued (`iat`) and from now on.
+    TOKEN_LIFE_MAX_MS: Option<u64> = "issuers.<name>.token_life_max_ms",
+        otherwise "as long as they say", within 60_000..=10 * 366 * 24 * 60 * 60 * 1_000;
     /// Path of a file with the issuer's public keys (JWKS).
     JWKS_FILE: Option<PathBuf> = "issuers.<name>.jwks_file";
     /// Where the issuer's public keys (JWKS) are fetched from: at the start, in intervals, and

@@ -1,6 +1,10 @@
 //! JWTs of one issuer: which are good, and whose they are.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, errors::ErrorKind};
@@ -89,6 +93,11 @@ pub struct IssuerSettings {
     pub audiences: Vec<String>,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
+    /// What its tokens may say that they are (`typ`), in lower case. One that does not say is a `jwt`.
+    pub types: Vec<String>,
+    /// How long after they are issued, and from now, its tokens may be good; `None` for as long as
+    /// they say.
+    pub token_life_max: Option<Duration>,
     /// How long its keys are good after they were set last; `None` for as long as they are set.
     pub keys_age_max: Option<Duration>,
 }
@@ -182,6 +191,14 @@ impl Issuer {
             .ok_or(JwtFault::Wrong(
                 "the token is signed with an algorithm that is not allowed",
             ))?;
+        let kind = header.typ.as_deref().unwrap_or("jwt").to_ascii_lowercase();
+        // RFC 7515, section 4.1.9: what has no other slash may leave this out.
+        let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+        if !settings.types.iter().any(|allowed| allowed == kind) {
+            return Err(JwtFault::Wrong(
+                "the token is of a kind that is not allowed (typ)",
+            ));
+        }
         if header.crit.is_some() {
             return Err(JwtFault::Wrong(
                 "the token has an extension that has to be understood (crit), and none is",
@@ -204,15 +221,22 @@ impl Issuer {
             return Err(JwtFault::UnknownKey { issuer: issuer() });
         }
         let mut validation = Validation::new(algorithm.to_jsonwebtoken());
-        validation.leeway = limits::JWT_LEEWAY_SECONDS;
-        validation.validate_nbf = true;
+        // Its reader of times knows no fractions, where numbers are kept as they are written.
+        validation.validate_exp = false;
         validation.set_issuer(&[&settings.issuer]);
         validation.set_audience(&settings.audiences);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub"]);
         let mut fault = JwtFault::Wrong("the token's key cannot have made its signature");
         for key in keys.candidates(header.kid.as_deref(), algorithm) {
             match jsonwebtoken::decode::<Claims>(token, key, &validation) {
-                Ok(good) => return Ok(good.claims),
+                Ok(good) => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                    let now = now.unwrap_or_default().as_secs_f64();
+                    Times::of(&good.claims)
+                        .and_then(|times| times.check(now, settings.token_life_max))
+                        .map_err(JwtFault::Wrong)?;
+                    return Ok(good.claims);
+                }
                 Err(error) => fault = JwtFault::Wrong(told(error.kind())),
             }
             // A signature that fits one key fits no other.
@@ -224,13 +248,51 @@ impl Issuer {
     }
 }
 
+/// When a token is good, in seconds since 1970, which may have fractions (RFC 7519, section 2).
+struct Times {
+    end: f64,
+    begin: Option<f64>,
+    issued: Option<f64>,
+}
+
+impl Times {
+    fn of(claims: &Claims) -> Result<Self, &'static str> {
+        let time = |name: &str| match claims.others.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_f64().filter(|time| time.is_finite()) {
+                Some(time) => Ok(Some(time)),
+                None => Err("one of the token's exp, nbf and iat is no time"),
+            },
+        };
+        Ok(Self {
+            end: time("exp")?.ok_or("the token lacks one of exp, iss, aud and sub")?,
+            begin: time("nbf")?,
+            issued: time("iat")?,
+        })
+    }
+
+    /// The clocks of issuers are not ours.
+    fn check(&self, now: f64, life_max: Option<Duration>) -> Result<(), &'static str> {
+        let leeway = Duration::from_secs(limits::JWT_LEEWAY_SECONDS).as_secs_f64();
+        if self.end + leeway < now {
+            return Err("the token has expired");
+        }
+        if self.begin.is_some_and(|begin| begin - leeway > now) {
+            return Err("the token is not valid yet");
+        }
+        let since = self.issued.map_or(now, |issued| issued.min(now));
+        if life_max.is_some_and(|max| self.end - since > max.as_secs_f64() + leeway) {
+            return Err("the token is good for longer than is allowed");
+        }
+        Ok(())
+    }
+}
+
 const SIGNATURE: &str = "the token's signature does not fit";
 
 fn told(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::InvalidSignature => SIGNATURE,
-        ErrorKind::ExpiredSignature => "the token has expired",
-        ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidAudience => "the token is meant for another audience",
         ErrorKind::InvalidIssuer => "the token is of another issuer",
         ErrorKind::MissingRequiredClaim(_) => "the token lacks one of exp, iss, aud and sub",
@@ -268,6 +330,8 @@ mod tests {
             issuer: "https://issuer".to_owned(),
             audiences: vec!["cancelot".to_owned()],
             algorithms: vec![Algorithm::EdDsa],
+            types: vec!["jwt".to_owned()],
+            token_life_max: None,
             keys_age_max: Some(age_max),
         });
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);

@@ -2,7 +2,7 @@
 
 use jsonwebtoken::{
     DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 
 use super::issuer::Algorithm;
@@ -100,6 +100,8 @@ fn key(value: serde_json::Value) -> Option<Key> {
         .public_key_use
         .as_ref()
         .is_none_or(|word| *word == PublicKeyUse::Signature);
+    let operations = jwk.common.key_operations.as_ref();
+    let signs = signs && operations.is_none_or(|all| all.contains(&KeyOperations::Verify));
     let mut algorithms: Vec<_> = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => Algorithm::RSA.to_vec(),
         AlgorithmParameters::EllipticCurve(curve) => match curve.curve {

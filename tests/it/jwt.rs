@@ -134,6 +134,11 @@ async fn only_a_good_token_of_the_issuers_names_its_caller() {
         ("c", signer.sign(&but("aud", json!(["else", "other-name"])))),
         ("d", signer.sign(&but("nbf", Value::Null))),
         ("e", signer.sign(&but("exp", json!(within(-20))))),
+        // RFC 7519, section 2: times may have fractions.
+        (
+            "j",
+            signer.sign(&but("exp", json!(within(60) as f64 + 0.75))),
+        ),
     ] {
         assert_eq!(
             called_as(client, Some(&good), key).await.unwrap(),
@@ -164,6 +169,24 @@ async fn only_a_good_token_of_the_issuers_names_its_caller() {
         };
         jsonwebtoken::encode(&header, &claims(), &signer.key).unwrap()
     };
+    let of_kind = |kind: &str| {
+        let header = Header {
+            typ: Some(kind.to_owned()),
+            ..signer.header()
+        };
+        jsonwebtoken::encode(&header, &claims(), &signer.key).unwrap()
+    };
+    for (key, kind) in [("f", "at+jwt"), ("g", "application/AT+JWT"), ("h", "jwt")] {
+        let called = called_as(client, Some(&of_kind(kind)), key).await;
+        assert_eq!(called.unwrap(), "billing", "{kind}");
+    }
+    let untyped = Header {
+        typ: None,
+        ..signer.header()
+    };
+    let untyped = jsonwebtoken::encode(&untyped, &claims(), &signer.key).unwrap();
+    let called = called_as(client, Some(&untyped), "i").await;
+    assert_eq!(called.unwrap(), "billing");
     let crit = Header {
         crit: Some(vec!["exp".to_owned()]),
         ..signer.header()
@@ -234,6 +257,8 @@ async fn only_a_good_token_of_the_issuers_names_its_caller() {
             jsonwebtoken::encode(&header, &claims(), &signer.key).unwrap()
         }),
         ("an extension", crit),
+        ("another kind", of_kind("logout+jwt")),
+        ("no kind in words", of_kind("")),
         ("nothing", "..".to_owned()),
         ("noise", "a.b.c".to_owned()),
     ] {
@@ -303,6 +328,56 @@ async fn claims_that_a_caller_needs_have_to_be_there() {
         let refused = refused_as(&gateway.client, Some(&signer.sign(&other))).await;
         assert_eq!(refused, "JWT_INVALID");
     }
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_no_longer_than_its_issuer_may_make_it() {
+    let signer = Signer::ec("k");
+    let files = Files::new();
+    let file = files.write("jwks", &jwks([&signer]));
+    let lines = format!("jwks_file = {file}\ntoken_life_max_ms = 3600000");
+    let gateway = with_issuer(&lines).await;
+    let client = &gateway.client;
+    let sign = |issued: Value, end: i64| {
+        let mut claims = but("iat", issued);
+        claims["exp"] = json!(within(end));
+        signer.sign(&claims)
+    };
+    for (key, good) in [
+        ("a", sign(json!(within(0)), 3_600)),
+        ("b", sign(json!(within(-3_000)), 600)),
+        ("c", sign(Value::Null, 3_600)),
+    ] {
+        let called = called_as(client, Some(&good), key).await;
+        assert_eq!(called.unwrap(), "billing", "{key}");
+    }
+    for (what, long) in [
+        ("from its issue", sign(json!(within(-3_000)), 900)),
+        ("from now on", sign(Value::Null, 3_700)),
+        ("issued in times to come", sign(json!(within(7_200)), 7_500)),
+    ] {
+        assert_eq!(
+            refused_as(client, Some(&long)).await,
+            "JWT_INVALID",
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_for_other_operations_sign_nothing() {
+    let (signer, other) = (Signer::ec("k"), Signer::ec("other"));
+    let mut keys = json!({ "keys": [signer.jwk(), other.jwk()] });
+    keys["keys"][0]["key_ops"] = json!(["verify"]);
+    keys["keys"][1]["key_ops"] = json!(["encrypt"]);
+    let files = Files::new();
+    let file = files.write("jwks", &keys.to_string());
+    let gateway = with_issuer(&format!("jwks_file = {file}")).await;
+    let client = &gateway.client;
+    let called = called_as(client, Some(&signer.sign(&claims())), "a").await;
+    assert_eq!(called.unwrap(), "billing");
+    let refused = refused_as(client, Some(&other.sign(&claims()))).await;
+    assert_eq!(refused, "JWT_INVALID");
 }
 
 #[tokio::test]

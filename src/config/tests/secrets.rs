@@ -37,6 +37,24 @@ fn listening_beyond_this_machine_takes_a_caller_or_the_word_that_it_is_meant() {
 }
 
 #[test]
+fn a_token_of_few_characters_over_and_over_is_refused() {
+    for token in [
+        "xxxxxxxxxxxxxxxxxxxxxxxx",
+        "abababababababab",
+        "1234123412341234",
+    ] {
+        refused(
+            "[callers.a]\ntoken_env = \"A\"",
+            &[("A", token)],
+            &[
+                "cancelot.toml:2: callers.a.token_env leads to a token of fewer than 5 different \
+                 characters; make one that cannot be guessed, such as by `openssl rand -hex 32`",
+            ],
+        );
+    }
+}
+
+#[test]
 fn a_caller_may_have_two_tokens_and_no_other_caller_may_have_either() {
     let old = "old-token-old-token";
     let new = "new-token-new-token";

@@ -37,6 +37,7 @@ LEGAL = {
     "jwks_url": "https://id.example.com:8443/keys",
     "otlp_endpoint": "http://collector.example.com:4317",
     "jwt_issuer": "by-url",
+    "require": "any",
     "jwt_claims": ["azp=c", 'tenant="<a>"'],
     "tls_sans": ["spiffe://prod/ns/c/sa/worker", "dns:c.internal"],
     "callers.accounts": ["rebilly*", "sequenzy"],

@@ -30,6 +30,7 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
             subject: "s".to_owned(),
         }],
         claims: Vec::new(),
+        requires_both: false,
         policy: Policy::default(),
     };
     Callers::new(&[caller], vec![Arc::new(issuer)])

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    identity::Require,
     mistake::{Problem, Source},
     nearest::did_you_mean,
     reader::Reader,
@@ -68,6 +69,16 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
         TOKEN_FILE.key,
         TOKEN_ENV.key,
     ];
+    let requires_both = reader.get_of(&table::REQUIRE, name) == Require::All;
+    let is_given = |key: &str| reader.source(&keyed(key, name)).is_some();
+    let has_token = secret::is_given(reader, &WAYS, name) || is_given(table::JWT_ISSUER.key);
+    if requires_both && !(has_token && is_given(table::TLS_SANS.key)) {
+        let problem = Problem::new(
+            "asks for a certificate and a token, and one of them has nothing that proves it",
+            "set tls_sans, and a token or jwt_issuer",
+        );
+        reader.refuse(&keyed(table::REQUIRE.key, name), problem);
+    }
     // One that was given is there, and the mistake in it is noted.
     if proofs
         .iter()
@@ -97,6 +108,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
             sans,
             subjects,
             claims,
+            requires_both,
             policy,
         },
         token_file,

@@ -18,6 +18,19 @@ pub(super) enum ClientAuth {
     Required,
 }
 
+/// Which of a caller's proofs a call has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Require {
+    /// Any one.
+    Any,
+    /// A certificate and a token.
+    All,
+}
+
+impl Choice for Require {
+    const CHOICES: &'static [(&'static str, Self)] = &[("any", Self::Any), ("all", Self::All)];
+}
+
 impl Choice for ClientAuth {
     const CHOICES: &'static [(&'static str, Self)] = &[
         ("none", Self::None),

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     account::{AuthWord, Environment},
     form,
-    identity::ClientAuth,
+    identity::{ClientAuth, Require},
     issuer,
     kind::Text,
     log::Format,
@@ -225,6 +225,9 @@ settings! {
     /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
     /// `dns:billing.internal`; one of them suffices.
     TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
+    /// Whether a call has to show any one of the caller's proofs, or its certificate and a token of
+    /// its (a JWT or a static one) together.
+    REQUIRE: Require = "callers.<name>.require", default Require::Any;
     /// The RPCs that the caller may call.
     METHODS: Vec<Method> = "callers.<name>.methods", default Method::ALL.to_vec();
     /// The accounts that the caller may name.

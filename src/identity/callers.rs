@@ -31,6 +31,8 @@ pub struct CallerSettings {
     pub subjects: Vec<Subject>,
     /// Claims that each of its JWTs has to have, with their values.
     pub claims: Vec<(String, String)>,
+    /// Whether a call has to show a certificate and a token, and not any one of them.
+    pub requires_both: bool,
     /// What it may do.
     pub policy: Policy,
 }
@@ -54,6 +56,7 @@ pub struct Caller {
     /// Its count of items, if there is a limit to it.
     pub quota: Option<Arc<Hourly>>,
     claims: Vec<(String, String)>,
+    requires_both: bool,
 }
 
 impl Caller {
@@ -64,6 +67,7 @@ impl Caller {
             policy: settings.policy.clone(),
             quota: quota.map(|max| Arc::new(Hourly::new(max))),
             claims: settings.claims.clone(),
+            requires_both: settings.requires_both,
         }
     }
 
@@ -84,6 +88,7 @@ impl Caller {
             policy: Policy::default(),
             quota: None,
             claims: Vec::new(),
+            requires_both: false,
         }
     }
 }
@@ -124,6 +129,9 @@ pub enum Unproven {
     /// Its certificate is good, and of nobody who is configured.
     #[error("the certificate's names are no configured caller's")]
     UnknownCertificate,
+    /// Its proof is good, and this caller has to show another one beside it.
+    #[error("this caller has to show its certificate and its token, and {0} is missing")]
+    Incomplete(&'static str),
     /// Two proofs, or two names of a certificate, are of two callers.
     #[error("what is shown is of two callers, {0} and {1}")]
     TwoCallers(CallerId, CallerId),
@@ -143,6 +151,7 @@ impl Unproven {
             Self::Jwt(_) | Self::OtherClaim(_) => "JWT_INVALID",
             Self::UnknownSubject => "SUBJECT_UNKNOWN",
             Self::UnknownCertificate => "CERTIFICATE_UNKNOWN",
+            Self::Incomplete(_) => "CREDENTIALS_INCOMPLETE",
             Self::TwoCallers(..) => "CREDENTIALS_CONTRADICT",
         }
     }
@@ -269,6 +278,10 @@ impl Callers {
             (Some(a), Some(b)) if a.id != b.id => {
                 Err(Unproven::TwoCallers(a.id.clone(), b.id.clone()))
             }
+            (None, Some(caller)) if caller.requires_both => {
+                Err(Unproven::Incomplete("the certificate"))
+            }
+            (Some(caller), None) if caller.requires_both => Err(Unproven::Incomplete("the token")),
             (_, Some(caller)) | (Some(caller), None) => Ok(caller),
             (None, None) if proofs.certificate.is_some() => Err(Unproven::UnknownCertificate),
             (None, None) if self.sans.is_empty() => Err(Unproven::Nothing("")),
@@ -340,6 +353,7 @@ mod tests {
             sans: sans.iter().map(|san| san.parse().unwrap()).collect(),
             subjects: Vec::new(),
             claims: Vec::new(),
+            requires_both: false,
             policy: Policy::default(),
         }
     }

@@ -36,6 +36,7 @@ fn callers() -> Callers {
             subject: "s".to_owned(),
         }],
         claims: Vec::new(),
+        requires_both: false,
         policy: Policy::default(),
     };
     Callers::new(&[caller], vec![Arc::new(issuer)])

@@ -173,6 +173,33 @@ async fn where_certificates_are_required_there_is_no_connection_without_one() {
 }
 
 #[tokio::test]
+async fn who_has_to_show_certificate_and_token_is_nobody_with_one_of_them() {
+    let bench = Bench::start("").await;
+    // `billing` again, in a service of its own.
+    let server = bench.files.server(&bench.server_ca.server());
+    let ca = bench.files.write("client-ca.pem", &bench.client_ca.pem);
+    let gateway = gateway()
+        .config(&format!("[server]\n{server}tls_client_ca_file = {ca}"))
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"\nrequire = \"all\"")
+        .config(&format!("tls_sans = [\"{SPIFFE}\"]"))
+        .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+        .start()
+        .await;
+    let own = bench.client_ca.client(&[SPIFFE]);
+    let with = gateway
+        .over_tls(&bench.server_ca, Some(&own))
+        .await
+        .unwrap();
+    let without = gateway.over_tls(&bench.server_ca, None).await.unwrap();
+    let token = Some(BILLING_TOKEN);
+    assert_eq!(called_as(&with, token, "a").await.unwrap(), "billing");
+    assert_eq!(refused_as(&with, None).await, "CREDENTIALS_INCOMPLETE");
+    assert_eq!(refused_as(&without, token).await, "CREDENTIALS_INCOMPLETE");
+    let support = called_as(&without, Some(SUPPORT_TOKEN), "b").await;
+    assert_eq!(support.unwrap(), "support");
+}
+
+#[tokio::test]
 async fn what_is_shown_together_has_to_be_of_one_caller() {
     let bench = Bench::start("").await;
     let billing = bench

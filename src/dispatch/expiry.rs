@@ -96,6 +96,8 @@ impl Lane {
         let left = items_max - ended.len();
         ended.extend(state.retries.take_ended(wall, left, is_over));
         let left = items_max - ended.len();
+        ended.extend(state.early.take_ended(wall, left, is_over));
+        let left = items_max - ended.len();
         ended.extend(state.targets.take_ended(wall, left, is_over));
         ended
     }
@@ -106,6 +108,7 @@ impl State {
     fn look_again(&mut self) {
         self.firsts.look_again();
         self.retries.look_again();
+        self.early.look_again();
         self.targets.look_again();
     }
 
@@ -116,7 +119,7 @@ impl State {
         let mut late = self.retries.take_ended(wall, usize::MAX, |_| true);
         if self.expiry.decides_at.is_some_and(|at| at <= now) {
             let mut next: Option<Instant> = None;
-            late.extend(self.retries.take_where(|run| {
+            late.extend(self.early.take_where(|run| {
                 let at = decides_at(run);
                 let is_due = at.is_some_and(|at| at <= now);
                 if let Some(at) = at.filter(|_| !is_due) {

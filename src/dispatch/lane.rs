@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) firsts: Turns<Run>,
     /// Items whose last try failed, back from their wait.
     pub(super) retries: Turns<Run>,
+    /// Items whose next request is a look that is not believed: they go after all others.
+    pub(super) early: Turns<Run>,
     /// Items whose last try failed and that were stopped since: most end without sending.
     pub(super) stopped: VecDeque<Run>,
     /// Whose turn it is when both could go, so that neither holds up the other.
@@ -105,6 +107,32 @@ impl Ends for Run {
     }
 }
 
+/// Which of a lane's lines an item stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    First,
+    Retry,
+    Early,
+}
+
+impl Line {
+    fn of(run: &Run) -> Self {
+        match run.entry() {
+            Entry::First => Self::First,
+            Entry::Retry if run.looks_early => Self::Early,
+            Entry::Retry => Self::Retry,
+        }
+    }
+
+    /// How those of it come to the gate.
+    fn entry(self) -> Entry {
+        match self {
+            Self::First => Entry::First,
+            Self::Retry | Self::Early => Entry::Retry,
+        }
+    }
+}
+
 /// What the lane does next.
 enum Action {
     Start(Vec<Run>),
@@ -118,6 +146,7 @@ impl Lane {
         let state = State {
             firsts: Turns::default(),
             retries: Turns::default(),
+            early: Turns::default(),
             stopped: VecDeque::new(),
             retry_next: false,
             parked: BTreeMap::new(),
@@ -324,7 +353,9 @@ impl Lane {
             if is_stopped(&run) && run.is_untouched() {
                 taken.push(run);
             } else {
-                let until = if is_stopped(&run) { now } else { place.0 };
+                // An early look is no effect, and before its time it tells less.
+                let is_to_end = is_stopped(&run) && !run.looks_early;
+                let until = if is_to_end { now } else { place.0 };
                 state.parked.insert((until, place.1), run);
             }
         }
@@ -344,7 +375,7 @@ impl Lane {
         let state = self.state();
         let waiting = Waiting {
             first: state.firsts.len(),
-            retry: state.retries.len() + state.stopped.len(),
+            retry: state.retries.len() + state.early.len() + state.stopped.len(),
             parked: state.parked.len(),
             target: state.targets.waiting(),
         };
@@ -396,14 +427,11 @@ impl Lane {
             return Action::Start(silent);
         }
         let mut opens = Vec::new();
-        for entry in state.order() {
-            let (other, queue) = match entry {
-                Entry::First => (Entry::Retry, &state.firsts),
-                Entry::Retry => (Entry::First, &state.retries),
-            };
-            if queue.is_empty() {
+        for line in state.order() {
+            if state.line(line).is_empty() {
                 continue;
             }
+            let entry = line.entry();
             match state.gate.check(now, entry) {
                 Ok(()) => {}
                 Err(Closed::Until(until)) => {
@@ -412,7 +440,7 @@ impl Lane {
                 }
                 Err(Closed::Occupied) => continue,
             }
-            if let Some(mut run) = state.pop(entry, now) {
+            if let Some(mut run) = state.pop(line, now) {
                 let granted = state.clearing.granted();
                 if run.clearance(granted) || state.gate.is_away() || !run.waits_for_clearance() {
                     run.pass = state.gate.enter(now, entry);
@@ -422,7 +450,7 @@ impl Lane {
                     // all go at once.
                     run.pass = state.gate.enter_unpaid();
                 }
-                state.retry_next = other == Entry::Retry;
+                state.retry_next = line == Line::First;
                 return Action::Start(vec![run]);
             }
         }
@@ -430,8 +458,8 @@ impl Lane {
         let parked_due = state.parked.keys().next().map(|(due, _)| *due);
         // A closed gate is looked at again when it opens, when something is due, and now and
         // then for the sake of windows that end.
-        let waits =
-            !state.firsts.is_empty() || !state.retries.is_empty() || state.targets.waiting() > 0;
+        let waits = state.firsts.len() + state.retries.len() + state.early.len() > 0
+            || state.targets.waiting() > 0;
         opens.extend(waits.then_some(state.expiry.due));
         Action::Wait(opens.into_iter().chain(parked_due).min())
     }
@@ -451,31 +479,37 @@ impl State {
 
     /// Puts an item at the head of its batch.
     pub(super) fn line_up(&mut self, run: Run) {
-        if run.retries && run.stop.load(Ordering::Acquire) {
+        let line = Line::of(&run);
+        if line == Line::Retry && run.stop.load(Ordering::Acquire) {
             self.stopped.push_back(run);
             return;
         }
-        if run.retries
+        if line == Line::Early
             && let Some(at) = expiry::decides_at(&run)
         {
             let next = &mut self.expiry.decides_at;
             *next = Some(next.map_or(at, |next| next.min(at)));
         }
         let (caller, batch) = (run.caller.clone(), run.batch);
-        let queue = match run.entry() {
-            Entry::First => &mut self.firsts,
-            Entry::Retry => &mut self.retries,
-        };
-        queue.put_back(&caller, batch, run);
+        self.line(line).put_back(&caller, batch, run);
+    }
+
+    fn line(&mut self, line: Line) -> &mut Turns<Run> {
+        match line {
+            Line::First => &mut self.firsts,
+            Line::Retry => &mut self.retries,
+            Line::Early => &mut self.early,
+        }
     }
 
     /// Who goes first. A provider that is away is probed with items that have not failed, so that
-    /// an item that always fails does not keep it away.
-    fn order(&self) -> [Entry; 2] {
+    /// an item that always fails does not keep it away. A look that decides nothing yet is worth
+    /// less than what is new: one that comes too late for that is dropped.
+    fn order(&self) -> [Line; 3] {
         if self.retry_next && !self.gate.is_away() {
-            [Entry::Retry, Entry::First]
+            [Line::Retry, Line::First, Line::Early]
         } else {
-            [Entry::First, Entry::Retry]
+            [Line::First, Line::Retry, Line::Early]
         }
     }
 
@@ -483,17 +517,14 @@ impl State {
     fn take_waiting(&mut self, condition: impl Fn(&Run) -> bool) -> Vec<Run> {
         let mut taken = self.firsts.take_where(&condition);
         taken.extend(self.retries.take_where(&condition));
+        taken.extend(self.early.take_where(&condition));
         taken.extend(self.targets.take_where(&condition));
         taken
     }
 
     /// The next item whose target is free: two commands never work on one target at a time.
-    fn pop(&mut self, entry: Entry, now: Instant) -> Option<Run> {
-        let queue = match entry {
-            Entry::First => &mut self.firsts,
-            Entry::Retry => &mut self.retries,
-        };
-        while let Some(mut run) = queue.pop() {
+    fn pop(&mut self, line: Line, now: Instant) -> Option<Run> {
+        while let Some(mut run) = self.line(line).pop() {
             let target = match run.command.exclusive_target() {
                 Some(target) if run.mode() == Mode::Cancel => target.clone(),
                 _ => return Some(run),

@@ -91,6 +91,10 @@ impl Lane {
             if let Some(at) = self.looks_again_at(&mut run, &request) {
                 return self.set_aside(run, at).await;
             }
+            if request.safety == Safety::Once && self.ends_before(&run, &request) {
+                // The look before this end was believed.
+                self.acts_no_more(&mut run, &request);
+            }
             if self.is_stopped(&run, &request) {
                 let so_far = provider.progress(&self.task(&run), &run.history);
                 let conclusion = run::stopped(&run, so_far);
@@ -197,14 +201,7 @@ impl Lane {
     /// Passes an item's next request through its clearance and the account's gate.
     async fn let_through(&self, run: &mut Run, request: &Request) -> Go {
         let has_effect = request.safety != Safety::Look;
-        if has_effect && run.mode() == Mode::Cancel {
-            let now = Instant::now();
-            if run.belief.as_ref().is_some_and(|s| s.is_believed(now)) {
-                // Its provider goes on, so a look has shown that nothing of it was done.
-                run.cannot_act();
-                self.settling(run, false);
-            }
-        }
+        self.acts_no_more(run, request);
         // What is not cleared is not looked for either.
         let is_asked = has_effect || run.waits_for_clearance();
         if is_asked && run.mode() == Mode::Cancel {
@@ -222,6 +219,19 @@ impl Lane {
             }
         }
         Go::Now
+    }
+
+    /// A provider that goes on to a request with an effect has been shown by a look that nothing
+    /// was done of the one before. Once that is believed, it cannot act any more.
+    fn acts_no_more(&self, run: &mut Run, request: &Request) {
+        let now = Instant::now();
+        if request.safety != Safety::Look
+            && run.mode() == Mode::Cancel
+            && run.belief.as_ref().is_some_and(|s| s.is_believed(now))
+        {
+            run.cannot_act();
+            self.settling(run, false);
+        }
     }
 
     /// Sends a request and enters what came of it. Says until when the item waits, if it has to.
@@ -459,12 +469,17 @@ impl Lane {
             && run.stop.load(Ordering::Acquire)
     }
 
+    /// Whether an item ends before this request, if that has an effect: it was stopped, or its
+    /// window is over.
+    fn ends_before(&self, run: &Run, request: &Request) -> bool {
+        self.is_stopped(run, request) || run.retry_until < self.shared.clock.now()
+    }
+
     /// An item that would end before its next effect has to know what became of the one before:
     /// what a look found while that may still act proves nothing. Says when to look again.
     fn looks_again_at(&self, run: &mut Run, request: &Request) -> Option<Instant> {
         let believed_at = run.belief.as_ref().map(Belief::believed_at)?;
-        let ends = self.is_stopped(run, request) || run.retry_until < self.shared.clock.now();
-        if request.safety != Safety::Once || !ends {
+        if request.safety != Safety::Once || !self.ends_before(run, request) {
             return None;
         }
         let now = Instant::now();

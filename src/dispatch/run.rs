@@ -221,6 +221,7 @@ impl Run {
         self.belief = None;
         if let Some(doubt) = &mut self.doubt {
             doubt.may_act = false;
+            doubt.looks = 0;
         }
     }
 

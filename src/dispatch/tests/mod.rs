@@ -2,8 +2,10 @@
 
 mod beliefs;
 mod bench;
+mod blind;
 mod busy;
 mod drafts;
+mod ends;
 mod full;
 mod hooked;
 mod joins;

@@ -30,7 +30,7 @@ use crate::{
     },
     journal::{self, DoubtfulTarget, Note},
     limits,
-    providers::{Evidence, Facts},
+    providers::{Evidence, Facts, Mode},
 };
 
 /// Seconds of an account's rate that may be cleared ahead.
@@ -437,17 +437,22 @@ impl Lane {
         }
     }
 
-    /// Whether a command that moves money aims at what another key has aimed at, or may.
+    /// Whether another key may still act on an item's target, or is at work on it while a dry run
+    /// looks; and of a command that moves money, whether another key has ever aimed at it.
     pub(super) async fn is_target_known(&self, run: &Run) -> bool {
         let Some(target) = run.command.exclusive_target() else {
             return false;
         };
-        let is_doubtful = {
-            let now = Instant::now();
-            self.state().doubtful.until(target, now).is_some()
+        let is_plan = run.mode() == Mode::DryRun;
+        let is_unsettled = {
+            let state = self.state();
+            let is_doubtful = state.doubtful.until(target, Instant::now()).is_some();
+            // What a dry run finds held is another's: it holds nothing itself.
+            is_doubtful || (is_plan && state.targets.is_held(target))
         };
-        if is_doubtful || !run.command.moves_money() {
-            return is_doubtful;
+        // A dry run looks in any case, and what has settled is no news to whoever plans.
+        if is_unsettled || is_plan || !run.command.moves_money() {
+            return is_unsettled;
         }
         let own = match run.origin {
             Origin::Recorded(id) => Some(id),

@@ -61,7 +61,7 @@ impl MemoryJournal {
     }
 
     /// Entries that it has.
-    pub(super) fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.table.0.read().unwrap().len()
     }
 

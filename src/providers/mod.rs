@@ -100,7 +100,8 @@ pub struct Facts {
     pub answered: bool,
     /// It has described a subscription that was asked for, to the account's credential.
     pub proven: bool,
-    /// Another key has aimed at the target, or may still act on it.
+    /// Another key has aimed at the target, or may still act on it. Of a dry run: one is at work
+    /// on it, or may still act.
     pub target_known: bool,
 }
 

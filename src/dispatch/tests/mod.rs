@@ -3,6 +3,7 @@
 mod beliefs;
 mod bench;
 mod blind;
+mod bound;
 mod busy;
 mod drafts;
 mod ends;

@@ -116,8 +116,12 @@ impl Lane {
                 // A doubt is left to settle, and a look waits for its turn like any request.
                 return self.line_up_again(run);
             }
-            let others_until = self.waits_for_others(&run, &request);
-            if let Some(at) = others_until.or_else(|| self.wait_for(&mut run, &request)) {
+            if let Some(at) = self.waits_for_others(&run, &request) {
+                // What others do meanwhile has to be looked for.
+                run.forget_last_look(&request);
+                return self.set_aside(run, at).await;
+            }
+            if let Some(at) = self.wait_for(&mut run, &request) {
                 return self.set_aside(run, at).await;
             }
             if request.pace != Pace::AtOnce && self.shared.stopping.is_cancelled() {
@@ -483,16 +487,14 @@ impl Lane {
             return None;
         }
         let now = Instant::now();
-        let last = run.history.last().filter(|_| run.history.len() > 1);
-        let last_look = last.filter(|last| last.operation != Some(request.operation));
         // A look may have been sent before belief and answered after it.
-        let is_to_look = last_look.is_some_and(|look| !look.seen.believed);
+        let is_to_look = run
+            .last_look(request)
+            .is_some_and(|look| !look.seen.believed);
         if believed_at <= now && !is_to_look {
             return None;
         }
-        if last_look.is_some() {
-            run.history.pop();
-        }
+        run.forget_last_look(request);
         Some(believed_at.max(now))
     }
 

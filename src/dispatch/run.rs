@@ -248,6 +248,19 @@ impl Run {
         history::forget_repetition(&mut self.history);
     }
 
+    /// The look that a request with an effect follows.
+    pub(super) fn last_look(&self, request: &Request) -> Option<&Exchange> {
+        let last = self.history.last().filter(|_| self.history.len() > 1);
+        last.filter(|last| last.operation != Some(request.operation))
+    }
+
+    /// Has that look sent anew before the request goes.
+    pub(super) fn forget_last_look(&mut self, request: &Request) {
+        if self.last_look(request).is_some() {
+            self.history.pop();
+        }
+    }
+
     /// Counts what the history takes.
     pub(super) fn weigh_history(&mut self) {
         let bytes = self.history.iter().map(Exchange::bytes).sum();

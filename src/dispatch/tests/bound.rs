@@ -84,8 +84,7 @@ async fn a_dry_run_beside_one_that_settles_says_so_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_of_another_key_does_not_wait_and_its_cancel_does() {
-    // Both keys were under way when the process went.
+async fn the_cancel_of_another_key_waits_for_a_doubt_that_binds_the_target() {
     let mut stage = Stage::new();
     let dispatch = stage.start().await;
     left_in_doubt(&stage, &dispatch).await;
@@ -116,6 +115,27 @@ async fn the_same_key_looks_at_once_while_its_own_doubt_binds_the_target() {
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled, "{settled:?}");
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(stage.effects(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_never_wait_for_others_and_what_they_found_before_is_looked_for_again() {
+    let mut stage = Stage::new();
+    let dispatch = stage.start().await;
+    left_in_doubt(&stage, &dispatch).await;
+    // Another key may act there too, and for longer.
+    let begun = Instant::now();
+    let later = begun + 3 * SETTLING;
+    dispatch.lanes[&account()].bind(target("s"), None, later);
+
+    let settled = outcome(&dispatch, request("K", ["s"])).await;
+
+    assert_eq!(settled.conclusion.outcome, Outcome::Canceled, "{settled:?}");
+    let asked: Vec<_> = stage.seconds_after(begun + SECOND);
+    let operations: Vec<_> = asked.iter().map(|(_, operation)| *operation).collect();
+    assert_eq!(operations, ["look", "look", "cancel"], "{asked:?}");
+    assert!(asked[0].0 < SETTLING.as_secs_f64(), "{asked:?}");
+    let end = (later - begun - SECOND).as_secs_f64();
+    assert!(asked[1..].iter().all(|(at, _)| *at >= end), "{asked:?}");
 }
 
 /// What a Rebilly cancellation of `s` that moves money sends first, and how it ends.

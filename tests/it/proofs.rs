@@ -246,3 +246,37 @@ async fn an_outage_that_says_how_long_it_takes_pauses_the_account() {
 
     assert_eq!(scripted.asked().len(), 1, "{:?}", scripted.asked());
 }
+
+#[tokio::test]
+async fn a_new_credential_for_the_same_place_changes_nothing_about_a_doubt() {
+    // What it finds, and how often the cancellation is sent for that.
+    for (found, effects) in [("cancelled", 1), ("active", 2)] {
+        let scripted = Scripted::start(cancels).await;
+        let mut gateway = gateway_at("funnelfox", &scripted, "").await;
+        let known = in_time(gateway.cancel_one("known", at_funnelfox("known")));
+        assert_eq!(known.await.unwrap().outcome(), Outcome::Scheduled);
+        scripted.play(|asked: &Asked| match asked.is_effect() {
+            true => Act::HangUp,
+            false => answers(401, json!({"message": "unauthorized"})),
+        });
+        let lost = in_time(gateway.cancel_one("K", at_funnelfox("s")));
+        let lost = lost.await.unwrap();
+        assert_eq!(lost.outcome(), Outcome::InDoubt, "{lost:?}");
+        assert_eq!(reason(&lost), "CREDENTIALS_REFUSED", "{lost:?}");
+        let asked = scripted.asked().len();
+
+        gateway.reconfigure("\"CREDENTIAL\"", "\"INVALID_CREDENTIAL\"");
+        gateway.restart().await;
+        scripted.play(move |asked: &Asked| match asked.is_effect() {
+            true => cancels(asked),
+            false => answers(200, fox("s", found, json!({}))),
+        });
+        let again = in_time(gateway.cancel_one("K", at_funnelfox("s")));
+        let again = again.await.unwrap();
+
+        assert_eq!(again.outcome(), Outcome::Scheduled, "{again:?}");
+        assert!(!scripted.asked()[asked].is_effect(), "it looks first");
+        // That of the other key is one more.
+        assert_eq!(scripted.effects(), 1 + effects, "{:?}", scripted.asked());
+    }
+}

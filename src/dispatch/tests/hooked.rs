@@ -30,12 +30,26 @@ pub(super) struct Hooked {
     before_batch: Arc<Mutex<Hook>>,
     /// Whether outcomes are written.
     settles: watch::Sender<bool>,
+    /// What each write of outcomes had.
+    written: Arc<Mutex<Vec<Written>>>,
+}
+
+/// What a write had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) outcomes: usize,
+    pub(super) cleared: usize,
 }
 
 impl Hooked {
     pub(super) fn new() -> Self {
+        Self::over(MemoryJournal::new())
+    }
+
+    pub(super) fn over(disk: MemoryJournal) -> Self {
         Self {
-            disk: MemoryJournal::new(),
+            disk,
+            written: Arc::default(),
             before_batch: Arc::new(Mutex::new(Arc::new(|| Ok(())))),
             settles: watch::Sender::new(true),
         }
@@ -54,6 +68,11 @@ impl Hooked {
     /// Has outcomes wait to be written, or lets them.
     pub(super) fn settles(&self, settles: bool) {
         self.settles.send_replace(settles);
+    }
+
+    /// What has been written since this was asked last.
+    pub(super) fn written(&self) -> Vec<Written> {
+        std::mem::take(&mut *self.written.lock().unwrap())
     }
 }
 
@@ -80,8 +99,18 @@ impl Journal for Hooked {
 
     fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         let (disk, mut settles) = (self.disk.clone(), self.settles.subscribe());
+        let written = Arc::clone(&self.written);
+        let cleared = group
+            .clearances
+            .iter()
+            .map(|clearance| clearance.items.len());
+        let had = Written {
+            outcomes: group.settlements.len(),
+            cleared: cleared.sum(),
+        };
         Box::pin(async move {
             settles.wait_for(|settles| *settles).await.unwrap();
+            written.lock().unwrap().push(had);
             disk.settle(group).await
         })
     }

@@ -5,6 +5,7 @@ mod bench;
 mod blind;
 mod bound;
 mod busy;
+mod clearances;
 mod drafts;
 mod ends;
 mod full;

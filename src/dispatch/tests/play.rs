@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::bench::{item, submission};
+use super::{
+    bench::{item, submission},
+    hooked::Hooked,
+};
 use crate::{
     dispatch::{
         Clock, Dispatch, Item, LaneOptions, Options, Submission, Ticket, budget::Members,
@@ -18,8 +21,9 @@ use crate::{
     domain::{
         account::{Account, FunnelFoxEnd, ProviderSettings, RebillyAuth},
         command::Command,
+        doubt::Moment,
         exchange::{Fault, FaultKind, Operation, Request, Response, Safety},
-        ids::{AccountName, CallerId, TargetId},
+        ids::{AccountName, CallerId, ItemId, TargetId},
         outcome::Settled,
     },
     egress::{
@@ -132,6 +136,8 @@ pub(super) struct Stage {
     pub(super) concurrency: usize,
     pub(super) retries: budget::Share,
     pub(super) journal: MemoryJournal,
+    /// The same, as the last process has it.
+    pub(super) hooked: Hooked,
     provider: Provider,
     begun: Instant,
 }
@@ -157,6 +163,7 @@ impl Stage {
                 saved_max: 10.0,
             },
             journal: MemoryJournal::new(),
+            hooked: Hooked::new(),
             provider,
             begun: Instant::now(),
         }
@@ -230,7 +237,8 @@ impl Stage {
             }),
             seed: 1,
         };
-        let journal: Arc<dyn Journal> = Arc::new(self.journal.clone());
+        self.hooked = Hooked::over(self.journal.clone());
+        let journal: Arc<dyn Journal> = Arc::new(self.hooked.clone());
         Dispatch::start(journal, options).await.unwrap()
     }
 
@@ -243,6 +251,19 @@ impl Stage {
         dispatch.shared.cut.cancel();
         dispatch.shared.tasks.close();
         dispatch.shared.tasks.wait().await;
+    }
+
+    /// Which open items may have been sent, once the process is gone.
+    pub(super) async fn in_doubt(&mut self) -> Vec<ItemId> {
+        self.journal.fail("the process is gone");
+        self.journal = self.journal.restarted();
+        let journal: &dyn Journal = &self.journal;
+        let passed = jiff::SignedDuration::try_from(self.begun.elapsed()).unwrap();
+        let now = Moment::wall(Timestamp::UNIX_EPOCH + passed);
+        journal.begin(now).await.unwrap();
+        let open = journal.open_items().unwrap().into_iter();
+        let doubtful = open.filter(|open| open.doubt.is_some());
+        doubtful.map(|open| open.id).collect()
     }
 
     fn log(&self) -> MutexGuard<'_, Vec<Asked>> {

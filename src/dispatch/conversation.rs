@@ -112,10 +112,6 @@ impl Lane {
                 self.enter(&mut run, exchange, request.safety);
                 continue;
             }
-            if run.pass.is_silent() {
-                // A doubt is left to settle, and a look waits for its turn like any request.
-                return self.line_up_again(run);
-            }
             if let Some(at) = self.waits_for_others(&run, &request) {
                 // What others do meanwhile has to be looked for.
                 run.forget_last_look(&request);
@@ -123,6 +119,10 @@ impl Lane {
             }
             if let Some(at) = self.wait_for(&mut run, &request) {
                 return self.set_aside(run, at).await;
+            }
+            if run.pass.is_silent() {
+                // A doubt is left to settle, and a look waits for its turn like any request.
+                return self.line_up_again(run);
             }
             if request.pace != Pace::AtOnce && self.shared.stopping.is_cancelled() {
                 // A stop waits for what is under way, and not for what settles.

@@ -1,5 +1,5 @@
-//! Items that go ahead of the gate, since most will send nothing: stopped ones that are back from a
-//! wait, and those whose window ended while they waited.
+//! Items that go ahead of the gate, since most will send nothing now: stopped ones, those that an
+//! earlier process left with a look that is not due, and those whose window ended while they waited.
 
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ impl Lane {
     /// gets its last look through the gate, unless the provider is away.
     pub(super) fn silent(&self, state: &mut State, now: Instant) -> Vec<Run> {
         let room = SILENT_MAX.saturating_sub(state.gate.silent());
-        let stopped = state.stopped.len().min(room);
-        let mut silent: Vec<_> = state.stopped.drain(..stopped).collect();
+        let ahead = state.ahead.len().min(room);
+        let mut silent: Vec<_> = state.ahead.drain(..ahead).collect();
         if now >= state.expiry.due {
             state.expiry.due = now + EXPIRY_INTERVAL;
             state.expiry.is_on = true;

@@ -69,8 +69,10 @@ pub(super) struct State {
     pub(super) retries: Turns<Run>,
     /// Items whose next request is a look that is not believed: they go after all others.
     pub(super) early: Turns<Run>,
-    /// Items whose last try failed and that were stopped since: most end without sending.
-    pub(super) stopped: VecDeque<Run>,
+    /// Items that send nothing now, as far as one can know: those that were stopped while they
+    /// waited for more than their first turn, and those that an earlier process left with a look
+    /// that is not due. They go ahead of the gate.
+    pub(super) ahead: VecDeque<Run>,
     /// Whose turn it is when both could go, so that neither holds up the other.
     retry_next: bool,
     parked: BTreeMap<(Instant, u64), Run>,
@@ -147,7 +149,7 @@ impl Lane {
             firsts: Turns::default(),
             retries: Turns::default(),
             early: Turns::default(),
-            stopped: VecDeque::new(),
+            ahead: VecDeque::new(),
             retry_next: false,
             parked: BTreeMap::new(),
             parked_count: 0,
@@ -187,6 +189,13 @@ impl Lane {
                 run.holds_target = true;
             }
         }
+        let now = Instant::now();
+        let waits = |run: &mut Run| {
+            let belief = run.belief.as_mut();
+            belief.is_some_and(|belief| belief.next_look(now).0 > now)
+        };
+        // A turn and a token for each of them would hold up what is new for nothing.
+        state.ahead.extend(runs.extract_if(.., waits));
         state.firsts.push(caller, batch, runs);
         state.clearing.has_more();
         drop(state);
@@ -197,7 +206,7 @@ impl Lane {
     pub(super) fn take_all(&self) -> Vec<Run> {
         let mut state = self.state();
         let mut all = state.take_waiting(|_| true);
-        all.extend(state.stopped.drain(..));
+        all.extend(state.ahead.drain(..));
         all.extend(std::mem::take(&mut state.parked).into_values());
         all
     }
@@ -348,19 +357,18 @@ impl Lane {
         let mut state = self.state();
         let mut taken = state.take_waiting(|run| is_stopped(run) && run.is_untouched());
         let parked = std::mem::take(&mut state.parked);
-        let now = Instant::now();
         for (place, run) in parked {
             if is_stopped(&run) && run.is_untouched() {
                 taken.push(run);
+            } else if is_stopped(&run) && !run.looks_early {
+                state.ahead.push_back(run);
             } else {
                 // An early look is no effect, and before its time it tells less.
-                let is_to_end = is_stopped(&run) && !run.looks_early;
-                let until = if is_to_end { now } else { place.0 };
-                state.parked.insert((until, place.1), run);
+                state.parked.insert(place, run);
             }
         }
         let others = state.retries.take_where(is_stopped);
-        state.stopped.extend(others);
+        state.ahead.extend(others);
         // They are released one by one as they settle, like any other.
         for run in &mut taken {
             run.pass = state.gate.enter_silent();
@@ -375,7 +383,7 @@ impl Lane {
         let state = self.state();
         let waiting = Waiting {
             first: state.firsts.len(),
-            retry: state.retries.len() + state.early.len() + state.stopped.len(),
+            retry: state.retries.len() + state.early.len() + state.ahead.len(),
             parked: state.parked.len(),
             target: state.targets.waiting(),
         };
@@ -481,7 +489,7 @@ impl State {
     pub(super) fn line_up(&mut self, run: Run) {
         let line = Line::of(&run);
         if line == Line::Retry && run.stop.load(Ordering::Acquire) {
-            self.stopped.push_back(run);
+            self.ahead.push_back(run);
             return;
         }
         if line == Line::Early

@@ -12,6 +12,7 @@ mod full;
 mod hooked;
 mod joins;
 mod looks;
+mod orderly;
 mod play;
 mod processes;
 mod proofs;

@@ -96,7 +96,7 @@ struct Provider {
 }
 
 impl Provider {
-    async fn take(self, request: Request) -> Result<Response, Unanswered> {
+    async fn take(self, request: Request, after: Duration) -> Result<Response, Unanswered> {
         let segments = request.path.as_str().split('/');
         let id = segments
             .skip_while(|segment| *segment != "subscriptions")
@@ -113,6 +113,9 @@ impl Provider {
             is_look: request.safety == Safety::Look,
         };
         self.asked.lock().unwrap().push(asked.clone());
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
         let act = (self.script.lock().unwrap())(&asked);
         let fault = |kind| Fault {
             kind,
@@ -135,6 +138,8 @@ pub(super) struct Stage {
     pub(super) burst: u32,
     pub(super) concurrency: usize,
     pub(super) retries: budget::Share,
+    /// How long the provider takes.
+    pub(super) answers_after: Duration,
     pub(super) journal: MemoryJournal,
     /// The same, as the last process has it.
     pub(super) hooked: Hooked,
@@ -162,6 +167,7 @@ impl Stage {
                 per_second: 1.0,
                 saved_max: 10.0,
             },
+            answers_after: Duration::ZERO,
             journal: MemoryJournal::new(),
             hooked: Hooked::new(),
             provider,
@@ -191,8 +197,8 @@ impl Stage {
             base_url: self.base_url.to_owned(),
             settings: self.settings.clone(),
         });
-        let provider = self.provider.clone();
-        let provider = tower::service_fn(move |request| provider.clone().take(request));
+        let (provider, after) = (self.provider.clone(), self.answers_after);
+        let provider = tower::service_fn(move |request| provider.clone().take(request, after));
         LaneOptions {
             place: account.place(None),
             egress: Egress::simulated(&account, TIMEOUT, provider),

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::play::{Act, Asked, SECOND, SETTLING, Stage, obeys, request};
+use super::play::{Act, Asked, SECOND, SETTLING, Stage, obeys, request, settle_down};
 
 /// So many ids.
 fn ids(count: usize) -> Vec<String> {
@@ -43,4 +43,28 @@ async fn only_as_many_are_looked_for_at_once_as_the_rate_sends_in_a_third_of_the
         let (early, late) = looks_after_a_crash(in_doubt).await;
         assert_eq!((early, late), (at_once, in_doubt), "{in_doubt} in doubt");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_one_look_at_belief_costs_what_is_new_no_turn_before() {
+    let mut stage = Stage::new();
+    stage.play(|_: &Asked| Act::Silence);
+    stage.concurrency = 1_000;
+    let dispatch = stage.start().await;
+    drop(dispatch.submit(request("K", ids(500))).await.unwrap());
+    settle_down().await;
+    assert_eq!(stage.effects(), 500);
+    stage.crash(dispatch).await;
+    stage.play(obeys);
+    (stage.rate, stage.burst) = (2.0, 1);
+    let dispatch = stage.start().await;
+    let new = (0..500).map(|n| format!("new{n}"));
+    drop(dispatch.submit(request("L", new)).await.unwrap());
+
+    tokio::time::sleep(SETTLING - SECOND / 2).await;
+
+    // It sends 2 a second.
+    let (looks, sent) = (stage.looks(), stage.effects() - 500);
+    assert_eq!(looks, 20);
+    assert!(looks + sent >= 59, "{sent} new");
 }

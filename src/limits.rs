@@ -106,10 +106,10 @@ pub const COMMIT_GROUP_MAX: usize = 512;
 
 /// Notes about open items that share a record.
 pub const RECORD_NOTES: usize = 256;
-/// Targets of a request that may still act are kept for so long after it cannot any more.
+/// Targets of a request that may still act are kept for at least so long after it cannot any more.
 pub const DOUBT_KEPT_SECONDS: u64 = 24 * 60 * 60;
-/// Of those that need not be kept any more, how many a commit removes.
-pub const DOUBTS_REMOVED_MAX: usize = 64;
+/// Of those that need not be kept any more, how many a purge removes.
+pub const DOUBTS_REMOVED_MAX: usize = 1_024;
 
 /// Bytes of the ballast, a file that a journal gives up to open on a full disk.
 pub const BALLAST_BYTES: u64 = 32 * 1024 * 1024;

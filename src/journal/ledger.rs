@@ -195,8 +195,14 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Deletes batches that settled before this time, but for those that the audit still has to
-    /// read.
+    /// read. Targets that were doubtful go by the same time: an outcome's own could be that of a
+    /// clock that is ahead.
     pub(super) fn purge(&mut self, before: Timestamp, batches_max: usize) -> Result<usize, Fault> {
+        let mut writes = Writes::default();
+        self.remove_targets(before, &mut writes);
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
         let kept = self.trail.batches();
         let mut due = Vec::new();
         for entry in self.table.scan(Span::expired(before.as_microsecond())) {

@@ -116,7 +116,8 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
 
     /// Deletes batches all of whose items settled before `before`, at most `batches_max`, those
     /// that settled first before others; says how many it deleted. What the audit has not got yet
-    /// stays. Other writes wait meanwhile.
+    /// stays. What is known of doubtful targets goes too, a few at a time, if nothing could act on
+    /// them a day before that. Other writes wait meanwhile.
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>>;
 
     /// Takes out of batches all of whose items settled before `before` what is kept for a shorter

@@ -90,13 +90,8 @@ impl<T: Table> Ledger<T> {
         for (account, state) in accounts {
             put_account(account, state, writes)?;
         }
-        let targets = groups.clone().flat_map(|group| &group.targets);
-        self.put_targets(targets, writes)?;
-        let settled = groups.flat_map(|group| &group.settlements);
-        if let Some(now) = settled.map(|settlement| settlement.settled_at).max() {
-            self.remove_targets(now, writes);
-        }
-        Ok(())
+        let targets = groups.flat_map(|group| &group.targets);
+        self.put_targets(targets, writes)
     }
 
     fn change_items<'a>(
@@ -204,13 +199,13 @@ impl<T: Table> Ledger<T> {
         Ok(())
     }
 
-    /// Removes what need not be kept any more, a few at a time.
-    fn remove_targets(&mut self, now: Timestamp, writes: &mut Writes) {
+    /// Removes targets that need not be kept after this time, a few at a time.
+    pub(super) fn remove_targets(&mut self, before: Timestamp, writes: &mut Writes) {
         for _ in 0..limits::DOUBTS_REMOVED_MAX {
             let Some(first) = self.doubtful.0.first() else {
                 return;
             };
-            if first.0 >= now {
+            if first.0 >= before {
                 return;
             }
             if let Some((_, key)) = self.doubtful.0.pop_first() {

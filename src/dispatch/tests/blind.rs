@@ -2,29 +2,45 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::play::{
-    Act, Asked, SECOND, SETTLING, Stage, answer, answer_with, fox, obeys, outcome, page, request,
+    Act, Asked, SECOND, SETTLING, Stage, answer, answer_with, outcome, page, request,
 };
-use crate::domain::{
-    exchange::Response,
-    outcome::{FailureReason, Outcome},
+use crate::{
+    dispatch::Dispatch,
+    domain::{
+        account::{FunnelFoxEnd, ProviderSettings, RebillyAuth, Revolv3Auth},
+        outcome::{FailureReason, Outcome},
+    },
 };
 
 type Look = fn(&Asked) -> Act;
 
-fn said() -> serde_json::Value {
-    json!({"message": "no"})
+/// An error in the form of each provider.
+fn said(status: u16) -> Act {
+    answer_with(status, &[("retry-after", "2")], &error(status))
 }
 
-/// An answer that a cache has kept.
-fn kept(asked: &Asked) -> Act {
-    match fox(asked, "active") {
-        Act::Answer(Response { status, text, .. }) => page(status, &[("age", "1")], &text),
-        _ => unreachable!("it is an answer"),
-    }
+fn error(status: u16) -> Value {
+    json!({"status": status, "title": "No", "detail": "no", "code": "X", "message": "no",
+        "errors": ["no"]})
+}
+
+/// A subscription as each provider has it.
+fn shown(id: &str, status: &str) -> Value {
+    let word = if status == "active" {
+        "Current"
+    } else {
+        "Canceled"
+    };
+    json!({"id": id, "subscriptionId": id, "status": status, "renews": status == "active",
+        "subscriptionStatus": word})
+}
+
+fn active(_: &Asked) -> Act {
+    answer(200, &shown("7", "active"))
 }
 
 /// Every kind of look that tells nothing, and the reason if there are only such.
@@ -38,13 +54,17 @@ const BLIND: [(&str, Look, FailureReason); 14] = {
         ("foreign", |_| page(404, &[], "<html>"), AnswerUnreadable),
         (
             "about another",
-            |_| answer(200, &json!({"id": "x", "status": "active"})),
+            |_| answer(200, &shown("8", "active")),
             AnswerUnreadable,
         ),
-        ("kept by a cache", kept, AnswerUnreadable),
+        (
+            "kept by a cache",
+            |_| answer_with(200, &[("age", "1")], &shown("7", "active")),
+            AnswerUnreadable,
+        ),
         (
             "kept by a cache, and a no",
-            |_| answer_with(404, &[("age", "1")], &said()),
+            |_| answer_with(404, &[("age", "1")], &error(404)),
             AnswerUnreadable,
         ),
         (
@@ -52,58 +72,101 @@ const BLIND: [(&str, Look, FailureReason); 14] = {
             |_| page(302, &[("location", "https://x")], ""),
             AnswerUnreadable,
         ),
-        ("401", |_| answer(401, &said()), CredentialsRefused),
-        ("403", |_| answer(403, &said()), PermissionDenied),
-        ("408", |_| answer(408, &said()), AnswerLost),
-        (
-            "429",
-            |_| answer_with(429, &[("retry-after", "2")], &said()),
-            ProviderThrottled,
-        ),
-        ("500", |_| answer(500, &said()), AnswerLost),
-        ("503", |_| answer(503, &said()), AnswerLost),
+        ("401", |_| said(401), CredentialsRefused),
+        ("403", |_| said(403), PermissionDenied),
+        ("408", |_| said(408), AnswerLost),
+        ("429", |_| said(429), ProviderThrottled),
+        ("500", |_| said(500), AnswerLost),
+        ("503", |_| said(503), AnswerLost),
         ("no answer", |_| Act::Lose, AnswerLost),
     ]
 };
 
-/// The place is known to be the provider's.
-async fn known(stage: &mut Stage) -> Arc<crate::dispatch::Dispatch> {
+/// All providers of subscriptions.
+fn providers() -> [ProviderSettings; 4] {
+    [
+        ProviderSettings::FunnelFox {
+            cancel_ends: FunnelFoxEnd::Now,
+        },
+        ProviderSettings::Rebilly {
+            organization: None,
+            auth: RebillyAuth::ApiKey,
+        },
+        ProviderSettings::Revolv3 {
+            auth: Revolv3Auth::Token,
+            set_timing: true,
+        },
+        ProviderSettings::Solidgate {
+            channel_id: None,
+            lookup_path: "v2/subscriptions/get".to_owned(),
+        },
+    ]
+}
+
+/// A place that is known to be the provider's.
+async fn known(settings: ProviderSettings) -> (Stage, Arc<Dispatch>) {
+    let mut stage = Stage::new();
+    stage.play(|asked: &Asked| match asked.is_look {
+        true => active(asked),
+        false => answer(201, &shown("7", "canceled")),
+    });
+    if matches!(settings, ProviderSettings::Rebilly { .. }) {
+        stage.play(|_: &Asked| answer(201, &shown("7", "completed")));
+    }
+    stage.settings = settings;
     let dispatch = stage.start().await;
-    let other = outcome(&dispatch, request("O", ["other"])).await;
-    assert_eq!(other.conclusion.outcome, Outcome::Canceled);
-    dispatch
+    let other = outcome(&dispatch, request("O", ["7"])).await;
+    assert_eq!(other.conclusion.outcome, Outcome::Canceled, "{other:?}");
+    (stage, dispatch)
+}
+
+/// How often it was asked to cancel.
+fn cancels(stage: &Stage) -> usize {
+    let asked = stage.asked().into_iter();
+    asked.filter(|asked| asked.operation.0 == "cancel").count()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_tells_nothing_keeps_both_doubts_and_gives_the_reason() {
-    for (what, look, reason) in BLIND {
-        let mut stage = Stage::new();
-        let dispatch = known(&mut stage).await;
+    let all = providers().into_iter();
+    let all = all.flat_map(|provider| BLIND.map(|blind| (provider.clone(), blind)));
+    for (provider, (what, look, reason)) in all {
+        let (stage, dispatch) = known(provider.clone()).await;
+        let mut is_lost = false;
         stage.play(move |asked: &Asked| match asked.is_look {
-            true => look(asked),
-            false => Act::Lose,
+            true if is_lost => look(asked),
+            // Some look first, or set when it is to end.
+            true => active(asked),
+            false if asked.operation.0 != "cancel" => active(asked),
+            false => {
+                is_lost = true;
+                Act::Lose
+            }
         });
-        let mut brief = request("K", ["s"]);
+        let mut brief = request("K", ["7"]);
         brief.retry_window = Some(5 * SECOND);
 
         let settled = outcome(&dispatch, brief).await;
 
-        let told = format!("{what}: {settled:?}");
+        let told = format!("{provider:?}, {what}: {settled:?}");
         let conclusion = &settled.conclusion;
         assert_eq!(conclusion.outcome, Outcome::InDoubt, "{told}");
         let failure = conclusion.failure.as_ref().unwrap();
         assert_eq!(failure.reason, reason, "{told}");
         let doubt = settled.doubt.as_ref().expect("it may be ours");
         assert!(doubt.may_act && doubt.looks == 0, "{told}");
-        assert_eq!(stage.effects(), 2, "{told}");
+        assert_eq!(cancels(&stage), 2, "{told}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
-    for (what, look, _) in BLIND {
-        let mut stage = Stage::new();
-        let mut dispatch = known(&mut stage).await;
+    let all = providers().into_iter();
+    // What Rebilly has taken it has under an id of ours.
+    let all = all.filter(|provider| !matches!(provider, ProviderSettings::Rebilly { .. }));
+    let all = all.flat_map(|provider| BLIND.map(|blind| (provider.clone(), blind)));
+    for (provider, (what, look, _)) in all {
+        let (mut stage, mut dispatch) = known(provider.clone()).await;
         let begun = Instant::now();
         // It is accepted, and looks show it active: but the first two that could be believed.
         let read = Arc::<Mutex<u32>>::default();
@@ -116,33 +179,39 @@ async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
                 }
                 *counted.lock().unwrap() += 1;
             }
-            fox(asked, "active")
+            active(asked)
         });
         let settled = loop {
-            let settled = outcome(&dispatch, request("K", ["s"])).await;
-            assert_eq!(settled.conclusion.outcome, Outcome::InDoubt, "{what}");
+            let settled = outcome(&dispatch, request("K", ["7"])).await;
+            let outcome = settled.conclusion.outcome;
+            assert_eq!(
+                outcome,
+                Outcome::InDoubt,
+                "{provider:?}, {what}: {settled:?}"
+            );
             if settled.conclusion.is_final() {
                 break settled;
             }
             stage.crash(dispatch).await;
             dispatch = stage.start().await;
         };
-        assert_eq!(*read.lock().unwrap(), 3, "{what}: {settled:?}");
-        assert_eq!(stage.effects(), 2, "{what}: {settled:?}");
+        let told = format!("{provider:?}, {what}: {settled:?}");
+        assert_eq!(*read.lock().unwrap(), 3, "{told}");
+        assert_eq!(cancels(&stage), 2, "{told}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_whole_answers_in_a_row_that_tell_nothing_end_a_run() {
-    let mut stage = Stage::new();
-    let dispatch = known(&mut stage).await;
+    let [provider, ..] = providers();
+    let (stage, dispatch) = known(provider).await;
     let begun = Instant::now();
     stage.play(|asked: &Asked| match asked.is_look {
         true => page(200, &[], "{"),
         false => Act::Lose,
     });
 
-    let settled = outcome(&dispatch, request("K", ["s"])).await;
+    let settled = outcome(&dispatch, request("K", ["7"])).await;
 
     let failure = settled.conclusion.failure.as_ref().unwrap();
     assert_eq!(failure.reason, FailureReason::AnswerUnreadable);
@@ -150,8 +219,8 @@ async fn three_whole_answers_in_a_row_that_tell_nothing_end_a_run() {
     assert_eq!(asked.len(), 2 + 3, "{asked:?}");
     assert!(begun.elapsed() >= SETTLING, "not before belief: {asked:?}");
     // The next run of the key looks again.
-    stage.play(obeys);
-    let settled = outcome(&dispatch, request("K", ["s"])).await;
+    stage.play(|_: &Asked| answer(200, &shown("7", "cancelled")));
+    let settled = outcome(&dispatch, request("K", ["7"])).await;
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled);
     assert_eq!(stage.seconds_after(begun)[5].1, "look");
 }

@@ -230,8 +230,16 @@ async fn a_stop_while_an_item_settles_ends_it_as_the_look_that_decides_finds_it(
 #[tokio::test(start_paused = true)]
 async fn an_item_that_was_stopped_and_found_untouched_may_be_found_to_be_ours_later() {
     let (_, _, mut stage) = stopped(|asked| fox(asked, "active"), false).await;
-    stage.play(|asked: &Asked| fox(asked, "cancelled"));
     let dispatch = stage.start().await;
+    // A run that cannot look leaves that as it was.
+    stage.play(|_: &Asked| Act::Lose);
+    let mut brief = request("K", ["s"]);
+    brief.retry_window = Some(5 * SECOND);
+    let ticket = dispatch.submit(brief).await.unwrap();
+    let settled = outcomes(&ticket).await.remove(0);
+    let outcome = settled.conclusion.outcome;
+    assert_eq!(outcome, Outcome::Unavailable, "{settled:?}");
+    stage.play(|asked: &Asked| fox(asked, "cancelled"));
     let ticket = dispatch.submit(request("K", ["s"])).await.unwrap();
     let settled = outcomes(&ticket).await.remove(0);
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled, "{settled:?}");

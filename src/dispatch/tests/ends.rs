@@ -12,7 +12,7 @@ use super::play::{
 };
 use crate::{
     dispatch::Stopped,
-    domain::outcome::{FailureReason, Outcome, Reached, Settled},
+    domain::outcome::{FailureReason, Outcome, Settled},
 };
 
 /// What looks come to.

@@ -106,7 +106,7 @@ impl Provider {
         let asked = Asked {
             at: Instant::now(),
             id: id
-                .or(body["subscriptionId"].as_str())
+                .or_else(|| body["subscriptionId"].as_str())
                 .unwrap_or_default()
                 .to_owned(),
             operation: request.operation,

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::stage::{Said, Stage, late, lost, says, says_wait, told};
+use super::{
+    scene::told,
+    script::{Act, late, lost, says, says_wait},
+    stage::Stage,
+};
 use crate::domain::outcome::Outcome;
 
-fn described(status: &str) -> Said {
+fn described(status: &str) -> Act {
     says(200, json!({"id": "s", "status": status}))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_holds_the_look_and_does_not_move_belief() {
-    for (status, wait) in [(429, 60), (503, 60), (502, 20)] {
+    for (status, wait) in [(429, 60), (503, 60), (502, 40)] {
         let mut asked = 0;
         let scene = Stage::at_funnelfox().plays(move |_| {
             asked += 1;
@@ -29,10 +33,10 @@ async fn a_pause_holds_the_look_and_does_not_move_belief() {
         let settled = scene.cancels("K", "s").await;
 
         assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
-        // A look is believed ten seconds after the answer was lost, and then the first one is.
+        // A look is believed thirty seconds after the answer was lost, and then the first one is.
         let back = 1 + wait;
         let expected = [(0, "cancel"), (1, "look"), (back, "look"), (back, "cancel")];
-        assert_eq!(scene.asked(), expected, "{status}");
+        assert_eq!(scene.seconds(), expected, "{status}");
     }
 }
 
@@ -43,7 +47,7 @@ async fn a_pause_that_ends_before_belief_leaves_it_where_it_was() {
         asked += 1;
         match asked {
             1 => lost(),
-            2 => says_wait(429, "5", json!({"message": "wait"})),
+            2 => says_wait(429, "15", json!({"message": "wait"})),
             3 | 4 => described("active"),
             _ => described("cancelled"),
         }
@@ -56,11 +60,11 @@ async fn a_pause_that_ends_before_belief_leaves_it_where_it_was() {
     let expected = [
         (0, "cancel"),
         (1, "look"),
-        (6, "look"),
-        (10, "look"),
-        (10, "cancel"),
+        (16, "look"),
+        (30, "look"),
+        (30, "cancel"),
     ];
-    assert_eq!(scene.asked(), expected);
+    assert_eq!(scene.seconds(), expected);
 }
 
 /// The answer that is lost asks for the pause itself.
@@ -81,7 +85,7 @@ async fn a_lost_answer_that_asks_for_a_pause_is_believed_when_that_is_over() {
 
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
     let expected = [(0, "cancel"), (90, "look"), (90, "cancel")];
-    assert_eq!(scene.asked(), expected);
+    assert_eq!(scene.seconds(), expected);
 }
 
 /// When a cancel goes again whose answer is lost after so many seconds, by an account with this
@@ -90,13 +94,13 @@ async fn check_belief(timeout: u64, settling: u64, lost_after: u64, believed: u6
     let mut stage = Stage::at_funnelfox();
     stage.times = (Duration::from_secs(timeout), Duration::from_secs(settling));
     let mut sent = 0;
-    let scene = stage.plays(move |request| match request.operation.0 {
-        "look" => described("active").into(),
+    let scene = stage.plays(move |asked| match asked.operation.0 {
+        "look" => described("active"),
         _ => {
             sent += 1;
             match sent {
                 1 => late(Duration::from_secs(lost_after), lost()),
-                _ => described("cancelled").into(),
+                _ => described("cancelled"),
             }
         }
     });
@@ -105,7 +109,7 @@ async fn check_belief(timeout: u64, settling: u64, lost_after: u64, believed: u6
     let settled = scene.cancels("K", "s").await;
 
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
-    let asked = scene.asked();
+    let asked = scene.seconds();
     let expected = [(believed, "look"), (believed, "cancel")];
     assert!(asked.ends_with(&expected), "{asked:?}");
     let sent = asked.iter().filter(|(_, operation)| *operation == "cancel");

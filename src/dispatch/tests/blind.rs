@@ -5,22 +5,21 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::play::{
-    Act, Asked, SECOND, SETTLING, Stage, answer, answer_with, outcome, page, request,
+use super::{
+    scene::{Scene, request, within},
+    script::{Act, Asked, lost, page, says, says_with},
+    stage::{SECOND, SETTLING, Stage},
 };
-use crate::{
-    dispatch::Dispatch,
-    domain::{
-        account::{FunnelFoxEnd, ProviderSettings, RebillyAuth, Revolv3Auth},
-        outcome::{FailureReason, Outcome},
-    },
+use crate::domain::{
+    account::{FunnelFoxEnd, ProviderSettings, RebillyAuth, Revolv3Auth},
+    outcome::{FailureReason, Outcome},
 };
 
 type Look = fn(&Asked) -> Act;
 
 /// An error in the form of each provider.
 fn said(status: u16) -> Act {
-    answer_with(status, &[("retry-after", "2")], &error(status))
+    says_with(status, &[("retry-after", "2")], error(status))
 }
 
 fn error(status: u16) -> Value {
@@ -40,7 +39,7 @@ fn shown(id: &str, status: &str) -> Value {
 }
 
 fn active(_: &Asked) -> Act {
-    answer(200, &shown("7", "active"))
+    says(200, shown("7", "active"))
 }
 
 /// Every kind of look that tells nothing, and the reason if there are only such.
@@ -54,17 +53,17 @@ const BLIND: [(&str, Look, FailureReason); 14] = {
         ("foreign", |_| page(404, &[], "<html>"), AnswerUnreadable),
         (
             "about another",
-            |_| answer(200, &shown("8", "active")),
+            |_| says(200, shown("8", "active")),
             AnswerUnreadable,
         ),
         (
             "kept by a cache",
-            |_| answer_with(200, &[("age", "1")], &shown("7", "active")),
+            |_| says_with(200, &[("age", "1")], shown("7", "active")),
             AnswerUnreadable,
         ),
         (
             "kept by a cache, and a no",
-            |_| answer_with(404, &[("age", "1")], &error(404)),
+            |_| says_with(404, &[("age", "1")], error(404)),
             AnswerUnreadable,
         ),
         (
@@ -78,7 +77,7 @@ const BLIND: [(&str, Look, FailureReason); 14] = {
         ("429", |_| said(429), ProviderThrottled),
         ("500", |_| said(500), AnswerLost),
         ("503", |_| said(503), AnswerLost),
-        ("no answer", |_| Act::Lose, AnswerLost),
+        ("no answer", |_| lost(), AnswerLost),
     ]
 };
 
@@ -103,21 +102,18 @@ fn providers() -> [ProviderSettings; 4] {
     ]
 }
 
-/// A place that is known to be the provider's.
-async fn known(settings: ProviderSettings) -> (Stage, Arc<Dispatch>) {
-    let mut stage = Stage::new();
-    stage.play(|asked: &Asked| match asked.is_look {
+/// A process whose place is known to be the provider's.
+async fn known(settings: ProviderSettings) -> Scene {
+    let is_rebilly = matches!(settings, ProviderSettings::Rebilly { .. });
+    let scene = Stage::at(settings).plays(move |asked| match asked.is_look {
+        _ if is_rebilly => says(201, shown("7", "completed")),
         true => active(asked),
-        false => answer(201, &shown("7", "canceled")),
+        false => says(201, shown("7", "canceled")),
     });
-    if matches!(settings, ProviderSettings::Rebilly { .. }) {
-        stage.play(|_: &Asked| answer(201, &shown("7", "completed")));
-    }
-    stage.settings = settings;
-    let dispatch = stage.start().await;
-    let other = outcome(&dispatch, request("O", ["7"])).await;
+    let scene = scene.await;
+    let other = scene.cancels("O", "7").await;
     assert_eq!(other.conclusion.outcome, Outcome::Canceled, "{other:?}");
-    (stage, dispatch)
+    scene
 }
 
 /// How often it was asked to cancel.
@@ -131,22 +127,21 @@ async fn a_look_that_tells_nothing_keeps_both_doubts_and_gives_the_reason() {
     let all = providers().into_iter();
     let all = all.flat_map(|provider| BLIND.map(|blind| (provider.clone(), blind)));
     for (provider, (what, look, reason)) in all {
-        let (stage, dispatch) = known(provider.clone()).await;
+        let scene = known(provider.clone()).await;
         let mut is_lost = false;
-        stage.play(move |asked: &Asked| match asked.is_look {
+        scene.play(move |asked| match asked.is_look {
             true if is_lost => look(asked),
             // Some look first, or set when it is to end.
             true => active(asked),
             false if asked.operation.0 != "cancel" => active(asked),
             false => {
                 is_lost = true;
-                Act::Lose
+                lost()
             }
         });
-        let mut brief = request("K", ["7"]);
-        brief.retry_window = Some(5 * SECOND);
+        let brief = within(5 * SECOND, request("K", ["7"]));
 
-        let settled = outcome(&dispatch, brief).await;
+        let settled = scene.outcome(brief).await;
 
         let told = format!("{provider:?}, {what}: {settled:?}");
         let conclusion = &settled.conclusion;
@@ -155,7 +150,7 @@ async fn a_look_that_tells_nothing_keeps_both_doubts_and_gives_the_reason() {
         assert_eq!(failure.reason, reason, "{told}");
         let doubt = settled.doubt.as_ref().expect("it may be ours");
         assert!(doubt.may_act && doubt.looks == 0, "{told}");
-        assert_eq!(cancels(&stage), 2, "{told}");
+        assert_eq!(cancels(&scene), 2, "{told}");
     }
 }
 
@@ -166,12 +161,12 @@ async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
     let all = all.filter(|provider| !matches!(provider, ProviderSettings::Rebilly { .. }));
     let all = all.flat_map(|provider| BLIND.map(|blind| (provider.clone(), blind)));
     for (provider, (what, look, _)) in all {
-        let (mut stage, mut dispatch) = known(provider.clone()).await;
+        let mut scene = known(provider.clone()).await;
         let begun = Instant::now();
         // It is accepted, and looks show it active: but the first two that could be believed.
         let read = Arc::<Mutex<u32>>::default();
         let (counted, mut blind) = (Arc::clone(&read), 0);
-        stage.play(move |asked: &Asked| {
+        scene.play(move |asked| {
             if asked.is_look && asked.at >= begun + SETTLING {
                 blind += 1;
                 if blind <= 2 {
@@ -182,7 +177,7 @@ async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
             active(asked)
         });
         let settled = loop {
-            let settled = outcome(&dispatch, request("K", ["7"])).await;
+            let settled = scene.cancels("K", "7").await;
             let outcome = settled.conclusion.outcome;
             assert_eq!(
                 outcome,
@@ -192,35 +187,34 @@ async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
             if settled.conclusion.is_final() {
                 break settled;
             }
-            stage.crash(dispatch).await;
-            dispatch = stage.start().await;
+            scene = scene.dies().await.starts().await;
         };
         let told = format!("{provider:?}, {what}: {settled:?}");
         assert_eq!(*read.lock().unwrap(), 3, "{told}");
-        assert_eq!(cancels(&stage), 2, "{told}");
+        assert_eq!(cancels(&scene), 2, "{told}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_whole_answers_in_a_row_that_tell_nothing_end_a_run() {
     let [provider, ..] = providers();
-    let (stage, dispatch) = known(provider).await;
+    let scene = known(provider).await;
     let begun = Instant::now();
-    stage.play(|asked: &Asked| match asked.is_look {
+    scene.play(|asked| match asked.is_look {
         true => page(200, &[], "{"),
-        false => Act::Lose,
+        false => lost(),
     });
 
-    let settled = outcome(&dispatch, request("K", ["7"])).await;
+    let settled = scene.cancels("K", "7").await;
 
     let failure = settled.conclusion.failure.as_ref().unwrap();
     assert_eq!(failure.reason, FailureReason::AnswerUnreadable);
-    let asked = stage.seconds_after(begun);
+    let asked = scene.seconds_after(begun);
     assert_eq!(asked.len(), 2 + 3, "{asked:?}");
     assert!(begun.elapsed() >= SETTLING, "not before belief: {asked:?}");
     // The next run of the key looks again.
-    stage.play(|_: &Asked| answer(200, &shown("7", "cancelled")));
-    let settled = outcome(&dispatch, request("K", ["7"])).await;
+    scene.play(|_| says(200, shown("7", "cancelled")));
+    let settled = scene.cancels("K", "7").await;
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled);
-    assert_eq!(stage.seconds_after(begun)[5].1, "look");
+    assert_eq!(scene.seconds_after(begun)[5].1, "look");
 }

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     bench::{items, submission},
-    stage::{Asked, Said, Stage, lost, says, says_wait, told},
+    scene::told,
+    script::{Act, lost, says, says_wait},
+    stage::{Second, Stage},
 };
 use crate::domain::outcome::Outcome;
 
 /// An account, and what its provider says: that it goes on, and that it is busy.
-type Provider = (fn() -> Stage, fn(&str) -> Said, Value);
+type Provider = (fn() -> Stage, fn(&str) -> Act, Value);
 
 fn providers() -> [Provider; 2] {
     let fox = |_: &str| says(200, json!({"id": "s", "status": "active"}));
@@ -30,7 +32,7 @@ fn providers() -> [Provider; 2] {
 }
 
 /// A look and a try at each of these seconds, after the first try.
-fn tries(at: &[u64]) -> Vec<Asked> {
+fn tries(at: &[u64]) -> Vec<Second> {
     let again = at.iter().flat_map(|at| [(*at, "look"), (*at, "cancel")]);
     [(0, "cancel")].into_iter().chain(again).collect()
 }
@@ -38,7 +40,7 @@ fn tries(at: &[u64]) -> Vec<Asked> {
 #[tokio::test(start_paused = true)]
 async fn five_tries_follow_the_first_with_a_look_before_each_and_no_sixth_pause() {
     for (stage, goes_on, busy) in providers() {
-        let scene = stage().plays(move |request| match request.operation.0 {
+        let scene = stage().plays(move |asked| match asked.operation.0 {
             "cancel" => says(409, busy.clone()),
             other => goes_on(other),
         });
@@ -50,14 +52,14 @@ async fn five_tries_follow_the_first_with_a_look_before_each_and_no_sixth_pause(
         // After 1, 2, 4, 8 and 16 seconds; the look after the last one goes at once.
         let mut expected = tries(&[1, 3, 7, 15, 31]);
         expected.push((31, "look"));
-        assert_eq!(scene.asked(), expected);
+        assert_eq!(scene.seconds(), expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_the_provider_asks_for_replaces_the_growing_ones() {
     for (stage, goes_on, busy) in providers() {
-        let scene = stage().plays(move |request| match request.operation.0 {
+        let scene = stage().plays(move |asked| match asked.operation.0 {
             "cancel" => says_wait(423, "7", in_form(423, &busy)),
             other => goes_on(other),
         });
@@ -68,7 +70,7 @@ async fn a_wait_that_the_provider_asks_for_replaces_the_growing_ones() {
         assert_eq!(told(&settled), (Outcome::Rejected, "PROVIDER_REFUSED"));
         let mut expected = tries(&[7, 14, 21, 28, 35]);
         expected.push((35, "look"));
-        assert_eq!(scene.asked(), expected);
+        assert_eq!(scene.seconds(), expected);
     }
 }
 
@@ -84,7 +86,7 @@ fn in_form(status: u16, body: &Value) -> Value {
 #[tokio::test(start_paused = true)]
 async fn what_the_look_before_a_try_finds_done_is_not_tried_again() {
     let mut looks = 0;
-    let scene = Stage::at_funnelfox().plays(move |request| match request.operation.0 {
+    let scene = Stage::at_funnelfox().plays(move |asked| match asked.operation.0 {
         "cancel" => says(409, json!({"message": "in progress"})),
         _ => {
             looks += 1;
@@ -98,11 +100,11 @@ async fn what_the_look_before_a_try_finds_done_is_not_tried_again() {
 
     assert_eq!(told(&settled), (Outcome::AlreadyCanceled, ""));
     let expected = [(0, "cancel"), (1, "look"), (1, "cancel"), (3, "look")];
-    assert_eq!(scene.asked(), expected);
+    assert_eq!(scene.seconds(), expected);
 }
 
 /// The first answer is lost; every other one is that something is in progress.
-fn lost_then_busy(goes_on: fn(&str) -> Said, busy: Value) -> impl FnMut(&str) -> Said {
+fn lost_then_busy(goes_on: fn(&str) -> Act, busy: Value) -> impl FnMut(&str) -> Act {
     let mut is_first = true;
     move |operation| match operation {
         "cancel" if std::mem::take(&mut is_first) => lost(),
@@ -115,30 +117,30 @@ fn lost_then_busy(goes_on: fn(&str) -> Said, busy: Value) -> impl FnMut(&str) ->
 async fn while_a_lost_request_may_act_no_try_goes_out_and_the_next_is_at_belief() {
     let [(fox, goes_on, busy), (rebilly, own_goes_on, own_busy)] = providers();
     let mut play = lost_then_busy(goes_on, busy);
-    let scene = fox().plays(move |request| play(request.operation.0)).await;
+    let scene = fox().plays(move |asked| play(asked.operation.0)).await;
 
     let settled = scene.cancels("K", "s").await;
 
     assert_eq!(told(&settled), (Outcome::Rejected, "PROVIDER_REFUSED"));
-    let tries: Vec<_> = effects(&scene.asked());
+    let tries: Vec<_> = effects(&scene.seconds());
     // Each may be why the next one is refused, so that each has its time; then that is the answer.
-    assert_eq!(tries, [0, 10, 20]);
-    let last = scene.asked().pop();
-    assert_eq!(last, Some((30, "look")));
+    assert_eq!(tries, [0, 30, 60]);
+    let last = scene.seconds().pop();
+    assert_eq!(last, Some((90, "look")));
 
     // A second request under an id of its own does no harm at Rebilly: it goes at once. What follows
     // waits.
     let mut play = lost_then_busy(own_goes_on, own_busy);
-    let scene = rebilly().plays(move |request| play(request.operation.0));
+    let scene = rebilly().plays(move |asked| play(asked.operation.0));
     let scene = scene.await;
     let settled = scene.cancels("K", "s").await;
     assert_eq!(told(&settled), (Outcome::Rejected, "PROVIDER_REFUSED"));
-    let tries: Vec<_> = effects(&scene.asked());
-    assert_eq!(tries.get(..3), Some(&[0, 0, 10][..]), "{tries:?}");
+    let tries: Vec<_> = effects(&scene.seconds());
+    assert_eq!(tries.get(..3), Some(&[0, 0, 30][..]), "{tries:?}");
 }
 
 /// When requests with an effect went.
-fn effects(asked: &[Asked]) -> Vec<u64> {
+fn effects(asked: &[Second]) -> Vec<u64> {
     let effects = asked.iter().filter(|(_, operation)| *operation == "cancel");
     effects.map(|(at, _)| *at).collect()
 }
@@ -146,7 +148,7 @@ fn effects(asked: &[Asked]) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_busy_is_there() {
     // Many of them open no breaker.
-    let scene = Stage::at_funnelfox().plays(|request| match request.operation.0 {
+    let scene = Stage::at_funnelfox().plays(|asked| match asked.operation.0 {
         "cancel" => says(409, json!({"message": "in progress"})),
         _ => says(200, json!({"status": "active"})),
     });

@@ -1,20 +1,17 @@
 //! What a dry run leaves at Rebilly when the answer to its draft, or to the end of that, is lost.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use super::stage::{Asked, SETTLING, Said, Scene, Stage, lost, says, told};
-use crate::domain::{
-    exchange::Response,
-    outcome::{FailureReason, Outcome},
+use super::{
+    scene::{Scene, told},
+    script::{Act, lost, page, says},
+    stage::{HOUR, SECOND, SETTLING, Second, Stage},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::domain::outcome::{FailureReason, Outcome};
 
 /// Loses the first answers to this operation, as many as that.
 async fn loses(operation: &'static str, mut times: u32) -> Scene {
-    let mut play = move |asked: &str| -> Said {
+    let mut play = move |asked: &str| -> Act {
         if asked == operation && times > 0 {
             times -= 1;
             return lost();
@@ -22,15 +19,15 @@ async fn loses(operation: &'static str, mut times: u32) -> Scene {
         match asked {
             "look" => says(200, json!({"id": "s", "status": "active"})),
             "draft" => says(201, json!({"subscriptionId": "s", "status": "draft"})),
-            _ => Ok(Response::new(204, Vec::new(), String::new())),
+            _ => page(204, &[], ""),
         }
     };
     let stage = Stage::at_rebilly();
-    stage.plays(move |request| play(request.operation.0)).await
+    stage.plays(move |asked| play(asked.operation.0)).await
 }
 
 /// These operations, all in the first second.
-fn first(operations: &[&'static str]) -> Vec<Asked> {
+fn first(operations: &[&'static str]) -> Vec<Second> {
     operations.iter().map(|operation| (0, *operation)).collect()
 }
 
@@ -45,14 +42,14 @@ async fn a_lost_draft_is_deleted_at_once_and_again_at_belief_and_the_answer_does
         let settled = scene.dry_runs("s").await;
 
         assert_eq!(told(&settled), (Outcome::Previewed, ""), "{settled:?}");
-        assert_eq!(scene.asked(), first(&at_once), "{operation}");
+        assert_eq!(scene.seconds(), first(&at_once), "{operation}");
         tokio::time::sleep(SETTLING - SECOND).await;
-        assert_eq!(scene.asked(), first(&at_once), "{operation}");
+        assert_eq!(scene.seconds(), first(&at_once), "{operation}");
         tokio::time::sleep(2 * SECOND).await;
-        let expected = [first(&at_once), vec![(10, "discard")]].concat();
-        assert_eq!(scene.asked(), expected, "{operation}");
-        tokio::time::sleep(3_600 * SECOND).await;
-        assert_eq!(scene.asked(), expected, "once more only: {operation}");
+        let expected = [first(&at_once), vec![(SETTLING.as_secs(), "discard")]].concat();
+        assert_eq!(scene.seconds(), expected, "{operation}");
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(scene.seconds(), expected, "once more only: {operation}");
     }
 }
 
@@ -63,8 +60,8 @@ async fn a_draft_whose_answers_were_all_known_is_deleted_once() {
     let settled = scene.dry_runs("s").await;
 
     assert_eq!(told(&settled), (Outcome::Previewed, ""), "{settled:?}");
-    tokio::time::sleep(3_600 * SECOND).await;
-    assert_eq!(scene.asked(), first(&["look", "draft", "discard"]));
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(scene.seconds(), first(&["look", "draft", "discard"]));
 }
 
 /// Nobody would do it later: a dry run is in no journal.
@@ -77,7 +74,7 @@ async fn a_process_that_stops_before_belief_deletes_a_lost_draft_then() {
     let stage = scene.stops().await;
 
     let at_once = first(&["look", "draft", "draft", "discard"]);
-    assert_eq!(stage.asked(), [at_once, vec![(3, "discard")]].concat());
+    assert_eq!(stage.seconds(), [at_once, vec![(3, "discard")]].concat());
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,9 +86,9 @@ async fn a_draft_that_is_lost_until_the_window_ends_is_deleted_at_belief_too() {
     let failure = settled.conclusion.failure.as_ref().unwrap();
     assert_eq!(settled.conclusion.outcome, Outcome::Unavailable);
     assert_ne!(failure.reason, FailureReason::NotTheProvider);
-    let before = scene.asked().len();
+    let before = scene.seconds().len();
     tokio::time::sleep(SETTLING + SECOND).await;
-    let asked = scene.asked();
+    let asked = scene.seconds();
     assert_eq!(asked.len(), before + 1);
     assert_eq!(
         asked.last().map(|(_, operation)| *operation),

@@ -2,16 +2,20 @@
 
 use tokio::time::Instant;
 
-use super::play::{Act, Asked, SECOND, SETTLING, Stage, obeys, outcome, outcomes, request};
+use super::{
+    scene::{outcomes, request, within},
+    script::{Act, Asked, lost, obeys},
+    stage::{SECOND, SETTLING, Stage},
+};
 use crate::{domain::outcome::Outcome, egress::budget::Share};
 
 /// The first request for each of so many subscriptions is lost, without an effect.
 fn loses_first(count: usize) -> impl FnMut(&Asked) -> Act + Send {
     let mut sent = 0;
-    move |asked: &Asked| {
+    move |asked| {
         sent += usize::from(!asked.is_look);
         match !asked.is_look && sent <= count {
-            true => Act::Lose,
+            true => lost(),
             false => obeys(asked),
         }
     }
@@ -26,19 +30,18 @@ fn looks_for(stage: &Stage, id: &str, from: Instant) -> Vec<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn early_looks_go_after_first_requests_and_the_one_that_decides_takes_turns_with_them() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::at_funnelfox();
     (stage.rate, stage.burst) = (1.0, 1);
-    stage.play(loses_first(1));
-    let dispatch = stage.start().await;
+    let scene = stage.plays(loses_first(1)).await;
     let begun = Instant::now();
-    let lost = dispatch.submit(request("K", ["lost"])).await.unwrap();
+    let lost = scene.opens(request("K", ["lost"])).await;
     let others = (0..60).map(|n| format!("s{n}"));
-    let others = dispatch.submit(request("L", others)).await.unwrap();
+    let others = scene.opens(request("L", others)).await;
 
     let settled = outcomes(&lost).await.remove(0);
 
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled);
-    let looks = looks_for(&stage, "lost", begun);
+    let looks = looks_for(&scene, "lost", begun);
     assert_eq!(looks.len(), 1, "early ones were late: {looks:?}");
     let belief = SETTLING.as_secs_f64();
     assert!((belief..belief + 3.0).contains(&looks[0]), "{looks:?}");
@@ -47,12 +50,10 @@ async fn early_looks_go_after_first_requests_and_the_one_that_decides_takes_turn
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_waits_a_lost_answer_is_looked_for_early_and_when_that_is_believed() {
-    let mut stage = Stage::new();
-    stage.play(loses_first(1));
-    let dispatch = stage.start().await;
+    let scene = Stage::at_funnelfox().plays(loses_first(1)).await;
     let begun = Instant::now();
 
-    let settled = outcome(&dispatch, request("K", ["lost"])).await;
+    let settled = scene.cancels("K", "lost").await;
 
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled);
     let asked = [
@@ -62,12 +63,12 @@ async fn where_nothing_waits_a_lost_answer_is_looked_for_early_and_when_that_is_
         (30.0, "look"),
         (30.0, "cancel"),
     ];
-    assert_eq!(stage.seconds_after(begun), asked);
+    assert_eq!(scene.seconds_after(begun), asked);
 }
 
 #[tokio::test(start_paused = true)]
 async fn early_looks_use_the_retry_budget_up_and_the_one_that_decides_needs_none() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::at_funnelfox();
     stage.retries = Share {
         per_request: 0.0,
         per_second: 0.000_001,
@@ -75,24 +76,22 @@ async fn early_looks_use_the_retry_budget_up_and_the_one_that_decides_needs_none
     };
     let begun = Instant::now();
     // Only retries that fail use it up.
-    stage.play(move |asked: &Asked| match asked.at < begun + SETTLING {
-        true => Act::Lose,
+    let scene = stage.plays(move |asked| match asked.at < begun + SETTLING {
+        true => lost(),
         false => obeys(asked),
     });
-    let dispatch = stage.start().await;
+    let scene = scene.await;
     let ids = ["a", "b", "c", "d", "e"];
     // The window's end makes an early look no more urgent.
-    let mut brief = request("K", ids);
-    brief.retry_window = Some(5 * SECOND);
+    let brief = within(5 * SECOND, request("K", ids));
 
-    let ticket = dispatch.submit(brief).await.unwrap();
-    let settled = outcomes(&ticket).await;
+    let settled = outcomes(&scene.opens(brief).await).await;
 
     for settled in &settled {
         let outcome = settled.conclusion.outcome;
         assert_eq!(outcome, Outcome::Unavailable, "{settled:?}");
     }
-    let looks = ids.iter().flat_map(|id| looks_for(&stage, id, begun));
+    let looks = ids.iter().flat_map(|id| looks_for(&scene, id, begun));
     let (early, late): (Vec<_>, Vec<_>) = looks.partition(|at| *at < SETTLING.as_secs_f64());
     assert_eq!(
         (early.len(), late.len()),

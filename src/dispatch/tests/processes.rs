@@ -6,46 +6,34 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    bench::{item, submission},
-    stage::{Asked, Clocks, SETTLING, Said, Scene, Stage, TIMEOUT, lost, outcome, says, told},
+    scene::{Scene, request, told, within},
+    script::{lost, obeys, says},
+    stage::{Clocks, HOUR, SECOND, SETTLING, Second, Stage, TIMEOUT},
 };
-use crate::{
-    domain::{exchange::Request, outcome::Outcome},
-    limits,
-};
+use crate::{domain::outcome::Outcome, limits};
 
-const SECOND: Duration = Duration::from_secs(1);
 /// When what was sent before a process began cannot arrive any more, in seconds.
 const UNDER_WAY: u64 = limits::TCP_USER_TIMEOUT_MS / 1_000;
 /// How long a look is no proof: the settling time, which is longer than the timeout here.
 const SETTLES: u64 = SETTLING.as_secs();
 
-fn untouched(request: &Request) -> Said {
-    let status = match request.operation.0 {
-        "look" => "active",
-        _ => "cancelled",
-    };
-    says(200, json!({"id": "s", "status": status}))
-}
-
 /// Begins a cancel that is never answered, and waits for as long as that.
 async fn begins(mut stage: Stage, clocks: Clocks, wait: Duration) -> Scene {
     stage.clocks = clocks;
     let scene = stage.plays(|_| lost()).await;
-    let mut request = submission("K", vec![item("s")]);
-    request.retry_window = Some(7 * 86_400 * SECOND);
-    let _ticket = scene.opens(request).await;
+    let patient = within(7 * 24 * HOUR, request("K", ["s"]));
+    let _ticket = scene.opens(patient).await;
     tokio::time::sleep(wait).await;
     scene
 }
 
 /// What a process is asked that takes it up, once it is done.
-async fn goes_on(stage: Stage) -> Vec<Asked> {
-    let before = stage.asked().len();
-    let scene = stage.plays(untouched).await;
+async fn goes_on(stage: Stage) -> Vec<Second> {
+    let before = stage.seconds().len();
+    let scene = stage.plays(obeys).await;
     let settled = scene.cancels("K", "s").await;
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
-    scene.asked().split_off(before)
+    scene.seconds().split_off(before)
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,16 +118,14 @@ async fn a_clock_that_was_set_back_binds_a_target_for_no_longer_than_a_request_c
         assert_eq!(told(&left), (Outcome::InDoubt, "CREDENTIALS_REFUSED"));
         let mut stage = scene.stops().await;
         stage.clocks.wall = wall;
-        let scene = stage.plays(untouched).await;
-        let before = scene.asked().len();
+        let scene = stage.plays(obeys).await;
+        let before = scene.seconds().len();
 
-        let mut other = submission("L", vec![item("s")]);
-        other.retry_window = Some(86_400 * SECOND);
-        let settled = outcome(&scene.opens(other).await).await;
+        let settled = scene.outcome(within(24 * HOUR, request("L", ["s"]))).await;
 
         assert_eq!(told(&settled), (Outcome::Canceled, ""), "{wall}");
         assert_eq!(
-            scene.asked().split_off(before),
+            scene.seconds().split_off(before),
             [(bound, "cancel")],
             "{wall}"
         );

@@ -5,15 +5,16 @@ use std::sync::{Arc, OnceLock};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::stage::{Said, Scene, Stage, says, told};
-use crate::{
-    dispatch::Dispatch,
-    domain::{exchange::Request, outcome::Outcome},
+use super::{
+    scene::{Scene, told},
+    script::{Act, Asked, says},
+    stage::Stage,
 };
+use crate::{dispatch::Dispatch, domain::outcome::Outcome};
 
 /// A provider that knows one subscription, and none else.
-fn knows_one(request: &Request) -> Said {
-    match request.path.as_str().contains("/there") {
+fn knows_one(asked: &Asked) -> Act {
+    match asked.id == "there" {
         true => says(200, json!({"id": "there", "status": "cancelled"})),
         false => says(404, json!({"message": "no Route matched"})),
     }
@@ -84,12 +85,13 @@ async fn a_process_that_stops_in_order_leaves_the_proof_of_a_dry_run_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_proof_ends_with_the_place_and_with_the_credential() {
-    let stage = proven(By::Cancel).await.stops().await;
-    let moved = stage.moved("https://elsewhere");
-    let scene = moved.plays(knows_one).await;
+    let mut stage = proven(By::Cancel).await.stops().await;
+    stage.base_url = "https://elsewhere";
+    let scene = stage.plays(knows_one).await;
     assert!(!is_proven(&scene, "moved").await);
 
-    let mut stage = scene.stops().await.moved("https://provider");
+    let mut stage = scene.stops().await;
+    stage.base_url = "https://provider";
     stage.secret = "another";
     let scene = stage.plays(knows_one).await;
     assert!(!is_proven(&scene, "another").await);
@@ -113,13 +115,12 @@ async fn a_credential_that_is_replaced_while_the_process_runs_ends_the_proof() {
 async fn an_answer_proves_the_credential_that_was_shown_for_it() {
     let serving = Arc::new(OnceLock::<Arc<Dispatch>>::new());
     let replaced = Arc::clone(&serving);
-    let scene = Stage::at_funnelfox().plays(move |request| {
-        let answer = knows_one(request);
+    let scene = Stage::at_funnelfox().plays(move |asked| {
         // The file is read again while the answer is on its way.
-        if answer.as_ref().is_ok_and(|response| response.status == 200) {
+        if asked.id == "there" {
             show(replaced.get().unwrap(), "another");
         }
-        answer
+        knows_one(asked)
     });
     let scene = scene.await;
     serving.set(Arc::clone(&scene.dispatch)).unwrap();

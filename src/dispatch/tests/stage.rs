@@ -1,82 +1,39 @@
-//! One account at a provider that plays a script in paused time, over a journal that outlives the
-//! engine, with clocks that a test sets.
+//! One account at a provider that plays a script in paused time, and what of it outlives the
+//! engine: the journal and the clocks.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::bench::{item, submission};
+use super::{
+    hooked::Hooked,
+    scene::Scene,
+    script::{Act, Asked, Provider},
+};
 use crate::{
-    dispatch::{
-        Clock, Dispatch, LaneOptions, Options, Submission, Ticket, budget::Members, feed::Update,
-    },
+    dispatch::{Clock, Dispatch, LaneOptions, Options, budget::Members},
     domain::{
         account::{Account, FunnelFoxEnd, ProviderSettings, RebillyAuth},
         doubt::{Boot, Moment},
-        exchange::{Fault, FaultKind, Request, Response},
-        outcome::{Outcome, Settled},
+        ids::ItemId,
     },
-    egress::{
-        Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
-    },
-    journal::memory::MemoryJournal,
-    providers::Mode,
+    egress::{Egress, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate},
+    journal::{Journal, memory::MemoryJournal},
 };
 
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 /// The account's `timeout_ms`, if a test does not say.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The account's `settling_ms`, if a test does not say.
-pub(super) const SETTLING: Duration = Duration::from_secs(10);
-
-/// What comes of a request.
-pub(super) type Said = Result<Response, Unanswered>;
-/// The same, after a while.
-pub(super) struct Act(Duration, Said);
-
-impl From<Said> for Act {
-    fn from(said: Said) -> Self {
-        Self(Duration::ZERO, said)
-    }
-}
-
-/// What comes of a request so much later.
-pub(super) fn late(after: Duration, said: Said) -> Act {
-    Act(after, said)
-}
+pub(super) const SETTLING: Duration = Duration::from_secs(30);
 
 /// A request's second, from when the stage was set up, and its operation.
-pub(super) type Asked = (u64, &'static str);
-
-/// An answer in JSON.
-pub(super) fn says(status: u16, body: serde_json::Value) -> Said {
-    Ok(Response::new(status, Vec::new(), body.to_string()))
-}
-
-/// The same with `Retry-After`.
-pub(super) fn says_wait(status: u16, wait: &str, body: serde_json::Value) -> Said {
-    let headers = vec![("retry-after".to_owned(), wait.to_owned())];
-    Ok(Response::new(status, headers, body.to_string()))
-}
-
-/// A page of something in between.
-pub(super) fn page(status: u16) -> Said {
-    Ok(Response::new(status, Vec::new(), "<html>".to_owned()))
-}
-
-/// The connection breaks after the request was sent.
-pub(super) fn lost() -> Said {
-    Err(Unanswered::InDoubt(Fault {
-        kind: FaultKind::Broken,
-        message: "the connection broke".to_owned(),
-    }))
-}
+pub(super) type Second = (u64, &'static str);
 
 /// Which clocks a process has, as they stand beside the test's own.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,41 +44,43 @@ pub(super) struct Clocks {
     pub(super) boot: Option<(u64, u64)>,
 }
 
-/// What stays between processes.
+/// What stays between processes, and how the next one is set up.
 pub(super) struct Stage {
-    account: Arc<Account>,
+    pub(super) settings: ProviderSettings,
+    pub(super) base_url: &'static str,
     pub(super) secret: &'static str,
     pub(super) clocks: Clocks,
     /// `timeout_ms` and `settling_ms`.
     pub(super) times: (Duration, Duration),
-    journal: MemoryJournal,
+    pub(super) rate: f64,
+    pub(super) burst: u32,
+    pub(super) concurrency: usize,
+    pub(super) retries: budget::Share,
+    pub(super) journal: MemoryJournal,
+    provider: Provider,
     begun: Instant,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-/// A process.
-pub(super) struct Scene {
-    stage: Stage,
-    pub(super) dispatch: Arc<Dispatch>,
-    /// It is gone: nobody hears it any more.
-    is_gone: Arc<AtomicBool>,
 }
 
 impl Stage {
-    fn at(settings: ProviderSettings) -> Self {
-        let account = Arc::new(Account {
-            name: "a".try_into().unwrap(),
-            base_url: "https://provider".to_owned(),
-            settings,
-        });
+    /// An account that sends as fast as is asked for.
+    pub(super) fn at(settings: ProviderSettings) -> Self {
         Self {
-            account,
+            settings,
+            base_url: "https://provider",
             secret: "secret",
             clocks: Clocks::default(),
             times: (TIMEOUT, SETTLING),
+            rate: 1_000.0,
+            burst: 1_000,
+            concurrency: 64,
+            retries: budget::Share {
+                per_request: 0.2,
+                per_second: 1.0,
+                saved_max: 10.0,
+            },
             journal: MemoryJournal::new(),
+            provider: Provider::new(),
             begun: Instant::now(),
-            asked: Arc::default(),
         }
     }
 
@@ -140,18 +99,9 @@ impl Stage {
         })
     }
 
-    /// Moves the account to another address.
-    pub(super) fn moved(mut self, base_url: &str) -> Self {
-        self.account = Arc::new(Account {
-            base_url: base_url.to_owned(),
-            ..(*self.account).clone()
-        });
-        self
-    }
-
     fn clock(&self) -> Clock {
         let (begun, clocks) = (self.begun, self.clocks);
-        let epoch: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
+        let epoch = epoch();
         Clock::from_moments(move || {
             let passed = begun.elapsed();
             let ahead = SignedDuration::from_secs(clocks.wall);
@@ -165,52 +115,37 @@ impl Stage {
         })
     }
 
-    /// What the provider was asked so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    /// When the wall clock stood so, if it has not been set.
+    pub(super) fn instant(&self, at: Timestamp) -> Instant {
+        self.begun + Duration::try_from(at.duration_since(epoch())).unwrap()
     }
 
-    /// Starts a process, with a provider that plays this.
-    pub(super) async fn plays<A: Into<Act>>(
-        self,
-        play: impl FnMut(&Request) -> A + Send + 'static,
-    ) -> Scene {
-        let is_gone = Arc::<AtomicBool>::default();
-        let play = Arc::new(Mutex::new(play));
-        let (asked, begun, gone) = (Arc::clone(&self.asked), self.begun, Arc::clone(&is_gone));
-        let provider = tower::service_fn(move |request: Request| {
-            if gone.load(Ordering::Acquire) {
-                panic!("sent by a process that is gone: {request:?}");
-            }
-            let at = (begun.elapsed().as_secs(), request.operation.0);
-            asked.lock().unwrap().push(at);
-            let Act(after, said) = (play.lock().unwrap())(&request).into();
-            async move {
-                tokio::time::sleep(after).await;
-                said
-            }
+    fn lane(&self, is_gone: &Arc<AtomicBool>) -> LaneOptions {
+        let account = Arc::new(Account {
+            name: "a".try_into().unwrap(),
+            base_url: self.base_url.to_owned(),
+            settings: self.settings.clone(),
         });
+        let (provider, is_gone) = (self.provider.clone(), Arc::clone(is_gone));
+        let provider =
+            tower::service_fn(move |request| provider.clone().take(request, Arc::clone(&is_gone)));
         let (timeout, settling) = self.times;
-        let egress = Egress::simulated(&self.account, timeout, provider);
-        let lane = LaneOptions {
-            place: self.account.place(None),
-            egress: egress.showing(&self.account, self.secret),
-            account: Arc::clone(&self.account),
+        let egress = Egress::simulated(&account, timeout, provider);
+        LaneOptions {
+            place: account.place(None),
+            egress: egress.showing(&account, self.secret),
+            account,
             gate: gate::Options {
                 concurrency: Bounds {
-                    floor: 16,
-                    ceiling: 16,
+                    floor: self.concurrency,
+                    ceiling: self.concurrency,
                 },
-                rate_per_second: 1_000.0,
-                rate_burst: 1_000,
-                retries: budget::Share {
-                    per_request: 0.2,
-                    per_second: 1.0,
-                    saved_max: 10.0,
-                },
+                rate_per_second: self.rate,
+                rate_burst: self.burst,
+                retries: self.retries,
                 pauses: Pauses {
-                    base: Duration::from_secs(1),
-                    max: Duration::from_secs(1),
+                    base: SECOND,
+                    max: 8 * SECOND,
                 },
             },
             backoff: Backoff {
@@ -219,98 +154,92 @@ impl Stage {
             },
             timeout,
             settling,
-        };
+        }
+    }
+
+    /// Starts a process.
+    pub(super) async fn starts(self) -> Scene {
+        let is_gone = Arc::default();
         let options = Options {
-            lanes: vec![lane],
-            open_items_max: 1_000,
+            lanes: vec![self.lane(&is_gone)],
+            open_items_max: 1_000_000,
             members: Members::default(),
             open_bytes_max: usize::MAX / 2,
-            results_held_max: 1_000,
-            reader_patience: Duration::from_secs(3_600),
-            retry_window: Duration::from_secs(3_600),
+            results_held_max: 1_000_000,
+            reader_patience: HOUR,
+            retry_window: HOUR,
             clock: self.clock(),
             seed: 1,
         };
-        let journal = Arc::new(self.journal.clone());
+        let hooked = Hooked::over(self.journal.clone());
+        let journal = Arc::new(hooked.clone());
         let dispatch = Dispatch::start(journal, options).await.unwrap();
-        Scene {
-            stage: self,
-            dispatch,
-            is_gone,
-        }
+        Scene::new(self, dispatch, hooked, is_gone)
     }
-}
 
-impl Scene {
+    /// Starts a process, with a provider that plays this.
+    pub(super) async fn plays(self, script: impl FnMut(&Asked) -> Act + Send + 'static) -> Scene {
+        self.play(script);
+        self.starts().await
+    }
+
+    /// What the provider does from now on.
+    pub(super) fn play(&self, script: impl FnMut(&Asked) -> Act + Send + 'static) {
+        self.provider.play(script);
+    }
+
     /// What the provider was asked so far.
     pub(super) fn asked(&self) -> Vec<Asked> {
-        self.stage.asked()
+        self.provider.log().clone()
     }
 
-    /// Sends a request.
-    pub(super) async fn opens(&self, submission: Submission) -> Ticket {
-        self.dispatch.submit(submission).await.unwrap()
+    /// The same, by the second.
+    pub(super) fn seconds(&self) -> Vec<Second> {
+        let log = self.provider.log();
+        let second = |asked: &Asked| (asked.at - self.begun).as_secs();
+        let all = log.iter();
+        all.map(|asked| (second(asked), asked.operation.0))
+            .collect()
     }
 
-    /// Cancels a subscription under this key, and waits for its outcome.
-    pub(super) async fn cancels(&self, key: &str, id: &str) -> Arc<Settled> {
-        let ticket = self.opens(submission(key, vec![item(id)])).await;
-        outcome(&ticket).await
+    /// What it was asked from then on, in seconds since then.
+    pub(super) fn seconds_after(&self, from: Instant) -> Vec<(f64, &'static str)> {
+        let log = self.provider.log();
+        let since = |asked: &Asked| (asked.at - from).as_secs_f64();
+        let all = log.iter().filter(|asked| asked.at >= from);
+        all.map(|asked| (since(asked), asked.operation.0)).collect()
     }
 
-    /// Finds out what that would do.
-    pub(super) async fn dry_runs(&self, id: &str) -> Arc<Settled> {
-        let mut request = submission("dry", vec![item(id)]);
-        for item in &mut request.items {
-            item.mode = Mode::DryRun;
+    /// How many requests with an effect it got.
+    pub(super) fn effects(&self) -> usize {
+        let log = self.provider.log();
+        log.iter().filter(|asked| !asked.is_look).count()
+    }
+
+    /// How many looks it got.
+    pub(super) fn looks(&self) -> usize {
+        let log = self.provider.log();
+        log.iter().filter(|asked| asked.is_look).count()
+    }
+
+    /// What the next process finds.
+    pub(super) fn restarted(self) -> Self {
+        Self {
+            journal: self.journal.restarted(),
+            ..self
         }
-        outcome(&self.opens(request).await).await
     }
 
-    /// Stops in order.
-    pub(super) async fn stops(self) -> Stage {
-        self.dispatch.drain(Duration::from_secs(60)).await;
-        self.is_gone.store(true, Ordering::Release);
-        self.restarts()
-    }
-
-    /// Is killed.
-    pub(super) async fn dies(self) -> Stage {
-        self.stage.journal.fail("the process is gone");
-        for lane in self.dispatch.lanes.values() {
-            lane.close();
-        }
-        self.dispatch.shared.cut.cancel();
-        self.dispatch.shared.tasks.close();
-        self.dispatch.shared.tasks.wait().await;
-        self.is_gone.store(true, Ordering::Release);
-        self.restarts()
-    }
-
-    fn restarts(self) -> Stage {
-        let journal = self.stage.journal.restarted();
-        Stage {
-            journal,
-            ..self.stage
-        }
+    /// Which open items the process that is gone may have sent.
+    pub(super) async fn in_doubt(&self) -> Vec<ItemId> {
+        let journal: &dyn Journal = &self.journal;
+        journal.begin(self.clock().moment()).await.unwrap();
+        let open = journal.open_items().unwrap().into_iter();
+        let doubtful = open.filter(|open| open.doubt.is_some());
+        doubtful.map(|open| open.id).collect()
     }
 }
 
-/// The outcome of a request of one item.
-pub(super) async fn outcome(ticket: &Ticket) -> Arc<Settled> {
-    loop {
-        let updates = ticket.feed.take(usize::MAX).await.unwrap();
-        for (_, update) in updates.expect("it settles") {
-            if let Update::Settled { settled, .. } = update {
-                return settled;
-            }
-        }
-    }
-}
-
-/// The outcome, and the reason of a failure.
-pub(super) fn told(settled: &Settled) -> (Outcome, &'static str) {
-    let failure = settled.conclusion.failure.as_ref();
-    let reason = failure.map_or("", |failure| failure.reason.name());
-    (settled.conclusion.outcome, reason)
+fn epoch() -> Timestamp {
+    "2026-11-21T08:00:00Z".parse().unwrap()
 }

@@ -6,12 +6,19 @@ use serde_json::json;
 
 use super::{
     bench::{items, submission},
-    stage::{SETTLING, Said, Scene, Stage, lost, page, says},
+    scene::{Scene, dry},
+    script::{Act, lost, page, says},
+    stage::{SECOND, SETTLING, Stage},
 };
-use crate::{domain::exchange::Response, providers::Mode};
+use crate::providers::Mode;
 
 /// What everything is answered.
-type Answer = fn() -> Said;
+type Answer = fn() -> Act;
+
+/// A page of something in between.
+fn html(status: u16) -> Act {
+    page(status, &[], "<html>")
+}
 
 /// A process whose place has answered as the provider does, or never has; from then on everything
 /// is answered like this.
@@ -30,10 +37,11 @@ async fn at(has_answered: bool, answer: Answer) -> Scene {
 
 /// Whether the breaker is open after twelve requests of this kind.
 async fn is_away(scene: &Scene, mode: Mode) -> bool {
-    let mut request = submission("K", items("s", 12));
-    for item in &mut request.items {
-        item.mode = mode;
-    }
+    let request = submission("K", items("s", 12));
+    let request = match mode {
+        Mode::Cancel => request,
+        Mode::DryRun => dry(request),
+    };
     let _ticket = scene.opens(request).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut standings = scene.dispatch.account_standings();
@@ -43,12 +51,12 @@ async fn is_away(scene: &Scene, mode: Mode) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_answer_to_a_request_with_an_effect_is_a_failure() {
     let answers: [(u16, Answer); 6] = [
-        (301, || page(301)),
-        (400, || page(400)),
-        (403, || page(403)),
-        (404, || page(404)),
-        (407, || page(407)),
-        (502, || page(502)),
+        (301, || html(301)),
+        (400, || html(400)),
+        (403, || html(403)),
+        (404, || html(404)),
+        (407, || html(407)),
+        (502, || html(502)),
     ];
     for (status, answer) in answers {
         let scene = at(false, answer).await;
@@ -59,14 +67,14 @@ async fn a_foreign_answer_to_a_request_with_an_effect_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_tells_nothing_is_a_failure_while_the_place_has_never_answered() {
     let answers: [(&str, Answer); 6] = [
-        ("a page of its own", || page(200)),
+        ("a page of its own", || html(200)),
         ("another's JSON", || says(200, json!({"ok": true}))),
         ("another's subscription", || {
             says(200, json!({"id": "other", "status": "active"}))
         }),
-        ("a redirect", || page(302)),
-        ("a firewall", || page(403)),
-        ("a wrong path", || page(404)),
+        ("a redirect", || html(302)),
+        ("a firewall", || html(403)),
+        ("a wrong path", || html(404)),
     ];
     for (what, answer) in answers {
         for has_answered in [false, true] {
@@ -97,27 +105,20 @@ async fn a_failure_to_delete_a_lost_draft_at_belief_is_heard_as_one() {
     for (status, expected) in [(204, false), (404, false), (503, true)] {
         let mut seen = BTreeSet::new();
         let begun = tokio::time::Instant::now();
-        let scene = Stage::at_rebilly().plays(move |request| {
-            let path = request.path.as_str().to_owned();
-            match request.operation.0 {
-                "look" => says(200, json!({"status": "active"})),
-                "draft" => says(201, json!({"status": "draft"})),
-                _ if seen.insert(path) => lost(),
-                _ if begun.elapsed() < SETTLING => Ok(Response::new(204, vec![], String::new())),
-                _ => says(status, json!({"status": status, "title": "No"})),
-            }
+        let scene = Stage::at_rebilly().plays(move |asked| match asked.operation.0 {
+            "look" => says(200, json!({"status": "active"})),
+            "draft" => says(201, json!({"status": "draft"})),
+            _ if seen.insert(asked.path.clone()) => lost(),
+            _ if begun.elapsed() < SETTLING => page(204, &[], ""),
+            _ => says(status, json!({"status": status, "title": "No"})),
         });
         let scene = scene.await;
-        let mut request = submission("K", items("s", 40));
-        for item in &mut request.items {
-            item.mode = Mode::DryRun;
-        }
-        let _ticket = scene.opens(request).await;
+        let _ticket = scene.opens(dry(submission("K", items("s", 40)))).await;
         let is_away = || {
             let mut standings = scene.dispatch.account_standings();
             standings.next().unwrap().gate.is_away
         };
-        tokio::time::sleep(SETTLING - Duration::from_secs(1)).await;
+        tokio::time::sleep(SETTLING - SECOND).await;
         assert!(!is_away(), "{status}");
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert_eq!(is_away(), expected, "{status}");

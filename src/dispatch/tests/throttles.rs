@@ -1,19 +1,20 @@
 //! How long a provider can have everyone wait.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
 use super::{
-    bench::{item, submission},
-    stage::{Clocks, Said, Stage, says, says_wait, told},
+    scene::{request, told},
+    script::{Act, says, says_wait},
+    stage::{Clocks, SECOND, Stage},
 };
 use crate::{domain::outcome::Outcome, limits};
 
 /// `THROTTLE_MS_MAX`, in seconds.
 const BOUND: u64 = limits::THROTTLE_MS_MAX / 1_000;
 
-fn canceled() -> Said {
+fn canceled() -> Act {
     says(200, json!({"status": "cancelled"}))
 }
 
@@ -28,10 +29,10 @@ async fn no_provider_has_everyone_wait_for_longer_than_the_bound() {
         .into_iter()
         .flat_map(|s| ages.map(|w| (s, w)))
     {
-        let mut asked = 0;
-        let scene = Stage::at_funnelfox().plays(move |request| {
-            asked += 1;
-            match (asked, request.operation.0) {
+        let mut count = 0;
+        let scene = Stage::at_funnelfox().plays(move |asked| {
+            count += 1;
+            match (count, asked.operation.0) {
                 (1, _) => says_wait(status, wait, json!({"message": "wait"})),
                 (_, "look") => says(200, json!({"id": "s", "status": "active"})),
                 _ => canceled(),
@@ -48,16 +49,16 @@ async fn no_provider_has_everyone_wait_for_longer_than_the_bound() {
             // What became of it is not known either.
             _ => &[(0, "cancel"), (BOUND, "look"), (BOUND, "cancel")],
         };
-        assert_eq!(scene.asked(), expected, "{told_of}");
+        assert_eq!(scene.seconds(), expected, "{told_of}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_bound_holds_for_a_busy_provider_too() {
-    let mut asked = 0;
-    let scene = Stage::at_funnelfox().plays(move |request| {
-        asked += 1;
-        match (asked, request.operation.0) {
+    let mut count = 0;
+    let scene = Stage::at_funnelfox().plays(move |asked| {
+        count += 1;
+        match (count, asked.operation.0) {
             (1, _) => says_wait(409, "1000000000", json!({"message": "in progress"})),
             (_, "look") => says(200, json!({"id": "s", "status": "active"})),
             _ => canceled(),
@@ -69,7 +70,7 @@ async fn the_bound_holds_for_a_busy_provider_too() {
 
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
     let expected = [(0, "cancel"), (BOUND, "look"), (BOUND, "cancel")];
-    assert_eq!(scene.asked(), expected);
+    assert_eq!(scene.seconds(), expected);
 }
 
 /// A pause that the provider asked for is over this long after a restart whose clocks are these.
@@ -77,8 +78,8 @@ async fn check_kept(clocks: Clocks, over: u64) {
     let stage = Stage::at_funnelfox();
     let scene = stage.plays(|_| says_wait(429, "1000000000", json!({"message": "wait"})));
     let scene = scene.await;
-    let _before = scene.opens(submission("K", vec![item("s")])).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _before = scene.opens(request("K", ["s"])).await;
+    tokio::time::sleep(SECOND).await;
     let mut stage = scene.stops().await;
     stage.clocks = clocks;
     let scene = stage.plays(|_| canceled()).await;
@@ -86,7 +87,7 @@ async fn check_kept(clocks: Clocks, over: u64) {
     let settled = scene.cancels("L", "t").await;
 
     assert_eq!(told(&settled), (Outcome::Canceled, ""), "{clocks:?}");
-    let asked = scene.asked().into_iter().skip(1);
+    let asked = scene.seconds().into_iter().skip(1);
     let at: BTreeSet<_> = asked.map(|(at, _)| at).collect();
     assert_eq!(at, [1 + over].into(), "{clocks:?}");
 }
@@ -106,8 +107,8 @@ async fn a_clock_that_was_set_back_brings_a_pause_once_and_not_at_every_start() 
     let stage = Stage::at_funnelfox();
     let scene = stage.plays(|_| says_wait(429, "600", json!({"message": "wait"})));
     let scene = scene.await;
-    let _before = scene.opens(submission("K", vec![item("s")])).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _before = scene.opens(request("K", ["s"])).await;
+    tokio::time::sleep(SECOND).await;
     let mut stage = scene.stops().await;
     stage.clocks.wall = -86_400;
     let scene = stage.plays(|_| canceled()).await;
@@ -117,6 +118,6 @@ async fn a_clock_that_was_set_back_brings_a_pause_once_and_not_at_every_start() 
 
     scene.cancels("M", "u").await;
 
-    let at: BTreeSet<_> = scene.asked().iter().map(|(at, _)| *at).collect();
+    let at: BTreeSet<_> = scene.seconds().iter().map(|(at, _)| *at).collect();
     assert_eq!(at, [0, 1 + BOUND].into());
 }

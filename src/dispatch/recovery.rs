@@ -39,6 +39,8 @@ impl Dispatch {
             Ok((journal.open_items()?, known, journal.doubtful_targets()?))
         })
         .await?;
+        // Reading may have taken long: what is left of a wait is counted from here.
+        let now = self.shared.clock.moment();
         self.restore(&open, known, doubtful, &now);
         if open.is_empty() {
             return Ok(());

@@ -78,11 +78,13 @@ impl Network {
                 fate.name()
             });
             state.trace(format_args!(
-                "send {} {:?} {} {:?} -> {fate:?}",
+                "send {} {:?} {} {:?} {:?} -> {fate:?}",
                 world.plan.accounts[self.account].account.name,
                 request.method,
                 request.path.as_str(),
-                seen.tag
+                seen.tag,
+                seen.target
+                    .map(|target| world.plan.targets[target].id.as_str())
             ));
             state.request_starts(world, &seen, &request);
             let sent = state.now();
@@ -129,6 +131,9 @@ impl Network {
             if fate.is_plain() {
                 state.watch.answered(&seen, response);
                 state.watch.spoken.insert(self.account);
+            }
+            if let (Fate::Foreign(..), true, Some(target)) = (fate, seen.is_effect, seen.target) {
+                state.watch.strangers.insert(target);
             }
             let was_done = matches!(fate, Fate::Foreign(_, true)) && seen.is_effect;
             if let (true, Some(target)) = (was_done, seen.target)

@@ -160,7 +160,17 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
     let in_vain = state.watch.in_vain.contains(&item.target);
     // What comes later than anybody waits is told as it stood.
     let is_late = world.plan.lag == Lag::Beyond;
-    if !alone || in_vain || is_late || is_unknowable(world, item) {
+    // What a place answers before it has shown to be the provider's, in this process or durably,
+    // counts as lost once it has: the look that shows it is believed later than this model thinks.
+    let strange = state.watch.strangers.contains(&item.target);
+    // What an earlier run of its key left may bind its target after a restart as another's would, so
+    // that it is looked for again.
+    let is_bound = item
+        .settled
+        .iter()
+        .any(|(settled, _)| settled.doubt.is_some());
+    let excused = in_vain || is_late || strange || is_bound;
+    if !alone || excused || is_unknowable(world, item) {
         return false;
     }
     let Some(doubt) = item.doubt_since else {

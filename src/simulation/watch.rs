@@ -32,6 +32,8 @@ pub(super) struct Watch {
     /// Targets of requests that had their effect, and were answered by something in between before
     /// anything had shown that there is a provider behind it.
     pub(super) blocked: BTreeSet<usize>,
+    /// Those of which something in between answered a request with an effect.
+    pub(super) strangers: BTreeSet<usize>,
     /// Targets that a look found in a cache.
     pub(super) cached: BTreeSet<usize>,
     /// What looks were answered, by account and request.

@@ -213,6 +213,30 @@ pub const PAGE_RECORDS_MAX: usize = 1_000;
 pub const PAGE_RECORDS_DEFAULT: usize = 100;
 /// Records that one call of ListCancellations looks at.
 pub const PAGE_RECORDS_EXAMINED_MAX: usize = 50_000;
+/// Entries of the store that one call of ListCancellations reads, and what is left of the log in
+/// which it gets there.
+pub const PAGE_ENTRIES_READ_MAX: usize = 50_000;
+/// Bytes of them, packed and unpacked.
+pub const PAGE_BYTES_READ_MAX: usize = 32 * 1024 * 1024;
+
+/// Calls of ListCancellations that are answered or wait at a time, all callers together.
+pub const SCANS_MAX: usize = 256;
+/// Those of one caller, if its settings do not say.
+pub const CALLER_SCANS_DEFAULT: usize = 16;
+/// Threads that read for ListCancellations: few, since each takes a core while it reads.
+pub const SCAN_THREADS: usize = 2;
+/// Calls of GetCancellation that are answered or wait at a time, all callers together.
+pub const GETS_MAX: usize = 1_024;
+/// Threads that read for GetCancellation.
+pub const GET_THREADS: usize = 4;
+/// Threads that read for StopBatch.
+pub const STOP_THREADS: usize = 2;
+/// Threads that look for the keys of requests with items that would be refused if they were new.
+pub const KNOWN_THREADS: usize = 8;
+/// Threads that look whether other keys aim at the target of an item that is about to be sent.
+pub const TARGET_THREADS: usize = 4;
+/// Time that a question waits for its turn at a thread.
+pub const TURN_MS_MAX: u64 = 10_000;
 
 /// Bytes of a token that is shown: JWTs with many claims have some 4,000. Below what all headers
 /// of a call may have.

@@ -9,9 +9,11 @@ use crate::{
     audit::Sink,
     config::{AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions, budget::Members},
+    domain::ids::CallerId,
     egress::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
+    identity::Policy,
     journal::{
         Journal, Keep,
         durable::{self, SledJournal},
@@ -143,7 +145,8 @@ pub fn engine(
         dispatch: dispatch::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
-            members: members(config),
+            members: members(config, |policy| policy.open_items_max),
+            scanners: scanners(config),
             open_bytes_max: config.engine.open_bytes_max,
             results_held_max: limits::RESULTS_HELD_MAX,
             reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
@@ -168,12 +171,23 @@ pub fn engine(
     Ok((Arc::new(journal), engine))
 }
 
-/// The callers that share the service's room.
-fn members(config: &Config) -> Members {
+/// The callers that share the service's room, each with its own bound.
+fn members(config: &Config, bound: impl Fn(&Policy) -> Option<usize>) -> Members {
     let callers = config.callers.iter().map(|caller| &caller.settings);
     callers
-        .map(|settings| (settings.id.clone(), settings.policy.open_items_max))
+        .map(|settings| (settings.id.clone(), bound(&settings.policy)))
         .collect()
+}
+
+/// The callers that list, each with what it may list at a time. Without callers everybody is one.
+fn scanners(config: &Config) -> Members {
+    if config.callers.is_empty() {
+        let scans_max = Policy::default().scans_max;
+        return [(CallerId::anonymous(), Some(scans_max))]
+            .into_iter()
+            .collect();
+    }
+    members(config, |policy| Some(policy.scans_max))
 }
 
 fn lane(

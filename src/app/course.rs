@@ -135,10 +135,10 @@ fn tell(clock: &Timestamp, judged: Judged) {
 
 /// The time of the newest record that there is; `None` if there is none.
 fn newest(journal: &dyn Journal) -> Result<Option<Timestamp>, Unavailable> {
-    let page = journal.list(&Filter::default(), None, 1)?;
+    let newest = journal.newest(&Filter::default(), 1)?;
     let latest = |record: &Record| {
         let settled = record.settled.as_ref().map(|settled| settled.settled_at);
         settled.map_or(record.admitted_at, |at| at.max(record.admitted_at))
     };
-    Ok(page.records.first().map(latest))
+    Ok(newest.first().map(latest))
 }

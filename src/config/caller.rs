@@ -266,6 +266,7 @@ fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
         batch_items_max: open_items_max.map_or(batch_items_max, |open| batch_items_max.min(open)),
         hourly_items_max,
         open_items_max,
+        scans_max: reader.get_of(&table::SCANS_MAX, name),
         retry_window_max: reader
             .get_of(&table::RETRY_WINDOW_MAX_MS, name)
             .map(Duration::from_millis),

@@ -245,6 +245,10 @@ settings! {
     /// is not kept for others: half of `engine.open_items_max` is, in equal parts for each caller.
     CALLER_OPEN_ITEMS_MAX: Option<usize> = "callers.<name>.open_items_max",
         otherwise "no limit of its own", within 1..=10_000_000;
+    /// Calls of `ListCancellations` that the caller may have at a time; more are refused until one
+    /// has been answered.
+    SCANS_MAX: usize = "callers.<name>.scans_max", default limits::CALLER_SCANS_DEFAULT,
+        within 1..=limits::SCANS_MAX;
     /// The longest `retry_window` that the caller may ask for, and the one that it gets if it asks
     /// for none and `engine.retry_window_ms` is longer.
     RETRY_WINDOW_MAX_MS: Option<u64> = "callers.<name>.retry_window_max_ms",

@@ -460,16 +460,18 @@ impl Lane {
         };
         let (name, target) = (self.options.account.name.clone(), target.clone());
         let journal = Arc::clone(&self.shared.journal);
+        let turn = self.shared.target_looks.turn(&run.caller).await;
         let found = super::blocking(move || {
+            let _turn = turn;
             let filter = journal::Filter {
                 account: Some(name),
                 target: Some(target),
                 ..journal::Filter::default()
             };
-            journal.list(&filter, None, 2)
+            journal.newest(&filter, 2)
         });
         // A journal that cannot be read fails by itself; a look too many does no harm.
-        let found = found.await.map(|page| page.records).unwrap_or_default();
+        let found = found.await.unwrap_or_default();
         found.iter().any(|record| Some(record.id) != own)
     }
 }

@@ -1,8 +1,6 @@
 //! Items that come too late to be admitted, and in time if they were admitted before.
 
-use std::sync::Arc;
-
-use super::{Dispatch, Submission, SubmitError, blocking};
+use super::{Dispatch, Submission, SubmitError};
 
 impl Dispatch {
     /// Which of these places of a request have keys that nothing is recorded of. Takes room for the
@@ -41,8 +39,7 @@ impl Dispatch {
         });
         let (places, keys): (Vec<_>, Vec<_>) = keys.unzip();
         let (scope, request) = (submission.scope.clone(), submission.key.clone());
-        let journal = Arc::clone(&self.journal);
-        let known = blocking(move || journal.known(&scope, &request, &keys)).await?;
+        let known = self.known(scope, request, keys).await?;
         let found = places.into_iter().zip(known);
         Ok(found
             .filter_map(|(place, is_known)| (!is_known).then_some(place))

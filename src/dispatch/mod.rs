@@ -15,6 +15,7 @@ mod lane;
 mod late;
 mod lines;
 mod live;
+mod questions;
 mod readers;
 mod recovery;
 mod room;
@@ -30,6 +31,7 @@ mod targets;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod turns;
 mod watching;
 
@@ -50,12 +52,15 @@ use self::{
     feed::Ended,
     lane::Lane,
     live::Live,
+    questions::Questions,
     readers::Readers,
     settler::Handover,
+    threads::Threads,
 };
 pub use self::{
     clock::Clock,
     lane::LaneOptions,
+    questions::AskError,
     readers::Hangup,
     standing::{AccountStanding, Standing},
     stop::Stopped,
@@ -80,6 +85,8 @@ pub struct Options {
     pub open_bytes_max: usize,
     /// The callers that share all this, with the open items that each may have at most.
     pub members: Members,
+    /// The same callers, with the calls of ListCancellations that each may have at a time.
+    pub scanners: Members,
     /// Results that streams may hold for their readers, all streams together.
     pub results_held_max: usize,
     /// How long a reader may take nothing before others may have its room.
@@ -101,6 +108,8 @@ struct Shared {
     live: Arc<Live>,
     tasks: TaskTracker,
     journal: Arc<dyn Journal>,
+    /// For looks at what else aims at a target.
+    target_looks: Threads,
     /// Nothing new is begun any more.
     stopping: CancellationToken,
     /// Ends conversations where they are, as the end of the process would.
@@ -129,6 +138,7 @@ pub struct Dispatch {
     results_held: Budget,
     results_bytes_held: Budget,
     readers: Readers,
+    questions: Questions,
     retry_window: Duration,
     draining: AtomicBool,
     /// Held to read from an admission to the start of its items, so that who holds it to write
@@ -171,6 +181,7 @@ impl Dispatch {
             live: Arc::clone(&live),
             tasks,
             journal: Arc::clone(&journal),
+            target_looks: Threads::new(limits::TARGET_THREADS),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             overseer,
@@ -209,6 +220,7 @@ impl Dispatch {
             results_held: shared_by_all(options.results_held_max),
             results_bytes_held: shared_by_all(limits::RESULTS_BYTES_HELD_MAX),
             members: options.members,
+            questions: Questions::new(&options.scanners),
             readers: Readers::new(options.reader_patience),
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),

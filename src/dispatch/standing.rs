@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, lane::Lane};
+use super::{Dispatch, budget::Budget, lane::Lane};
 use crate::{
     domain::{account::Account, ids::CallerId},
     egress::gate,
@@ -20,6 +20,10 @@ pub struct Standing {
     pub open_bytes: [usize; 2],
     /// Results that streams hold for their readers, and may hold.
     pub results_held: [usize; 2],
+    /// Calls of ListCancellations that are answered or wait, and may be.
+    pub scans: [usize; 2],
+    /// Calls of GetCancellation that are answered or wait, and may be.
+    pub gets: [usize; 2],
     /// Batches with open items.
     pub open_batches: usize,
     /// How long the oldest of them has been open here.
@@ -45,11 +49,14 @@ impl Dispatch {
     /// How it stands now.
     #[must_use]
     pub fn standing(&self) -> Standing {
+        let standing = |of: &Budget| [of.taken(), of.max()];
         let (open_batches, since) = self.shared.live.oldest();
         Standing {
-            open_items: [self.open_items.taken(), self.open_items.max()],
-            open_bytes: [self.open_bytes.taken(), self.open_bytes.max()],
-            results_held: [self.results_held.taken(), self.results_held.max()],
+            open_items: standing(&self.open_items),
+            open_bytes: standing(&self.open_bytes),
+            results_held: standing(&self.results_held),
+            scans: standing(self.questions.scans()),
+            gets: standing(self.questions.gets()),
             open_batches,
             oldest_open: since.map_or(Duration::ZERO, |since| since.elapsed()),
         }
@@ -59,6 +66,12 @@ impl Dispatch {
     #[must_use]
     pub fn open_items_of(&self) -> Vec<(CallerId, usize)> {
         self.open_items.held()
+    }
+
+    /// Calls of ListCancellations of each caller.
+    #[must_use]
+    pub fn scans_of(&self) -> Vec<(CallerId, usize)> {
+        self.questions.scans().held()
     }
 
     /// How each account stands now.

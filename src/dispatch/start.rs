@@ -26,7 +26,7 @@ use crate::{
         outcome::Settled,
         quota::Reserved,
     },
-    journal::{Admitted, AdmittedItem},
+    journal::{Admitted, AdmittedItem, Question},
 };
 
 impl Dispatch {
@@ -170,7 +170,7 @@ impl Dispatch {
         for (batch, items) in unknown {
             let journal = Arc::clone(&self.journal);
             let settled = blocking(move || {
-                let recorded = journal.batch(batch)?;
+                let recorded = journal.batch(batch, &Question::default())?;
                 let recorded = recorded.map(|batch| batch.items).unwrap_or_default();
                 let news = items.into_iter().filter_map(|(id, place)| {
                     let at = usize::try_from(id.index).ok()?;

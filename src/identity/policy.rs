@@ -131,6 +131,8 @@ pub struct Policy {
     pub matches_max: Option<u32>,
     /// Items of its that may be open at once; `None` for its fair share of the service's.
     pub open_items_max: Option<usize>,
+    /// Calls of ListCancellations that it may have at a time.
+    pub scans_max: usize,
     /// The longest `retry_window` that it may ask for; `None` for the longest there is.
     pub retry_window_max: Option<Duration>,
     /// Whether enrollment targets that match many are allowed.
@@ -148,6 +150,7 @@ impl Default for Policy {
             hourly_items_max: None,
             matches_max: None,
             open_items_max: None,
+            scans_max: limits::CALLER_SCANS_DEFAULT,
             retry_window_max: None,
             many_matching: true,
             auditor: false,

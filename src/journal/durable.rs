@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::followed::SledTrail;
 use super::{
     Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, FreeSpace, Group, Intake,
-    Journal, OpenItem, Page, Pending, Record, Trail, Unavailable, Vitals,
+    Journal, OpenItem, Page, Pending, Question, Record, Trail, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -341,7 +341,9 @@ impl Shared {
         let prepared = Prepared::new(admission).map_err(Unavailable::from)?;
         let damaged = |fault| match fault {
             Fault::Damaged(_) => AdmitError::Damaged(fault.into()),
-            Fault::Store(_) | Fault::Misused(_) => AdmitError::Unavailable(fault.into()),
+            Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned => {
+                AdmitError::Unavailable(fault.into())
+            }
         };
         let is_known = {
             let admission = &prepared.admission;
@@ -448,8 +450,14 @@ impl Journal for SledJournal {
         self.shared.read(query::doubtful_targets)
     }
 
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.shared.read(|reader| query::find(reader, scope, key))
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.shared
+            .read(|reader| query::find(reader, scope, key, question))
     }
 
     fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
@@ -457,8 +465,9 @@ impl Journal for SledJournal {
             .read(|reader| query::known(reader, scope, request, keys))
     }
 
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
-        self.shared.read(|reader| query::batch(reader, batch))
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+        self.shared
+            .read(|reader| query::batch(reader, batch, question))
     }
 
     fn list(
@@ -466,9 +475,10 @@ impl Journal for SledJournal {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable> {
         self.shared
-            .read(|reader| query::list(reader, filter, after, records_max))
+            .read(|reader| query::list(reader, filter, after, records_max, question))
     }
 
     fn admitted_since(

@@ -19,6 +19,9 @@ pub(super) enum Fault {
     /// The caller broke a promise. A told outcome is not changed; the store stops instead.
     #[error("the journal was used wrongly: {0}; this is a bug, restart the service and report it")]
     Misused(String),
+    /// The question was over before it was answered.
+    #[error("nobody waits for the answer any more")]
+    Abandoned,
 }
 
 impl Fault {

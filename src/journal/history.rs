@@ -149,6 +149,7 @@ impl History {
                 .add(part, value.as_ref())
                 .map_err(|why| damaged(&why))?
             {
+                table.unpacked(body.len());
                 each(seq, &body)?;
                 next = seq.saturating_add(1);
             }

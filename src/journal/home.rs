@@ -408,6 +408,7 @@ pub(super) fn damaged(dir: &Path) -> impl Fn(Fault) -> OpenError {
         dir: dir.clone(),
         why: match fault {
             Fault::Store(why) | Fault::Damaged(why) | Fault::Misused(why) => why,
+            Fault::Abandoned => fault.to_string(),
         },
     }
 }

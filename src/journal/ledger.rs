@@ -243,7 +243,9 @@ impl<T: Table> Ledger<T> {
                 return Ok(true);
             }
             Err(Fault::Damaged(why)) => why,
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                return Err(fault);
+            }
         };
         tracing::error!(
             %batch,

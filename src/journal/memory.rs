@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Admission, AdmitError, Admitted, Audited, Batch, DoubtfulTarget, Filter, Group, Intake,
-    Journal, OpenItem, Page, Pending, Record, Trail, Trailed, Unavailable,
+    Journal, OpenItem, Page, Pending, Question, Record, Trail, Trailed, Unavailable,
     fault::Fault,
     keys::Span,
     ledger::Ledger,
@@ -220,16 +220,21 @@ impl Journal for MemoryJournal {
         self.read(query::doubtful_targets)
     }
 
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.read(|reader| query::find(reader, scope, key))
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.read(|reader| query::find(reader, scope, key, question))
     }
 
     fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
         self.read(|reader| query::known(reader, scope, request, keys))
     }
 
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
-        self.read(|reader| query::batch(reader, batch))
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+        self.read(|reader| query::batch(reader, batch, question))
     }
 
     fn list(
@@ -237,8 +242,9 @@ impl Journal for MemoryJournal {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable> {
-        self.read(|reader| query::list(reader, filter, after, records_max))
+        self.read(|reader| query::list(reader, filter, after, records_max, question))
     }
 
     fn admitted_since(

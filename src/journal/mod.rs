@@ -29,6 +29,7 @@ mod plan;
 mod prepared;
 pub(crate) mod private;
 mod query;
+mod question;
 mod queue;
 mod reader;
 mod recent;
@@ -52,6 +53,7 @@ pub mod verify;
 pub use self::{
     ended::{Concluded, Ended, Failed, Known, KnownState, Said},
     prepared::Keep,
+    question::Question,
     redact::Removal,
     room::{FreeSpace, NoRoom},
     trail::{Audited, Behind, Progress},
@@ -143,25 +145,50 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable>;
 
     /// The item that a key names.
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable>;
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable>;
 
     /// Whether keys name items, in their order: those of a request with this key are read together.
     fn known(&self, scope: &Scope, _request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
-        let found = keys.iter().map(|key| self.find(scope, key));
+        let found = keys
+            .iter()
+            .map(|key| self.find(scope, key, &Question::default()));
         found.map(|found| Ok(found?.is_some())).collect()
     }
 
     /// A batch and all its items, in their order.
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable>;
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable>;
 
-    /// Records that match, newest first, after `after`, looking at no more than
-    /// [`crate::limits::PAGE_RECORDS_EXAMINED_MAX`].
+    /// Records that match, newest first, after `after`. A page ends before it is full when it has
+    /// looked at [`crate::limits::PAGE_RECORDS_EXAMINED_MAX`], or has read as much of the store as
+    /// the question may; then it says where to go on, also if it has nothing.
     fn list(
         &self,
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable>;
+
+    /// The newest records that match, at most so many, on as many pages as it takes: for those who
+    /// cannot do with a part of the answer.
+    fn newest(&self, filter: &Filter, records_max: usize) -> Result<Vec<Record>, Unavailable> {
+        let question = Question::default();
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let left = records_max.saturating_sub(found.len());
+            let page = self.list(filter, after, left, &question)?;
+            found.extend(page.records);
+            after = page.next;
+            if after.is_none() || found.len() >= records_max {
+                return Ok(found);
+            }
+        }
+    }
 
     /// How many people the requests of these callers concern that were first admitted at this time
     /// or later, newest first. An item that a request brought when it was sent again counts with the

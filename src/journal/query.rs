@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, Record,
+    Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, Question, Record,
     bits::Bits,
     fault::Fault,
     history::Wanted,
     keys::{Span, StoreKey},
+    question::Watched,
     reader::{Reader, compose, group_of},
     record::{self, Header, Item},
     standing::Standings,
@@ -29,7 +30,10 @@ pub(super) fn find(
     reader: Reader<'_, impl Table>,
     scope: &Scope,
     key: &Key,
+    question: &Question,
 ) -> Result<Option<Record>, Fault> {
+    let table = Watched::new(reader.0, question);
+    let reader = Reader(&table);
     match reader.resolve(scope, key)? {
         Some(id) => reader.record(id),
         None => Ok(None),
@@ -61,7 +65,13 @@ pub(super) fn known(
 }
 
 /// A batch and all its items.
-pub(super) fn batch(reader: Reader<'_, impl Table>, id: BatchId) -> Result<Option<Batch>, Fault> {
+pub(super) fn batch(
+    reader: Reader<'_, impl Table>,
+    id: BatchId,
+    question: &Question,
+) -> Result<Option<Batch>, Fault> {
+    let table = Watched::new(reader.0, question);
+    let reader = Reader(&table);
     reader.of_batch(id, |header| {
         let items = reader.items(id, &header)?;
         let history = reader.history(id, &header, |_| Wanted::Everything)?;
@@ -186,7 +196,9 @@ pub(super) fn admitted_since(
                 tracing::error!(%why, "a damaged batch does not count for its caller's hour");
                 continue;
             }
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                return Err(fault);
+            }
         };
         if header.admitted_at < from {
             older += 1;
@@ -207,7 +219,9 @@ pub(super) fn admitted_since(
                     tracing::error!(%why, "a damaged batch counts by its items in its caller's hour");
                     header.own.into()
                 }
-                Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+                Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                    return Err(fault);
+                }
             },
         };
         found.push(Intake {
@@ -221,7 +235,7 @@ pub(super) fn admitted_since(
 
 /// How many people the items of a batch concern.
 fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, Fault> {
-    let batch = batch(reader, id)?;
+    let batch = batch(reader, id, &Question::default())?;
     let items = batch.map(|batch| batch.items).unwrap_or_default();
     let own = items
         .iter()
@@ -240,7 +254,10 @@ pub(super) fn list(
     filter: &Filter,
     after: Option<ItemId>,
     records_max: usize,
+    question: &Question,
 ) -> Result<Page, Fault> {
+    let table = Watched::new(reader.0, question);
+    let reader = Reader(&table);
     let mut listing = Listing {
         reader,
         filter,
@@ -251,6 +268,7 @@ pub(super) fn list(
     // Whatever is left of the batch in which the previous page ended, then all older ones.
     let mut below = after.map_or(BatchId(u64::MAX), |after| after.batch);
     if let Some(after) = after
+        && after.index > 0
         && filter.batch.is_none_or(|batch| batch == after.batch)
         && !listing.batch(after.batch, after.index)?
     {
@@ -304,7 +322,7 @@ pub(super) fn list(
 }
 
 struct Listing<'a, T> {
-    reader: Reader<'a, T>,
+    reader: Reader<'a, Watched<'a, T>>,
     filter: &'a Filter,
     records_max: usize,
     /// How many more looks there may be.
@@ -335,21 +353,22 @@ impl<T: Table> Listing<'_, T> {
             let mut below = below.min(header.total);
             while below > 0 {
                 let room = self.records_max.saturating_sub(self.page.records.len());
-                let window = if self.filter.outcomes.is_empty() {
-                    room
-                } else {
+                // The log is read as a whole for each window, so a page that is small would have it
+                // read again and again where it decides what matches.
+                let window = if self.is_decided_by_log() {
                     OUTCOMES_AT_A_TIME
+                } else {
+                    room
                 };
                 let (candidates, looked_down_to) = self.candidates(id, &header, below, window)?;
                 below = looked_down_to;
                 if !self.take(id, &header, candidates)? {
                     return Ok(false);
                 }
-                if self.looks == 0 {
-                    self.page.next = Some(ItemId {
-                        batch: id,
-                        index: below,
-                    });
+                if !self.goes_on(ItemId {
+                    batch: id,
+                    index: below,
+                }) {
                     return Ok(false);
                 }
             }
@@ -361,10 +380,29 @@ impl<T: Table> Listing<'_, T> {
     /// Counts a look; says whether there may be another.
     fn looked_at(&mut self, id: ItemId) -> bool {
         self.looks = self.looks.saturating_sub(1);
-        if self.looks == 0 {
+        self.goes_on(id)
+    }
+
+    /// Whether this page may go on after this item. If not, the next one does.
+    fn goes_on(&mut self, id: ItemId) -> bool {
+        let is_enough = self.is_enough();
+        if is_enough {
             self.page.next = Some(id);
         }
-        self.looks > 0
+        !is_enough
+    }
+
+    fn is_enough(&self) -> bool {
+        self.looks == 0 || self.reader.0.has_read_enough()
+    }
+
+    /// Whether what happened to an item decides if it matches: its outcome, or when it came to a
+    /// slot that had been vacant.
+    fn is_decided_by_log(&self) -> bool {
+        let filter = self.filter;
+        !filter.outcomes.is_empty()
+            || filter.admitted_from.is_some()
+            || filter.admitted_before.is_some()
     }
 
     /// Items below an index whose commands match, downwards, and how far down it looked.
@@ -379,11 +417,13 @@ impl<T: Table> Listing<'_, T> {
         let mut index = below;
         let mut group = None;
         while let Some(previous) = index.checked_sub(1) {
-            if candidates.len() >= candidates_max || self.looks == 0 {
+            // However much was read before, each look comes further by one item.
+            let is_enough = index < below && self.is_enough();
+            if candidates.len() >= candidates_max || is_enough {
                 break;
             }
             index = previous;
-            self.looks -= 1;
+            self.looks = self.looks.saturating_sub(1);
             let (number, at) = group_of(index);
             let items = match &group {
                 Some((read, items)) if *read == number => items,

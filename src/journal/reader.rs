@@ -220,7 +220,11 @@ impl<T: Table> Reader<'_, T> {
         if !joiner.is_empty() {
             return Err(Fault::damaged(what, "it is not whole"));
         }
-        body.map(|body| record::parse(&body, what)).transpose()
+        body.map(|body| {
+            self.0.unpacked(body.len());
+            record::parse(&body, what)
+        })
+        .transpose()
     }
 
     /// All items of a batch.

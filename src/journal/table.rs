@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{fault::Fault, keys::Span};
 
 /// An ordered store of bytes.
-pub(super) trait Table: Send + Sync + 'static {
+pub(super) trait Table: Send + Sync {
     /// Bytes as the store holds them.
     type Bytes: AsRef<[u8]>;
 
@@ -19,6 +19,9 @@ pub(super) trait Table: Send + Sync + 'static {
         &self,
         span: Span,
     ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>>;
+
+    /// Notes that what was read has been unpacked to so many bytes.
+    fn unpacked(&self, _bytes: usize) {}
 
     /// Applies all of it or nothing, now and after a crash.
     fn write(&self, writes: Writes) -> Result<(), Fault>;

@@ -11,6 +11,8 @@ pub enum Refusal {
     Full,
     /// Too many requests are being received.
     Receiving,
+    /// Too many questions are being answered.
+    Reading,
     /// It would never fit.
     Oversized,
     /// The journal's disk is full.
@@ -27,10 +29,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Conflict,
         Self::Full,
         Self::Receiving,
+        Self::Reading,
         Self::Oversized,
         Self::DiskFull,
         Self::OverQuota,
@@ -46,6 +49,7 @@ impl Refusal {
             Self::Conflict => "conflict",
             Self::Full => "full",
             Self::Receiving => "receiving",
+            Self::Reading => "reading",
             Self::Oversized => "oversized",
             Self::DiskFull => "disk_full",
             Self::OverQuota => "over_quota",

@@ -1,5 +1,6 @@
 //! Reading records: one by its key, many by what they have in common.
 
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -13,7 +14,7 @@ use crate::{
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::Outcome,
     },
-    journal::Filter,
+    journal::{Filter, Page, Record},
     limits,
 };
 
@@ -130,6 +131,26 @@ pub(super) fn list(
     } else {
         Err(v)
     }
+}
+
+/// As much of a page as fits into one message, and where the next page begins: a client that takes
+/// messages of the usual size could not read it otherwise, and would never get further.
+pub(super) fn fitting(
+    page: Page,
+    render: impl Fn(&Record) -> proto::Cancellation,
+) -> (Vec<proto::Cancellation>, Option<ItemId>) {
+    let mut fitting = Vec::with_capacity(page.records.len());
+    let (mut bytes, mut last) = (0_usize, None);
+    for record in &page.records {
+        let rendered = render(record);
+        bytes = bytes.saturating_add(rendered.encoded_len());
+        if last.is_some() && bytes > limits::RESPONSE_BYTES_MAX {
+            return (fitting, last);
+        }
+        fitting.push(rendered);
+        last = Some(record.id);
+    }
+    (fitting, page.next)
 }
 
 fn outcomes(v: &mut Violations, outcomes: &[i32]) -> Vec<Option<Outcome>> {

@@ -20,10 +20,10 @@ use super::{
     render, status, stream,
 };
 use crate::{
-    dispatch::{self, Dispatch, Hangup, Stopped, Submission, Ticket},
+    dispatch::{Dispatch, Hangup, Stopped, Submission, Ticket},
     domain::ids::{BatchId, CallerId, Key},
     identity::Caller,
-    journal::{Batch, Journal, Unavailable},
+    journal::{Batch, Record, Unavailable},
     observe::Origin,
 };
 
@@ -95,25 +95,14 @@ impl Service {
         )))
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn Journal) -> Result<T, Unavailable> + Send + 'static,
-    ) -> Result<T, Status> {
-        let journal = Arc::clone(self.dispatch.journal());
-        dispatch::blocking(move || read(&*journal))
-            .await
-            .map_err(|unavailable| status::of_unavailable(&unavailable))
-    }
-
     /// Stops a batch, and gives it as it is afterwards.
     async fn stop(
         &self,
         id: BatchId,
         by: CallerId,
     ) -> Result<(Stopped, Option<Batch>), Unavailable> {
-        let stopped = self.dispatch.stop_batch(id, by).await?;
-        let journal = Arc::clone(self.dispatch.journal());
-        let batch = dispatch::blocking(move || journal.batch(id)).await?;
+        let stopped = self.dispatch.stop_batch(id, by.clone()).await?;
+        let batch = self.dispatch.batch_to_stop(id, &by).await?;
         Ok((stopped, batch))
     }
 }
@@ -273,7 +262,11 @@ impl CancellationService for Service {
         let (scope, key) =
             records::get(&request, caller).map_err(status::Violations::into_status)?;
         let name = key.to_string();
-        let read = self.read(move |journal| journal.find(&scope, &key));
+        let asking = &known.caller;
+        let read = async {
+            let found = self.dispatch.find(scope, key, &asking.id).await;
+            found.map_err(|error| status::of_ask(error, asking))
+        };
         let record = deadline::within(deadline, read)
             .await?
             .ok_or_else(|| status::not_found("cancellation", &name))?;
@@ -295,19 +288,21 @@ impl CancellationService for Service {
         let whose = known.whose(&request.caller, request.all_callers)?;
         let listing = records::list(&request, whose).map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
-        let read = self.read(move |journal| journal.list(&filter, after, max));
+        let asking = &known.caller;
+        let read = async {
+            let page = self.dispatch.list(filter, after, max, &asking.id).await;
+            page.map_err(|error| status::of_ask(error, asking))
+        };
         let page = deadline::within(deadline, read).await?;
         let with_answer = request.include_provider_response;
+        let render = |record: &Record| {
+            let is_settling = self.dispatch.is_settling(record.id);
+            render::record(record, is_settling, with_answer)
+        };
+        let (cancellations, next) = records::fitting(page, render);
         Ok(Response::new(ListCancellationsResponse {
-            cancellations: page
-                .records
-                .iter()
-                .map(|r| render::record(r, self.dispatch.is_settling(r.id), with_answer))
-                .collect(),
-            next_page_token: page
-                .next
-                .map(|next| listing.token(next))
-                .unwrap_or_default(),
+            cancellations,
+            next_page_token: next.map(|next| listing.token(next)).unwrap_or_default(),
         }))
     }
 
@@ -330,7 +325,8 @@ impl CancellationService for Service {
             ..Asked::default()
         });
         let work = async {
-            let batch = self.read(move |journal| journal.batch(id)).await?;
+            let batch = self.dispatch.batch_to_stop(id, &caller).await;
+            let batch = batch.map_err(|error| status::of_unavailable(&error))?;
             of_caller(batch, id, &caller)?;
             // From here on it may be stopped, whatever fails.
             let stopped = self.stop(id, caller.clone()).await;

@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::refusal::because;
 use crate::{
     audit::Why,
-    dispatch::SubmitError,
+    dispatch::{AskError, SubmitError},
     domain::quota::Exhausted,
     identity::{Caller, JwtFault, Method, Unproven},
     journal::{Behind, Conflict, NoRoom, Unavailable},
@@ -33,6 +33,7 @@ const DOMAIN: &str = "cancelot";
 const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
 const POLICY_VIOLATED: &str = "POLICY_VIOLATED";
 const HOURLY_ITEMS_EXHAUSTED: &str = "HOURLY_ITEMS_EXHAUSTED";
+const SCANS_EXHAUSTED: &str = "SCANS_EXHAUSTED";
 const STOP_IN_DOUBT: &str = "STOP_IN_DOUBT";
 
 /// All that is wrong with a request.
@@ -267,6 +268,20 @@ pub(super) fn full(why: &str) -> Status {
     let message = format!("the service is full: {why}; nothing was admitted");
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);
     refuse(Why::Full, status)
+}
+
+/// The status of a question that was not answered.
+pub(super) fn of_ask(error: AskError, caller: &Caller) -> Status {
+    let (reason, why) = match error {
+        AskError::Unavailable(unavailable) => return of_unavailable(&unavailable),
+        AskError::Scans(why) => (SCANS_EXHAUSTED, why),
+        AskError::Full(why) => (Why::Full.word(), why),
+    };
+    let mut details = refused_details(reason, caller);
+    details.set_retry_info(Some(Duration::from_secs(1)));
+    let message = format!("nothing was read: {why}; call again in a moment");
+    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    because(Why::Full, reason, status)
 }
 
 /// RESOURCE_EXHAUSTED: there is no room for a call beside the service, or its connection has enough of

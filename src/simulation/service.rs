@@ -8,7 +8,7 @@ use super::{
     world::World,
 };
 use crate::{
-    dispatch::{Clock, LaneOptions, Options},
+    dispatch::{Clock, LaneOptions, Options, budget::Members},
     egress::{Egress, backoff::Backoff, breaker::Pauses, concurrency::Bounds, gate},
 };
 
@@ -60,6 +60,7 @@ pub(super) fn options(world: &Arc<World>) -> Options {
             .map(|name| (name.try_into().unwrap(), None))
             .into_iter()
             .collect(),
+        scanners: Members::default(),
         open_bytes_max: usize::MAX / 2,
         results_held_max: crate::limits::RESULTS_HELD_MAX,
         reader_patience: Duration::from_secs(30),

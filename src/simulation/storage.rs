@@ -22,7 +22,8 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, memory::MemoryJournal,
+        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable,
+        memory::MemoryJournal,
     },
 };
 
@@ -211,12 +212,17 @@ impl Journal for Storage {
         self.disk.doubtful_targets()
     }
 
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.disk.find(scope, key)
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.disk.find(scope, key, question)
     }
 
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
-        self.disk.batch(batch)
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+        self.disk.batch(batch, question)
     }
 
     fn list(
@@ -224,8 +230,9 @@ impl Journal for Storage {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable> {
-        self.disk.list(filter, after, records_max)
+        self.disk.list(filter, after, records_max, question)
     }
 
     fn admitted_since(

@@ -12,7 +12,7 @@ use cancelot::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, Vitals,
+        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable, Vitals,
     },
 };
 use jiff::Timestamp;
@@ -38,7 +38,40 @@ pub(crate) enum Fails {
     PanicsWhenItPurges,
 }
 
+/// Stands between a question and the journal's own list.
+type AroundList = dyn Fn(&Question, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync;
+
+/// The journal's own list, for a question.
+pub(crate) type OwnList<'a> = dyn Fn(&Question) -> Result<Page, Unavailable> + 'a;
+
+/// What a test puts around the journal's lists.
+#[derive(Clone)]
+struct Around(Arc<AroundList>);
+
+impl std::fmt::Debug for Around {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Around")
+    }
+}
+
 impl Builder {
+    /// Puts something around the journal's lists, such as a wait.
+    pub(crate) fn around_lists(
+        self,
+        around: impl Fn(&Question, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync + 'static,
+    ) -> Self {
+        let around = Around(Arc::new(around));
+        self.over_journal(move |disk| {
+            Arc::new(Failing {
+                disk,
+                armed: Arc::default(),
+                failure: Arc::default(),
+                purges: None,
+                around_lists: Some(around.clone()),
+            })
+        })
+    }
+
     /// Says of each purge by which time it was.
     pub(crate) fn purges(self, told: Sender<Timestamp>) -> Self {
         let told = Arc::new(Mutex::new(told));
@@ -48,6 +81,7 @@ impl Builder {
                 armed: Arc::default(),
                 failure: Arc::default(),
                 purges: Some(Arc::clone(&told)),
+                around_lists: None,
             })
         })
     }
@@ -61,6 +95,7 @@ impl Builder {
                 armed: Arc::clone(&armed),
                 failure: Arc::default(),
                 purges: None,
+                around_lists: None,
             })
         })
     }
@@ -73,6 +108,7 @@ struct Failing {
     armed: Arc<Mutex<Option<Fails>>>,
     failure: Arc<OnceLock<Unavailable>>,
     purges: Option<Arc<Mutex<Sender<Timestamp>>>>,
+    around_lists: Option<Around>,
 }
 
 impl Failing {
@@ -181,12 +217,17 @@ impl Journal for Failing {
         self.whole()?.doubtful_targets()
     }
 
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.whole()?.find(scope, key)
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.whole()?.find(scope, key, question)
     }
 
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
-        self.whole()?.batch(batch)
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+        self.whole()?.batch(batch, question)
     }
 
     fn list(
@@ -194,8 +235,14 @@ impl Journal for Failing {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable> {
-        self.whole()?.list(filter, after, records_max)
+        let disk = self.whole()?;
+        let list = |question: &Question| disk.list(filter, after, records_max, question);
+        match &self.around_lists {
+            Some(Around(around)) => around(question, &list),
+            None => list(question),
+        }
     }
 
     fn admitted_since(

@@ -56,6 +56,7 @@ mod proofs;
 mod protocol;
 mod published;
 mod readiness;
+mod reading;
 mod records;
 mod refusals;
 mod restarts;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A subscription with some 200 KB of line items.
-fn heavy(id: impl ToString) -> SubscriptionCancellation {
+pub(crate) fn heavy(id: impl ToString) -> SubscriptionCancellation {
     let line_item = LineItem {
         r#type: LineItemType::Credit.into(),
         description: "\u{1f980}".repeat(1_000),

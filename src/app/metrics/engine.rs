@@ -165,6 +165,8 @@ fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
         open_items,
         open_bytes,
         results_held,
+        scans,
+        gets,
         open_batches,
         oldest_open,
     } = engine.standing();
@@ -188,6 +190,16 @@ fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
             "Results that streams hold for their readers.",
             results_held,
         ),
+        (
+            "cancelot_scans",
+            "Calls of ListCancellations that are answered or wait for their turn.",
+            scans,
+        ),
+        (
+            "cancelot_gets",
+            "Calls of GetCancellation that are answered or wait for their turn.",
+            gets,
+        ),
     ] {
         page.gauge(name, help, [([], number(now))])?;
         let help = format!("The most of that before requests are refused: {help}");
@@ -200,6 +212,14 @@ fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
         callers
             .iter()
             .map(|(caller, items)| ([("caller", caller.as_str())], number(*items))),
+    )?;
+    let callers = engine.scans_of();
+    page.gauge(
+        "cancelot_caller_scans",
+        "Calls of ListCancellations of a caller that are answered or wait for their turn.",
+        callers
+            .iter()
+            .map(|(caller, scans)| ([("caller", caller.as_str())], number(*scans))),
     )?;
     page.gauge(
         "cancelot_open_batches",

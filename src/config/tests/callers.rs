@@ -43,7 +43,7 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
          [callers.billing]\njwt_issuer = \"cluster\"\njwt_subjects = [\"s1\", \"s2\"]\n\
          jwt_claims = [\"azp=x=y\"]\ntls_sans = [\"dns:Billing.Internal\", \"spiffe://prod/b\"]\n\
          methods = [\"ListAccounts\", \"GetCancellation\"]\naccounts = [\"rebilly-*\", \"solidgate\"]\n\
-         batch_items_max = 5\nhourly_items_max = 6\nmany_matching = false\nauditor = true\n",
+         batch_items_max = 5\nhourly_items_max = 6\nscans_max = 7\nmany_matching = false\nauditor = true\n",
     );
     let config = accepted(&text, &[]);
     let tls = config.server.tls.as_ref().unwrap();
@@ -73,6 +73,7 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
         (policy.batch_items_max, policy.hourly_items_max),
         (5, Some(6))
     );
+    assert_eq!(policy.scans_max, 7);
 
     let again = accepted(&print(&config), &[]);
     assert_eq!(again.callers[0].settings.policy, billing.policy);

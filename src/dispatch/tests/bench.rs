@@ -45,6 +45,7 @@ pub(super) struct Choices {
     pub(super) concurrency: usize,
     pub(super) open_items_max: usize,
     pub(super) members: Members,
+    pub(super) scanners: Members,
     pub(super) open_bytes_max: usize,
 }
 
@@ -56,6 +57,7 @@ impl Default for Choices {
             concurrency: 16,
             open_items_max: 1_000_000,
             members: Members::default(),
+            scanners: Members::default(),
             open_bytes_max: usize::MAX / 2,
         }
     }
@@ -109,6 +111,7 @@ impl Choices {
         let options = Options {
             lanes: vec![lane],
             open_items_max: self.open_items_max,
+            scanners: self.scanners,
             members: self.members,
             open_bytes_max: self.open_bytes_max,
             results_held_max: 1_000_000,

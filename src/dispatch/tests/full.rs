@@ -16,6 +16,7 @@ async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
         lanes: Vec::new(),
         open_items_max: 10,
         members: Members::default(),
+        scanners: Members::default(),
         open_bytes_max: 1_000_000,
         results_held_max: 1,
         reader_patience: PATIENCE,

@@ -17,7 +17,8 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Record, Removal, Trail, Unavailable, memory::MemoryJournal,
+        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable,
+        memory::MemoryJournal,
     },
 };
 
@@ -83,10 +84,10 @@ impl fmt::Debug for Hooked {
 }
 
 impl Journal for Hooked {
-    fn batch(&self, batch: BatchId) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
         let hook = Arc::clone(&*self.before_batch.lock().unwrap());
         hook()?;
-        self.disk.batch(batch)
+        self.disk.batch(batch, question)
     }
 
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
@@ -149,8 +150,13 @@ impl Journal for Hooked {
         self.disk.doubtful_targets()
     }
 
-    fn find(&self, scope: &Scope, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.disk.find(scope, key)
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.disk.find(scope, key, question)
     }
 
     fn list(
@@ -158,8 +164,9 @@ impl Journal for Hooked {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
+        question: &Question,
     ) -> Result<Page, Unavailable> {
-        self.disk.list(filter, after, records_max)
+        self.disk.list(filter, after, records_max, question)
     }
 
     fn admitted_since(

@@ -15,6 +15,7 @@ mod looks;
 mod orderly;
 mod processes;
 mod proofs;
+mod questions;
 mod recovered;
 mod room;
 mod scene;

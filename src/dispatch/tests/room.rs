@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bench::{Bench, Choices, item, items, keyed, submission};
 use crate::{
     dispatch::{Item, SubmitError, Ticket, run},
-    journal::{Journal as _, memory::MemoryJournal},
+    journal::{Journal as _, Question, memory::MemoryJournal},
     providers::Mode,
 };
 
@@ -95,7 +95,13 @@ async fn a_known_item_lets_no_new_ones_into_a_full_service_wherever_it_stands() 
                     "own-1001".to_owned(),
                 ] {
                     let key = key.as_str().try_into().unwrap();
-                    assert!(journal.find(&scope, &key).unwrap().is_none(), "{key}");
+                    assert!(
+                        journal
+                            .find(&scope, &key, &Question::default())
+                            .unwrap()
+                            .is_none(),
+                        "{key}"
+                    );
                 }
             }
         }

@@ -164,6 +164,7 @@ impl Stage {
             lanes: vec![self.lane(&is_gone)],
             open_items_max: 1_000_000,
             members: Members::default(),
+            scanners: Members::default(),
             open_bytes_max: usize::MAX / 2,
             results_held_max: 1_000_000,
             reader_patience: HOUR,

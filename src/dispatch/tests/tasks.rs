@@ -69,6 +69,7 @@ fn options(lanes: Vec<LaneOptions>) -> Options {
         lanes,
         open_items_max: 10,
         members: Members::default(),
+        scanners: Members::default(),
         open_bytes_max: 1_000_000,
         results_held_max: 10,
         reader_patience: 30 * SECOND,

@@ -74,7 +74,9 @@ impl<T: Table> Ledger<T> {
             Ok(Err(conflicts)) => return Ok(Err(Refusal::Conflicts(conflicts))),
             // It concerns this request alone, of which nothing has been written.
             Err(fault @ Fault::Damaged(_)) => return Ok(Err(Refusal::Damaged(fault))),
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_))) => return Err(fault),
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                return Err(fault);
+            }
         };
         let Looked {
             plan,

@@ -115,12 +115,18 @@ fn check(dir: &Path, when: &str) {
     drop(offline);
     let journal = open(dir);
     for n in 0..10 {
-        let record = journal.find(&scope(), &key(&format!("kept-{n}/99")));
+        let record = journal.find(
+            &scope(),
+            &key(&format!("kept-{n}/99")),
+            &Question::default(),
+        );
         let record = record.unwrap().unwrap();
         assert_eq!(outcome(&record), Some(Outcome::Canceled), "{when}");
     }
     assert_eq!(journal.open_items().unwrap().len(), 50, "{when}");
-    let purged = journal.find(&scope(), &key("peak-0/0")).unwrap();
+    let purged = journal
+        .find(&scope(), &key("peak-0/0"), &Question::default())
+        .unwrap();
     assert!(purged.is_none(), "{when}");
     drop(journal);
     assert_eq!(stores(dir).len(), 1, "{when}: what is left over is removed");
@@ -258,12 +264,19 @@ fn readers_and_writers_see_one_journal_while_it_is_replaced() {
             threads.spawn(move || {
                 let mut reads = 0_u64;
                 while !is_over.load(Ordering::Relaxed) {
-                    let found = journal.find(&scope(), &key(&format!("kept-{}/99", reads % 5)));
+                    let found = journal.find(
+                        &scope(),
+                        &key(&format!("kept-{}/99", reads % 5)),
+                        &Question::default(),
+                    );
                     assert_eq!(outcome(&found.unwrap().unwrap()), Some(Outcome::Canceled));
                     let items = journal.open_items().unwrap();
                     let items = items.iter().filter(|item| item.id.batch == open_batch);
                     assert_eq!(items.count(), 50);
-                    let batch = journal.batch(open_batch).unwrap().unwrap();
+                    let batch = journal
+                        .batch(open_batch, &Question::default())
+                        .unwrap()
+                        .unwrap();
                     assert_eq!(batch.items.len(), 50);
                     let replay = wait(journal.admit(many("open", 50))).unwrap();
                     assert_eq!(replay.batch, open_batch);

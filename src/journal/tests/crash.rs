@@ -231,10 +231,17 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, se
     let open: BTreeMap<_, _> = open.map(|open| (open.id, open.doubt)).collect();
     for (request, (items, settled, said)) in acknowledged {
         let record = journal
-            .find(&scope(), &key(&format!("{request}/0")))
+            .find(
+                &scope(),
+                &key(&format!("{request}/0")),
+                &Question::default(),
+            )
             .unwrap();
         let record = record.unwrap_or_else(|| panic!("{request} is lost, seed {seed}"));
-        let batch = journal.batch(record.id.batch).unwrap().unwrap();
+        let batch = journal
+            .batch(record.id.batch, &Question::default())
+            .unwrap()
+            .unwrap();
         let records: Vec<_> = batch.items.into_iter().map(Option::unwrap).collect();
         assert_eq!(
             records.len(),

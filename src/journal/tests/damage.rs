@@ -339,7 +339,9 @@ fn records_that_make_no_sense_are_reported_and_never_skipped() {
         );
     });
     let journal = open(dir.path());
-    let why = journal.find(&scope(), &key("r/0")).unwrap_err();
+    let why = journal
+        .find(&scope(), &key("r/0"), &Question::default())
+        .unwrap_err();
     assert!(
         why.0.contains("journal is damaged") && why.0.contains("backup"),
         "{why}"

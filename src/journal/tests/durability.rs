@@ -140,7 +140,10 @@ fn a_reader_is_told_of_a_write_only_after_it_is_durable() {
             readers.push(threads.spawn(move || {
                 reading.wait();
                 let is_there = match read {
-                    0 => journal.find(&scope(), &key("r/0")).unwrap().is_some(),
+                    0 => journal
+                        .find(&scope(), &key("r/0"), &Question::default())
+                        .unwrap()
+                        .is_some(),
                     1 => !journal.open_items().unwrap().is_empty(),
                     _ => wait(journal.admit(many("r", 1))).unwrap().batch == BatchId(1),
                 };
@@ -187,7 +190,12 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
         Err(why.clone())
     );
     assert_eq!(wait(journal.purge(at(1), 1)), Err(why.clone()));
-    assert_eq!(journal.find(&scope(), &key("r/0")).unwrap_err(), why);
+    assert_eq!(
+        journal
+            .find(&scope(), &key("r/0"), &Question::default())
+            .unwrap_err(),
+        why
+    );
     let admitted = wait(journal.admit(many("r", 1)));
     assert!(matches!(admitted, Err(AdmitError::Unavailable(answer)) if answer == why));
     assert_eq!(syncs.load(Ordering::SeqCst), 1);
@@ -196,7 +204,12 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
     drop(journal);
     let journal = open(dir.path());
     assert_eq!(journal.failure(), None);
-    assert!(journal.find(&scope(), &key("r/0")).unwrap().is_some());
+    assert!(
+        journal
+            .find(&scope(), &key("r/0"), &Question::default())
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[test]
@@ -208,6 +221,18 @@ fn closing_writes_what_waits_and_refuses_what_comes_later() {
     drop(journal);
     assert!(matches!(wait(late), Err(AdmitError::Unavailable(_))));
     let journal = open(dir.path());
-    assert_eq!(journal.batch(early).unwrap().unwrap().key, key("early"));
-    assert!(journal.find(&scope(), &key("late/0")).unwrap().is_none());
+    assert_eq!(
+        journal
+            .batch(early, &Question::default())
+            .unwrap()
+            .unwrap()
+            .key,
+        key("early")
+    );
+    assert!(
+        journal
+            .find(&scope(), &key("late/0"), &Question::default())
+            .unwrap()
+            .is_none()
+    );
 }

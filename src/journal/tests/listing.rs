@@ -3,15 +3,24 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::journal::Filter;
+use crate::journal::{Filter, Page};
 
 /// All pages of a listing.
 #[track_caller]
 fn list(bench: &Bench, filter: &Filter, page_max: usize) -> Vec<ItemId> {
+    list_for(bench, filter, page_max, &Question::default())
+}
+
+/// The same, by pages that read as much as the question may.
+#[track_caller]
+fn list_for(bench: &Bench, filter: &Filter, page_max: usize, question: &Question) -> Vec<ItemId> {
     let mut ids = Vec::new();
     let mut after = None;
     loop {
-        let page = bench.journal().list(filter, after, page_max).unwrap();
+        let page = bench
+            .journal()
+            .list(filter, after, page_max, question)
+            .unwrap();
         assert!(page.records.len() <= page_max);
         ids.extend(page.records.iter().map(|record| record.id));
         if page.next.is_none() {
@@ -28,11 +37,14 @@ fn list(bench: &Bench, filter: &Filter, page_max: usize) -> Vec<ItemId> {
 #[track_caller]
 fn check(bench: &Bench, filter: &Filter, expected: &[ItemId]) {
     for page_max in [1, 2, 3, 1_000] {
-        assert_eq!(
-            list(bench, filter, page_max),
-            expected,
-            "{filter:?} by {page_max}"
-        );
+        for entries_max in [usize::MAX, 1, 2, 5, 20] {
+            let question = Question::bounded(entries_max, usize::MAX);
+            assert_eq!(
+                list_for(bench, filter, page_max, &question),
+                expected,
+                "{filter:?} by {page_max} and {entries_max}"
+            );
+        }
     }
 }
 
@@ -160,7 +172,10 @@ fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
             ..Filter::default()
         };
         bench.settle(id(first, 0), &settled(Outcome::Canceled));
-        let page = bench.journal().list(&filter, None, 10).unwrap();
+        let page = bench
+            .journal()
+            .list(&filter, None, 10, &Question::default())
+            .unwrap();
         assert!(page.records.is_empty());
         assert!(page.next.is_some());
         assert_eq!(list(&bench, &filter, 10), [id(first, 0)]);
@@ -173,8 +188,67 @@ fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
             },
             None,
             10,
+            &Question::default(),
         );
         assert_eq!(page.unwrap().records.len(), 1);
+    }
+}
+
+/// What one page of all that is from a time in which nothing was admitted reads.
+fn nothing_from(bench: &Bench, question: &Question) -> Page {
+    let filter = Filter {
+        admitted_from: Some(at(1_000_000)),
+        ..Filter::default()
+    };
+    let page = bench.journal().list(&filter, None, 1, question).unwrap();
+    assert!(page.records.is_empty());
+    page
+}
+
+#[test]
+fn one_page_reads_a_bounded_part_of_the_store() {
+    for bench in Bench::both() {
+        for n in 0..4 {
+            bench.admit(many(&format!("r{n}"), 1_000));
+        }
+        let all = Question::bounded(usize::MAX, usize::MAX);
+        assert!(nothing_from(&bench, &all).next.is_none());
+        let all = all.entries_read();
+        // A log is read once for many items, however small the page is.
+        assert!(all < 1_000, "{all} entries");
+        for (entries_max, bytes_max) in [(all / 4, usize::MAX), (usize::MAX, 50_000)] {
+            let some = Question::bounded(entries_max, bytes_max);
+            assert!(nothing_from(&bench, &some).next.is_some());
+            let some = some.entries_read();
+            assert!(some < all / 2, "{some} of {all} entries");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_for_a_question_that_nobody_waits_for() {
+    for bench in Bench::both() {
+        let batch = bench.admit(many("r", 10_000)).batch;
+        let items = (0..10_000).map(|index| (id(batch, index), settled(Outcome::Canceled)));
+        for (id, settled) in items.step_by(500) {
+            bench.settle(id, &settled);
+        }
+        let (journal, filter) = (bench.journal(), Filter::default());
+        let (scope, key) = (scope(), key("r/9999"));
+        type Ask<'a> = Box<dyn Fn(&Question) -> bool + 'a>;
+        let asked: [Ask<'_>; 3] = [
+            Box::new(|question| journal.list(&filter, None, 1_000, question).is_ok()),
+            Box::new(|question| journal.batch(batch, question).is_ok()),
+            Box::new(|question| journal.find(&scope, &key, question).is_ok()),
+        ];
+        for ask in asked {
+            let waits = Question::default();
+            assert!(ask(&waits));
+            let gone = Question::default();
+            drop(gone.waiter());
+            assert!(!ask(&gone));
+            assert_eq!(gone.entries_read(), 1, "of {}", waits.entries_read());
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use tempfile::TempDir;
 
 use super::{
     Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Group, Happened,
-    Journal, OpenItem, Record, Settlement, Slot, What,
+    Journal, OpenItem, Question, Record, Settlement, Slot, What,
     durable::{Options, SledJournal},
     memory::MemoryJournal,
 };
@@ -142,7 +142,10 @@ impl Bench {
     #[track_caller]
     fn find(&self, key: &str) -> Option<Record> {
         let (scope, key) = (scope(), self::key(key));
-        let found = self.journal().find(&scope, &key).unwrap();
+        let found = self
+            .journal()
+            .find(&scope, &key, &Question::default())
+            .unwrap();
         // Whichever request asks for it.
         let of = key.derived_from().map(|(request, _)| request);
         for request in [Some(key.clone()), of].into_iter().flatten() {
@@ -156,7 +159,7 @@ impl Bench {
 
     #[track_caller]
     fn batch(&self, id: BatchId) -> Option<Batch> {
-        self.journal().batch(id).unwrap()
+        self.journal().batch(id, &Question::default()).unwrap()
     }
 
     #[track_caller]

@@ -381,7 +381,7 @@ fn compare(bench: &Bench, model: &Model) {
     assert_eq!(open, known);
     let page = bench
         .journal()
-        .list(&Filter::default(), None, 1_000)
+        .list(&Filter::default(), None, 1_000, &Question::default())
         .unwrap();
     assert_eq!(page.records.len(), model.items.len());
     for request in model.requests.values() {

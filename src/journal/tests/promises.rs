@@ -366,7 +366,7 @@ fn keys_of_other_callers_and_rpcs_are_other_keys() {
         assert_eq!(bench.find("k").unwrap().id, id(mine, 0));
         let found = bench
             .journal()
-            .find(&theirs_scope, &key("k"))
+            .find(&theirs_scope, &key("k"), &Question::default())
             .unwrap()
             .unwrap();
         assert_eq!((found.id, found.scope), (id(theirs.batch, 0), theirs_scope));
@@ -545,7 +545,10 @@ fn settling_what_is_not_open_fails_the_store_and_changes_no_outcome() {
             Err(why.clone())
         );
         assert_eq!(
-            bench.journal().find(&scope(), &key("r/0")).unwrap_err(),
+            bench
+                .journal()
+                .find(&scope(), &key("r/0"), &Question::default())
+                .unwrap_err(),
             why
         );
         match wait(bench.journal().admit(many("s", 1))) {

@@ -65,7 +65,7 @@ fn record(bench: &Bench, key: &str) -> Record {
     };
     bench
         .journal()
-        .find(&scope, &self::key(key))
+        .find(&scope, &self::key(key), &Question::default())
         .unwrap()
         .unwrap()
 }
@@ -167,7 +167,10 @@ fn what_is_switched_off_is_never_written() {
         kind: Kind::Enrollments,
         ..scope()
     };
-    let record = journal.find(&scope, &key("r/0")).unwrap().unwrap();
+    let record = journal
+        .find(&scope, &key("r/0"), &Question::default())
+        .unwrap()
+        .unwrap();
     let conclusion = &record.settled.as_ref().unwrap().conclusion;
     assert_eq!(conclusion.answer, None);
     assert!(conclusion.answer_removed);

@@ -122,7 +122,10 @@ fn check(journal: &SledJournal, start: i64) {
         ("again/1", None),
         ("done/0", Some(Outcome::Scheduled)),
     ] {
-        let record = journal.find(&scope(), &self::key(key)).unwrap().unwrap();
+        let record = journal
+            .find(&scope(), &self::key(key), &Question::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(super::outcome(&record), outcome, "{key}");
     }
 }

@@ -147,12 +147,24 @@ pub const AUDIT_LOOK_MS: u64 = 100;
 pub const AUDIT_ENTRIES: usize = 16;
 /// Bytes of a text in a line of the audit that is not an id.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 255;
-/// Refusals for one reason that have a line each, in the audit and in the log, when they come at
-/// once; then it is one a minute. With the count of the others each minute, a flood for one reason
-/// writes about a megabyte a day.
+/// Refusals of one source for one reason that have a line each, in the audit and in the log, when
+/// they come at once; then it is one a minute. With the count of the others each minute, a flood for
+/// one reason writes about a megabyte a day.
 pub const REFUSALS_BURST: f64 = 50.0;
 /// See [`REFUSALS_BURST`].
 pub const REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
+/// Refusals for one reason, of all addresses that one caller or that strangers call from, that have
+/// a line each when they come at once. Half of it is for the first refusal of each address. A flood
+/// from many addresses writes some ten megabytes a day.
+pub const REFUSALS_TOGETHER_BURST: f64 = 500.0;
+/// See [`REFUSALS_TOGETHER_BURST`].
+pub const REFUSALS_TOGETHER_PER_SECOND: f64 = 10.0 / 60.0;
+/// Sources that refusals are thinned out by, with each reason of theirs: about 200 KiB. The one that
+/// was quiet for longest makes room for a new one.
+pub const REFUSALS_SOURCES_MAX: usize = 1_024;
+/// Sources whose counts have lines of their own, the largest first; one line for each reason has
+/// the others.
+pub const REFUSALS_SOURCES_COUNTED: usize = 16;
 /// Time between two counts of the refusals that got no line.
 pub const REFUSALS_COUNTED_SECONDS: u64 = 60;
 /// Refusals that wait while the audit cannot be written; others are counted.

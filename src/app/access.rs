@@ -59,13 +59,16 @@ pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
 /// Refusals for the audit too.
 fn told_to(audit: Sink) -> Refusals {
     Refusals::new(move |refusal| {
-        audit.refused(refusal.why, refusal.code, |refused| Refused {
-            caller: refusal.caller.cloned(),
-            method: Some(refusal.method),
-            key: refusal.asked.and_then(|asked| asked.key.clone()),
-            items: refusal.asked.and_then(|asked| asked.items),
-            batch: refusal.asked.and_then(|asked| asked.batch),
-            ..refused
+        audit.refused(refusal.why, refusal.code, &refusal.source(), |refused| {
+            Refused {
+                caller: refusal.caller.cloned(),
+                peer: refusal.peer,
+                method: Some(refusal.method),
+                key: refusal.asked.and_then(|asked| asked.key.clone()),
+                items: refusal.asked.and_then(|asked| asked.items),
+                batch: refusal.asked.and_then(|asked| asked.batch),
+                ..refused
+            }
         });
     })
 }

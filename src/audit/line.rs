@@ -34,6 +34,9 @@ pub(super) struct Line<'a> {
     pub(super) part: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,
+    /// Where from: an address and port, or of several calls their address or network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +195,7 @@ impl<'a> Line<'a> {
     pub(super) fn refused(refused: &'a Refused) -> Self {
         Self {
             caller: refused.caller.as_ref().map(|caller| caller.as_str()),
+            peer: refused.peer.map(|peer| peer.to_string()),
             method: refused.method,
             batch: refused.batch.map(BatchText),
             key: refused.key.as_ref().map(|key| key.as_str()),
@@ -204,10 +208,14 @@ impl<'a> Line<'a> {
     }
 
     /// Refusals that have no lines of their own.
-    pub(super) fn suppressed(now: Timestamp, suppressed: &Suppressed) -> Self {
+    pub(super) fn suppressed(now: Timestamp, suppressed: &'a Suppressed) -> Self {
+        let (why, code) = suppressed.reason;
+        let source = suppressed.source.as_ref();
         Self {
-            code: suppressed.code,
-            reason: Some(suppressed.why.word().into()),
+            caller: source.and_then(|source| source.caller.as_ref().map(|caller| caller.as_str())),
+            peer: source.and_then(|source| source.network.map(|network| network.to_string())),
+            code,
+            reason: Some(why.word().into()),
             suppressed: Some(suppressed.count),
             ..Self::new(now, "refused")
         }

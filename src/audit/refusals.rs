@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     domain::ids::{AccountName, BatchId, CallerId, Key},
     limits,
-    observe::Thinning,
+    observe::{BySource, Counted, Source},
 };
 
 /// Why a request was refused. The words are published in README.md.
@@ -111,6 +112,8 @@ pub struct Refused {
     pub code: Option<&'static str>,
     /// Who asked, if that is known.
     pub caller: Option<CallerId>,
+    /// From where, if that is known.
+    pub peer: Option<SocketAddr>,
     /// The RPC, such as `CancelSubscription`, if it is known.
     pub method: Option<&'static str>,
     /// The request's key.
@@ -124,12 +127,7 @@ pub struct Refused {
 }
 
 /// Refusals without lines of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Suppressed {
-    pub(super) why: Why,
-    pub(super) code: Option<&'static str>,
-    pub(super) count: u64,
-}
+pub(super) type Suppressed = Counted<Cause>;
 
 /// Where refusals are left for the audit. The default one keeps nothing.
 #[derive(Clone, Default)]
@@ -149,11 +147,11 @@ struct Inner {
 #[derive(Default)]
 struct State {
     waiting: Vec<Refused>,
-    thinning: Thinning<Cause>,
+    thinning: BySource<Cause>,
 }
 
-/// What refusals are thinned out by: what their lines say of why.
-type Cause = (Why, Option<&'static str>);
+/// What refusals of one source are thinned out by: what their lines say of why.
+pub(super) type Cause = (Why, Option<&'static str>);
 
 /// What is to be written.
 #[derive(Debug, Default)]
@@ -171,25 +169,27 @@ impl Sink {
         })))
     }
 
-    /// Takes a refusal: `why`, the status's `code`, and what `complete` adds to them. Waits for
+    /// Takes a refusal: `why`, the status's `code`, whose, and what `complete` adds to them. Waits for
     /// nothing but a lock that is held for a moment.
     pub fn refused(
         &self,
         why: Why,
         code: Option<&'static str>,
+        source: &Source,
         complete: impl FnOnce(Refused) -> Refused,
     ) {
         let Some(inner) = &self.0 else { return };
         let (at, now) = ((inner.now)(), Instant::now());
         let mut state = inner.state();
         if state.waiting.len() >= limits::AUDIT_REFUSALS_WAITING_MAX {
-            state.thinning.count((why, code), 1, now);
-        } else if state.thinning.passes((why, code), now) {
+            state.thinning.count((why, code), Some(source), 1, now);
+        } else if state.thinning.passes((why, code), source, now) {
             let refused = Refused {
                 at,
                 why,
                 code,
                 caller: None,
+                peer: None,
                 method: None,
                 key: None,
                 account: None,
@@ -214,13 +214,9 @@ impl Sink {
             return Taken::default();
         };
         let mut state = inner.state();
-        let counts = state.thinning.take_counts(all, Instant::now());
         Taken {
             refused: std::mem::take(&mut state.waiting),
-            suppressed: counts
-                .into_iter()
-                .map(|((why, code), count)| Suppressed { why, code, count })
-                .collect(),
+            suppressed: state.thinning.take_counts(all, Instant::now()),
         }
     }
 
@@ -234,11 +230,15 @@ impl Sink {
                 state.waiting.push(refused);
             } else {
                 let cause = (refused.why, refused.code);
-                state.thinning.count(cause, 1, now);
+                let source = Source::new(refused.caller.as_ref(), refused.peer);
+                state.thinning.count(cause, Some(&source), 1, now);
             }
         }
-        for Suppressed { why, code, count } in taken.suppressed {
-            state.thinning.count((why, code), count, now);
+        for counted in taken.suppressed {
+            let source = counted.source.as_ref();
+            state
+                .thinning
+                .count(counted.reason, source, counted.count, now);
         }
     }
 }
@@ -259,7 +259,7 @@ mod tests {
 
     fn refuse(sink: &Sink, why: Why, times: usize) {
         for _ in 0..times {
-            sink.refused(why, None, |refused| refused);
+            sink.refused(why, None, &Source::default(), |refused| refused);
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
         let [suppressed] = &*taken.suppressed else {
             panic!("{taken:?}");
         };
-        assert_eq!(suppressed.why, Why::Unauthenticated);
+        assert_eq!(suppressed.reason.0, Why::Unauthenticated);
         assert_eq!(told + usize::try_from(suppressed.count).unwrap(), 10_000);
         assert!(told < 100, "{told}");
     }
@@ -288,6 +288,29 @@ mod tests {
         let taken = sink.take(true);
         assert_eq!(taken.refused.len(), 50);
         assert_eq!(taken.suppressed[0].count, 10);
+    }
+
+    #[test]
+    fn who_could_not_be_written_keeps_its_count() {
+        let sink = sink();
+        let ours: CallerId = "billing".try_into().unwrap();
+        let peer = "10.0.0.1:4711".parse().ok();
+        let source = Source::new(Some(&ours), peer);
+        for _ in 0..60 {
+            sink.refused(Why::OverQuota, None, &source, |refused| Refused {
+                caller: Some(ours.clone()),
+                peer,
+                ..refused
+            });
+        }
+        sink.give_back(sink.take(true));
+        let [counted] = &*sink.take(true).suppressed else {
+            panic!("one count");
+        };
+        assert_eq!(
+            (counted.source.as_ref(), counted.count),
+            (Some(&source), 10)
+        );
     }
 
     #[test]

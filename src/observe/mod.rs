@@ -10,6 +10,7 @@ mod meter;
 mod origin;
 mod overseer;
 mod refusals;
+mod sources;
 mod thinning;
 mod trace;
 
@@ -22,6 +23,7 @@ pub use self::{
     origin::{Origin, RequestId},
     overseer::{Overseer, Panicked},
     refusals::{Refusal, Refusals},
+    sources::{BySource, Counted, Source},
     thinning::Thinning,
     trace::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},
 };

@@ -1,5 +1,5 @@
 //! Thins floods out: of what happens for one reason, so much is told at once and then a little with
-//! time. What is not told is counted, and the counts are told now and then.
+//! time. What is not told is counted, and the next one that is told says how many.
 
 use std::{
     collections::BTreeMap,
@@ -13,23 +13,44 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Thinning<K> {
     by_reason: BTreeMap<K, Flow>,
-    /// When counts were told last.
-    counted: Option<Instant>,
 }
 
 /// What happens for one reason: a token bucket, and what found it empty.
 #[derive(Debug)]
-struct Flow {
-    left: f64,
-    at: Instant,
-    suppressed: u64,
+pub(super) struct Flow {
+    pub(super) left: f64,
+    pub(super) at: Instant,
+    pub(super) suppressed: u64,
+}
+
+impl Flow {
+    /// A full bucket.
+    pub(super) fn new(burst: f64, now: Instant) -> Self {
+        Self {
+            left: burst,
+            at: now,
+            suppressed: 0,
+        }
+    }
+
+    /// Adds what came with time.
+    pub(super) fn refill(&mut self, per_second: f64, burst: f64, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * per_second).min(burst);
+        self.at = now;
+    }
+}
+
+/// Whether counts are due that were told last at this time.
+pub(super) fn is_due(counted: Option<Instant>, now: Instant) -> bool {
+    let interval = Duration::from_secs(limits::REFUSALS_COUNTED_SECONDS);
+    counted.is_none_or(|counted| now.saturating_duration_since(counted) >= interval)
 }
 
 impl<K> Default for Thinning<K> {
     fn default() -> Self {
         Self {
             by_reason: BTreeMap::new(),
-            counted: None,
         }
     }
 }
@@ -38,10 +59,7 @@ impl<K: Copy + Ord> Thinning<K> {
     /// Whether one more is told. One that is not is counted.
     pub fn passes(&mut self, reason: K, now: Instant) -> bool {
         let flow = self.flow(reason, now);
-        let passed = now.saturating_duration_since(flow.at).as_secs_f64();
-        let more = passed * limits::REFUSALS_PER_SECOND;
-        flow.left = (flow.left + more).min(limits::REFUSALS_BURST);
-        flow.at = now;
+        flow.refill(limits::REFUSALS_PER_SECOND, limits::REFUSALS_BURST, now);
         let passes = flow.left >= 1.0;
         if passes {
             flow.left -= 1.0;
@@ -58,44 +76,9 @@ impl<K: Copy + Ord> Thinning<K> {
             .then(|| std::mem::take(&mut self.flow(reason, now).suppressed))
     }
 
-    /// Counts what could not be told for another reason.
-    pub fn count(&mut self, reason: K, times: u64, now: Instant) {
-        let flow = self.flow(reason, now);
-        flow.suppressed = flow.suppressed.saturating_add(times);
-    }
-
-    /// Whether there is something that was only counted.
-    #[must_use]
-    pub fn has_counts(&self) -> bool {
-        self.by_reason.values().any(|flow| flow.suppressed > 0)
-    }
-
-    /// Takes the counts, by reason; nothing if it is too soon after the last time, unless it is
-    /// `all` that is wanted.
-    pub fn take_counts(&mut self, all: bool, now: Instant) -> Vec<(K, u64)> {
-        let interval = Duration::from_secs(limits::REFUSALS_COUNTED_SECONDS);
-        let is_due = |counted| now.saturating_duration_since(counted) >= interval;
-        if !all && !self.counted.is_none_or(is_due) {
-            return Vec::new();
-        }
-        let counts: Vec<_> = self
-            .by_reason
-            .iter_mut()
-            .map(|(reason, flow)| (*reason, std::mem::take(&mut flow.suppressed)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        if !counts.is_empty() {
-            self.counted = Some(now);
-        }
-        counts
-    }
-
     fn flow(&mut self, reason: K, now: Instant) -> &mut Flow {
-        self.by_reason.entry(reason).or_insert_with(|| Flow {
-            left: limits::REFUSALS_BURST,
-            at: now,
-            suppressed: 0,
-        })
+        let new = || Flow::new(limits::REFUSALS_BURST, now);
+        self.by_reason.entry(reason).or_insert_with(new)
     }
 }
 
@@ -110,24 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_thinned_out_and_all_of_it_is_counted() {
+    fn a_flood_is_thinned_out_and_leaves_others_alone() {
         let mut thinning = Thinning::default();
         let now = Instant::now();
         assert_eq!(told(&mut thinning, 'a', 10_000, now), 50);
         assert_eq!(told(&mut thinning, 'b', 1, now), 1, "others pass it by");
-        assert_eq!(thinning.take_counts(false, now), [('a', 10_000 - 50)]);
-        assert!(!thinning.has_counts());
-
         let now = now + Duration::from_secs(30);
         assert_eq!(told(&mut thinning, 'a', 100, now), 0, "one a minute");
-        assert_eq!(thinning.take_counts(false, now), [], "now and then");
-        assert!(thinning.has_counts());
         let now = now + Duration::from_secs(600);
         assert_eq!(told(&mut thinning, 'a', 100, now), 10, "more with time");
-        thinning.count('b', 3, now);
-        assert_eq!(thinning.take_counts(false, now), [('a', 190), ('b', 3)]);
-        assert_eq!(told(&mut thinning, 'a', 1, now), 0);
-        assert_eq!(thinning.take_counts(true, now), [('a', 1)], "at the end");
     }
 
     #[test]
@@ -139,22 +113,5 @@ mod tests {
         let now = now + Duration::from_secs(90);
         assert_eq!(thinning.passes_for('a', now), Some(11));
         assert_eq!(thinning.passes_for('b', now), Some(0));
-        assert!(!thinning.has_counts());
-    }
-
-    #[test]
-    fn a_flood_of_a_day_tells_little() {
-        const DAY: u64 = 24 * 60 * 60;
-        let mut thinning = Thinning::default();
-        let begun = Instant::now();
-        let mut lines = 0;
-        for seconds in (0..DAY).step_by(10) {
-            let now = begun + Duration::from_secs(seconds);
-            lines += told(&mut thinning, 'a', 20, now);
-            lines += thinning.take_counts(false, now).len();
-        }
-        let minutes = usize::try_from(DAY / 60).unwrap();
-        let most = 50 + 2 * minutes;
-        assert!((minutes..=most).contains(&lines), "{lines}");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     domain::ids::{BatchId, CallerId, Key},
     identity::{Caller, Method},
     limits,
-    observe::{Thinning, code_name},
+    observe::{BySource, Source, code_name},
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
@@ -42,6 +42,14 @@ pub struct Refusal<'a> {
     pub asked: Option<&'a Asked>,
 }
 
+impl Refusal<'_> {
+    /// What it is thinned out by, beside why.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::new(self.caller, self.peer)
+    }
+}
+
 /// Stands for a method where a connection did not come about.
 pub const HANDSHAKE: &str = "handshake";
 
@@ -62,11 +70,11 @@ pub struct Refusals(Arc<Told>);
 
 struct Told {
     /// What has no line of its own in the log.
-    log: Mutex<Thinning<Cause>>,
+    log: Mutex<BySource<Cause>>,
     tell: Box<Tell>,
 }
 
-/// What refusals are thinned out by: what their lines say of why.
+/// What refusals of one source are thinned out by: what their lines say of why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     reason: &'static str,
@@ -84,13 +92,13 @@ impl Refusals {
         }))
     }
 
-    /// Tells of a refusal. In the log a flood of them is thinned out.
+    /// Tells of a refusal. In the log a flood of one source's is thinned out.
     pub fn tell(&self, refusal: &Refusal<'_>) {
         let cause = Cause {
             reason: refusal.reason,
             code: refusal.code,
         };
-        let passes = self.log().passes(cause, Instant::now());
+        let passes = self.log().passes(cause, &refusal.source(), Instant::now());
         if passes {
             // Of other refusals the message may quote what is personal.
             let is_fit = refusal.why.is_about_the_caller();
@@ -110,8 +118,17 @@ impl Refusals {
     /// Tells the log how many refusals had no lines of their own.
     pub fn tell_counts(&self) {
         let counts = self.log().take_counts(true, Instant::now());
-        for (Cause { reason, code }, count) in counts {
-            tracing::warn!(reason, code, suppressed = count, "refused");
+        for counted in counts {
+            let Cause { reason, code } = counted.reason;
+            let Source { caller, network } = counted.source.unwrap_or_default();
+            tracing::warn!(
+                caller = caller.as_ref().map(tracing::field::display),
+                peer = network.map(tracing::field::display),
+                reason,
+                code,
+                suppressed = counted.count,
+                "refused"
+            );
         }
     }
 
@@ -124,7 +141,7 @@ impl Refusals {
         }
     }
 
-    fn log(&self) -> MutexGuard<'_, Thinning<Cause>> {
+    fn log(&self) -> MutexGuard<'_, BySource<Cause>> {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

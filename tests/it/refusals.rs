@@ -19,7 +19,7 @@ use cancelot::{
 };
 use futures_util::future::select_all;
 use tokio::net::TcpListener;
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{Code, Request, Status, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
@@ -28,7 +28,10 @@ use crate::{
     frames::{CANCEL, grpc},
     identities::one,
     slow::Slow,
-    support::{Gateway, configured, connect, gateway, in_time, now, request, subscription},
+    support::{
+        BILLING_TOKEN, Gateway, SUPPORT_TOKEN, configured, connect, gateway, in_time, now, request,
+        subscription,
+    },
 };
 
 const ENROLLMENTS: &str = "/cancelot.v1.CancellationService/CancelEnrollments";
@@ -135,6 +138,35 @@ async fn what_has_no_line_of_its_own_is_counted_by_the_reason_and_the_code_of_th
     assert_eq!(refused, causes.map(|cause| (cause, EACH)).into());
     let most = *lines.values().max().unwrap();
     assert!(most < EACH, "some of them are counted: {lines:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_one_caller_hides_no_refusal_of_another() {
+    let mut gateway = gateway()
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"")
+        .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+        .start()
+        .await;
+    let stop = |token: &str| {
+        let mut stop = Request::new(StopBatchRequest {
+            batch_id: "b000000000001".to_owned(),
+        });
+        let proof = format!("Bearer {token}").parse().unwrap();
+        stop.metadata_mut().insert("authorization", proof);
+        stop
+    };
+    for token in [BILLING_TOKEN; 60].iter().chain([&SUPPORT_TOKEN]) {
+        let status = gateway.client.stop_batch(stop(token)).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    }
+    in_time(gateway.stop()).await;
+    let lines = gateway.events("refused");
+    assert!(lines.iter().all(|line| line["peer"].is_string()));
+    let of = |caller| lines.iter().filter(move |line| line["caller"] == caller);
+    let each = |line: &serde_json::Value| line["suppressed"].as_u64().unwrap_or(1);
+    assert_eq!(of("support").count(), 1);
+    assert_eq!(of("billing").map(each).sum::<u64>(), 60);
+    assert!(of("billing").count() < 60);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ jwt_subjects = ["system:serviceaccount:billing:worker"]
 [callers.oncall]
 token_file = "$ETC/oncall.token"
 auditor = true
+auditor_answers = true
 [accounts.rebilly]
 provider = "rebilly"
 base_url = "http://127.0.0.1:8600/rebilly"

@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use cancelot::identity::{
-    AccountPattern, Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
-    Policy, Proofs, San, Subject,
+    Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys, Policy, Proofs,
+    San, Subject,
 };
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -50,7 +50,7 @@ pub fn run(bytes: &[u8]) {
     };
     let _ = Keys::parse(text);
     let _ = text.parse::<San>();
-    let _ = text.parse::<AccountPattern>();
+    let _ = text.parse::<cancelot::domain::pattern::AccountPattern>();
     for header in [text, &format!("Bearer {text}")] {
         let proofs = Proofs {
             authorization: Some(Ok(header)),

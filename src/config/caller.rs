@@ -276,6 +276,7 @@ fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
             .get_of(&table::MANY_MATCHING, name)
             .unwrap_or_else(|| hourly_items_max.is_none()),
         auditor: reader.get_of(&table::AUDITOR, name),
+        auditor_answers: reader.get_of(&table::AUDITOR_ANSWERS, name),
     }
 }
 

@@ -138,6 +138,14 @@ fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
             let key = keyed(table::AUDITOR.key, caller.settings.id.as_str());
             reader.refuse(&key, problem);
         }
+        if policy.auditor_answers && !policy.auditor {
+            let problem = Problem::new(
+                "means nothing to a caller that may not read the records of others",
+                "add auditor = true, or leave it away",
+            );
+            let key = keyed(table::AUDITOR_ANSWERS.key, caller.settings.id.as_str());
+            reader.refuse(&key, problem);
+        }
     }
 }
 
@@ -171,7 +179,7 @@ fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
         return;
     }
     for caller in whole.callers {
-        let unmatched = |pattern: &&crate::identity::AccountPattern| {
+        let unmatched = |pattern: &&crate::domain::pattern::AccountPattern| {
             let mut accounts = whole.accounts.iter();
             !accounts.any(|config| pattern.fits(config.account.name.as_str()))
         };

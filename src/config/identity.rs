@@ -5,7 +5,10 @@ use super::{
     mistake::Problem,
     setting::{Kind, Raw, quoted},
 };
-use crate::identity::{AccountPattern, Algorithm, Method, San};
+use crate::{
+    domain::pattern::AccountPattern,
+    identity::{Algorithm, Method, San},
+};
 
 /// Whether clients have to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

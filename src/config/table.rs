@@ -14,8 +14,11 @@ use super::{
     setting::{Described, Setting},
 };
 use crate::{
-    domain::account::{FunnelFoxEnd, ProviderId},
-    identity::{AccountPattern, Algorithm, Method, Policy, San},
+    domain::{
+        account::{FunnelFoxEnd, ProviderId},
+        pattern::AccountPattern,
+    },
+    identity::{Algorithm, Method, Policy, San},
     limits,
 };
 
@@ -260,8 +263,11 @@ settings! {
     /// Whether the caller may name enrollment targets that can match many, dry runs included.
     MANY_MATCHING: Option<bool> = "callers.<name>.many_matching",
         otherwise "`true`, or `false` with `hourly_items_max`";
-    /// Whether the caller may read the records of all callers.
+    /// Whether the caller may read the records of all callers, of the accounts that it may name.
     AUDITOR: bool = "callers.<name>.auditor", default false;
+    /// Whether the caller, an `auditor`, may also read what providers answered in the records of
+    /// others (`include_provider_response`), which can hold personal data.
+    AUDITOR_ANSWERS: bool = "callers.<name>.auditor_answers", default false;
 
     /// The company whose API it is.
     PROVIDER: Option<ProviderId> = "accounts.<name>.provider", otherwise "required";

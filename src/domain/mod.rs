@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod ids;
 pub mod money;
 pub mod outcome;
+pub mod pattern;
 pub mod personal;
 pub mod quota;
 pub mod reckoning;

@@ -19,7 +19,7 @@ pub use self::{
     certificate::{Certificate, San},
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,
-    policy::{AccountPattern, Method, Policy},
+    policy::{Method, Policy},
     token::TokenDigest,
     validity::Validity,
 };

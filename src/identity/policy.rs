@@ -1,8 +1,8 @@
 //! What one caller may do. Pure questions; where they are asked is the edge's matter.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use crate::{domain::ids::Malformed, limits};
+use crate::{domain::pattern::AccountPattern, limits};
 
 /// An RPC, by its published name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,59 +62,6 @@ impl Method {
     }
 }
 
-/// Accounts by name, such as `rebilly-eu` or `rebilly-*`: a star stands for any characters, also
-/// for none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountPattern(Box<str>);
-
-impl AccountPattern {
-    /// Whether an account's name fits.
-    #[must_use]
-    pub fn fits(&self, name: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(first) else {
-            return false;
-        };
-        let Some(last) = parts.next_back() else {
-            return rest.is_empty();
-        };
-        // The earliest place for each part leaves the most room for those that follow.
-        for part in parts {
-            match rest.split_once(part) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
-    }
-}
-
-impl fmt::Display for AccountPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for AccountPattern {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let legal =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
-        if !text.is_empty()
-            && text.len() <= limits::ACCOUNT_NAME_CHARS_MAX
-            && text.bytes().all(legal)
-        {
-            Ok(Self(text.into()))
-        } else {
-            Err(Malformed::new(
-                "is no account's name, nor one with stars such as rebilly-*",
-            ))
-        }
-    }
-}
-
 /// What one caller may do. The default is everything, but for the records of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -137,15 +84,17 @@ pub struct Policy {
     pub retry_window_max: Option<Duration>,
     /// Whether enrollment targets that match many are allowed.
     pub many_matching: bool,
-    /// Whether it may read the records of all callers.
+    /// Whether it may read the records of all callers, of its accounts.
     pub auditor: bool,
+    /// Whether it may read what providers answered of them too.
+    pub auditor_answers: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             methods: Method::ALL.into(),
-            accounts: vec![AccountPattern("*".into())],
+            accounts: vec![AccountPattern::all()],
             batch_items_max: limits::BATCH_ITEMS_MAX,
             hourly_items_max: None,
             matches_max: None,
@@ -154,6 +103,7 @@ impl Default for Policy {
             retry_window_max: None,
             many_matching: true,
             auditor: false,
+            auditor_answers: false,
         }
     }
 }
@@ -174,7 +124,7 @@ impl Policy {
     /// Whether it may name any account.
     #[must_use]
     pub fn allows_all_accounts(&self) -> bool {
-        self.accounts.iter().any(|pattern| &*pattern.0 == "*")
+        self.accounts.iter().any(AccountPattern::is_all)
     }
 
     /// The RPCs it may call, in words.
@@ -189,51 +139,5 @@ impl Policy {
     pub fn accounts_told(&self) -> String {
         let patterns: Vec<_> = self.accounts.iter().map(ToString::to_string).collect();
         patterns.join(", ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(pattern: &str, fitting: &[&str], others: &[&str]) {
-        let parsed: AccountPattern = pattern.parse().unwrap();
-        let fits = |name: &&str| parsed.fits(name);
-        for name in fitting {
-            assert!(fits(name), "{pattern} should fit {name}");
-        }
-        for name in others {
-            assert!(!fits(name), "{pattern} should not fit {name}");
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_characters_and_nothing_else_does() {
-        check(
-            "rebilly-*",
-            &["rebilly-eu", "rebilly-"],
-            &["rebilly", "my-rebilly-eu"],
-        );
-        check("rebilly", &["rebilly"], &["rebilly-eu", "rebill"]);
-        check("*", &["a", "rebilly-eu"], &[]);
-        check("*-eu", &["rebilly-eu", "x-eu-eu"], &["rebilly-eu2", "eu"]);
-        check("r*-e*u", &["r-eu", "rebilly-e-x-u"], &["r-e", "re-x"]);
-        // Its two ends must not share characters.
-        check("ab*ba", &["abba", "abxba"], &["aba"]);
-    }
-
-    #[test]
-    fn what_no_account_can_be_called_is_no_pattern() {
-        for bad in [
-            "",
-            "Rebilly",
-            "rebilly_eu",
-            "rebilly-?",
-            "a b",
-            &"a".repeat(64),
-        ] {
-            assert!(bad.parse::<AccountPattern>().is_err(), "{bad}");
-        }
     }
 }

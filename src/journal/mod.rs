@@ -77,6 +77,7 @@ use crate::{
         doubt::{AccountState, Boot, Doubt, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::{Outcome, Settled},
+        pattern::AccountPattern,
         quota::{Exhausted, Hourly},
     },
     observe::JournalMeters,
@@ -504,6 +505,8 @@ pub struct Filter {
     pub kind: Option<Kind>,
     /// Only this account's.
     pub account: Option<AccountName>,
+    /// Only of accounts that fit one of these; `None` for all.
+    pub accounts: Option<Vec<AccountPattern>>,
     /// Only this subscription's, sequence's or subscriber's.
     pub target: Option<TargetId>,
     /// Only what this batch owns.

@@ -452,6 +452,10 @@ impl<T: Table> Listing<'_, T> {
             .account
             .as_ref()
             .is_none_or(|name| command.account() == name)
+            && filter.accounts.as_ref().is_none_or(|patterns| {
+                let name = command.account().as_str();
+                patterns.iter().any(|pattern| pattern.fits(name))
+            })
             && filter
                 .target
                 .as_ref()

@@ -23,7 +23,7 @@ pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
         let _ = records::get(&request, caller()).map_err(told);
     }
     if let Some(request) = message::<proto::ListCancellationsRequest>(bytes) {
-        let _ = records::list(&request, Whose::Of(caller())).map_err(told);
+        let _ = records::list(&request, Whose::Of(caller()), None).map_err(told);
     }
     if let Some(request) = message::<proto::StopBatchRequest>(bytes) {
         let _ = request.batch_id.parse::<crate::domain::ids::BatchId>();

@@ -117,10 +117,7 @@ fn accounts<'a>(v: &mut Violations, names: impl Iterator<Item = &'a str>, policy
         }
         v.add(
             format!("cancellations[{place}].account"),
-            format!(
-                "{name} is not this caller's to use; allowed are {}",
-                policy.accounts_told()
-            ),
+            not_allowed(name, policy),
         );
     }
 }
@@ -132,6 +129,16 @@ pub(super) enum Whose {
     Of(CallerId),
     /// Everybody's.
     All,
+}
+
+impl Whose {
+    /// Whether it is others' too.
+    pub(super) fn is_others(&self, caller: &Caller) -> bool {
+        match self {
+            Self::Of(id) => *id != caller.id,
+            Self::All => true,
+        }
+    }
 }
 
 /// Whose records a caller asks for, if it may see them: its own, unless it is an auditor.
@@ -166,6 +173,33 @@ pub(super) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, De
     CallerId::try_from(named)
         .map(Whose::Of)
         .map_err(|problem| malformed("caller", problem.to_string()))
+}
+
+/// What a reader asks for of others' records that it may not see: a provider's answers, and an
+/// account that is not its to name.
+pub(super) fn others(caller: &Caller, with_answer: bool, account: &str) -> Violations {
+    let (policy, mut v) = (&caller.policy, Violations::default());
+    if with_answer && !policy.auditor_answers {
+        v.add(
+            "include_provider_response",
+            format!(
+                "asks for what providers answered to others, which {} may not see: leave it away",
+                caller.id
+            ),
+        );
+    }
+    // What is no account's name at all is told like any other mistake.
+    if !policy.allows_account(account) && AccountName::try_from(account).is_ok() {
+        v.add("account", not_allowed(account, policy));
+    }
+    v
+}
+
+fn not_allowed(account: &str, policy: &Policy) -> String {
+    format!(
+        "{account} is not this caller's to use; allowed are {}",
+        policy.accounts_told()
+    )
 }
 
 /// Why a reader may not see what it asks for.

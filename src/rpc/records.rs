@@ -13,6 +13,7 @@ use crate::{
     domain::{
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::Outcome,
+        pattern::AccountPattern,
     },
     journal::{Filter, Page, Record},
     limits,
@@ -71,6 +72,7 @@ impl Listing {
 pub(super) fn list(
     request: &proto::ListCancellationsRequest,
     whose: Whose,
+    accounts: Option<Vec<AccountPattern>>,
 ) -> Result<Listing, Violations> {
     let mut v = Violations::default();
     let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -90,6 +92,7 @@ pub(super) fn list(
         },
         kind: kind_of(&mut v, request.kind),
         account: v.check(|| "account".to_owned(), account).flatten(),
+        accounts,
         target: v.check(|| "target_id".to_owned(), target).flatten(),
         batch: v.check(|| "batch_id".to_owned(), batch).flatten(),
         outcomes: outcomes(&mut v, &request.outcomes),

@@ -180,6 +180,12 @@ impl Known {
         }
     }
 
+    /// Whether a record of others is of an account that the caller may name.
+    fn sees(&self, record: &Record) -> bool {
+        let account = record.command.account();
+        self.caller.policy.allows_account(account.as_str())
+    }
+
     /// Whose records are asked for, if they are the caller's to see.
     fn whose(&self, named: &str, all: bool) -> Result<Whose, Status> {
         policy::whose(&self.caller, named, all).map_err(|denied| match denied {
@@ -255,7 +261,13 @@ impl CancellationService for Service {
         let deadline = deadline::of(&request)?;
         let known = Known::of(&request)?;
         let request = request.into_inner();
-        let caller = match known.whose(&request.caller, false)? {
+        let with_answer = request.include_provider_response;
+        let whose = known.whose(&request.caller, false)?;
+        let is_others = whose.is_others(&known.caller);
+        if is_others {
+            known.may(policy::others(&known.caller, with_answer, ""))?;
+        }
+        let caller = match whose {
             Whose::Of(caller) => caller,
             Whose::All => known.caller.id.clone(),
         };
@@ -269,9 +281,10 @@ impl CancellationService for Service {
         };
         let record = deadline::within(deadline, read)
             .await?
+            // What is not an auditor's to see is not there for it.
+            .filter(|record| !is_others || known.sees(record))
             .ok_or_else(|| status::not_found("cancellation", &name))?;
         let is_settling = self.dispatch.is_settling(record.id);
-        let with_answer = request.include_provider_response;
         let cancellation = render::record(&record, is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
             cancellation: Some(cancellation),
@@ -286,7 +299,14 @@ impl CancellationService for Service {
         let known = Known::of(&request)?;
         let request = request.into_inner();
         let whose = known.whose(&request.caller, request.all_callers)?;
-        let listing = records::list(&request, whose).map_err(status::Violations::into_status)?;
+        let with_answer = request.include_provider_response;
+        let is_others = whose.is_others(&known.caller);
+        if is_others {
+            known.may(policy::others(&known.caller, with_answer, &request.account))?;
+        }
+        let accounts = is_others.then(|| known.caller.policy.accounts.clone());
+        let listing = records::list(&request, whose, accounts);
+        let listing = listing.map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let asking = &known.caller;
         let read = async {
@@ -294,7 +314,6 @@ impl CancellationService for Service {
             page.map_err(|error| status::of_ask(error, asking))
         };
         let page = deadline::within(deadline, read).await?;
-        let with_answer = request.include_provider_response;
         let render = |record: &Record| {
             let is_settling = self.dispatch.is_settling(record.id);
             render::record(record, is_settling, with_answer)

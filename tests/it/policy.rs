@@ -3,9 +3,9 @@
 
 use cancelot::{
     rpc::proto::{
-        CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation,
+        CancelEnrollmentsRequest, CancelSubscriptionRequest, Cancellation, EnrollmentCancellation,
         GetCancellationRequest, ListAccountsRequest, ListCancellationsRequest, Outcome,
-        StopBatchRequest,
+        StopBatchRequest, cancellation,
     },
     sandbox::{Fault, Provider},
 };
@@ -545,6 +545,73 @@ async fn an_auditor_reads_the_records_of_all_and_touches_none() {
         let listed = client.list_cancellations(by(SUPPORT_TOKEN, request)).await;
         violates(&listed.unwrap_err(), &[field]);
     }
+}
+
+#[tokio::test]
+async fn an_auditor_sees_its_accounts_alone_and_answers_only_with_the_right_to() {
+    let gateway = with_policy("auditor = true\naccounts = [\"solidgate\", \"seq*\"]").await;
+    let mut client = gateway.client.clone();
+    let items = [
+        subscription(Provider::Rebilly, "a", now()),
+        subscription(Provider::Solidgate, "b", now()),
+    ];
+    let sent = send(&gateway, SUPPORT_TOKEN, request("K", items)).await;
+    assert_eq!(sent.unwrap(), 2);
+    let get = |item, with_answer| GetCancellationRequest {
+        caller: "support".to_owned(),
+        idempotency_key: format!("K/{item}"),
+        include_provider_response: with_answer,
+        ..first_of("K")
+    };
+    let list = |caller: &str, account: &str, with_answer| ListCancellationsRequest {
+        caller: caller.to_owned(),
+        all_callers: caller.is_empty(),
+        account: account.to_owned(),
+        include_provider_response: with_answer,
+        ..Default::default()
+    };
+    for caller in ["support", ""] {
+        let request = by(BILLING_TOKEN, list(caller, "", false));
+        let page = client.list_cancellations(request).await.unwrap();
+        let records = page.into_inner().cancellations;
+        let keys: Vec<_> = records.iter().map(|r| &*r.idempotency_key).collect();
+        assert_eq!(keys, ["K/1"], "{caller}");
+        let request = by(BILLING_TOKEN, list(caller, "rebilly", true));
+        let listed = client.list_cancellations(request).await;
+        violates(
+            &listed.unwrap_err(),
+            &["include_provider_response", "account"],
+        );
+    }
+    let got = client.get_cancellation(by(BILLING_TOKEN, get(0, false)));
+    assert_eq!(got.await.unwrap_err().code(), Code::NotFound);
+    let got = client.get_cancellation(by(BILLING_TOKEN, get(1, false)));
+    assert!(got.await.is_ok());
+    let got = client.get_cancellation(by(BILLING_TOKEN, get(1, true)));
+    violates(&got.await.unwrap_err(), &["include_provider_response"]);
+    // Its own answers are its own to see.
+    let own = by(
+        SUPPORT_TOKEN,
+        GetCancellationRequest {
+            caller: String::new(),
+            ..get(0, true)
+        },
+    );
+    let own = client.get_cancellation(own).await.unwrap().into_inner();
+    let has_answer = |cancellation: Option<Cancellation>| {
+        let Some(cancellation::Result::SubscriptionResult(result)) = cancellation.unwrap().result
+        else {
+            panic!("no result");
+        };
+        result.provider_response.is_some()
+    };
+    assert!(has_answer(own.cancellation));
+
+    let gateway = with_policy("auditor = true\nauditor_answers = true").await;
+    send(&gateway, SUPPORT_TOKEN, one("K", "a")).await.unwrap();
+    let mut client = gateway.client.clone();
+    let got = client.get_cancellation(by(BILLING_TOKEN, get(0, true)));
+    assert!(has_answer(got.await.unwrap().into_inner().cancellation));
 }
 
 #[test]

@@ -137,8 +137,15 @@ fn an_auditor_may_read() {
              records; add GetCancellation and ListCancellations to its methods, or leave it away",
         ],
     );
+    contradicts(
+        "[callers.a]\nauditor_answers = true",
+        &[
+            "cancelot.toml:2: callers.a.auditor_answers means nothing to a caller that may not read \
+             the records of others; add auditor = true, or leave it away",
+        ],
+    );
     warns(
-        "[callers.a]\nmethods = [\"ListCancellations\"]\nauditor = true",
+        "[callers.a]\nmethods = [\"ListCancellations\"]\nauditor = true\nauditor_answers = true",
         &[],
     );
 }

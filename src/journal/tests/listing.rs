@@ -142,6 +142,19 @@ fn records_are_listed_newest_first_by_all_that_is_asked() {
 }
 
 #[test]
+fn a_list_of_some_accounts_has_no_others_on_any_page() {
+    for bench in Bench::both() {
+        bench.admit(many("a", 30));
+        let accounts = |pattern: &str| Filter {
+            accounts: Some(vec!["none".parse().unwrap(), pattern.parse().unwrap()]),
+            ..Filter::default()
+        };
+        assert_eq!(list(&bench, &accounts("rebilly-*"), 7).len(), 30);
+        assert_eq!(list(&bench, &accounts("rebilly-us"), 7), []);
+    }
+}
+
+#[test]
 fn a_target_that_came_to_a_vacant_slot_is_found() {
     for bench in Bench::both() {
         let batch = bench.admit(admission("r", [item("a"), Slot::Vacant])).batch;

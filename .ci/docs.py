@@ -35,7 +35,7 @@ RUNBOOKS = ROOT / "docs/runbooks"
 # Seconds for all of a page: some, but on a machine that is busy.
 PATIENCE = 600
 # What stands for words that a page leaves to its reader, before the words that they begin with.
-WORDS = {"HOST:PORT": "localhost:50051", "HOST": "localhost", "ACCOUNT": "rebilly", "ISSUER": "cluster"}
+WORDS = {"HOST:PORT": "localhost:50051", "HOST": "localhost", "ACCOUNT": "rebilly", "ISSUER": "cluster", "CALLER": "billing"}
 
 
 def ok(what):

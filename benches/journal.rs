@@ -118,6 +118,7 @@ fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
         key: Key::try_from(key).unwrap(),
         slots: slots.collect(),
         at,
+        from: None,
         boot: None,
         clear: BTreeMap::from([(account(), 16)]),
         retry_until: at + SignedDuration::from_mins(10),

@@ -167,6 +167,9 @@ pub const REFUSALS_SOURCES_MAX: usize = 1_024;
 pub const REFUSALS_SOURCES_COUNTED: usize = 16;
 /// Time between two counts of the refusals that got no line.
 pub const REFUSALS_COUNTED_SECONDS: u64 = 60;
+/// Looks at what is others', and the like, that wait while the audit cannot be written; then they are
+/// refused.
+pub const AUDIT_NOTED_WAITING_MAX: usize = 10_000;
 /// Refusals that wait while the audit cannot be written; others are counted.
 pub const AUDIT_REFUSALS_WAITING_MAX: usize = 1_000;
 

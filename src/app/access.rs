@@ -14,6 +14,7 @@ use crate::{
     audit::{Refused, Sink},
     config::{self, Config, KeysFrom, read_file},
     dispatch::{Clock, LaneOptions},
+    domain::provenance::Provenance,
     egress::jwks::authorities,
     identity::{Callers, Issuer, Keys},
     limits,
@@ -52,6 +53,7 @@ pub(super) fn access(config: &Config, audit: &Sink) -> (Access, Arc<Fetchers>) {
         callers: Arc::new(Callers::new(&callers, issuers)),
         keys: Some(keys),
         refusals: told_to(audit.clone()),
+        audit: audit.clone(),
     };
     (access, fetchers)
 }
@@ -62,7 +64,11 @@ fn told_to(audit: Sink) -> Refusals {
         audit.refused(refusal.why, refusal.code, &refusal.source(), |refused| {
             Refused {
                 caller: refusal.caller.cloned(),
-                peer: refusal.peer,
+                from: Provenance {
+                    peer: refusal.peer,
+                    proofs: refusal.proofs.to_vec(),
+                    request_id: refusal.request_id.map(ToString::to_string),
+                },
                 method: Some(refusal.method),
                 key: refusal.asked.and_then(|asked| asked.key.clone()),
                 items: refusal.asked.and_then(|asked| asked.items),

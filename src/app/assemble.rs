@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention, telemetry::LostLines,
 };
 use crate::{
     audit::Sink,
-    config::{AccountConfig, AccountLimits, Config},
+    config::{self, AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions, budget::Members},
     domain::ids::CallerId,
     egress::{
@@ -74,6 +76,12 @@ pub fn assemble_over(
     let (journal, mut engine) = engine(config, journal, &Tracer::off(), &entrance.changing())?;
     engine.dispatch.clock = clock.clone();
     Ok((journal, Options { entrance, engine }))
+}
+
+/// What `config print` says, by its digest: it has no secrets, and the paths of those there are.
+fn digest(config: &Config) -> String {
+    let digest = Sha256::digest(config::print(config).as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How callers come in, without a listener for operators.
@@ -165,6 +173,7 @@ pub fn engine(
         audit: config.audit.as_ref().map(|audit| Audit {
             dir: audit.dir.clone(),
             retention: audit.retention,
+            config: Some(digest(config)),
         }),
     };
     let journal = SledJournal::open(journal)?;

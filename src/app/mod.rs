@@ -96,6 +96,8 @@ pub struct Audit {
     pub dir: PathBuf,
     /// How long its lines are kept.
     pub retention: Duration,
+    /// The digest of the configuration, in hexadecimal.
+    pub config: Option<String>,
 }
 
 /// The service could not start.
@@ -208,7 +210,7 @@ impl App {
             let audit = match engine.audit {
                 Some(audit) => {
                     let clocks = (clock, Arc::clone(&course));
-                    Some(follow(&*journal, audit, clocks, sink, &overseer).await?)
+                    Some(follow(&*journal, audit, clocks, sink.clone(), &overseer).await?)
                 }
                 None => None,
             };
@@ -229,7 +231,7 @@ impl App {
         } = front.changing().clone();
         count_admitted(&journal, &callers, dispatch.clock().now()).await?;
         let Following { watches, every } = engine.following;
-        let reload = Reload::new(watches, Arc::clone(&fetchers));
+        let reload = Reload::new(watches, Arc::clone(&fetchers), sink);
         // What has changed since the configuration was read is taken before anybody calls.
         reload.files().await;
         front.watch_files(reload.failing());
@@ -392,6 +394,7 @@ async fn follow(
         now: Arc::new(move || clock.now()),
         for_deletions: Arc::new(move || course.for_deletions()),
         sink,
+        config: audit.config,
     };
     audit::Follower::start(journal.trail(), options, overseer).await
 }

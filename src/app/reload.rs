@@ -16,7 +16,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::keys::Fetchers;
-use crate::config::read_file;
+use crate::{
+    audit::{Noted, Sink},
+    config::read_file,
+};
 
 /// Takes the content of files, in their order.
 type Take = Box<dyn FnMut(&[Vec<u8>]) -> Result<(), String> + Send>;
@@ -98,6 +101,18 @@ impl Watch {
                 "could not be reloaded for too long; nothing is accepted from it any more"
             );
         }
+    }
+
+    /// Has the audit tell that it was reloaded. It is so already, so that it is told by the log
+    /// alone if the audit has no room.
+    fn tell(&self, audit: &Sink) {
+        let digest = self.taken.iter().flatten().take(8);
+        let _ = audit.note(Noted {
+            event: "reloaded",
+            what: Some(self.what.clone()),
+            digest: Some(digest.map(|byte| format!("{byte:02x}")).collect()),
+            ..Noted::default()
+        });
     }
 
     /// Looks whether anything has changed.
@@ -203,10 +218,11 @@ pub struct Reload {
     watches: Arc<Mutex<Vec<Watch>>>,
     fetchers: Arc<Fetchers>,
     failing: Arc<Failing>,
+    audit: Sink,
 }
 
 impl Reload {
-    pub(super) fn new(watches: Vec<Watch>, fetchers: Arc<Fetchers>) -> Self {
+    pub(super) fn new(watches: Vec<Watch>, fetchers: Arc<Fetchers>, audit: Sink) -> Self {
         let failing = watches
             .iter()
             .map(|w| (w.what.clone(), Arc::clone(&w.failing)));
@@ -214,6 +230,7 @@ impl Reload {
             failing: Arc::new(Failing(failing.collect())),
             watches: Arc::new(Mutex::new(watches)),
             fetchers,
+            audit,
         }
     }
 
@@ -249,13 +266,16 @@ impl Reload {
     /// Looks at all files, off the async threads: a disk may be far away. With what came of it,
     /// whether it is worth another look.
     async fn look(&self, is_last: bool) -> (Reloaded, bool) {
-        let watches = Arc::clone(&self.watches);
+        let (watches, audit) = (Arc::clone(&self.watches), self.audit.clone());
         let look = move || {
             let (mut reloaded, mut again) = (Reloaded::default(), false);
             let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
             for watch in watches.iter_mut() {
                 match watch.look_and_tell(is_last) {
-                    Looked::New => reloaded.changed += 1,
+                    Looked::New => {
+                        reloaded.changed += 1;
+                        watch.tell(&audit);
+                    }
                     Looked::Same => {}
                     Looked::Failed => reloaded.failed += 1,
                     Looked::Again => again = true,
@@ -399,7 +419,7 @@ mod tests {
             into.lock().unwrap().push(text);
             Ok(())
         });
-        let reload = Reload::new(vec![watch], Arc::new(Fetchers(Vec::new())));
+        let reload = Reload::new(vec![watch], Arc::new(Fetchers(Vec::new())), Sink::default());
         assert_eq!(reload.files().await, Reloaded::default());
         write(&paths[0], "new");
         let reloaded = reload.files().await;

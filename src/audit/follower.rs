@@ -29,6 +29,8 @@ pub struct Options {
     pub for_deletions: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// Where refusals come from.
     pub sink: Sink,
+    /// The digest of the configuration that the service started with, in hexadecimal.
+    pub config: Option<String>,
 }
 
 impl fmt::Debug for Options {

@@ -11,13 +11,17 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::refusals::{Refused, Suppressed};
+use super::{
+    noted::Noted,
+    refusals::{Refused, Suppressed},
+};
 use crate::{
     domain::{
         command::{Command, EnrollmentsTarget, Initiator, When},
         ids::{BatchId, Kind, Scope},
         outcome::{FailureReason, Outcome, Reached},
         personal::without_emails,
+        provenance::Provenance,
     },
     journal::{Ended, Happened, Known, Subject, What},
     limits,
@@ -37,6 +41,11 @@ pub(super) struct Line<'a> {
     /// Where from: an address and port, or of several calls their address or network.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
+    /// What was shown of who calls.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    proofs: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +116,21 @@ pub(super) struct Line<'a> {
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
+    /// The SHA-256 of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whose: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    filters: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<usize>,
+    #[serde(skip_serializing_if = "is_false")]
+    answers: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     commits: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,8 +190,9 @@ impl<'a> Line<'a> {
     }
 
     /// The service started to write; what is in the journal named so is told from here on.
-    pub(super) fn started(now: Timestamp, journal: &'a str) -> Self {
+    pub(super) fn started(now: Timestamp, journal: &'a str, config: Option<&'a str>) -> Self {
         Self {
+            config,
             journal: Some(journal),
             version: Some(env!("CARGO_PKG_VERSION")),
             ..Self::new(now, "started")
@@ -195,7 +220,6 @@ impl<'a> Line<'a> {
     pub(super) fn refused(refused: &'a Refused) -> Self {
         Self {
             caller: refused.caller.as_ref().map(|caller| caller.as_str()),
-            peer: refused.peer.map(|peer| peer.to_string()),
             method: refused.method,
             batch: refused.batch.map(BatchText),
             key: refused.key.as_ref().map(|key| key.as_str()),
@@ -203,7 +227,23 @@ impl<'a> Line<'a> {
             items: refused.items,
             code: refused.code,
             reason: Some(refused.why.word().into()),
-            ..Self::new(refused.at, "refused")
+            ..Self::new(refused.at, "refused").coming(&refused.from)
+        }
+    }
+
+    /// Something without a trail in the journal.
+    pub(super) fn noted(noted: &'a Noted) -> Self {
+        Self {
+            caller: noted.caller.as_ref().map(|caller| caller.as_str()),
+            method: noted.method,
+            whose: noted.whose.as_deref(),
+            filters: &noted.filters,
+            records: noted.records,
+            answers: noted.with_answers,
+            items: noted.items,
+            what: noted.what.as_deref(),
+            digest: noted.digest.as_deref(),
+            ..Self::new(noted.at, noted.event).coming(&noted.from)
         }
     }
 
@@ -218,6 +258,16 @@ impl<'a> Line<'a> {
             reason: Some(why.word().into()),
             suppressed: Some(suppressed.count),
             ..Self::new(now, "refused")
+        }
+    }
+
+    /// How what it tells of came.
+    fn coming(self, from: &'a Provenance) -> Self {
+        Self {
+            peer: from.peer.map(|peer| peer.to_string()),
+            proofs: &from.proofs,
+            request_id: from.request_id.as_deref(),
+            ..self
         }
     }
 
@@ -333,6 +383,7 @@ pub(super) fn each<E>(
         Happened::ToItems {
             scope,
             batch,
+            from,
             items,
         } => {
             for (subject, what) in items {
@@ -341,7 +392,10 @@ pub(super) fn each<E>(
                     What::Admitted(at) => Line {
                         time: *at,
                         event: "admitted",
-                        ..line
+                        ..match from {
+                            Some(from) => line.coming(from),
+                            None => line,
+                        }
                     },
                     What::Opened(at) => Line {
                         time: *at,

@@ -10,6 +10,7 @@ mod chain;
 mod follower;
 mod line;
 mod log;
+mod noted;
 mod refusals;
 pub mod segments;
 pub mod verify;
@@ -20,13 +21,15 @@ use std::{io, path::PathBuf, time::Duration};
 pub use self::{
     chain::Head,
     follower::{Follower, Options},
-    refusals::{Refused, Sink, Why},
+    noted::Noted,
+    refusals::{Full, Refused, Sink, Why},
 };
 use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
-pub const EVENTS: [&str; 8] = [
-    "admitted", "opened", "settled", "stopped", "refused", "started", "gap", "dropped",
+pub const EVENTS: [&str; 11] = [
+    "admitted", "opened", "settled", "stopped", "refused", "read", "dry_run", "reloaded",
+    "started", "gap", "dropped",
 ];
 
 /// Why the audit cannot be written. It is tried again.

@@ -3,15 +3,18 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use jiff::Timestamp;
 
+use super::noted::Noted;
 use crate::{
-    domain::ids::{AccountName, BatchId, CallerId, Key},
+    domain::{
+        ids::{AccountName, BatchId, CallerId, Key},
+        provenance::Provenance,
+    },
     limits,
     observe::{BySource, Counted, Source},
 };
@@ -112,8 +115,8 @@ pub struct Refused {
     pub code: Option<&'static str>,
     /// Who asked, if that is known.
     pub caller: Option<CallerId>,
-    /// From where, if that is known.
-    pub peer: Option<SocketAddr>,
+    /// How it came.
+    pub from: Provenance,
     /// The RPC, such as `CancelSubscription`, if it is known.
     pub method: Option<&'static str>,
     /// The request's key.
@@ -147,16 +150,23 @@ struct Inner {
 #[derive(Default)]
 struct State {
     waiting: Vec<Refused>,
+    noted: Vec<Noted>,
     thinning: BySource<Cause>,
 }
 
 /// What refusals of one source are thinned out by: what their lines say of why.
 pub(super) type Cause = (Why, Option<&'static str>);
 
+/// The audit cannot be written, and no more of this can wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit cannot keep up")]
+pub struct Full;
+
 /// What is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) refused: Vec<Refused>,
+    pub(super) noted: Vec<Noted>,
     pub(super) suppressed: Vec<Suppressed>,
 }
 
@@ -189,7 +199,7 @@ impl Sink {
                 why,
                 code,
                 caller: None,
-                peer: None,
+                from: Provenance::default(),
                 method: None,
                 key: None,
                 account: None,
@@ -200,11 +210,26 @@ impl Sink {
         }
     }
 
+    /// Takes something else that happened; without an audit, nothing. It is not thinned out.
+    ///
+    /// # Errors
+    /// If too much waits already: it would have no line, so it must not be.
+    pub fn note(&self, noted: Noted) -> Result<(), Full> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let at = (inner.now)();
+        let mut state = inner.state();
+        if state.noted.len() >= limits::AUDIT_NOTED_WAITING_MAX {
+            return Err(Full);
+        }
+        state.noted.push(Noted { at, ..noted });
+        Ok(())
+    }
+
     /// Whether there is something to take.
     pub(super) fn is_waiting(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| {
             let state = inner.state();
-            !state.waiting.is_empty() || state.thinning.has_counts()
+            !state.waiting.is_empty() || !state.noted.is_empty() || state.thinning.has_counts()
         })
     }
 
@@ -216,6 +241,7 @@ impl Sink {
         let mut state = inner.state();
         Taken {
             refused: std::mem::take(&mut state.waiting),
+            noted: std::mem::take(&mut state.noted),
             suppressed: state.thinning.take_counts(all, Instant::now()),
         }
     }
@@ -230,10 +256,12 @@ impl Sink {
                 state.waiting.push(refused);
             } else {
                 let cause = (refused.why, refused.code);
-                let source = Source::new(refused.caller.as_ref(), refused.peer);
+                let source = Source::new(refused.caller.as_ref(), refused.from.peer);
                 state.thinning.count(cause, Some(&source), 1, now);
             }
         }
+        // They were let happen because they would have lines.
+        state.noted.splice(0..0, taken.noted);
         for counted in taken.suppressed {
             let source = counted.source.as_ref();
             state
@@ -299,7 +327,10 @@ mod tests {
         for _ in 0..60 {
             sink.refused(Why::OverQuota, None, &source, |refused| Refused {
                 caller: Some(ours.clone()),
-                peer,
+                from: Provenance {
+                    peer,
+                    ..Provenance::default()
+                },
                 ..refused
             });
         }
@@ -311,6 +342,25 @@ mod tests {
             (counted.source.as_ref(), counted.count),
             (Some(&source), 10)
         );
+    }
+
+    #[test]
+    fn what_would_have_no_line_is_not_let_happen_and_what_was_let_is_not_lost() {
+        let sink = sink();
+        let noted = || Noted {
+            event: "read",
+            ..Noted::default()
+        };
+        for _ in 0..limits::AUDIT_NOTED_WAITING_MAX {
+            sink.note(noted()).unwrap();
+        }
+        assert_eq!(sink.note(noted()), Err(Full));
+        let taken = sink.take(true);
+        sink.note(noted()).unwrap();
+        sink.give_back(taken);
+        let waiting = sink.take(true).noted.len();
+        assert_eq!(waiting, limits::AUDIT_NOTED_WAITING_MAX + 1);
+        assert_eq!(Sink::default().note(noted()), Ok(()));
     }
 
     #[test]

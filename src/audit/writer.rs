@@ -122,6 +122,9 @@ impl Writer {
             for refused in &taken.refused {
                 self.log.add(Line::refused(refused), None)?;
             }
+            for noted in &taken.noted {
+                self.log.add(Line::noted(noted), None)?;
+            }
             for suppressed in &taken.suppressed {
                 self.log.add(Line::suppressed(now, suppressed), None)?;
             }
@@ -143,7 +146,10 @@ impl Writer {
             self.log.add(Line::gap(now, gap), None)?;
         }
         let journal = self.trail.journal();
-        self.log.add(Line::started(now, &journal), None)?;
+        self.log.add(
+            Line::started(now, &journal, self.options.config.as_deref()),
+            None,
+        )?;
         self.sync()?;
         self.has_started = true;
         Ok(())

@@ -91,8 +91,8 @@ struct Filter {
     /// Only this subscription's, sequence's or subscriber's.
     #[arg(long)]
     target: Option<String>,
-    /// Only this event: admitted, opened, settled, stopped, refused, started, gap or dropped;
-    /// may be repeated.
+    /// Only this event: admitted, opened, settled, stopped, refused, read, dry_run, reloaded,
+    /// started, gap or dropped; may be repeated.
     #[arg(long, value_parser = event, value_delimiter = ',')]
     event: Vec<String>,
     /// Only this outcome, such as canceled or in_doubt; may be repeated.

@@ -180,6 +180,7 @@ impl Dispatch {
             scope: submission.scope.clone(),
             key: submission.key.clone(),
             slots,
+            from: submission.from.provenance().cloned(),
             at,
             boot,
             clear,

@@ -14,5 +14,6 @@ pub mod money;
 pub mod outcome;
 pub mod pattern;
 pub mod personal;
+pub mod provenance;
 pub mod quota;
 pub mod reckoning;

@@ -11,6 +11,7 @@ use super::{
     certificate::{Certificate, San},
     issuer::{self, Claims, Issuer, JwtFault},
     policy::Policy,
+    shown::Proof,
     token::TokenDigest,
 };
 use crate::{
@@ -263,18 +264,37 @@ impl Callers {
     /// # Errors
     /// Why nobody knows.
     pub fn identify(&self, proofs: Proofs<'_>) -> Result<Arc<Caller>, Unproven> {
+        self.identify_shown(proofs).0
+    }
+
+    /// As [`Self::identify`], with what was shown, whether it proved anybody or not. While no caller
+    /// is configured nothing is looked at.
+    #[must_use]
+    pub fn identify_shown(
+        &self,
+        proofs: Proofs<'_>,
+    ) -> (Result<Arc<Caller>, Unproven>, Vec<Proof>) {
+        let mut shown = Vec::new();
+        (self.look_at(proofs, &mut shown), shown)
+    }
+
+    fn look_at(&self, proofs: Proofs<'_>, shown: &mut Vec<Proof>) -> Result<Arc<Caller>, Unproven> {
         if self.by_id.is_empty() {
             return Ok(Arc::clone(&self.anonymous));
         }
         let by_certificate = match proofs.certificate {
-            Some(certificate) => self.by_certificate(certificate)?,
-            None => None,
+            Some(certificate) => {
+                shown.push(Proof::certificate(certificate.fingerprint()));
+                self.by_certificate(certificate)
+            }
+            None => Ok(None),
         };
         let by_token = match proofs.authorization {
-            Some(header) => Some(self.by_header(header)?),
-            None => None,
+            // What is wrong with the certificate is told first.
+            Some(header) => self.by_header(header, shown).map(Some),
+            None => Ok(None),
         };
-        match (by_certificate, by_token) {
+        match (by_certificate?, by_token?) {
             (Some(a), Some(b)) if a.id != b.id => {
                 Err(Unproven::TwoCallers(a.id.clone(), b.id.clone()))
             }
@@ -305,7 +325,11 @@ impl Callers {
         Ok(found.cloned())
     }
 
-    fn by_header(&self, header: Result<&str, ()>) -> Result<Arc<Caller>, Unproven> {
+    fn by_header(
+        &self,
+        header: Result<&str, ()>,
+        shown: &mut Vec<Proof>,
+    ) -> Result<Arc<Caller>, Unproven> {
         let token = header
             .ok()
             .and_then(|header| header.split_once(' '))
@@ -316,6 +340,7 @@ impl Callers {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(Unproven::LongToken);
         }
+        shown.push(Proof::token(token));
         if let Some(caller) = self.tokens.load().get(&TokenDigest::of(token)) {
             return Ok(Arc::clone(caller));
         }
@@ -324,6 +349,8 @@ impl Callers {
             return Err(Unproven::UnknownToken);
         }
         let (issuer, claims) = issuer::verify(&self.issuers, token)?;
+        shown.pop();
+        shown.push(Proof::jwt(&claims));
         self.by_claims(issuer, claims)
     }
 
@@ -387,6 +414,19 @@ mod tests {
             .identify(Proofs::default())
             .map(|c| c.id.to_string());
         assert_eq!(nothing, Err(Unproven::Nothing("")));
+    }
+
+    #[test]
+    fn what_is_shown_is_told_by_its_fingerprint_whether_it_is_good_or_not() {
+        let callers = Callers::new(&[caller("billing", &["t0ken"], &[])], Vec::new());
+        let told = |header| {
+            let (_, proofs) = callers.identify_shown(shown(header));
+            proofs.iter().map(Proof::told).collect::<Vec<_>>()
+        };
+        // printf %s t0ken | sha256sum
+        assert_eq!(told("Bearer t0ken"), ["token:b46c0967"]);
+        assert_eq!(told("Bearer a.b.c"), ["token:845e3044"]);
+        assert_eq!(told("Basic t0ken"), [""; 0]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
+use super::shown;
 use crate::{domain::ids::Malformed, limits};
 
 /// A name of a certificate's that can be a caller's (a SAN). Compared as a whole: no wildcard, no
@@ -72,6 +73,7 @@ impl FromStr for San {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     names: Vec<San>,
+    fingerprint: String,
 }
 
 impl Certificate {
@@ -105,7 +107,16 @@ impl Certificate {
                 "the certificate has a SPIFFE ID and another URI, which SPIFFE forbids",
             ));
         }
-        Ok(Self { names })
+        Ok(Self {
+            names,
+            fingerprint: shown::digest(der, 8),
+        })
+    }
+
+    /// The first 16 hexadecimal digits of its SHA-256.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Its names: the DNS names and URIs that can be a caller's.

@@ -9,6 +9,7 @@ mod keys;
 mod policy;
 #[cfg(test)]
 mod properties;
+mod shown;
 mod token;
 mod validity;
 
@@ -20,6 +21,7 @@ pub use self::{
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,
     policy::{Method, Policy},
+    shown::Proof,
     token::TokenDigest,
     validity::Validity,
 };

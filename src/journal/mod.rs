@@ -78,6 +78,7 @@ use crate::{
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::{Outcome, Settled},
         pattern::AccountPattern,
+        provenance::Provenance,
         quota::{Exhausted, Hourly},
     },
     observe::JournalMeters,
@@ -248,6 +249,8 @@ pub struct Admission {
     pub key: Key,
     /// One slot per item of the request, in order, at least one of them not vacant.
     pub slots: Vec<Slot>,
+    /// How the request came, for the audit.
+    pub from: Option<Provenance>,
     /// When.
     pub at: Timestamp,
     /// The same by the clock of the boot, where there is one.

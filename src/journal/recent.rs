@@ -94,6 +94,7 @@ mod tests {
             refs: 0,
             fingerprint: String::new(),
             cleared: None,
+            from: None,
         }
     }
 }

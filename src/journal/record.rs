@@ -29,6 +29,7 @@ use crate::domain::{
     command::Command,
     doubt::{Boot, Doubt, Moment},
     ids::{CallerId, ItemId, Key, Kind, Scope},
+    provenance::Provenance,
 };
 
 /// The version that is written. Version 2 says which items may be sent; in version 1 all could be
@@ -89,6 +90,9 @@ pub(super) struct Header {
     /// Which of its items could be sent from its admission on. `None` in format 1: all of them.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub(super) cleared: Option<Cleared>,
+    /// How the request that made it came; versions that do not know it pass it by.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Provenance>,
 }
 
 /// Items that may be sent from the write on that opens them.

@@ -20,7 +20,10 @@ use super::{
     trail::{self, Of, entry_in},
     trailed::{Happened, Subject, Trailed, What},
 };
-use crate::{domain::ids::BatchId, limits};
+use crate::{
+    domain::{ids::BatchId, provenance::Provenance},
+    limits,
+};
 
 /// Batches and groups of items that were read and are likely to be asked for again: an item is
 /// admitted and settles soon after, among its neighbours.
@@ -118,7 +121,7 @@ impl Cache {
         for (group, items) in (0..).zip(items.chunks(limits::RECORD_ITEMS)) {
             self.keep((batch, group), items.to_vec());
         }
-        let happened = to_items(batch, &header, told);
+        let happened = to_items(batch, &header, header.from.clone(), told);
         self.keep_header(batch, header);
         Ok(happened)
     }
@@ -150,7 +153,7 @@ impl Cache {
             }
             self.keep((batch, group), read);
         }
-        Ok(to_items(batch, &header, items))
+        Ok(to_items(batch, &header, header.from.clone(), items))
     }
 
     fn step<T: Table>(
@@ -190,7 +193,7 @@ impl Cache {
             };
             items.push((self.subject(reader, batch, &header, index)?, what));
         }
-        Ok(to_items(batch, &header, items))
+        Ok(to_items(batch, &header, None, items))
     }
 
     fn settled<T: Table>(
@@ -205,7 +208,7 @@ impl Cache {
             let subject = self.subject(reader, batch, &header, index)?;
             items.push((subject, What::Settled(ended)));
         }
-        Ok(to_items(batch, &header, items))
+        Ok(to_items(batch, &header, None, items))
     }
 
     fn header<T: Table>(&mut self, reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
@@ -258,10 +261,16 @@ impl Cache {
     }
 }
 
-fn to_items(batch: BatchId, header: &Header, items: Vec<(Subject, What)>) -> Happened {
+fn to_items(
+    batch: BatchId,
+    header: &Header,
+    from: Option<Provenance>,
+    items: Vec<(Subject, What)>,
+) -> Happened {
     Happened::ToItems {
         scope: header.scope(),
         batch,
+        from,
         items,
     }
 }

@@ -8,6 +8,7 @@ use super::{Pending, Unavailable, ended::Ended, trail::Audited};
 use crate::domain::{
     command::Command,
     ids::{BatchId, CallerId, Key, Scope},
+    provenance::Provenance,
 };
 
 /// What an audit asks of a journal.
@@ -53,6 +54,8 @@ pub enum Happened {
         scope: Scope,
         /// Which.
         batch: BatchId,
+        /// How the request that admitted them came, if that is recorded.
+        from: Option<Provenance>,
         /// What, item by item.
         items: Vec<(Subject, What)>,
     },

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use opentelemetry::trace::SpanContext;
 
+use crate::domain::provenance::Provenance;
+
 /// Characters of an id that a caller chooses.
 const ID_CHARS_MAX: usize = 128;
 
@@ -55,22 +57,48 @@ pub struct Origin(Option<Arc<Request>>);
 struct Request {
     id: RequestId,
     trace: Option<SpanContext>,
+    provenance: Option<Provenance>,
 }
 
 impl Origin {
     /// A request with its id.
     #[must_use]
     pub fn new(id: RequestId) -> Self {
-        Self(Some(Arc::new(Request { id, trace: None })))
+        Self(Some(Arc::new(Request {
+            id,
+            trace: None,
+            provenance: None,
+        })))
     }
 
     /// The same request, whose span this is.
     #[must_use]
     pub fn traced(&self, trace: SpanContext) -> Self {
         Self(self.0.as_deref().map(|request| {
-            let (id, trace) = (request.id.clone(), Some(trace));
-            Arc::new(Request { id, trace })
+            Arc::new(Request {
+                id: request.id.clone(),
+                trace: Some(trace),
+                provenance: request.provenance.clone(),
+            })
         }))
+    }
+
+    /// The same request, which came so.
+    #[must_use]
+    pub fn coming(&self, provenance: Provenance) -> Self {
+        Self(self.0.as_deref().map(|request| {
+            Arc::new(Request {
+                id: request.id.clone(),
+                trace: request.trace.clone(),
+                provenance: Some(provenance),
+            })
+        }))
+    }
+
+    /// How it came, if that is known.
+    #[must_use]
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.0.as_deref()?.provenance.as_ref()
     }
 
     /// The request's id.

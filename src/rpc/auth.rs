@@ -12,7 +12,10 @@ use super::{
     side::{Need, Visitor},
     status,
 };
-use crate::identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven};
+use crate::{
+    audit::Sink,
+    identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven},
+};
 
 /// Fetches an issuer's keys anew when a token names one that is not known.
 pub trait KeySource: fmt::Debug + Send + Sync {
@@ -30,11 +33,13 @@ pub struct Access {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Who hears of refusals.
     pub refusals: Refusals,
+    /// Who hears of looks at what is others'.
+    pub audit: Sink,
 }
 
 impl Access {
     /// Whose a call is, after another look for the key that it names if it is not known.
-    async fn identify(&self, head: &Parts) -> Result<Arc<Caller>, Status> {
+    async fn identify(&self, head: &Parts, call: &Called) -> Result<Arc<Caller>, Status> {
         let mut headers = head.headers.get_all(AUTHORIZATION).iter();
         let authorization = match (headers.next(), headers.next()) {
             (None, _) => None,
@@ -46,28 +51,34 @@ impl Access {
             authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        let identified = match (self.callers.identify(proofs), &self.keys) {
+        let (identified, mut shown) = self.callers.identify_shown(proofs);
+        let identified = match (identified, &self.keys) {
             (
                 Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
                 Some(keys),
             ) => {
                 // Whoever can name an issuer can bring this about.
+                // They are told of too if there is no room for another look.
+                call.shows(&shown);
                 let stay = match head.extensions.get::<Arc<Visitor>>() {
                     Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
                     None => None,
                 };
                 keys.refresh(&issuer).await;
                 drop(stay);
-                self.callers.identify(proofs)
+                let (identified, again) = self.callers.identify_shown(proofs);
+                shown = again;
+                identified
             }
             (identified, _) => identified,
         };
+        call.shows(&shown);
         identified.map_err(|unproven| status::unproven(&unproven))
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
     async fn let_in(&self, head: &mut Parts, call: &Arc<Called>) -> Result<(), Status> {
-        let identified = self.identify(head).await;
+        let identified = self.identify(head, call).await;
         observe::begin_span(head, identified.is_ok());
         let caller = identified?;
         if let Some(visitor) = head.extensions.get::<Arc<Visitor>>() {
@@ -88,7 +99,7 @@ impl Access {
 
 impl Before for Access {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
-        let call = Arc::new(Called::by(&request));
+        let call = Arc::new(Called::by(&request).told_to(self.audit.clone()));
         let (mut head, body) = request.into_parts();
         let answer = match self.let_in(&mut head, &call).await {
             Ok(()) => answer_of(service, Request::from_parts(head, body)).await,

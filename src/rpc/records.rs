@@ -1,5 +1,7 @@
 //! Reading records: one by its key, many by what they have in common.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
@@ -66,6 +68,36 @@ impl Listing {
     pub(super) fn token(&self, next: ItemId) -> String {
         format!("{}.{}.{}", next.batch.0, next.index, self.fingerprint)
     }
+}
+
+/// What a ListCancellationsRequest asks for, as it is told. What is in it was found to be legal.
+pub(super) fn filters(request: &proto::ListCancellationsRequest) -> Vec<String> {
+    let mut told = Vec::new();
+    for (name, value) in [
+        ("account", &request.account),
+        ("target_id", &request.target_id),
+        ("batch_id", &request.batch_id),
+        ("page_token", &request.page_token),
+    ] {
+        if !value.is_empty() {
+            told.push(format!("{name}={value}"));
+        }
+    }
+    if request.kind() != CancellationKind::Unspecified {
+        told.push(format!("kind={}", request.kind().as_str_name()));
+    }
+    // There are few of them, however often each is named.
+    let outcomes: BTreeSet<_> = request.outcomes().map(|o| o.as_str_name()).collect();
+    told.extend(outcomes.iter().map(|outcome| format!("outcome={outcome}")));
+    for (name, time) in [
+        ("admitted_after", request.admitted_after),
+        ("admitted_before", request.admitted_before),
+    ] {
+        if let Some(Ok(time)) = time.map(time_of) {
+            told.push(format!("{name}={time}"));
+        }
+    }
+    told
 }
 
 /// Parses a ListCancellationsRequest.

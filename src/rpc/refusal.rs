@@ -13,11 +13,14 @@ use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 
 use super::status;
 use crate::{
-    audit::Why,
-    domain::ids::{BatchId, CallerId, Key},
-    identity::{Caller, Method},
+    audit::{Noted, Sink, Why},
+    domain::{
+        ids::{BatchId, CallerId, Key},
+        provenance::Provenance,
+    },
+    identity::{Caller, Method, Proof},
     limits,
-    observe::{BySource, Source, code_name},
+    observe::{BySource, Origin, RequestId, Source, code_name},
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
@@ -38,6 +41,10 @@ pub struct Refusal<'a> {
     pub reason: &'static str,
     /// The status's message.
     pub message: &'a str,
+    /// What was shown of who calls.
+    pub proofs: &'a [String],
+    /// The request's id, if there was a call.
+    pub request_id: Option<&'a RequestId>,
     /// What was asked for, if it was read before it was refused.
     pub asked: Option<&'a Asked>,
 }
@@ -164,6 +171,8 @@ impl Refusals {
                 peer: call.peer,
                 reason,
                 message: status.message(),
+                proofs: &call.proofs(),
+                request_id: call.request_id.as_ref(),
                 asked: call.asked.get(),
             });
         }
@@ -196,7 +205,10 @@ pub(super) struct Called {
     pub(super) method: Option<Method>,
     pub(super) caller: OnceLock<Arc<Caller>>,
     peer: Option<SocketAddr>,
+    request_id: Option<RequestId>,
+    proofs: Mutex<Vec<String>>,
     asked: OnceLock<Asked>,
+    audit: Sink,
 }
 
 impl Called {
@@ -205,7 +217,54 @@ impl Called {
             method: Method::of_path(request.uri().path()),
             caller: OnceLock::new(),
             peer: peer(request.extensions()),
+            request_id: request
+                .extensions()
+                .get::<Origin>()
+                .and_then(|origin| origin.id().cloned()),
+            proofs: Mutex::default(),
+            audit: Sink::default(),
             asked: OnceLock::new(),
+        }
+    }
+
+    /// One whose looks at what is others' are told here.
+    pub(super) fn told_to(self, audit: Sink) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Has the audit tell what the call does, before it is answered.
+    ///
+    /// # Errors
+    /// If the audit has no room for it: then the call is not to be answered.
+    pub(super) fn note(&self, noted: Noted) -> Result<(), Status> {
+        let noted = Noted {
+            caller: self.caller.get().map(|caller| caller.id.clone()),
+            from: self.provenance(),
+            method: self.method.map(Method::name),
+            ..noted
+        };
+        self.audit
+            .note(noted)
+            .map_err(|full| status::unaudited(&full))
+    }
+
+    /// Notes what was shown of who calls, in place of what was noted before.
+    pub(super) fn shows(&self, shown: &[Proof]) {
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        *proofs = shown.iter().map(Proof::told).collect();
+    }
+
+    fn proofs(&self) -> Vec<String> {
+        let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.clone()
+    }
+
+    /// How it came, as far as that is recorded.
+    pub(super) fn provenance(&self) -> Provenance {
+        Provenance {
+            peer: self.peer,
+            proofs: self.proofs(),
+            request_id: self.request_id.as_ref().map(ToString::to_string),
         }
     }
 

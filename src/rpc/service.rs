@@ -1,6 +1,6 @@
 //! The six RPCs: each parses, asks dispatch or the journal, and renders.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -20,11 +20,13 @@ use super::{
     render, status, stream,
 };
 use crate::{
+    audit::Noted,
     dispatch::{Dispatch, Hangup, Stopped, Submission, Ticket},
     domain::ids::{BatchId, CallerId, Key},
     identity::Caller,
     journal::{Batch, Record, Unavailable},
     observe::Origin,
+    providers::Mode,
 };
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -202,11 +204,12 @@ struct Came {
 }
 
 impl Came {
-    fn of<T>(request: &Request<T>) -> Self {
+    fn of<T>(request: &Request<T>, known: &Known) -> Self {
         let told = request.extensions();
+        let from: Origin = told.get().cloned().unwrap_or_default();
         Self {
             hangup: told.get().cloned(),
-            from: told.get().cloned().unwrap_or_default(),
+            from: from.coming(known.call.provenance()),
         }
     }
 }
@@ -222,7 +225,7 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
         let known = Known::of(&request)?;
-        let came = Came::of(&request);
+        let came = Came::of(&request, &known);
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
@@ -241,7 +244,7 @@ impl CancellationService for Service {
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
         let known = Known::of(&request)?;
-        let came = Came::of(&request);
+        let came = Came::of(&request, &known);
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
@@ -250,6 +253,22 @@ impl CancellationService for Service {
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::enrollments(request, &caller, &dispatch);
         let parsed = aside_if_long(items, parse).await?;
+        let items = parsed.iter().flat_map(|parsed| &parsed.submission.items);
+        let planned: Vec<_> = items.filter(|item| item.mode == Mode::DryRun).collect();
+        if !planned.is_empty() {
+            // Its results are people.
+            let accounts: BTreeSet<_> = planned.iter().map(|item| item.command.account()).collect();
+            known.call.note(Noted {
+                event: "dry_run",
+                filters: accounts
+                    .iter()
+                    .map(|name| format!("account={name}"))
+                    .collect(),
+                items: Some(planned.len()),
+                with_answers: with_answer,
+                ..Noted::default()
+            })?;
+        }
         self.submit(&known.caller, parsed, with_answer, deadline, came)
             .await
     }
@@ -284,6 +303,16 @@ impl CancellationService for Service {
             // What is not an auditor's to see is not there for it.
             .filter(|record| !is_others || known.sees(record))
             .ok_or_else(|| status::not_found("cancellation", &name))?;
+        if is_others {
+            known.call.note(Noted {
+                event: "read",
+                whose: Some(record.scope.caller.to_string()),
+                filters: vec![format!("key={name}")],
+                records: Some(1),
+                with_answers: with_answer,
+                ..Noted::default()
+            })?;
+        }
         let is_settling = self.dispatch.is_settling(record.id);
         let cancellation = render::record(&record, is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
@@ -304,6 +333,10 @@ impl CancellationService for Service {
         if is_others {
             known.may(policy::others(&known.caller, with_answer, &request.account))?;
         }
+        let whose_told = match &whose {
+            Whose::Of(caller) => caller.to_string(),
+            Whose::All => "*".to_owned(),
+        };
         let accounts = is_others.then(|| known.caller.policy.accounts.clone());
         let listing = records::list(&request, whose, accounts);
         let listing = listing.map_err(status::Violations::into_status)?;
@@ -319,6 +352,16 @@ impl CancellationService for Service {
             render::record(record, is_settling, with_answer)
         };
         let (cancellations, next) = records::fitting(page, render);
+        if is_others {
+            known.call.note(Noted {
+                event: "read",
+                whose: Some(whose_told),
+                filters: records::filters(&request),
+                records: Some(cancellations.len()),
+                with_answers: with_answer,
+                ..Noted::default()
+            })?;
+        }
         Ok(Response::new(ListCancellationsResponse {
             cancellations,
             next_page_token: next.map(|next| listing.token(next)).unwrap_or_default(),

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::refusal::because;
 use crate::{
-    audit::Why,
+    audit::{Full, Why},
     dispatch::{AskError, SubmitError},
     domain::quota::Exhausted,
     identity::{Caller, JwtFault, Method, Unproven},
@@ -347,6 +347,12 @@ pub(super) fn of_unavailable(error: &Unavailable) -> Status {
     let message = "the journal cannot be used; nothing that is not recorded has been sent; send \
                    the same request again";
     unavailable(Why::JournalFailed, message, 5)
+}
+
+/// UNAVAILABLE: what is asked for has to be told by the audit, which has no room.
+pub(super) fn unaudited(full: &Full) -> Status {
+    let message = format!("{full}, and what is asked for is answered only if it is told there");
+    unavailable(Why::AuditBehind, message, 5)
 }
 
 /// UNAVAILABLE: the journal failed while a batch was being stopped. What of it is on the disk is

@@ -10,12 +10,14 @@ use std::{
 
 use cancelot::{
     rpc::proto::{
-        CancelEnrollmentsRequest, EnrollmentCancellation, Initiator, Outcome, Reason,
-        StopBatchRequest, enrollment_cancellation::Target,
+        CancelEnrollmentsRequest, CancellationKind, EnrollmentCancellation, GetCancellationRequest,
+        Initiator, ListCancellationsRequest, Outcome, Reason, StopBatchRequest,
+        enrollment_cancellation::Target,
     },
     sandbox::Provider,
 };
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tonic::{Code, Request};
 
 use crate::support::{
@@ -56,6 +58,13 @@ pub(crate) fn audit(arguments: &[&str]) -> (i32, String) {
     let mut said = String::from_utf8(output.stdout).unwrap();
     said.push_str(&String::from_utf8(output.stderr).unwrap());
     (output.status.code().unwrap(), said)
+}
+
+/// What the audit says of a token that was shown.
+fn fingerprint(token: &str) -> String {
+    let digest = Sha256::digest(token);
+    let digits = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
+    format!("token:{}", digits.collect::<String>())
 }
 
 fn verify(journal: &Path) -> (i32, String) {
@@ -222,6 +231,79 @@ async fn stops_and_what_they_stopped_are_told() {
 }
 
 #[tokio::test]
+async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_much_was_seen() {
+    let mut gateway = gateway()
+        .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"\nauditor = true")
+        .config("auditor_answers = true\n[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
+        .start()
+        .await;
+    let client = &mut gateway.client;
+    let items = ["a", "b"].map(|id| subscription(Provider::Rebilly, id, now()));
+    let sent = client.cancel_subscription(by(SUPPORT_TOKEN, request("k", items)));
+    let mut results = sent.await.unwrap().into_inner();
+    while results.message().await.unwrap().is_some() {}
+    let list = ListCancellationsRequest {
+        all_callers: true,
+        account: "rebilly".to_owned(),
+        outcomes: vec![Outcome::Canceled.into(); 3],
+        include_provider_response: true,
+        ..Default::default()
+    };
+    let listed = client.list_cancellations(by(BILLING_TOKEN, list)).await;
+    assert_eq!(listed.unwrap().into_inner().cancellations.len(), 2);
+    let get = |caller: &str| GetCancellationRequest {
+        kind: CancellationKind::Subscription.into(),
+        idempotency_key: "k/1".to_owned(),
+        caller: caller.to_owned(),
+        ..Default::default()
+    };
+    let got = client.get_cancellation(by(BILLING_TOKEN, get("support")));
+    got.await.unwrap();
+    // Whoever looks at its own has no line.
+    let got = client.get_cancellation(by(SUPPORT_TOKEN, get("")));
+    got.await.unwrap();
+    let dry = CancelEnrollmentsRequest {
+        idempotency_key: "dry".to_owned(),
+        cancellations: vec![EnrollmentCancellation {
+            account: "sequenzy".to_owned(),
+            sequence_id: "seq".to_owned(),
+            target: Some(Target::All(Default::default())),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let sent = client.cancel_enrollments(by(SUPPORT_TOKEN, dry)).await;
+    let mut results = sent.unwrap().into_inner();
+    while results.message().await.unwrap().is_some() {}
+    gateway.stop().await;
+
+    let reads = gateway.events("read");
+    assert_eq!(reads.len(), 2, "{reads:?}");
+    for line in &reads {
+        assert_eq!(line["caller"], "billing");
+        assert_eq!(
+            line["proofs"],
+            serde_json::json!([fingerprint(BILLING_TOKEN)])
+        );
+    }
+    assert_eq!(reads[0]["method"], "ListCancellations");
+    assert_eq!(reads[0]["whose"], "*");
+    let filters = serde_json::json!(["account=rebilly", "outcome=OUTCOME_CANCELED"]);
+    assert_eq!(reads[0]["filters"], filters);
+    assert_eq!(reads[0]["records"], 2);
+    assert_eq!(reads[0]["answers"], true);
+    assert_eq!(reads[1]["whose"], "support");
+    assert_eq!(reads[1]["filters"], serde_json::json!(["key=k/1"]));
+    let dry_runs = gateway.events("dry_run");
+    assert_eq!(dry_runs.len(), 1);
+    assert_eq!(dry_runs[0]["caller"], "support");
+    assert_eq!(dry_runs[0]["items"], 1);
+    let config = gateway.events("started")[0]["config"].clone();
+    assert_eq!(config.as_str().unwrap().len(), 64);
+    assert_eq!(verify(&gateway.journal_dir()).0, 0);
+}
+
+#[tokio::test]
 async fn refusals_are_told_with_who_asked_and_why() {
     let mut gateway = gateway().config(CALLERS).start().await;
     let item = |id| subscription(Provider::Rebilly, id, now());
@@ -266,6 +348,17 @@ async fn refusals_are_told_with_who_asked_and_why() {
         ]
     );
     assert_eq!(refused[3]["batch"], "b000000000001");
+    let admitted = gateway.events("admitted");
+    for (line, token) in [
+        (&refused[0], "no-such-token-0123456789"),
+        (&refused[1], BILLING_TOKEN),
+        (&refused[3], SUPPORT_TOKEN),
+        (&admitted[0], BILLING_TOKEN),
+    ] {
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+        assert_eq!(line["request_id"].as_str().unwrap().len(), 32);
+        assert_eq!(line["proofs"], serde_json::json!([fingerprint(token)]));
+    }
     assert_eq!(verify(&gateway.journal_dir()).0, 0);
 }
 

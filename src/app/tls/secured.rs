@@ -102,6 +102,8 @@ impl Secured {
             peer: info.and_then(TcpConnectInfo::remote_addr),
             reason: Why::Handshake.word(),
             message: &error.to_string(),
+            proofs: &[],
+            request_id: None,
             asked: None,
         });
     }

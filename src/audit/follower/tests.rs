@@ -97,6 +97,7 @@ impl Bench {
             now: Arc::new(Timestamp::now),
             for_deletions: Arc::new(|| None),
             sink: Sink::default(),
+            config: None,
         };
         let overseer = Overseer::default();
         let of_it = Arc::clone(&trail);

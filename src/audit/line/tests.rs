@@ -48,6 +48,7 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
             kind: Kind::Enrollments,
         },
         batch: BatchId(1),
+        from: None,
         items: vec![
             (subject.clone(), What::Admitted(Timestamp::MIN)),
             (subject, What::Settled(Arc::new(ended))),

@@ -70,6 +70,7 @@ fn options(dir: &std::path::Path) -> Options {
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        config: None,
     }
 }
 

@@ -37,6 +37,7 @@ async fn admitted_elsewhere(journal: &Hooked, request: &Submission) -> BatchId {
         key: request.key.clone(),
         slots: request.items.iter().map(slot).collect(),
         at: Timestamp::UNIX_EPOCH,
+        from: None,
         boot: None,
         clear: BTreeMap::new(),
         retry_until: Timestamp::MAX,

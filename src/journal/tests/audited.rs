@@ -36,6 +36,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         now: Arc::new(|| at(0)),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        config: None,
     };
     Follower::start(journal.trail(), options, &Overseer::default())
         .await

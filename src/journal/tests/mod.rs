@@ -325,6 +325,7 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         key: key(request_key),
         slots: slots.into_iter().collect(),
         at: at(0),
+        from: None,
         boot: None,
         clear: BTreeMap::new(),
         retry_until: at(60),

@@ -1,0 +1,35 @@
+//! What is told of beside the journal's trail and refusals: looks at what is others', dry runs that
+//! show people, and changes of what the service goes by.
+
+use jiff::Timestamp;
+
+use crate::domain::{ids::CallerId, provenance::Provenance};
+
+/// Something that happened, without a trail in the journal. What does not apply is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// When.
+    pub at: Timestamp,
+    /// What the line says that happened: one of [`super::EVENTS`].
+    pub event: &'static str,
+    /// Who asked.
+    pub caller: Option<CallerId>,
+    /// How it came.
+    pub from: Provenance,
+    /// The RPC.
+    pub method: Option<&'static str>,
+    /// Whose records were read: a caller's name, or `*` for all callers'.
+    pub whose: Option<String>,
+    /// What was asked for, such as `account=rebilly-eu`.
+    pub filters: Vec<String>,
+    /// Records that were answered with.
+    pub records: Option<usize>,
+    /// Whether providers' answers were asked for.
+    pub with_answers: bool,
+    /// Items of the request.
+    pub items: Option<usize>,
+    /// Whose files were reloaded, in the words of the configuration.
+    pub what: Option<String>,
+    /// The first 16 hexadecimal digits of what they hold now.
+    pub digest: Option<String>,
+}

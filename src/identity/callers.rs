@@ -269,7 +269,6 @@ impl Callers {
 
     /// As [`Self::identify`], with what was shown, whether it proved anybody or not. While no caller
     /// is configured nothing is looked at.
-    #[must_use]
     pub fn identify_shown(
         &self,
         proofs: Proofs<'_>,

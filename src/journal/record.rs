@@ -92,7 +92,7 @@ pub(super) struct Header {
     pub(super) cleared: Option<Cleared>,
     /// How the request that made it came; versions that do not know it pass it by.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
-    pub(super) from: Option<Provenance>,
+    pub(super) from: Option<Box<Provenance>>,
 }
 
 /// Items that may be sent from the write on that opens them.

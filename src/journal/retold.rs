@@ -121,7 +121,7 @@ impl Cache {
         for (group, items) in (0..).zip(items.chunks(limits::RECORD_ITEMS)) {
             self.keep((batch, group), items.to_vec());
         }
-        let happened = to_items(batch, &header, header.from.clone(), told);
+        let happened = to_items(batch, &header, header.from.as_deref().cloned(), told);
         self.keep_header(batch, header);
         Ok(happened)
     }
@@ -153,7 +153,12 @@ impl Cache {
             }
             self.keep((batch, group), read);
         }
-        Ok(to_items(batch, &header, header.from.clone(), items))
+        Ok(to_items(
+            batch,
+            &header,
+            header.from.as_deref().cloned(),
+            items,
+        ))
     }
 
     fn step<T: Table>(

@@ -47,7 +47,7 @@ async fn a_file_of_digests_lets_tokens_in_and_not_itself() {
 async fn tokens_are_rotated_by_changing_their_file() {
     let files = Files::new();
     let path = files.write("token", OLD);
-    let gateway = gateway()
+    let mut gateway = gateway()
         .config(&format!("[callers.billing]\ntoken_file = {path}"))
         .config("[callers.support]\ntoken_env = \"SUPPORT_TOKEN\"")
         .start()
@@ -81,6 +81,15 @@ async fn tokens_are_rotated_by_changing_their_file() {
     assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
     let support = called_as(client, Some(crate::support::SUPPORT_TOKEN), "e").await;
     assert_eq!(support.unwrap(), "support");
+
+    gateway.stop().await;
+    let told = gateway.events("reloaded");
+    assert_eq!(told.len(), 2, "{told:?}");
+    for line in &told {
+        assert_eq!(line["what"], "callers.billing.token_file");
+        assert_eq!(line["digest"].as_str().unwrap().len(), 16);
+    }
+    assert_ne!(told[0]["digest"], told[1]["digest"]);
 }
 
 #[tokio::test]

@@ -265,7 +265,7 @@ impl<T: Table> Ledger<T> {
             refs: count(&slots, |item| matches!(item, Item::Ref { .. })),
             fingerprint: prepared.fingerprint.clone(),
             cleared: Some(self.cleared(admission, cleared)),
-            from: admission.from.clone(),
+            from: admission.from.clone().map(Box::new),
         };
         size(header.total)?;
 

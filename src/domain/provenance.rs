@@ -1,6 +1,7 @@
 //! From where, and by what proof, a request came.
 
-use std::net::SocketAddr;
+// An address is a value: there are no sockets in `core`.
+use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 

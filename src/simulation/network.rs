@@ -129,6 +129,13 @@ impl Network {
         let mut state = world.state();
         if let Ok(response) = &result {
             if fate.is_plain() {
+                let off = &world.plan.accounts[self.account].off;
+                if off.no_date {
+                    state.met("an answer without a date");
+                }
+                if off.skew_ms != 0 {
+                    state.met("a provider whose clock is off");
+                }
                 state.watch.answered(&seen, response);
                 state.watch.spoken.insert(self.account);
             }

@@ -25,7 +25,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// What a thousand seeds meet, or they are no test of it.
-const SITUATIONS: [&str; 62] = [
+const SITUATIONS: [&str; 68] = [
     "408",
     "5xx after the effect",
     "5xx before the effect",
@@ -88,6 +88,12 @@ const SITUATIONS: [&str; 62] = [
     "another answers before the effect",
     "another request in progress",
     "reset, and the effect later",
+    "a provider whose clock is off",
+    "a restart while a doubt settles",
+    "an answer without a date",
+    "several keys on a target",
+    "what had ended before is cancelled",
+    "what nobody knows is cancelled",
 ];
 
 /// How a seed is run again.

@@ -14,7 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     arrival::Straggler,
     conditions::Boots,
-    model::Model,
+    model::{Model, Recorded},
     plan::{AccountPlan, Plan},
     watch::Watch,
 };
@@ -130,6 +130,10 @@ impl World {
         let now = state.now();
         (state.before, state.born) = (now, None);
         state.life += 1;
+        let settles = |item: &Recorded| item.open && item.doubt_since.is_some();
+        if state.model.items.values().any(settles) {
+            state.met("a restart while a doubt settles");
+        }
         state.model.restarted(now);
     }
 

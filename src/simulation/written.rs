@@ -7,6 +7,7 @@ use super::{conditions::believed_after_start, model::Recorded, truth, world::Wor
 use crate::{
     domain::outcome::Outcome,
     journal::{Admission, Admitted, AdmittedItem, Clearance, Note, Settlement, Slot},
+    sandbox::Standing,
 };
 
 /// A request's items are on the disk from now on.
@@ -78,6 +79,17 @@ pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted
             state.broken("an open item is not opened again", how);
         }
         state.met(if again { "taken up again" } else { "admitted" });
+        let of = &world.plan.targets[target];
+        match of.born {
+            None => state.met("what nobody knows is cancelled"),
+            Some(Standing::Canceled | Standing::Expired) => {
+                state.met("what had ended before is cancelled");
+            }
+            Some(_) => {}
+        }
+        if world.plan.aimed_at(target).0 > 1 {
+            state.met("several keys on a target");
+        }
     }
 }
 

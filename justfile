@@ -35,7 +35,7 @@ fmt:
 # Writes what follows from the table of settings: docs/configuration.md and the chart's schema
 settings: build
     .ci/config-reference.sh {{ binary }}
-    .ci/chart/generate.py {{ binary }}
+    python3 .ci/chart/generate.py {{ binary }}
 
 # Runs the commands of the documentation, and checks its links and configurations
 docs: build

@@ -10,6 +10,11 @@ _default:
 demo:
     cargo run --release -- demo
 
+# Records the demo anew, in README and docs/demo.cast
+record:
+    cargo build --release --locked
+    .ci/record-demo.py target/release/cancelot
+
 # A gateway with simulated providers on 127.0.0.1:50051
 serve:
     cargo run --release -- serve --sandbox

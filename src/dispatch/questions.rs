@@ -64,6 +64,12 @@ impl Questions {
         }
     }
 
+    /// As [`Self::new`], for what is asked from now on.
+    pub(super) fn share_anew(&self, scanners: &Members) {
+        self.scans.places.share_anew(scanners);
+        self.gets.places.share_anew(&scanners.unbounded());
+    }
+
     /// A turn at a thread for lists.
     #[cfg(test)]
     pub(super) async fn scan_turn(&self, by: &str) -> super::threads::Turn {

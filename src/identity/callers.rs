@@ -2,15 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 
 use super::{
-    certificate::{Certificate, San},
+    certificate::{Authority, Certificate, San},
     issuer::{self, Claims, Issuer, JwtFault},
     policy::Policy,
+    revoked::Revoked,
     shown::Proof,
     token::TokenDigest,
 };
@@ -28,6 +29,8 @@ pub struct CallerSettings {
     pub tokens: Vec<TokenDigest>,
     /// The names that its certificates have.
     pub sans: Vec<San>,
+    /// Who vouches for them. A certificate with the same name of another authority is not its.
+    pub authority: Authority,
     /// The subjects that its JWTs have.
     pub subjects: Vec<Subject>,
     /// Claims that each of its JWTs has to have, with their values.
@@ -61,12 +64,17 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn new(settings: &CallerSettings) -> Self {
-        let quota = settings.policy.hourly_items_max;
+    /// What it had before is kept: the hour that it is in is counted on.
+    fn new(settings: &CallerSettings, before: Option<&Self>) -> Self {
+        let kept = before.and_then(|before| before.quota.as_ref());
+        let quota = settings.policy.hourly_items_max.map(|max| match kept {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(Hourly::new(max)),
+        });
         Self {
             id: settings.id.clone(),
             policy: settings.policy.clone(),
-            quota: quota.map(|max| Arc::new(Hourly::new(max))),
+            quota,
             claims: settings.claims.clone(),
             requires_both: settings.requires_both,
         }
@@ -133,6 +141,9 @@ pub enum Unproven {
     /// Its proof is good, and this caller has to show another one beside it.
     #[error("this caller has to show its certificate and its token, and {0} is missing")]
     Incomplete(&'static str),
+    /// Its proof was good and is on the list of those that are revoked.
+    #[error("the {0} is revoked (server.revoked_file)")]
+    Revoked(&'static str),
     /// Two proofs, or two names of a certificate, are of two callers.
     #[error("what is shown is of two callers, {0} and {1}")]
     TwoCallers(CallerId, CallerId),
@@ -153,23 +164,49 @@ impl Unproven {
             Self::UnknownSubject => "SUBJECT_UNKNOWN",
             Self::UnknownCertificate => "CERTIFICATE_UNKNOWN",
             Self::Incomplete(_) => "CREDENTIALS_INCOMPLETE",
+            Self::Revoked(_) => "CREDENTIALS_REVOKED",
             Self::TwoCallers(..) => "CREDENTIALS_CONTRADICT",
+        }
+    }
+
+    /// Whether it is a JWT that does not prove anybody. Such calls are answered alike, whatever is
+    /// wrong: see [`Callers::lacks_keys`].
+    #[must_use]
+    pub fn is_of_a_jwt(&self) -> bool {
+        match self {
+            Self::Jwt(_) | Self::UnknownSubject | Self::OtherClaim(_) => true,
+            Self::Revoked(what) => *what == REVOKED_JWT,
+            _ => false,
         }
     }
 }
 
-/// All configured callers. Tokens and keys change while calls come in.
+/// What [`Unproven::Revoked`] calls the kinds of proofs.
+const REVOKED_TOKEN: &str = "token";
+const REVOKED_JWT: &str = "JWT";
+const REVOKED_CERTIFICATE: &str = "certificate";
+
+/// All configured callers. They, their tokens and keys, and what is revoked, change while calls
+/// come in; each call sees all of them as of one moment.
 #[derive(Debug)]
 pub struct Callers {
     anonymous: Arc<Caller>,
+    known: ArcSwap<Known>,
+    revoked: ArcSwap<Revoked>,
+    /// Held while some of it is replaced.
+    replacing: Mutex<()>,
+}
+
+/// Who is known by what.
+#[derive(Debug, Default, Clone)]
+struct Known {
     by_id: BTreeMap<CallerId, Arc<Caller>>,
-    tokens: ArcSwap<HashMap<TokenDigest, Arc<Caller>>>,
-    sans: HashMap<San, Arc<Caller>>,
+    tokens: HashMap<TokenDigest, Arc<Caller>>,
+    /// By who has to vouch for the name.
+    sans: HashMap<(Authority, San), Arc<Caller>>,
     /// By the issuer's place in the list.
     subjects: HashMap<(usize, String), Arc<Caller>>,
     issuers: Vec<Arc<Issuer>>,
-    /// Held while tokens are replaced.
-    replacing: Mutex<()>,
 }
 
 impl Default for Callers {
@@ -177,11 +214,8 @@ impl Default for Callers {
     fn default() -> Self {
         Self {
             anonymous: Arc::new(Caller::anonymous()),
-            by_id: BTreeMap::new(),
-            tokens: ArcSwap::default(),
-            sans: HashMap::new(),
-            subjects: HashMap::new(),
-            issuers: Vec::new(),
+            known: ArcSwap::default(),
+            revoked: ArcSwap::default(),
             replacing: Mutex::default(),
         }
     }
@@ -192,43 +226,114 @@ impl Default for Callers {
 #[error("a token is one of callers.{0} too; give each caller tokens of its own")]
 pub struct Shared(pub CallerId);
 
-impl Callers {
-    /// Callers that have no proof in common: the configuration saw to that.
-    #[must_use]
-    pub fn new(settings: &[CallerSettings], issuers: Vec<Arc<Issuer>>) -> Self {
+/// Why the last caller is not taken out.
+const NONE_LEFT: &str = "callers: none is left, which would let everybody call; that takes a restart \
+                         and, beyond this machine, server.insecure";
+
+impl Known {
+    fn new(settings: &[CallerSettings], issuers: Vec<Arc<Issuer>>, before: &Self) -> Self {
         let place = |name: &str| issuers.iter().position(|issuer| issuer.name() == name);
-        let mut callers = Self::default();
-        let mut tokens = HashMap::new();
+        let mut known = Self::default();
         for settings in settings {
-            let caller = Arc::new(Caller::new(settings));
+            let before = before.by_id.get(&settings.id);
+            let caller = Arc::new(Caller::new(settings, before.map(|before| &**before)));
             for token in &settings.tokens {
-                tokens.insert(*token, Arc::clone(&caller));
+                known.tokens.insert(*token, Arc::clone(&caller));
             }
             for san in &settings.sans {
-                callers.sans.insert(san.clone(), Arc::clone(&caller));
+                let name = (settings.authority.clone(), san.clone());
+                known.sans.insert(name, Arc::clone(&caller));
             }
             for subject in &settings.subjects {
                 if let Some(issuer) = place(&subject.issuer) {
                     let subject = (issuer, subject.subject.clone());
-                    callers.subjects.insert(subject, Arc::clone(&caller));
+                    known.subjects.insert(subject, Arc::clone(&caller));
                 }
             }
-            callers.by_id.insert(caller.id.clone(), caller);
+            known.by_id.insert(caller.id.clone(), caller);
         }
-        callers.tokens = ArcSwap::from_pointee(tokens);
-        callers.issuers = issuers;
-        callers
+        known.issuers = issuers;
+        known
+    }
+}
+
+impl Callers {
+    /// Callers that have no proof in common: the configuration saw to that.
+    #[must_use]
+    pub fn new(settings: &[CallerSettings], issuers: Vec<Arc<Issuer>>) -> Self {
+        let known = Known::new(settings, issuers, &Known::default());
+        Self {
+            known: ArcSwap::from_pointee(known),
+            ..Self::default()
+        }
+    }
+
+    /// Takes these callers and issuers in place of those before. Who is not among them is not let in
+    /// any more; who is keeps what it has used of its hour. `count` is asked to count what those have
+    /// used whose hour was not counted before.
+    ///
+    /// # Errors
+    /// If none would be left of those there were, or their hours cannot be counted; then all stays as
+    /// it was.
+    pub fn replace(
+        &self,
+        settings: &[CallerSettings],
+        issuers: Vec<Arc<Issuer>>,
+        count: impl FnOnce(&[Arc<Caller>]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let _replacing = self.replacing();
+        let before = self.known.load_full();
+        if settings.is_empty() && !before.by_id.is_empty() {
+            return Err(NONE_LEFT.to_owned());
+        }
+        let known = Known::new(settings, issuers, &before);
+        let is_new = |caller: &&Arc<Caller>| {
+            let before = before.by_id.get(&caller.id);
+            let was_counted = before.is_some_and(|before| before.quota.is_some());
+            caller.quota.is_some() && !was_counted
+        };
+        let begun: Vec<_> = known.by_id.values().filter(is_new).cloned().collect();
+        count(&begun)?;
+        for caller in known.by_id.values() {
+            if let (Some(quota), Some(max)) = (&caller.quota, caller.policy.hourly_items_max) {
+                quota.set_max(max);
+            }
+        }
+        self.known.store(Arc::new(known));
+        Ok(())
+    }
+
+    /// Takes what is revoked from now on, in place of what was before.
+    pub fn revoke(&self, revoked: Revoked) {
+        self.revoked.store(Arc::new(revoked));
     }
 
     /// Each of them.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Caller>> {
-        self.by_id.values()
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Caller>> {
+        self.known.load().by_id.values().cloned().collect()
     }
 
     /// An issuer, by its name in the configuration.
     #[must_use]
-    pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
-        self.issuers.iter().find(|issuer| issuer.name() == name)
+    pub fn issuer(&self, name: &str) -> Option<Arc<Issuer>> {
+        let known = self.known.load();
+        let issuer = known.issuers.iter().find(|issuer| issuer.name() == name);
+        issuer.cloned()
+    }
+
+    /// Whether the keys of some issuer are not known. Then no JWT is refused for good that proves
+    /// nobody, whosever it says it is: else a stranger could tell which issuers there are.
+    #[must_use]
+    pub fn lacks_keys(&self) -> bool {
+        let known = self.known.load();
+        known.issuers.iter().any(|issuer| issuer.lacks_keys())
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, ()> {
+        self.replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a caller's new tokens in place of its old ones.
@@ -236,23 +341,20 @@ impl Callers {
     /// # Errors
     /// If one of them is another caller's; then the old ones stay.
     pub fn replace_tokens(&self, id: &CallerId, new: &[TokenDigest]) -> Result<(), Shared> {
-        let Some(caller) = self.by_id.get(id) else {
+        let _replacing = self.replacing();
+        let mut known = Known::clone(&self.known.load());
+        let Some(caller) = known.by_id.get(id) else {
             return Ok(());
         };
-        let _replacing = self
-            .replacing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut tokens = HashMap::clone(&self.tokens.load());
-        tokens.retain(|_, owner| owner.id != *id);
+        known.tokens.retain(|_, owner| owner.id != *id);
         for token in new {
-            if let Some(owner) = tokens.insert(*token, Arc::clone(caller))
+            if let Some(owner) = known.tokens.insert(*token, Arc::clone(caller))
                 && owner.id != *id
             {
                 return Err(Shared(owner.id.clone()));
             }
         }
-        self.tokens.store(Arc::new(tokens));
+        self.known.store(Arc::new(known));
         Ok(())
     }
 
@@ -278,19 +380,25 @@ impl Callers {
     }
 
     fn look_at(&self, proofs: Proofs<'_>, shown: &mut Vec<Proof>) -> Result<Arc<Caller>, Unproven> {
-        if self.by_id.is_empty() {
+        let known = self.known.load();
+        if known.by_id.is_empty() {
             return Ok(Arc::clone(&self.anonymous));
         }
+        let revoked = self.revoked.load();
         let by_certificate = match proofs.certificate {
             Some(certificate) => {
                 shown.push(Proof::certificate(certificate.fingerprint()));
-                self.by_certificate(certificate)
+                if revoked.certificate(certificate) {
+                    Err(Unproven::Revoked(REVOKED_CERTIFICATE))
+                } else {
+                    known.by_certificate(certificate)
+                }
             }
             None => Ok(None),
         };
         let by_token = match proofs.authorization {
             // What is wrong with the certificate is told first.
-            Some(header) => self.by_header(header, shown).map(Some),
+            Some(header) => known.by_header(header, &revoked, shown).map(Some),
             None => Ok(None),
         };
         match (by_certificate?, by_token?) {
@@ -303,22 +411,28 @@ impl Callers {
             (Some(caller), None) if caller.requires_both => Err(Unproven::Incomplete("the token")),
             (_, Some(caller)) | (Some(caller), None) => Ok(caller),
             (None, None) if proofs.certificate.is_some() => Err(Unproven::UnknownCertificate),
-            (None, None) if self.sans.is_empty() => Err(Unproven::Nothing("")),
+            (None, None) if known.sans.is_empty() => Err(Unproven::Nothing("")),
             (None, None) => Err(Unproven::Nothing(", or a client certificate")),
         }
     }
+}
 
+impl Known {
+    /// A name counts for the caller alone whose authority vouches for it.
     fn by_certificate(&self, certificate: &Certificate) -> Result<Option<Arc<Caller>>, Unproven> {
         let mut found: Option<&Arc<Caller>> = None;
-        for name in certificate.names() {
-            let Some(caller) = self.sans.get(name) else {
-                continue;
-            };
-            match found {
-                Some(other) if other.id != caller.id => {
-                    return Err(Unproven::TwoCallers(other.id.clone(), caller.id.clone()));
+        for authority in certificate.vouched_by() {
+            for name in certificate.names() {
+                let Some(caller) = self.sans.get(&(authority.clone(), name.clone())) else {
+                    continue;
+                };
+                match found {
+                    Some(other) if other.id != caller.id => {
+                        let two = (other.id.clone(), caller.id.clone());
+                        return Err(Unproven::TwoCallers(two.0, two.1));
+                    }
+                    _ => found = Some(caller),
                 }
-                _ => found = Some(caller),
             }
         }
         Ok(found.cloned())
@@ -327,6 +441,7 @@ impl Callers {
     fn by_header(
         &self,
         header: Result<&str, ()>,
+        revoked: &Revoked,
         shown: &mut Vec<Proof>,
     ) -> Result<Arc<Caller>, Unproven> {
         let token = header
@@ -340,8 +455,12 @@ impl Callers {
             return Err(Unproven::LongToken);
         }
         shown.push(Proof::token(token));
-        if let Some(caller) = self.tokens.load().get(&TokenDigest::of(token)) {
-            return Ok(Arc::clone(caller));
+        let digest = TokenDigest::of(token);
+        if let Some(caller) = self.tokens.get(&digest) {
+            return match revoked.token(&digest) {
+                true => Err(Unproven::Revoked(REVOKED_TOKEN)),
+                false => Ok(Arc::clone(caller)),
+            };
         }
         let is_jwt = token.bytes().filter(|b| *b == b'.').count() == 2;
         if self.issuers.is_empty() || !is_jwt {
@@ -350,6 +469,10 @@ impl Callers {
         let (issuer, claims) = issuer::verify(&self.issuers, token)?;
         shown.pop();
         shown.push(Proof::jwt(&claims));
+        let named = self.issuers.get(issuer).map_or("", |issuer| issuer.name());
+        if revoked.token(&digest) || revoked.jwt(named, &claims) {
+            return Err(Unproven::Revoked(REVOKED_JWT));
+        }
         self.by_claims(issuer, claims)
     }
 
@@ -377,6 +500,7 @@ mod tests {
             id: CallerId::try_from(name).unwrap(),
             tokens: tokens.iter().map(|token| TokenDigest::of(token)).collect(),
             sans: sans.iter().map(|san| san.parse().unwrap()).collect(),
+            authority: Authority::default(),
             subjects: Vec::new(),
             claims: Vec::new(),
             requires_both: false,
@@ -452,5 +576,68 @@ mod tests {
         assert_eq!(callers.identify(shown("Bearer one")).unwrap().id, a);
         assert_eq!(callers.identify(shown("Bearer two")).unwrap().id, b);
         assert!(callers.identify(shown("Bearer three")).is_err());
+    }
+
+    fn is(callers: &Callers, token: &str) -> Option<String> {
+        let called = callers.identify(shown(&format!("Bearer {token}"))).ok()?;
+        Some(called.id.to_string())
+    }
+
+    #[test]
+    fn who_is_taken_out_is_nobody_and_who_stays_keeps_the_hour_that_was_used() {
+        let counted = |max, name, token| {
+            let mut caller = caller(name, &[token], &[]);
+            caller.policy.hourly_items_max = max;
+            caller
+        };
+        let callers = Callers::new(
+            &[counted(Some(10), "a", "one"), counted(None, "b", "two")],
+            Vec::new(),
+        );
+        let quota = |token: &str| {
+            let called = callers.identify(shown(&format!("Bearer {token}")));
+            called.unwrap().quota.clone()
+        };
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        quota("one").unwrap().take(8, now).unwrap();
+        let new = [
+            counted(Some(9), "a", "three"),
+            counted(Some(5), "c", "four"),
+        ];
+        let failed = callers.replace(&new, Vec::new(), |_| Err("no".to_owned()));
+        assert_eq!(failed, Err("no".to_owned()));
+        assert_eq!(quota("one").unwrap().take(3, now).unwrap_err().max, 10);
+        let mut begun = Vec::new();
+        let count = |callers: &[Arc<Caller>]| {
+            begun.extend(callers.iter().map(|caller| caller.id.to_string()));
+            Ok(())
+        };
+        callers.replace(&new, Vec::new(), count).unwrap();
+        assert_eq!(begun, ["c"], "its hour is counted from here on");
+        assert_eq!((is(&callers, "one"), is(&callers, "two")), (None, None));
+        assert_eq!(is(&callers, "three").as_deref(), Some("a"));
+        let quota = quota("three").unwrap();
+        assert_eq!(quota.take(2, now).unwrap_err().max, 9);
+        quota.take(1, now).unwrap();
+    }
+
+    #[test]
+    fn the_last_caller_is_not_taken_out_as_that_would_let_everybody_in() {
+        let callers = Callers::new(&[caller("a", &["one"], &[])], Vec::new());
+        assert!(callers.replace(&[], Vec::new(), |_| Ok(())).is_err());
+        assert_eq!(is(&callers, "one").as_deref(), Some("a"));
+        assert!(callers.identify(Proofs::default()).is_err());
+    }
+
+    #[test]
+    fn a_token_that_is_revoked_is_good_no_more_until_it_is_off_the_list() {
+        let callers = Callers::new(&[caller("a", &["t0ken", "two"], &[])], Vec::new());
+        // As the audit tells it: see above.
+        callers.revoke(Revoked::parse("token:b46c0967\n").unwrap());
+        let refused = callers.identify(shown("Bearer t0ken")).unwrap_err();
+        assert_eq!(refused, Unproven::Revoked(REVOKED_TOKEN));
+        assert_eq!(is(&callers, "two").as_deref(), Some("a"));
+        callers.revoke(Revoked::parse("# none\n").unwrap());
+        assert_eq!(is(&callers, "t0ken").as_deref(), Some("a"));
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 mod policy;
 #[cfg(test)]
 mod properties;
+mod revoked;
 mod shown;
 mod token;
 mod validity;
@@ -17,10 +18,11 @@ pub use self::{
     callers::{
         Caller, CallerSettings, Callers, KEYS_UNAVAILABLE, Proofs, Shared, Subject, Unproven,
     },
-    certificate::{Certificate, San},
+    certificate::{Authority, Certificate, San},
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,
     policy::{Method, Policy},
+    revoked::Revoked,
     shown::Proof,
     token::TokenDigest,
     validity::Validity,

@@ -17,10 +17,11 @@ use crate::{
     identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven},
 };
 
-/// Fetches an issuer's keys anew when a token names one that is not known.
+/// Fetches issuers' keys anew when a token names one that is not known.
 pub trait KeySource: fmt::Debug + Send + Sync {
-    /// Resolves when that has been tried, or is not to be tried again yet.
-    fn refresh(&self, issuer: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Those of one issuer, or of all. Resolves when that has been tried, or is not to be tried again
+    /// yet.
+    fn refresh(&self, issuer: Option<&str>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// Who may call, and who hears of those who may not. A service behind it is called by those alone
@@ -51,29 +52,32 @@ impl Access {
             authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        let (identified, mut shown) = self.callers.identify_shown(proofs);
-        let identified = match (identified, &self.keys) {
-            (
-                Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
-                Some(keys),
-            ) => {
-                // Whoever can name an issuer can bring this about.
-                // They are told of too if there is no room for another look.
-                call.shows(&shown);
-                let stay = match head.extensions.get::<Arc<Visitor>>() {
-                    Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
-                    None => None,
-                };
-                keys.refresh(&issuer).await;
-                drop(stay);
-                let (identified, again) = self.callers.identify_shown(proofs);
-                shown = again;
-                identified
+        let (mut identified, mut shown) = self.callers.identify_shown(proofs);
+        if let (Err(unproven), Some(keys)) = (&identified, &self.keys)
+            && unproven.is_of_a_jwt()
+        {
+            // Whoever can write a token can bring this about.
+            // They are told of too if there is no room for another look.
+            call.shows(&shown);
+            let stay = match head.extensions.get::<Arc<Visitor>>() {
+                Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
+                None => None,
+            };
+            if let Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
+                unproven
+            {
+                keys.refresh(Some(issuer)).await;
+                (identified, shown) = self.callers.identify_shown(proofs);
             }
-            (identified, _) => identified,
-        };
+            if identified.is_err() {
+                // So the time that it takes tells a stranger neither which issuers there are nor
+                // whether a key is known: whatever is wrong with a JWT, all keys are asked for.
+                keys.refresh(None).await;
+            }
+            drop(stay);
+        }
         call.shows(&shown);
-        identified.map_err(|unproven| status::unproven(&unproven))
+        identified.map_err(|unproven| status::unproven(&unproven, self.callers.lacks_keys()))
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.

@@ -342,7 +342,7 @@ async fn a_file_that_changes_is_noticed_without_a_signal() {
     assert_eq!(called_as(&client, Some(NEW), "b").await.unwrap(), "billing");
     assert_eq!(
         refused_as(&client, Some(BILLING_TOKEN)).await,
-        "TOKEN_INVALID"
+        "UNAUTHENTICATED"
     );
 }
 
@@ -355,7 +355,7 @@ async fn a_hangup_signal_reloads_at_once() {
     let place = Place::new(&sandbox, &config);
     let (process, url) = place.serve().await;
     let client = try_connect(&url).await.unwrap();
-    assert_eq!(refused_as(&client, Some(NEW)).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(&client, Some(NEW)).await, "UNAUTHENTICATED");
 
     files.write("token", NEW);
     process.signal("HUP");
@@ -363,7 +363,7 @@ async fn a_hangup_signal_reloads_at_once() {
     assert_eq!(called_as(&client, Some(NEW), "a").await.unwrap(), "billing");
     assert_eq!(
         refused_as(&client, Some(BILLING_TOKEN)).await,
-        "TOKEN_INVALID"
+        "UNAUTHENTICATED"
     );
     process.terminate();
     assert!(process.ended().await.success());

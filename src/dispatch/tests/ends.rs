@@ -152,7 +152,7 @@ async fn stopped(look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
     let mut ticket = scene.opens(request("K", ["s"])).await;
     tokio::time::sleep(SECOND / 2).await;
     let asked_to = Instant::now();
-    let caller = "ann".try_into().unwrap();
+    let caller: crate::domain::ids::CallerId = "ann".try_into().unwrap();
     let stop = scene.dispatch.stop_batch(ticket.batch.unwrap(), caller);
     let done = stop.await.unwrap();
     assert_eq!(

@@ -460,6 +460,11 @@ impl Journal for SledJournal {
             .read(|reader| query::known(reader, scope, request, keys))
     }
 
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        self.shared
+            .read(|reader| query::whose(reader, batch, question))
+    }
+
     fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
         self.shared
             .read(|reader| query::batch(reader, batch, question))

@@ -228,6 +228,10 @@ impl Journal for MemoryJournal {
         self.read(|reader| query::known(reader, scope, request, keys))
     }
 
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        self.read(|reader| query::whose(reader, batch, question))
+    }
+
     fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
         self.read(|reader| query::batch(reader, batch, question))
     }

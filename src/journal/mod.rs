@@ -161,6 +161,12 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         found.map(|found| Ok(found?.is_some())).collect()
     }
 
+    /// Whose a batch is. Reads nothing else of it.
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        let batch = self.batch(batch, question)?;
+        Ok(batch.map(|batch| batch.scope))
+    }
+
     /// A batch and all its items, in their order.
     fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable>;
 

@@ -401,9 +401,11 @@ impl CancellationService for Service {
             ..Asked::default()
         });
         let work = async {
-            let batch = self.dispatch.batch_to_stop(id, &caller).await;
-            let batch = batch.map_err(|error| status::of_unavailable(&error))?;
-            of_caller(batch, id, &caller)?;
+            let whose = self.dispatch.whose_to_stop(id, &caller).await;
+            let whose = whose.map_err(|error| status::of_unavailable(&error))?;
+            whose
+                .filter(|whose| whose.caller == caller)
+                .ok_or_else(|| status::not_found("batch", &id.to_string()))?;
             // From here on it may be stopped, whatever fails.
             let by = Stopper {
                 caller: caller.clone(),

@@ -2,6 +2,7 @@
 
 use std::{fmt, pin::Pin, sync::Arc};
 
+use futures_util::future::{Either, select};
 use http::{Request, Response, header::AUTHORIZATION, request::Parts};
 use tonic::{Status, body::Body};
 
@@ -63,16 +64,20 @@ impl Access {
                 Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
                 None => None,
             };
+            // So the time that it takes tells a stranger neither which issuers there are nor whether
+            // a key is known: whatever is wrong with a JWT, all keys are asked for at once. Who is
+            // known as soon as its own issuer's are here waits for no other's.
+            let all = keys.refresh(None);
             if let Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
                 unproven
             {
-                keys.refresh(Some(issuer)).await;
+                let own = select(keys.refresh(Some(issuer)), all).await;
                 (identified, shown) = self.callers.identify_shown(proofs);
-            }
-            if identified.is_err() {
-                // So the time that it takes tells a stranger neither which issuers there are nor
-                // whether a key is known: whatever is wrong with a JWT, all keys are asked for.
-                keys.refresh(None).await;
+                if let (Either::Left(((), all)), true) = (own, identified.is_err()) {
+                    all.await;
+                }
+            } else {
+                all.await;
             }
             drop(stay);
         }

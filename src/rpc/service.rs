@@ -293,6 +293,11 @@ impl CancellationService for Service {
         let known = Known::of(&request)?;
         let request = request.into_inner();
         let with_answer = request.include_provider_response;
+        // Whoever may not look at what is another's is told with the key that it tried.
+        known.call.asks(Asked {
+            key: Key::try_from(request.idempotency_key.as_str()).ok(),
+            ..Asked::default()
+        });
         let whose = known.whose(&request.caller, false)?;
         let is_others = whose.is_others(&known.caller);
         if is_others {

@@ -306,6 +306,13 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
     };
     let tried = client.get_cancellation(by(BILLING_TOKEN, tried)).await;
     assert_eq!(tried.unwrap_err().code(), Code::NotFound);
+    // Whoever may not is refused, with the key.
+    let denied = GetCancellationRequest {
+        idempotency_key: "k/9".to_owned(),
+        ..get("billing")
+    };
+    let denied = client.get_cancellation(by(SUPPORT_TOKEN, denied)).await;
+    assert_eq!(denied.unwrap_err().code(), Code::PermissionDenied);
     // Whoever looks at its own has no line.
     let got = client.get_cancellation(by(SUPPORT_TOKEN, get("")));
     got.await.unwrap();
@@ -346,6 +353,10 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
     assert_eq!(reads[2]["whose"], "support");
     assert_eq!(reads[2]["filters"], serde_json::json!(["key=k/9"]));
     assert_eq!(reads[2]["records"], 0);
+    let refused = gateway.events("refused");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["caller"], "support");
+    assert_eq!(refused[0]["key"], "k/9");
     let dry_runs = gateway.events("dry_run");
     assert_eq!(dry_runs.len(), 1);
     assert_eq!(dry_runs[0]["caller"], "support");

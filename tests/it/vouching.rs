@@ -183,6 +183,34 @@ async fn an_authority_that_cannot_be_used_is_given_up_alone_and_holds_up_no_othe
 }
 
 #[tokio::test]
+async fn without_its_revocation_list_nobody_is_believed_until_it_is_there_again() {
+    let list = |numbers: &[u64]| Authority::new("of nobody here").revokes(numbers);
+    let bench = Bench::start_with(
+        "reload_grace_ms = 0\n",
+        "authority = \"ours\"",
+        Some(&list(&[7])),
+    )
+    .await;
+    let pair = bench.ours.client(BILLING);
+    let billing = bench.connect(&pair).await;
+    assert_eq!(called_as(&billing, None, "a").await.unwrap(), "billing");
+    bench.files.write("crl.pem", "no list");
+    assert_eq!(bench.gateway.reload().await.failed, 1);
+    is_cut_off(&billing).await;
+    // An authority that is changed meanwhile is not believed either.
+    let both = format!("{}{}", bench.ours.pem, Authority::new("more").pem);
+    bench.files.write("ours.pem", &both);
+    bench.gateway.reload().await;
+    if let Ok(client) = bench.gateway.over_tls(&bench.server_ca, Some(&pair)).await {
+        is_cut_off(&client).await;
+    }
+    bench.files.write("crl.pem", &list(&[7]));
+    bench.gateway.reload().await;
+    let again = bench.connect(&pair).await;
+    assert_eq!(called_as(&again, None, "b").await.unwrap(), "billing");
+}
+
+#[tokio::test]
 async fn a_revocation_list_is_of_all_authorities() {
     let [server_ca, ours] = ["server", "ours"].map(Authority::new);
     let files = Files::new();

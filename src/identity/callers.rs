@@ -144,6 +144,9 @@ pub enum Unproven {
     /// Its proof was good and is on the list of those that are revoked.
     #[error("the {0} is revoked (server.revoked_file)")]
     Revoked(&'static str),
+    /// Its caller was taken out of the configuration while its request arrived.
+    #[error("{0} is a caller no more")]
+    Gone(CallerId),
     /// Two proofs, or two names of a certificate, are of two callers.
     #[error("what is shown is of two callers, {0} and {1}")]
     TwoCallers(CallerId, CallerId),
@@ -165,6 +168,7 @@ impl Unproven {
             Self::UnknownCertificate => "CERTIFICATE_UNKNOWN",
             Self::Incomplete(_) => "CREDENTIALS_INCOMPLETE",
             Self::Revoked(_) => "CREDENTIALS_REVOKED",
+            Self::Gone(_) => "CALLER_GONE",
             Self::TwoCallers(..) => "CREDENTIALS_CONTRADICT",
         }
     }
@@ -306,6 +310,16 @@ impl Callers {
     /// Takes what is revoked from now on, in place of what was before.
     pub fn revoke(&self, revoked: Revoked) {
         self.revoked.store(Arc::new(revoked));
+    }
+
+    /// A caller as it is now, if it still is one.
+    #[must_use]
+    pub fn now(&self, id: &CallerId) -> Option<Arc<Caller>> {
+        let known = self.known.load();
+        if known.by_id.is_empty() {
+            return Some(Arc::clone(&self.anonymous)).filter(|anonymous| anonymous.id == *id);
+        }
+        known.by_id.get(id).cloned()
     }
 
     /// Each of them.

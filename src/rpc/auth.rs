@@ -108,7 +108,8 @@ impl Access {
 
 impl Before for Access {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
-        let call = Arc::new(Called::by(&request).told_to(self.audit.clone()));
+        let call = Called::by(&request).told_to(self.audit.clone());
+        let call = Arc::new(call.among(Arc::clone(&self.callers)));
         let (mut head, body) = request.into_parts();
         let answer = match self.let_in(&mut head, &call).await {
             Ok(()) => answer_of(service, Request::from_parts(head, body)).await,

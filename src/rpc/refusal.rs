@@ -19,7 +19,7 @@ use crate::{
         ids::{BatchId, CallerId, Key},
         provenance::Provenance,
     },
-    identity::{Caller, Method, Proof},
+    identity::{Caller, Callers, Method, Proof, Unproven},
     limits,
     observe::{BySource, Origin, RequestId, Source, code_name},
 };
@@ -238,6 +238,7 @@ pub(super) struct Called {
     proofs: Mutex<Vec<String>>,
     asked: OnceLock<Asked>,
     audit: Sink,
+    callers: Option<Arc<Callers>>,
 }
 
 impl Called {
@@ -252,7 +253,35 @@ impl Called {
                 .and_then(|origin| origin.id().cloned()),
             proofs: Mutex::default(),
             audit: Sink::default(),
+            callers: None,
             asked: OnceLock::new(),
+        }
+    }
+
+    /// One of these callers.
+    pub(super) fn among(self, callers: Arc<Callers>) -> Self {
+        Self {
+            callers: Some(callers),
+            ..self
+        }
+    }
+
+    /// Its caller as it is now: a request takes its time to arrive, and its caller may have been
+    /// taken out meanwhile, or may do less.
+    ///
+    /// # Errors
+    /// If it may not make the call any more.
+    pub(super) fn caller_now(&self, was: &Arc<Caller>) -> Result<Arc<Caller>, Status> {
+        let Some(callers) = &self.callers else {
+            return Ok(Arc::clone(was));
+        };
+        let now = callers.now(&was.id);
+        let caller = now.ok_or_else(|| status::unproven(&Unproven::Gone(was.id.clone()), false))?;
+        match self.method {
+            Some(method) if !caller.policy.allows_method(method) => {
+                Err(status::method_not_allowed(&caller, method))
+            }
+            _ => Ok(caller),
         }
     }
 

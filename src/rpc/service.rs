@@ -166,11 +166,14 @@ struct Known {
 }
 
 impl Known {
-    /// Nobody gets here but through the guard.
+    /// Nobody gets here but through the guard. By now the whole request is here.
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let told = request.extensions();
-        match (told.get().cloned(), told.get().cloned()) {
-            (Some(caller), Some(call)) => Ok(Self { caller, call }),
+        match (told.get::<Arc<Caller>>(), told.get::<Arc<Called>>()) {
+            (Some(caller), Some(call)) => Ok(Self {
+                caller: call.caller_now(caller)?,
+                call: Arc::clone(call),
+            }),
             _ => Err(Status::internal("the call came in past the guard")),
         }
     }

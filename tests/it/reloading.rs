@@ -10,9 +10,11 @@ use tonic::Code;
 
 use crate::{
     asking::Reader,
+    frames::{CANCEL, grpc},
     identities::{by, called_as, one, reason, refused_as},
     metrics::Scrape,
     pki::Files,
+    slow::Slow,
     support::{BILLING_TOKEN, Gateway, SUPPORT_TOKEN, gateway, now, request, subscription},
 };
 
@@ -113,6 +115,49 @@ async fn a_caller_that_is_added_is_let_in_and_one_that_is_taken_out_is_not() {
     std::fs::remove_file(files.path("token")).unwrap();
     assert_eq!(gateway.reload().await, NONE_CHANGED);
 }
+
+#[tokio::test]
+async fn a_request_that_arrives_after_its_caller_was_taken_out_is_not_taken_on() {
+    let files = Files::new();
+    let token = files.write("token", NEW);
+    let newcomer = format!("[callers.newcomer]\ntoken_file = {token}\n[callers.support]");
+    let mut gateway = two_callers("").await;
+    gateway.change("[callers.support]", &newcomer).await;
+    for (from, to, code) in [
+        (
+            "[callers.newcomer]\n",
+            "[callers.newcomer]\nmethods = \"StopBatch\"\n",
+            Code::PermissionDenied,
+        ),
+        (&newcomer, "[callers.support]", Code::Unauthenticated),
+    ] {
+        let proof = format!("Bearer {NEW}");
+        let head = [("authorization", &*proof)];
+        let before = begun(&gateway).await;
+        let mut call = Slow::open_at(&gateway, CANCEL, &head).await;
+        let mut body = grpc(&one("K", "late"));
+        let rest = body.split_off(body.len() / 2);
+        call.body.send_data(body.into(), false).unwrap();
+        while begun(&gateway).await <= before {
+            tokio::task::yield_now().await;
+        }
+        gateway.change(from, to).await;
+        call.body.send_data(rest.into(), true).unwrap();
+        assert_eq!(call.status().await.code(), code);
+        gateway.change(to, from).await;
+    }
+    assert_eq!(gateway.requests(Provider::Rebilly), 0);
+}
+
+/// Calls of CancelSubscription that have begun.
+async fn begun(gateway: &Gateway) -> f64 {
+    let scrape = Scrape::of(gateway).await;
+    scrape.value(STARTED).unwrap()
+}
+
+const STARTED: &str = "grpc_server_started_total{grpc_type=\"server_stream\",\
+                       grpc_service=\"cancelot.v1.CancellationService\",\
+                       grpc_method=\"CancelSubscription\"}";
 
 #[tokio::test]
 async fn the_last_callers_are_not_taken_out_as_that_would_let_everybody_in() {

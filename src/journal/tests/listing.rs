@@ -246,7 +246,7 @@ fn whose_a_batch_is_takes_one_entry_however_large_it_is() {
         let whose = bench.journal().whose(batch, &question).unwrap();
         assert_eq!(whose, Some(scope()));
         assert_eq!(question.entries_read(), 1);
-        let other = crate::domain::ids::BatchId(batch.0 + 1);
+        let other = BatchId(batch.0 + 1);
         assert_eq!(bench.journal().whose(other, &question).unwrap(), None);
     }
 }

@@ -12,12 +12,11 @@ mod properties;
 mod revoked;
 mod shown;
 mod token;
+mod unproven;
 mod validity;
 
 pub use self::{
-    callers::{
-        Caller, CallerSettings, Callers, KEYS_UNAVAILABLE, Proofs, Shared, Subject, Unproven,
-    },
+    callers::{Caller, CallerSettings, Callers, Proofs, Shared, Subject},
     certificate::{Authority, Certificate, San},
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,
@@ -25,5 +24,6 @@ pub use self::{
     revoked::Revoked,
     shown::Proof,
     token::TokenDigest,
+    unproven::{KEYS_UNAVAILABLE, Unproven},
     validity::Validity,
 };

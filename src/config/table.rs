@@ -103,9 +103,14 @@ settings! {
     TLS_CLIENT_CRL_FILE: Option<PathBuf> = "server.tls_client_crl_file";
     /// Whether clients have to show a certificate.
     TLS_CLIENT_AUTH: Option<ClientAuth> = "server.tls_client_auth",
-        otherwise "`optional` with `tls_client_ca_file`, else `none`";
-    /// How often files with certificates, keys, tokens and credentials are read again; a SIGHUP
-    /// does it at once.
+        otherwise "`optional` with `tls_client_ca_file` or `[authorities]`, else `none`";
+    /// Path of a file with revoked proofs, one on each line: `token:`, `jwt:` or `certificate:` with
+    /// the digits that the audit has or the whole SHA-256, `jti:` or `sub:` with an issuer's name and
+    /// the claim, `serial:` with a certificate's number in hexadecimal. Lines that begin with `#` are
+    /// comments. While the file cannot be used, what was on it stays revoked.
+    REVOKED_FILE: Option<PathBuf> = "server.revoked_file";
+    /// How often files with certificates, keys, tokens, credentials and revoked proofs are read
+    /// again, and the configuration file for `callers` and `issuers`; a SIGHUP does it at once.
     RELOAD_MS: u64 = "server.reload_ms", default 10_000, within 100..=3_600_000;
     /// How long the previous content stays valid when a file with tokens, keys, authorities or
     /// revocation lists is missing or cannot be used. After that nothing is accepted from it until
@@ -173,6 +178,9 @@ settings! {
     /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
     LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within form::LOG_FILTER;
 
+    /// Path of the PEM file with the certificates of one authority, which vouches for the certificates
+    /// of those callers alone that have its name as `authority`.
+    AUTHORITY_CA_FILE: Option<PathBuf> = "authorities.<name>.ca_file", otherwise "required";
     /// What the issuer's tokens have as `iss`, exactly.
     ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within form::CLAIM;
     /// What tokens may have as `aud` to be meant for this service; one of them suffices.
@@ -227,6 +235,10 @@ settings! {
     /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
     /// `dns:billing.internal`; one of them suffices.
     TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
+    /// The name of the `[authorities]` that has to vouch for the caller's certificates. Certificates
+    /// with the same names of any other authority are not the caller's.
+    CALLER_AUTHORITY: Option<Text> = "callers.<name>.authority",
+        otherwise "those of `server.tls_client_ca_file`", within form::CLAIM;
     /// Whether a call has to show any one of the caller's proofs, or its certificate and one of its
     /// tokens (a JWT or a static one) together.
     REQUIRE: Require = "callers.<name>.require", default Require::Any;

@@ -191,7 +191,7 @@ async fn stopped_with(when: When, look: Look, crashes: bool) -> (Arc<Settled>, D
     let mut ticket = scene.opens(to_end(when)).await;
     tokio::time::sleep(SECOND / 2).await;
     let asked_to = Instant::now();
-    let caller = "ann".try_into().unwrap();
+    let caller: crate::domain::ids::CallerId = "ann".try_into().unwrap();
     let stop = scene.dispatch.stop_batch(ticket.batch.unwrap(), caller);
     let done = stop.await.unwrap();
     assert_eq!(

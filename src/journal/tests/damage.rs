@@ -361,7 +361,7 @@ fn verify_finds_nothing_wrong_with_a_used_journal_and_counts_it() {
         settled: settled.clone(),
     });
     wait(journal.settle(settlements.collect::<Vec<_>>().into())).unwrap();
-    wait(journal.stop(BatchId(1), scope().caller, at(1))).unwrap();
+    wait(journal.stop(BatchId(1), scope().caller.into(), at(1))).unwrap();
     drop(journal);
     let (report, out) = verify(dir.path());
     assert_eq!(report.problems, 0, "{out}");

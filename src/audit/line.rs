@@ -23,7 +23,7 @@ use crate::{
         personal::without_emails,
         provenance::Provenance,
     },
-    journal::{Ended, Happened, Known, Subject, What},
+    journal::{Ended, Happened, Known, Ranges, Subject, What},
     limits,
 };
 
@@ -52,6 +52,9 @@ pub(super) struct Line<'a> {
     batch: Option<BatchText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
+    /// Of a line for several items: which of their batch, as first and last of each range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexes: Option<Ranges>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,6 +313,36 @@ impl<'a> Line<'a> {
         line
     }
 
+    /// Several items of a batch to which the same happened.
+    fn of_items(scope: &'a Scope, batch: BatchId, alike: &Alike<'a>) -> Self {
+        let line = Self {
+            caller: Some(scope.caller.as_str()),
+            method: Some(method(scope.kind)),
+            batch: Some(BatchText(batch)),
+            account: alike.account,
+            ..Self::default()
+        };
+        let line = match alike.what {
+            What::Settled(ended) => line.with_end(ended),
+            What::Opened(_) | What::Admitted(_) => Self {
+                event: "opened",
+                ..line
+            },
+        };
+        Self {
+            time: alike.latest,
+            ..line.with_indexes(alike.indexes.iter().copied().collect())
+        }
+    }
+
+    fn with_indexes(self, indexes: Ranges) -> Self {
+        Self {
+            items: Some(indexes.count()),
+            indexes: Some(indexes),
+            ..self
+        }
+    }
+
     fn with_end(self, ended: &'a Ended) -> Self {
         let conclusion = &ended.conclusion;
         let failure = conclusion.failure.as_ref();
@@ -373,6 +406,62 @@ fn clip(mut text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// Items of a batch to which the same happened, and which are told of in one line. Their admissions
+/// have all else, by batch and index.
+#[derive(Debug)]
+struct Alike<'a> {
+    /// The place of the first of them among all.
+    first: usize,
+    what: &'a What,
+    /// The account, if it is the same for all.
+    account: Option<&'a str>,
+    latest: Timestamp,
+    indexes: Vec<u32>,
+}
+
+/// Whether items to which this happened can be told of together. A caller can open and stop ten
+/// thousand items by two short calls, as often as it likes: a line for each would fill the disk.
+fn is_shared(what: &What) -> bool {
+    match what {
+        What::Opened(_) => true,
+        What::Settled(ended) => ended.is_shared(),
+        What::Admitted(_) => false,
+    }
+}
+
+fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
+    let mut all: Vec<Alike<'_>> = Vec::new();
+    for (at, (subject, what)) in items.iter().enumerate() {
+        if !is_shared(what) {
+            continue;
+        }
+        let account = subject.command.account().as_str();
+        let time = match what {
+            What::Admitted(time) | What::Opened(time) => *time,
+            What::Settled(ended) => ended.settled_at,
+        };
+        let same = all.iter_mut().find(|alike| match (alike.what, what) {
+            (What::Opened(_), What::Opened(_)) => true,
+            (What::Settled(ended), What::Settled(other)) => ended.is_like(other),
+            _ => false,
+        });
+        if let Some(alike) = same {
+            alike.account = alike.account.filter(|of| *of == account);
+            alike.latest = alike.latest.max(time);
+            alike.indexes.push(subject.index);
+        } else {
+            all.push(Alike {
+                first: at,
+                what,
+                account: Some(account),
+                latest: time,
+                indexes: vec![subject.index],
+            });
+        }
+    }
+    all
+}
+
 /// Gives the lines of what happened, in order.
 pub(super) fn each<E>(
     now: Timestamp,
@@ -386,7 +475,19 @@ pub(super) fn each<E>(
             from,
             items,
         } => {
-            for (subject, what) in items {
+            let alike = alike(items);
+            for (at, (subject, what)) in items.iter().enumerate() {
+                if is_shared(what) {
+                    match alike.iter().find(|alike| alike.first == at) {
+                        // One alone has all that can be said of it.
+                        Some(alike) if alike.indexes.len() == 1 => {}
+                        Some(alike) => {
+                            give(Line::of_items(scope, *batch, alike))?;
+                            continue;
+                        }
+                        None => continue,
+                    }
+                }
                 let line = Line::of_item(scope, *batch, subject);
                 give(match what {
                     What::Admitted(at) => Line {
@@ -412,12 +513,19 @@ pub(super) fn each<E>(
             batch,
             at,
             by,
-        } => give(Line {
-            caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
-            method: Some("StopBatch"),
-            batch: Some(BatchText(*batch)),
-            ..Line::new(*at, "stopped")
-        }),
+            indexes,
+        } => {
+            let line = Line {
+                caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
+                method: Some("StopBatch"),
+                batch: Some(BatchText(*batch)),
+                ..Line::new(*at, "stopped")
+            };
+            give(match indexes {
+                Some(indexes) => line.with_indexes(indexes.clone()),
+                None => line,
+            })
+        }
         Happened::Unreadable { batch, why } => give(Line {
             batch: Some(BatchText(*batch)),
             ..Line::gap(now, why)

@@ -190,7 +190,8 @@ impl<T: Table> Ledger<T> {
         };
         let mut writes = Writes::default();
         self.trail.note(Of::Step(id, batch.next_seq), 1);
-        batch.log(id, &Step::<()>::Stopped { at, by }, &mut writes)?;
+        let indexes = Some(batch.open.iter().collect());
+        batch.log(id, &Step::<()>::Stopped { at, by, indexes }, &mut writes)?;
         self.write(writes)
     }
 

@@ -54,6 +54,7 @@ pub use self::{
     ended::{Concluded, Ended, Failed, Known, KnownState, Said},
     prepared::Keep,
     question::Question,
+    record::Ranges,
     redact::Removal,
     room::{FreeSpace, NoRoom},
     trail::{Audited, Behind, Progress},

@@ -10,13 +10,13 @@ mod tests;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use self::parts::sealed;
+pub use self::ranges::Ranges;
 pub(super) use self::{
     entries::{
         check_marker, has_hash, item_id, item_id_in, marker, number, number_in, pack_hashes,
         target_hash,
     },
     parts::{Joiner, check_format, split},
-    ranges::Ranges,
 };
 
 use std::{fmt::Display, sync::Arc};
@@ -207,6 +207,9 @@ pub(super) enum Step<S> {
         /// Who stopped it; older records do not say.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         by: Option<CallerId>,
+        /// What was open of it; older records do not say.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        indexes: Option<Ranges>,
     },
 }
 

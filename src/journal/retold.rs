@@ -169,12 +169,13 @@ impl Cache {
     ) -> Result<Happened, Fault> {
         let header = self.header(reader, batch)?;
         let (at, indexes) = match reader.step::<Step<Ended>>(batch, step)? {
-            Step::Stopped { at, by } => {
+            Step::Stopped { at, by, indexes } => {
                 return Ok(Happened::Stopped {
                     scope: header.scope(),
                     batch,
                     at,
                     by,
+                    indexes,
                 });
             }
             Step::Settled { items, .. } => {

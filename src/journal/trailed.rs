@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Pending, Unavailable, ended::Ended, trail::Audited};
+use super::{Pending, Unavailable, ended::Ended, record::Ranges, trail::Audited};
 use crate::domain::{
     command::Command,
     ids::{BatchId, CallerId, Key, Scope},
@@ -69,6 +69,8 @@ pub enum Happened {
         at: Timestamp,
         /// By whom, if that is recorded.
         by: Option<CallerId>,
+        /// What was open of it, if that is recorded.
+        indexes: Option<Ranges>,
     },
     /// The records of a batch cannot be read.
     Unreadable {

@@ -248,7 +248,10 @@ impl StepLine {
                 items.iter().map(|(index, _)| *index).collect(),
             ),
             record::Step::Withdrawn { indexes, .. } => ("withdrawn", None, all(indexes)),
-            record::Step::Stopped { at, .. } => ("stopped", Some(*at), Vec::new()),
+            record::Step::Stopped { at, indexes, .. } => {
+                let indexes = indexes.as_ref().map(all).unwrap_or_default();
+                ("stopped", Some(*at), indexes)
+            }
         };
         Self {
             batch_id: batch.to_string(),

@@ -225,9 +225,99 @@ async fn stops_and_what_they_stopped_are_told() {
     assert_eq!(stopped[0]["batch"], *batch);
     assert_eq!(stopped[0]["caller"], "anonymous");
     assert_eq!(stopped[0]["method"], "StopBatch");
-    let settled = gateway.events("settled");
-    assert_eq!(settled.len(), 2);
-    assert!(settled.iter().all(|line| line["outcome"] == "stopped"));
+    assert_eq!(stopped[0]["indexes"], serde_json::json!([[0, 1]]));
+    assert_eq!(stopped[0]["items"], 2);
+    let lines = gateway.events("settled");
+    let settled = settled_of(&lines);
+    assert_eq!(settled.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    assert!(settled.values().all(|line| line["outcome"] == "stopped"));
+    // Whoever asks for one of them finds what became of it.
+    let journal = gateway.journal_dir();
+    for key in ["k/0", "k/1"] {
+        let (code, said) = audit(&["--journal", journal.to_str().unwrap(), "--key", key]);
+        assert_eq!(code, 0, "{said}");
+        let events = said.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["event"].as_str().unwrap().to_owned()
+        });
+        let events: Vec<_> = events.collect();
+        assert_eq!(events, ["admitted", "stopped", "settled"], "{said}");
+    }
+}
+
+/// Which line says how each item ended.
+fn settled_of(lines: &[Value]) -> BTreeMap<u64, &Value> {
+    let mut settled = BTreeMap::new();
+    for line in lines {
+        for index in indexes(line) {
+            assert!(settled.insert(index, line).is_none(), "{index} ends once");
+        }
+    }
+    settled
+}
+
+/// Which items of its batch a line is of.
+pub(crate) fn indexes(line: &Value) -> Vec<u64> {
+    match line["indexes"].as_array() {
+        Some(ranges) => ranges
+            .iter()
+            .flat_map(|range| range[0].as_u64().unwrap()..=range[1].as_u64().unwrap())
+            .collect(),
+        None => vec![line["index"].as_u64().unwrap()],
+    }
+}
+
+/// Lines and bytes of an audit.
+fn size(gateway: &Gateway) -> (usize, usize) {
+    let files = files(&gateway.audit_dir());
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts.fold((0, 0), |(lines, bytes), text| {
+        (lines + text.lines().count(), bytes + text.len())
+    })
+}
+
+#[tokio::test]
+async fn resends_and_stops_in_turns_take_a_few_lines_each_however_many_items_there_are() {
+    const ITEMS: usize = 2_000;
+    const TURNS: usize = 5;
+    let mut gateway = gateway().start().await;
+    gateway.stop_sandbox().await;
+    let send = || {
+        let ids = (0..ITEMS).map(|n| format!("sub-{n}"));
+        request(
+            "k",
+            ids.map(|id| subscription(Provider::Rebilly, id, now())),
+        )
+    };
+    let mut before = (0, 0);
+    for turn in 0..=TURNS {
+        let mut reader = gateway.open(send()).await;
+        reader.next().await.unwrap();
+        let batch = reader.progress.batch_id.clone();
+        gateway.stop_batch(&batch).await.unwrap();
+        in_time(reader.rest()).await.unwrap();
+        if turn == 0 {
+            gateway.restart().await;
+            before = size(&gateway);
+        }
+    }
+    gateway.stop().await;
+
+    let after = size(&gateway);
+    let (lines, bytes) = ((after.0 - before.0) / TURNS, (after.1 - before.1) / TURNS);
+    assert!(lines < 40 && bytes < 40_000, "{lines} lines, {bytes} bytes");
+    let admitted = gateway.events("admitted");
+    assert_eq!(admitted.len(), ITEMS);
+    for (event, times) in [("opened", TURNS), ("settled", TURNS + 1)] {
+        let told = gateway.events(event);
+        let mut count = vec![0; ITEMS];
+        for index in told.iter().flat_map(indexes) {
+            count[usize::try_from(index).unwrap()] += 1;
+        }
+        assert!(count.iter().all(|count| *count == times), "{event}");
+        assert!(told.iter().all(|line| line["account"] == "rebilly"));
+    }
+    assert_eq!(verify(&gateway.journal_dir()).0, 0);
 }
 
 #[tokio::test]

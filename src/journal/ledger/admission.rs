@@ -183,7 +183,11 @@ impl<T: Table> Ledger<T> {
                     let is_cleared = take(&mut left, asked);
                     if plan.header.is_some() {
                         let of = opened.entry(plan.batch).or_default();
-                        of.push(Opened { index, is_cleared });
+                        of.push(Opened {
+                            index,
+                            is_cleared,
+                            is_new: true,
+                        });
                     }
                     let batch = plan.batch;
                     let id = ItemId { batch, index };
@@ -207,7 +211,11 @@ impl<T: Table> Ledger<T> {
                                 let is_cleared = take(&mut left, asked);
                                 let index = id.index;
                                 let of = opened.entry(id.batch).or_default();
-                                of.push(Opened { index, is_cleared });
+                                of.push(Opened {
+                                    index,
+                                    is_cleared,
+                                    is_new: false,
+                                });
                                 AdmittedItem::Opened {
                                     id,
                                     previous: Some(settled),
@@ -362,7 +370,10 @@ impl<T: Table> Ledger<T> {
                 ));
             }
         }
-        let lines = u32::try_from(indexes.len()).unwrap_or(u32::MAX);
+        // Those that are opened again have a line together.
+        let new = opened.iter().filter(|opened| opened.is_new).count();
+        let again = usize::from(new < opened.len());
+        let lines = u32::try_from(new.saturating_add(again)).unwrap_or(u32::MAX);
         self.trail.note(Of::Step(id, batch.next_seq), lines);
         let step = Step::<()>::Opened {
             at: prepared.admission.at,
@@ -387,6 +398,8 @@ struct Looked {
 struct Opened {
     index: u32,
     is_cleared: bool,
+    /// It comes to a slot that was vacant.
+    is_new: bool,
 }
 
 /// Whether an item is among the first of its account.

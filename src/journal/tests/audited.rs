@@ -3,6 +3,8 @@
 
 use std::{collections::HashMap, io::BufRead as _, time::Duration};
 
+use serde_json::Value;
+
 use super::*;
 use crate::{
     audit::{
@@ -22,6 +24,18 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Told {
     lines: u64,
     items: HashMap<(String, u64), Vec<String>>,
+}
+
+/// Which items of its batch a line is of.
+fn indexes(line: &Value) -> Vec<u64> {
+    let number = |value: &Value| value.as_u64().unwrap();
+    match line["indexes"].as_array() {
+        Some(ranges) => ranges
+            .iter()
+            .flat_map(|range| number(&range[0])..=number(&range[1]))
+            .collect(),
+        None => vec![number(&line["index"])],
+    }
 }
 
 fn dir_in(dir: &Path) -> std::path::PathBuf {
@@ -61,14 +75,22 @@ impl Told {
     }
 
     #[track_caller]
-    fn take(&mut self, line: &serde_json::Value, seed: u64) {
+    fn take(&mut self, line: &Value, seed: u64) {
         let event = line["event"].as_str().unwrap();
+        if event == "started" {
+            return;
+        }
         let batch = line["batch"].as_str().unwrap_or_default().to_owned();
-        let item = (batch, line["index"].as_u64().unwrap_or(u64::MAX));
+        for index in indexes(line) {
+            self.take_item(line, event, (batch.clone(), index), seed);
+        }
+    }
+
+    #[track_caller]
+    fn take_item(&mut self, line: &Value, event: &str, item: (String, u64), seed: u64) {
         let told = self.items.entry(item).or_default();
         let before = told.last().map(String::as_str);
         let follows = match event {
-            "started" => return,
             "admitted" => before.is_none(),
             "settled" => matches!(before, Some("admitted" | "opened")),
             "opened" => before == Some("settled"),

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     domain::{
         command::{Command, EnrollmentsTarget, Initiator, When},
-        ids::{BatchId, Kind, Scope},
+        ids::{BatchName, Kind, Scope},
+        opaque::Names,
         outcome::{FailureReason, Outcome, Reached},
         personal::without_emails,
         provenance::Provenance,
@@ -49,7 +50,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    batch: Option<BatchText>,
+    batch: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     /// Of a line for several items: which of their batch, as first and last of each range.
@@ -150,16 +151,6 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// A batch's id as it is shown.
-#[derive(Debug, Clone, Copy)]
-struct BatchText(BatchId);
-
-impl Serialize for BatchText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
 /// When something is to end: a word or a time.
 #[derive(Debug, Clone, Copy)]
 struct WhenText(When);
@@ -224,7 +215,7 @@ impl<'a> Line<'a> {
         Self {
             caller: refused.caller.as_ref().map(|caller| caller.as_str()),
             method: refused.method,
-            batch: refused.batch.map(BatchText),
+            batch: refused.batch.as_ref().map(|batch| batch.as_str()),
             key: refused.key.as_ref().map(|key| key.as_str()),
             account: refused.account.as_ref().map(|account| account.as_str()),
             items: refused.items,
@@ -274,11 +265,11 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_item(scope: &'a Scope, batch: BatchId, subject: &'a Subject) -> Self {
+    fn of_item(scope: &'a Scope, batch: &'a BatchName, subject: &'a Subject) -> Self {
         let mut line = Self {
             caller: Some(scope.caller.as_str()),
             method: Some(method(scope.kind)),
-            batch: Some(BatchText(batch)),
+            batch: Some(batch.as_str()),
             index: Some(subject.index),
             key: Some(subject.key.as_str()),
             account: Some(subject.command.account().as_str()),
@@ -314,11 +305,11 @@ impl<'a> Line<'a> {
     }
 
     /// Several items of a batch to which the same happened.
-    fn of_items(scope: &'a Scope, batch: BatchId, alike: &Alike<'a>) -> Self {
+    fn of_items(scope: &'a Scope, batch: &'a BatchName, alike: &Alike<'a>) -> Self {
         let line = Self {
             caller: Some(scope.caller.as_str()),
             method: Some(method(scope.kind)),
-            batch: Some(BatchText(batch)),
+            batch: Some(batch.as_str()),
             account: alike.account,
             ..Self::default()
         };
@@ -465,6 +456,7 @@ fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
 /// Gives the lines of what happened, in order.
 pub(super) fn each<E>(
     now: Timestamp,
+    names: &Names,
     happened: &Happened,
     mut give: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -475,6 +467,7 @@ pub(super) fn each<E>(
             from,
             items,
         } => {
+            let batch = names.of(*batch);
             let alike = alike(items);
             for (at, (subject, what)) in items.iter().enumerate() {
                 if is_shared(what) {
@@ -482,13 +475,13 @@ pub(super) fn each<E>(
                         // One alone has all that can be said of it.
                         Some(alike) if alike.indexes.len() == 1 => {}
                         Some(alike) => {
-                            give(Line::of_items(scope, *batch, alike))?;
+                            give(Line::of_items(scope, &batch, alike))?;
                             continue;
                         }
                         None => continue,
                     }
                 }
-                let line = Line::of_item(scope, *batch, subject);
+                let line = Line::of_item(scope, &batch, subject);
                 give(match what {
                     What::Admitted(at) => Line {
                         time: *at,
@@ -515,10 +508,11 @@ pub(super) fn each<E>(
             by,
             indexes,
         } => {
+            let batch = names.of(*batch);
             let line = Line {
                 caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
                 method: Some("StopBatch"),
-                batch: Some(BatchText(*batch)),
+                batch: Some(batch.as_str()),
                 ..Line::new(*at, "stopped")
             };
             give(match indexes {
@@ -527,7 +521,7 @@ pub(super) fn each<E>(
             })
         }
         Happened::Unreadable { batch, why } => give(Line {
-            batch: Some(BatchText(*batch)),
+            batch: Some(names.of(*batch).as_str()),
             ..Line::gap(now, why)
         }),
         Happened::Off { commits } => give(Line {

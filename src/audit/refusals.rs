@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::noted::Noted;
 use crate::{
     domain::{
-        ids::{AccountName, BatchId, CallerId, Key},
+        ids::{AccountName, BatchName, CallerId, Key},
         provenance::Provenance,
     },
     limits,
@@ -124,7 +124,7 @@ pub struct Refused {
     /// The account that it was refused for.
     pub account: Option<AccountName>,
     /// The batch that it is about.
-    pub batch: Option<BatchId>,
+    pub batch: Option<BatchName>,
     /// Items of the request.
     pub items: Option<usize>,
 }

@@ -15,6 +15,7 @@ use super::{
     log::{Found, Log, Position},
 };
 use crate::{
+    domain::opaque::Names,
     journal::{Audited, Trail},
     limits,
 };
@@ -27,6 +28,7 @@ const SWEEP: SignedDuration = SignedDuration::from_hours(1);
 /// The one that writes.
 pub(super) struct Writer {
     trail: Arc<dyn Trail>,
+    names: Arc<Names>,
     options: Options,
     log: Log,
     /// The last entry of the trail that is written whole, and the same of what is durable.
@@ -79,6 +81,7 @@ impl Writer {
         let is_older = known.is_some() && !is_known;
         let mut writer = Self {
             sweep_at: Timestamp::MIN,
+            names: trail.names(),
             trail,
             options,
             log,
@@ -173,7 +176,7 @@ impl Writer {
                 let written = if is_begun { self.begun } else { 0 };
                 let mut part = 0_u32;
                 for happened in &entry.happened {
-                    line::each(now, happened, |line| {
+                    line::each(now, &self.names, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
                             self.log.add(line, Some((number, part)))?;

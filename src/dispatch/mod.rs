@@ -68,7 +68,7 @@ pub use self::{
     submit::Ticket,
 };
 use crate::{
-    domain::{account::Account, ids::AccountName},
+    domain::{account::Account, ids::AccountName, opaque::Names},
     journal::{Journal, Unavailable},
     limits,
     observe::{Overseer, Refusals},
@@ -108,6 +108,8 @@ struct Shared {
     live: Arc<Live>,
     tasks: TaskTracker,
     journal: Arc<dyn Journal>,
+    /// How batches are named in the log and to callers.
+    names: Arc<Names>,
     /// For looks at what else aims at a target.
     target_looks: Threads,
     /// Nothing new is begun any more.
@@ -181,6 +183,7 @@ impl Dispatch {
             live: Arc::clone(&live),
             tasks,
             journal: Arc::clone(&journal),
+            names: journal.names(),
             target_looks: Threads::new(limits::TARGET_THREADS),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -247,6 +250,12 @@ impl Dispatch {
     #[must_use]
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// How batches are named to callers.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.shared.names
     }
 
     /// The time of day as the engine sees it.

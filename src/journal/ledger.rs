@@ -90,6 +90,11 @@ impl<T: Table> Ledger<T> {
         })
     }
 
+    /// The next batch.
+    pub(super) fn next(&self) -> BatchId {
+        self.next
+    }
+
     /// How many groups of writes it holds.
     pub(super) fn commits(&self) -> u64 {
         self.commits

@@ -77,6 +77,7 @@ use crate::{
         command::Command,
         doubt::{AccountState, Boot, Doubt, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
+        opaque::Names,
         outcome::{Outcome, Settled},
         pattern::AccountPattern,
         provenance::Provenance,
@@ -207,6 +208,9 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     fn vitals(&self) -> Vitals {
         Vitals::default()
     }
+
+    /// How its batches are named to those who are not to know how many there are.
+    fn names(&self) -> Arc<Names>;
 
     /// What an audit follows.
     fn trail(&self) -> Arc<dyn Trail>;

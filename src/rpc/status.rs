@@ -10,7 +10,7 @@ use super::refusal::because;
 use crate::{
     audit::{Full, Why},
     dispatch::{AskError, SubmitError},
-    domain::quota::Exhausted,
+    domain::{opaque::Names, quota::Exhausted},
     identity::{Caller, JwtFault, Method, Unproven},
     journal::{Behind, Conflict, NoRoom, Unavailable},
     limits,
@@ -223,10 +223,10 @@ fn clip(text: &mut String, bytes_max: usize) {
 }
 
 /// The status of a request that was not taken on.
-pub(super) fn of_submit(error: SubmitError, caller: &Caller) -> Status {
+pub(super) fn of_submit(error: SubmitError, caller: &Caller, names: &Names) -> Status {
     match error {
         SubmitError::OverQuota(exhausted) => over_quota(&exhausted, caller),
-        SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
+        SubmitError::Conflict(conflicts) => of_conflicts(&conflicts, names),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
         SubmitError::Behind(behind) => of_behind(&behind),
@@ -364,7 +364,7 @@ pub(super) fn stop_in_doubt(error: &Unavailable) -> Status {
     unavailable_because(Why::JournalFailed, STOP_IN_DOUBT, message, 5)
 }
 
-fn of_conflicts(conflicts: &[Conflict]) -> Status {
+fn of_conflicts(conflicts: &[Conflict], names: &Names) -> Status {
     let mut details = ErrorDetails::new();
     let mut told = Vec::new();
     let mut bytes = 0;
@@ -383,7 +383,7 @@ fn of_conflicts(conflicts: &[Conflict]) -> Status {
         let description = format!(
             "key {} was used before with other content (batch {}); these fields differ: {}",
             conflict.key,
-            conflict.batch,
+            names.of(conflict.batch),
             fields.join(", ")
         );
         if told.len() < TOLD_MAX {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    domain::command::EnrollmentsCommand,
+    domain::{command::EnrollmentsCommand, ids::BatchId},
     journal::{Concluded, Failed, Said},
 };
 
@@ -55,7 +55,7 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
         ],
     };
     let mut lines = Vec::new();
-    let given = each(Timestamp::MIN, &happened, |line| {
+    let given = each(Timestamp::MIN, &Names::plain(), &happened, |line| {
         lines.push(serde_json::to_value(line)?);
         Ok::<_, serde_json::Error>(())
     });

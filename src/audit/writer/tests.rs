@@ -16,6 +16,7 @@ use crate::{
         segments::Segment,
         verify::{Known, verify},
     },
+    domain::opaque::Names,
     journal::{Happened, Pending, Trailed, Unavailable},
 };
 
@@ -30,6 +31,10 @@ struct Told {
 impl Trail for Told {
     fn journal(&self) -> String {
         "told".to_owned()
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::new(Names::plain())
     }
 
     fn end(&self) -> u64 {

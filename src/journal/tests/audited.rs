@@ -12,6 +12,7 @@ use crate::{
         segments::Segment,
         verify::{Known, verify},
     },
+    domain::opaque::Names,
     journal::durable::SledJournal,
     observe::Overseer,
 };
@@ -102,9 +103,12 @@ impl Told {
 
     /// What it tells of these items is what is recorded of them.
     #[track_caller]
-    pub(super) fn check(&self, records: &[Record], seed: u64) {
+    pub(super) fn check(&self, names: &Names, records: &[Record], seed: u64) {
         for record in records {
-            let item = (record.id.batch.to_string(), u64::from(record.id.index));
+            let item = (
+                names.of(record.id.batch).to_string(),
+                u64::from(record.id.index),
+            );
             let told = self.items.get(&item).and_then(|told| told.last());
             let told = told.unwrap_or_else(|| panic!("{} is not told of, seed {seed}", record.id));
             let is_settled = outcome(record).is_some();

@@ -38,7 +38,7 @@ pub(super) struct Line<'a> {
     pub(super) trail: u64,
     pub(super) part: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<&'a str>,
+    pub(super) caller: Option<&'a str>,
     /// Where from: an address and port, or of several calls their address or network.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,

@@ -13,6 +13,7 @@ use super::{
     follower::Options,
     line::{self, Line},
     log::{Found, Log, Position},
+    usage::Tallies,
 };
 use crate::{
     domain::opaque::Names,
@@ -31,6 +32,7 @@ pub(super) struct Writer {
     names: Arc<Names>,
     options: Options,
     log: Log,
+    tallies: Tallies,
     /// The last entry of the trail that is written whole, and the same of what is durable.
     after: u64,
     after_durable: u64,
@@ -55,6 +57,12 @@ impl Writer {
             part: u32::MAX,
         });
         let Found { log, gap } = Log::open(&options.dir, known_at.as_ref())?;
+        let tallies = Tallies::load(&options.dir, options.usage.clone());
+        let tallies = tallies.map_err(|source| Error::Io {
+            doing: "measuring",
+            path: options.dir.clone(),
+            source,
+        })?;
         let mut gaps: Vec<_> = gap.into_iter().collect();
         let at = log.at();
         let mut is_known = known.is_some();
@@ -85,6 +93,7 @@ impl Writer {
             trail,
             options,
             log,
+            tallies,
             after,
             after_durable: after,
             begun,
@@ -117,6 +126,11 @@ impl Writer {
             || self.sweeps_by().is_some()
     }
 
+    /// Whether files are left of which nobody knows whose lines they have.
+    pub(super) fn is_counting(&self) -> bool {
+        self.tallies.is_counting()
+    }
+
     /// Writes what there is, durably, or takes it back.
     pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
         let taken = self.options.sink.take(is_last);
@@ -139,6 +153,7 @@ impl Writer {
             self.log.roll_back()?;
             return passed;
         }
+        self.tallies.count_one();
         self.sweep()
     }
 
@@ -193,7 +208,11 @@ impl Writer {
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        if self.log.sync((self.options.now)())? || self.after > self.after_durable {
+        let has_synced = self.log.sync((self.options.now)())?;
+        for synced in self.log.take_synced() {
+            self.tallies.add(&self.options.dir, &synced);
+        }
+        if has_synced || self.after > self.after_durable {
             if self.after > self.after_durable {
                 (self.after_durable, self.begun) = (self.after, 0);
             }
@@ -222,6 +241,7 @@ impl Writer {
                 .add(Line::dropped(now, last.seq, &last.hash), None)?;
             self.sync()?;
             self.log.remove(&segments)?;
+            self.tallies.forget(&segments);
             tracing::info!(
                 files = segments.len(),
                 upto = last.seq,

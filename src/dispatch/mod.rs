@@ -68,6 +68,7 @@ pub use self::{
     submit::Ticket,
 };
 use crate::{
+    audit::Usage,
     domain::{account::Account, ids::AccountName, opaque::Names},
     journal::{Journal, Unavailable},
     limits,
@@ -93,6 +94,8 @@ pub struct Options {
     pub reader_patience: Duration,
     /// How long to keep trying if the caller does not say.
     pub retry_window: Duration,
+    /// What the audit takes, and may take of each caller.
+    pub audit: Usage,
     /// The time of day.
     pub clock: Clock,
     /// Where jitter comes from.
@@ -141,6 +144,7 @@ pub struct Dispatch {
     results_bytes_held: Budget,
     readers: Readers,
     questions: Questions,
+    audit: Usage,
     retry_window: Duration,
     draining: AtomicBool,
     /// Held to read from an admission to the start of its items, so that who holds it to write
@@ -225,6 +229,7 @@ impl Dispatch {
             members: options.members,
             questions: Questions::new(&options.scanners),
             readers: Readers::new(options.reader_patience),
+            audit: options.audit,
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
             entering: RwLock::new(()),
@@ -262,6 +267,12 @@ impl Dispatch {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What the audit takes.
+    #[must_use]
+    pub fn audit(&self) -> &Usage {
+        &self.audit
     }
 
     /// The callers that share the service's room.

@@ -40,7 +40,7 @@ pub(super) trait Disk: Send {
 /// Something to write.
 #[derive(Debug)]
 pub(super) enum Work {
-    Admit(Prepared),
+    Admit(Box<Prepared>),
     Begin(Moment),
     Settle(PreparedGroup),
     Stop(BatchId, CallerId, Timestamp),

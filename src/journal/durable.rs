@@ -330,7 +330,7 @@ impl Shared {
             let looked = tokio::task::spawn_blocking(move || shared.look(admission)).await;
             match looked.map_err(|error| Unavailable(format!("reading the journal: {error}")))?? {
                 Looked::Replay(admitted) => return Ok(admitted),
-                Looked::New(prepared) => *prepared,
+                Looked::New(prepared) => prepared,
             }
         };
         match self.write(Work::Admit(prepared)).await? {

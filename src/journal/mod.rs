@@ -56,7 +56,7 @@ pub use self::{
     question::Question,
     record::Ranges,
     redact::Removal,
-    room::{FreeSpace, NoRoom},
+    room::{FreeSpace, NoRoom, Overfull},
     trail::{Audited, Behind, Progress},
     trailed::{Happened, Subject, Trail, Trailed, What},
 };
@@ -274,6 +274,8 @@ pub struct Admission {
     /// The slots that it may open; `None` for all. For others there is no room: if it would open
     /// one, nothing is admitted.
     pub may_open: Option<BTreeSet<u32>>,
+    /// Why nothing more of its caller may be written, if so: what is known is answered all the same.
+    pub overfull: Option<Overfull>,
 }
 
 /// One item of a request to admit.
@@ -345,6 +347,9 @@ pub enum AdmitError {
     /// The audit is too far behind, and the request needs a write.
     #[error(transparent)]
     Behind(#[from] Behind),
+    /// The audit has no room for more of its caller, and the request needs a write.
+    #[error(transparent)]
+    Overfull(#[from] Overfull),
     /// Records that its keys lead to cannot be read. Others are not affected, and sending it again
     /// does not help.
     #[error("{0}")]

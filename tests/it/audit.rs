@@ -588,6 +588,56 @@ async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_
 }
 
 #[tokio::test]
+async fn when_the_audit_is_full_callers_beyond_their_share_wait_and_the_others_go_on() {
+    let mut gateway = gateway()
+        .config("[audit]\nbytes_max = 200000")
+        .config(CALLERS)
+        .start()
+        .await;
+    let item = |id: &str| subscription(Provider::Rebilly, id, now());
+    let mut sent = 0;
+    let refused = loop {
+        let id = format!("sub-{sent}");
+        let request = by(BILLING_TOKEN, request(&id, [item(&id)]));
+        match gateway.client.cancel_subscription(request).await {
+            Ok(results) => {
+                let mut results = results.into_inner();
+                while results.message().await.unwrap().is_some() {}
+                sent += 1;
+            }
+            Err(status) => break status,
+        }
+        assert!(sent < 1_000, "it is never refused");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert_eq!(details.error_info().unwrap().reason, "AUDIT_FULL");
+    assert!(details.retry_info().is_some());
+    assert!(!refused.message().contains("support"), "{refused:?}");
+
+    // A restart changes nothing of it.
+    gateway.restart().await;
+    let new = by(BILLING_TOKEN, request("new", [item("new")]));
+    let status = gateway.client.cancel_subscription(new).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    // What is known is answered, and who has its share goes on.
+    for (token, id) in [(BILLING_TOKEN, "sub-0"), (SUPPORT_TOKEN, "other")] {
+        let request = by(token, request(id, [item(id)]));
+        let results = gateway.client.cancel_subscription(request).await;
+        let mut results = results.unwrap().into_inner();
+        while results.message().await.unwrap().is_some() {}
+    }
+    gateway.stop().await;
+    assert_eq!(gateway.events("admitted").len(), sent + 1);
+    assert_eq!(gateway.events("settled").len(), sent + 1);
+    let refused = gateway.events("refused");
+    assert!(refused.iter().all(|line| line["reason"] == "AUDIT_FULL"));
+    // Half of it is kept in equal parts for both, so the first may take the other's no more than that.
+    let bytes = size(&gateway).1;
+    assert!(bytes >= 150_000, "{bytes}");
+}
+
+#[tokio::test]
 async fn files_whose_time_is_over_go_and_the_log_says_where_it_begins() {
     let mut gateway = gateway().start().await;
     let item = |id: &str| subscription(Provider::Rebilly, id, now());

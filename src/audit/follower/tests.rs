@@ -102,6 +102,7 @@ impl Bench {
             now: Arc::new(Timestamp::now),
             for_deletions: Arc::new(|| None),
             sink: Sink::default(),
+            usage: Usage::default(),
             config: None,
         };
         let overseer = Overseer::default();

@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     audit::{
-        Sink,
+        Sink, Usage,
         segments::Segment,
         verify::{Known, verify},
     },
@@ -75,6 +75,7 @@ fn options(dir: &std::path::Path) -> Options {
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        usage: Usage::default(),
         config: None,
     }
 }

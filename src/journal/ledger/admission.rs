@@ -25,7 +25,7 @@ use crate::{
         reader::Reader,
         recent::Told,
         record::{self, Cleared, Header, Item, Ranges, Step},
-        room::NoRoom,
+        room::{NoRoom, Overfull},
         slots::{count, merge, put_group, put_indexes, rewrite},
         staged::Staged,
         standing::{Standing, Standings},
@@ -43,6 +43,7 @@ pub(in crate::journal) enum Refusal {
     NoRoom(NoRoom),
     OverQuota(Exhausted),
     Behind(Behind),
+    Overfull(Overfull),
     /// What its keys lead to cannot be read.
     Damaged(Fault),
 }
@@ -55,6 +56,7 @@ impl From<Refusal> for AdmitError {
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
             Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
             Refusal::Behind(behind) => Self::Behind(behind),
+            Refusal::Overfull(overfull) => Self::Overfull(overfull),
             Refusal::Damaged(fault) => Self::Damaged(fault.into()),
         }
     }
@@ -94,6 +96,11 @@ impl<T: Table> Ledger<T> {
             && !is_replay
         {
             return Ok(Err(refusal.clone()));
+        }
+        if let Some(overfull) = prepared.admission.overfull
+            && !is_replay
+        {
+            return Ok(Err(Refusal::Overfull(overfull)));
         }
         if let Some(may_open) = &prepared.admission.may_open {
             let opens = (0..).zip(&items).filter_map(|(index, item)| {

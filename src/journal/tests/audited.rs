@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     audit::{
-        Follower, Sink,
+        Follower, Sink, Usage,
         segments::Segment,
         verify::{Known, verify},
     },
@@ -51,6 +51,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         now: Arc::new(|| at(0)),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        usage: Usage::default(),
         config: None,
     };
     Follower::start(journal.trail(), options, &Overseer::default())

@@ -333,6 +333,7 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         with_answers: true,
         quota: None,
         may_open: None,
+        overfull: None,
     }
 }
 

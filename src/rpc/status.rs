@@ -12,7 +12,7 @@ use crate::{
     dispatch::{AskError, SubmitError},
     domain::{opaque::Names, quota::Exhausted},
     identity::{Caller, JwtFault, Method, Unproven},
-    journal::{Behind, Conflict, NoRoom, Overfull, Unavailable},
+    journal::{Conflict, NoRoom, Overfull, Unavailable},
     limits,
 };
 
@@ -229,7 +229,7 @@ pub(super) fn of_submit(error: SubmitError, caller: &Caller, names: &Names) -> S
         SubmitError::Conflict(conflicts) => of_conflicts(&conflicts, names),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
-        SubmitError::Behind(behind) => of_behind(&behind),
+        SubmitError::Behind(_) => of_behind(),
         SubmitError::Overfull(overfull) => of_overfull(overfull, caller),
         SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
@@ -255,10 +255,12 @@ fn of_no_room(no_room: &NoRoom) -> Status {
     unavailable(Why::DiskFull, message, 30)
 }
 
-/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written.
-fn of_behind(behind: &Behind) -> Status {
-    let message =
-        format!("nothing was admitted and nothing is sent: {behind}; send the same request again");
+/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written. How many lines wait is
+/// the work of all callers, so metrics tell it and this does not.
+fn of_behind() -> Status {
+    let message = "nothing was admitted and nothing is sent: the audit cannot keep up \
+                   (audit.lag_max), and the service's log says so if it cannot be written; no restart \
+                   is needed; send the same request again";
     unavailable(Why::AuditBehind, message, 10)
 }
 

@@ -567,6 +567,11 @@ async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     let details = tonic_types::StatusExt::get_error_details(&refused);
     assert_eq!(details.error_info().unwrap().reason, "AUDIT_BEHIND");
+    let counts = |text: &str| text.contains(|c: char| c.is_ascii_digit());
+    assert!(
+        !counts(refused.message()),
+        "it tells what is others': {refused:?}"
+    );
     assert!(details.retry_info().is_some());
     let replayed = gateway.cancel_one("first", item("first")).await.unwrap();
     assert!(replayed.replayed, "what is known is answered");

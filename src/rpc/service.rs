@@ -101,6 +101,13 @@ impl Service {
         )))
     }
 
+    /// Whether the audit has room for what it is told beside the journal: a look at what is others',
+    /// a dry run that shows people. Each of them is a line, however often they are asked for.
+    fn is_told(&self, caller: &Caller) -> Result<(), Status> {
+        let has_room = self.dispatch.audit().check(&caller.id);
+        has_room.map_err(|overfull| status::overfull_of(overfull, caller))
+    }
+
     /// Stops a batch, and gives it as it is afterwards.
     async fn stop(
         &self,
@@ -261,6 +268,7 @@ impl CancellationService for Service {
         let planned: Vec<_> = items.filter(|item| item.mode == Mode::DryRun).collect();
         if !planned.is_empty() {
             // Its results are people.
+            self.is_told(&known.caller)?;
             let accounts: BTreeSet<_> = planned.iter().map(|item| item.command.account()).collect();
             known.call.note(Noted {
                 event: "dry_run",
@@ -289,6 +297,7 @@ impl CancellationService for Service {
         let is_others = whose.is_others(&known.caller);
         if is_others {
             known.may(policy::others(&known.caller, with_answer, ""))?;
+            self.is_told(&known.caller)?;
         }
         let caller = match whose {
             Whose::Of(caller) => caller,
@@ -336,6 +345,7 @@ impl CancellationService for Service {
         let is_others = whose.is_others(&known.caller);
         if is_others {
             known.may(policy::others(&known.caller, with_answer, &request.account))?;
+            self.is_told(&known.caller)?;
         }
         let whose_told = match &whose {
             Whose::Of(caller) => caller.to_string(),

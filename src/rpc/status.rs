@@ -230,7 +230,7 @@ pub(super) fn of_submit(error: SubmitError, caller: &Caller, names: &Names) -> S
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
         SubmitError::Behind(_) => of_behind(),
-        SubmitError::Overfull(overfull) => of_overfull(overfull, caller),
+        SubmitError::Overfull(overfull) => overfull_of(overfull, caller),
         SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
         SubmitError::Damaged(why) => of_damaged(&why),
@@ -266,12 +266,12 @@ fn of_behind() -> Status {
 
 /// RESOURCE_EXHAUSTED: the audit has no room for more of this caller. How much others take is not
 /// its to know.
-fn of_overfull(overfull: Overfull, caller: &Caller) -> Status {
+pub(super) fn overfull_of(overfull: Overfull, caller: &Caller) -> Status {
     let mut details = refused_details(Why::AuditFull.word(), caller);
     details.set_retry_info(Some(Duration::from_secs(limits::AUDIT_FULL_RETRY_SECONDS)));
     let mut message = format!(
-        "nothing was admitted and nothing is sent: {overfull}; its operator has to make room; what \
-         was admitted goes on and is replayed"
+        "nothing was admitted, sent or read: {overfull}; its operator has to make room; what was \
+         admitted goes on and is replayed"
     );
     clip(&mut message, MESSAGE_BYTES_MAX);
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);

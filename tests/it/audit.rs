@@ -625,6 +625,27 @@ async fn when_the_audit_is_full_callers_beyond_their_share_wait_and_the_others_g
     let new = by(BILLING_TOKEN, request("new", [item("new")]));
     let status = gateway.client.cancel_subscription(new).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    // A dry run that shows people is a line each time.
+    for (token, code) in [
+        (BILLING_TOKEN, Code::ResourceExhausted),
+        (SUPPORT_TOKEN, Code::Ok),
+    ] {
+        let plan = CancelEnrollmentsRequest {
+            idempotency_key: "dry".to_owned(),
+            cancellations: vec![EnrollmentCancellation {
+                account: "sequenzy".to_owned(),
+                sequence_id: "seq".to_owned(),
+                target: Some(Target::All(Default::default())),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let planned = gateway.client.cancel_enrollments(by(token, plan)).await;
+        assert_eq!(
+            planned.map_or_else(|status| status.code(), |_| Code::Ok),
+            code
+        );
+    }
     // What is known is answered, and who has its share goes on.
     for (token, id) in [(BILLING_TOKEN, "sub-0"), (SUPPORT_TOKEN, "other")] {
         let request = by(token, request(id, [item(id)]));

@@ -19,7 +19,7 @@ use crate::{
     observe::{BySource, Counted, Source},
 };
 
-/// Why a request was refused. The words are published in README.md.
+/// Why a request was refused. The words are published in docs/audit.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
     /// Nobody is known by what was shown, or nothing was.

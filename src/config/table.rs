@@ -1,5 +1,5 @@
 //! Every setting, once. The file, the environment, the command line, `config print` and the
-//! reference in README all follow from these lines.
+//! reference in docs/configuration.md all follow from these lines.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -143,8 +143,8 @@ pub(super) fn unknown_variable(name: &str, known: &[String]) -> Problem {
     let remedy = match nearest(name, known.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean {meant}?"),
         None => format!(
-            "unset it, or see the settings' names in README.md; variables that begin with \
-             {PREFIX} are this program's"
+            "unset it, or see the settings' names in docs/configuration.md; variables that \
+             begin with {PREFIX} are this program's"
         ),
     };
     Problem::new("is no setting", remedy)

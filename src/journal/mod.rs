@@ -451,6 +451,10 @@ pub struct DoubtfulTarget {
     /// When it cannot any more.
     #[serde(rename = "u")]
     pub until: Moment,
+    /// The item whose request it is, which need not wait for itself; `None` in records of versions
+    /// that did not write it.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ItemId>,
 }
 
 /// An item that was open when the store was opened.

@@ -82,13 +82,13 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_right() {
+fn the_example_of_the_callers_page_is_right() {
     let files = Files::new();
     let tokens = files.0.path().join("tokens");
     std::fs::write(&tokens, format!("sha256:{}\n", "0".repeat(64))).unwrap();
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, section) = readme.split_once("\n## Callers\n").unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/callers.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("\n## An example\n").unwrap();
     let (_, example) = section.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let line = |line: &str| match line.split_once("_file = ") {

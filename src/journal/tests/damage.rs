@@ -523,6 +523,7 @@ fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
         account: account.clone(),
         target: TargetId::try_from(name).unwrap(),
         until: Moment::wall(at(50)),
+        owner: None,
     };
     let made = || {
         let dir = used();

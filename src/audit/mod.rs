@@ -13,6 +13,7 @@ mod log;
 mod noted;
 mod refusals;
 pub mod segments;
+mod usage;
 pub mod verify;
 mod writer;
 
@@ -23,6 +24,7 @@ pub use self::{
     follower::{Follower, Options},
     noted::Noted,
     refusals::{Full, Refused, Sink, Why},
+    usage::Usage,
 };
 use crate::journal::{Unavailable, lock};
 

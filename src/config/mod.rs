@@ -235,6 +235,8 @@ pub struct Audit {
     pub retention: Duration,
     /// Lines that may wait to be written while more is admitted.
     pub lag_max: u64,
+    /// Bytes that its files may have while more is admitted of everybody; `None` for no bound.
+    pub bytes_max: Option<u64>,
 }
 
 /// How work is done.
@@ -468,6 +470,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
     let dir = reader.get(&table::AUDIT_DIR);
     let days = reader.get(&table::AUDIT_RETENTION_DAYS);
     let lag_max = reader.get(&table::AUDIT_LAG_MAX);
+    let bytes_max = reader.get(&table::AUDIT_BYTES_MAX);
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
     let dir = dir.unwrap_or_else(|| journal.dir.join(limits::AUDIT_DIR));
     let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
@@ -487,6 +490,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         dir,
         retention: retention.max(journal.retention),
         lag_max,
+        bytes_max: Some(bytes_max).filter(|max| *max > 0),
     })
 }
 

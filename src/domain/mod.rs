@@ -11,6 +11,7 @@ pub mod doubt;
 pub mod exchange;
 pub mod ids;
 pub mod money;
+pub mod opaque;
 pub mod outcome;
 pub mod pattern;
 pub mod personal;

@@ -42,7 +42,7 @@ fn half_is_kept_for_all_callers_in_equal_parts_and_the_rest_is_for_whoever_comes
     check(&[("a", 1_000)], &[false]);
     check(&[("a", 0), ("b", 0), ("gone", 600)], &[true, true, false]);
     // Others share it from now on.
-    let usage = shared(&[("a", 0), ("b", 0), ("gone", 600)]);
+    let usage = shared(&[("a", 0), ("b", 0), ("gone", 700)]);
     usage.share_anew([caller("gone")]);
     let may = ["a", "b", "gone"].map(|name| usage.check(&caller(name)).is_ok());
     assert_eq!(may, [true, true, true]);

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod answer;
 pub mod command;
+pub mod digests;
 pub mod doubt;
 pub mod exchange;
 pub mod ids;
@@ -17,3 +18,4 @@ pub mod personal;
 pub mod provenance;
 pub mod quota;
 pub mod reckoning;
+pub mod written;

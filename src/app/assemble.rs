@@ -57,6 +57,7 @@ pub fn journal(config: &Config) -> durable::Options {
         keep: Keep {
             answers: config.journal.answers_retention != Some(Duration::ZERO),
             emails: config.journal.emails_retention != Some(Duration::ZERO),
+            comments: config.journal.comments_retention != Some(Duration::ZERO),
         },
         audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
         ..durable::Options::new(&config.journal.dir)
@@ -168,6 +169,7 @@ pub fn engine(
             batches: config.journal.retention,
             answers: config.journal.answers_retention,
             emails: config.journal.emails_retention,
+            comments: config.journal.comments_retention,
         },
         clock_hold: Duration::from_secs(limits::CLOCK_HELD_SECONDS),
         audit: config.audit.as_ref().map(|audit| Audit {

@@ -152,6 +152,8 @@ pub struct Journal {
     pub answers_retention: Option<Duration>,
     /// Time that e-mail addresses are kept, if it is another one.
     pub emails_retention: Option<Duration>,
+    /// Time that callers' own words are kept, if it is another one.
+    pub comments_retention: Option<Duration>,
 }
 
 /// How the audit is kept.
@@ -342,7 +344,13 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
     let retention_days = reader.get(&table::RETENTION_DAYS);
     let answers_retention = days(reader.get(&table::ANSWERS_DAYS));
     let emails_retention = days(reader.get(&table::EMAILS_DAYS));
-    for key in [table::ANSWERS_DAYS.key, table::EMAILS_DAYS.key] {
+    let comments_retention = days(reader.get(&table::COMMENTS_DAYS));
+    for setting in [
+        &table::ANSWERS_DAYS,
+        &table::EMAILS_DAYS,
+        &table::COMMENTS_DAYS,
+    ] {
+        let key = setting.key;
         reader.assume(key, retention_days);
     }
     Journal {
@@ -352,6 +360,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
         retention: Duration::from_hours(24) * retention_days,
         answers_retention,
         emails_retention,
+        comments_retention,
     }
 }
 

@@ -140,8 +140,14 @@ settings! {
         otherwise "`journal.retention_days`", within 0..=3_650;
     /// Time that e-mail addresses are kept after a batch settled, at most
     /// `journal.retention_days`; with 0 they are not written, but for those that an item needs
-    /// until it has its final outcome.
+    /// until it has its final outcome, and are gone from the files some minutes after that.
     EMAILS_DAYS: Option<u32> = "journal.emails_retention_days",
+        otherwise "`journal.retention_days`", within 0..=3_650;
+
+    /// Time that what callers wrote in their own words (comments, reasons, what line items are
+    /// called) is kept after a batch settled, at most `journal.retention_days`; with 0 until an item
+    /// has its final outcome. If it is set, the audit has no reasons in words.
+    COMMENTS_DAYS: Option<u32> = "journal.comments_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
 
     /// Whether an audit is written: a line for each admission, settlement, refusal and stop.

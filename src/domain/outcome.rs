@@ -122,6 +122,9 @@ pub struct Conclusion {
     /// E-mail addresses were in it, which are not kept.
     #[serde(default, skip_serializing_if = "is_false")]
     pub emails_removed: bool,
+    /// Words of the caller's were in it, which are not kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub comments_removed: bool,
 }
 
 impl Conclusion {
@@ -146,6 +149,7 @@ impl Conclusion {
             answer_headers: BTreeMap::new(),
             answer_removed: false,
             emails_removed: false,
+            comments_removed: false,
         }
     }
 

@@ -29,7 +29,10 @@ use super::{
     table::{Table, Writes},
     trail::{Audited, Of, Trail},
 };
-use crate::domain::ids::{BatchId, CallerId};
+use crate::domain::{
+    digests::DigestKey,
+    ids::{BatchId, CallerId, ItemId},
+};
 
 /// The one that writes.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(super) struct Ledger<T> {
     doubtful: Doubtful,
     /// Batches that are put aside.
     damaged: u64,
+    /// The key of its digests.
+    secret: DigestKey,
 }
 
 impl<T: Table> Ledger<T> {
@@ -77,6 +82,8 @@ impl<T: Table> Ledger<T> {
         let doubtful = Doubtful::load(reader)?;
         let damaged = table.scan(Span::quarantine()).count();
         Ok(Self {
+            // Only a table without a home, such as one in memory, has none.
+            secret: reader.secret()?.unwrap_or_default(),
             life: lives.last().copied().unwrap_or(0),
             lives,
             doubtful,
@@ -93,6 +100,11 @@ impl<T: Table> Ledger<T> {
     /// How many groups of writes it holds.
     pub(super) fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// Makes digests by this key.
+    pub(super) fn set_secret(&mut self, secret: DigestKey) {
+        self.secret = secret;
     }
 
     /// What the audit has not got yet.
@@ -146,11 +158,39 @@ impl<T: Table> Ledger<T> {
         let mut writes = Writes::default();
         let settlements = groups.clone().flat_map(|group| &group.settlements);
         self.settle_items(settlements, &mut writes)?;
-        self.change(groups, &mut writes)?;
-        if writes.0.is_empty() {
-            return Ok(());
+        self.change(groups.clone(), &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
         }
-        self.write(writes)
+        self.clean_settled(groups)
+    }
+
+    /// Takes out of commands at once what is not kept beyond their final outcomes.
+    fn clean_settled<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a PreparedGroup>,
+    ) -> Result<(), Fault> {
+        for group in groups {
+            let removals = group.keep.removals().collect::<Vec<_>>();
+            if removals.is_empty() {
+                continue;
+            }
+            let mut ended = BTreeMap::<BatchId, BTreeSet<u32>>::new();
+            for settlement in group.settlements.iter().filter(|one| one.is_final) {
+                let ItemId { batch, index } = settlement.id;
+                ended.entry(batch).or_default().insert(index);
+            }
+            for (batch, items) in ended {
+                let mut writes = Writes::default();
+                let removals = removals.iter().copied();
+                let reader = Reader(&*self.table);
+                redact::clean(reader, batch, &items, removals, &self.secret, &mut writes)?;
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn settle_items<'a>(
@@ -277,7 +317,7 @@ impl<T: Table> Ledger<T> {
         for (key, batch) in due {
             let mut writes = Writes::default();
             let reader = Reader(&*self.table);
-            let done = redact::remove(reader, removal, (&key, batch), &mut writes);
+            let done = redact::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
             self.put_aside(done, (key, batch), writes)?;
         }
         Ok(looked_at)

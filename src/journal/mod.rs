@@ -135,6 +135,10 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         batches_max: usize,
     ) -> Pending<Result<usize, Unavailable>>;
 
+    /// Begins to make the files of the journal free of what was taken out of its records, if
+    /// anything was. It goes on beside other work.
+    fn vacate(&self) -> Pending<Result<(), Unavailable>>;
+
     /// What is open, oldest first: before anything is admitted, what the last run left. Reads
     /// the disk and waits for a write under way: call it off the async threads, as all that
     /// follow.

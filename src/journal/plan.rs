@@ -15,6 +15,7 @@ use super::{
 };
 use crate::domain::{
     command::Command,
+    digests::DigestKey,
     ids::{BatchId, ItemId, Key},
 };
 
@@ -47,6 +48,7 @@ pub(super) fn plan(
     reader: Reader<'_, impl Table>,
     prepared: &Prepared,
     next: BatchId,
+    secret: &DigestKey,
 ) -> Result<Result<Plan, Vec<Conflict>>, Fault> {
     let admission = &prepared.admission;
     let known = match reader.request(&admission.scope, &admission.key)? {
@@ -72,7 +74,8 @@ pub(super) fn plan(
                 batch,
             }]));
         }
-        if header.refs == 0 && header.fingerprint == prepared.fingerprint {
+        let is_same = header.has_fingerprint(&prepared.fingerprint, || Ok(secret.clone()))?;
+        if header.refs == 0 && is_same {
             let slots = (0..).zip(&admission.slots).map(|(index, slot)| match slot {
                 Slot::Vacant => SlotPlan::Vacant,
                 Slot::Item { .. } => SlotPlan::Recorded(ItemId { batch, index }),
@@ -89,6 +92,7 @@ pub(super) fn plan(
     let mut planner = Planner {
         reader,
         admission,
+        secret,
         batch,
         has_own_keys_like_derived: reader
             .has_own_keys_like_derived(&admission.scope, &admission.key)?,
@@ -126,6 +130,7 @@ pub(super) fn plan(
 struct Planner<'a, T> {
     reader: Reader<'a, T>,
     admission: &'a Admission,
+    secret: &'a DigestKey,
     batch: BatchId,
     has_own_keys_like_derived: bool,
     headers: HashMap<BatchId, Option<Header>>,
@@ -246,7 +251,7 @@ impl<T: Table> Planner<'_, T> {
         recorded: &Command,
         batch: BatchId,
     ) {
-        let fields = recorded.differing_fields(command);
+        let fields = recorded.differing_fields(command, self.secret);
         if !fields.is_empty() {
             let key = self.effective(index, own);
             self.conflict(index, &key, fields, batch);

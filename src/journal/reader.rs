@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{
         command::Command,
+        digests::DigestKey,
         doubt::AccountState,
         ids::{AccountName, BatchId, ItemId, Key, Scope},
     },
@@ -75,6 +76,14 @@ impl<T: Table> Reader<'_, T> {
         let value = self.0.get(&StoreKey::Audited.encode())?;
         value
             .map(|value| record::read_whole(value.as_ref(), "how far the audit has got"))
+            .transpose()
+    }
+
+    /// The key of its digests; `None` before format 3.
+    pub(super) fn secret(self) -> Result<Option<DigestKey>, Fault> {
+        let value = self.0.get(&StoreKey::Secret.encode())?;
+        value
+            .map(|value| record::read_whole(value.as_ref(), "the key of its digests"))
             .transpose()
     }
 

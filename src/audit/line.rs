@@ -1,7 +1,8 @@
 //! What a line says: who, what, when, why, how it ended, and the provider's own reference. It
 //! holds no secret, no comment, and no provider's words but its error code. Of a target that is a
 //! list of values it has their number, and e-mail addresses are taken out of what is free text.
-//! Ids and keys are as they are, for without them a line is of nothing.
+//! Ids and keys are as they are, for without them a line is of nothing, and can be erased
+//! ([`Line::personal`]).
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     noted::Noted,
+    opening::Values,
     refusals::{Refused, Suppressed},
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
         command::{Command, EnrollmentsTarget, Initiator, When},
         ids::{BatchId, Kind, Scope},
         outcome::{FailureReason, Outcome, Reached},
-        personal::without_emails,
+        personal::{shown_text, without_emails},
         provenance::Provenance,
     },
     journal::{Ended, Happened, Known, Subject, What},
@@ -52,14 +54,14 @@ pub(super) struct Line<'a> {
     batch: Option<BatchText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a str>,
     /// The subscription or the sequence.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     target: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     subscribers: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscribers_count: Option<usize>,
@@ -81,6 +83,9 @@ pub(super) struct Line<'a> {
     initiated_by: Option<Initiator>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
+    /// The reason in a caller's own words.
+    #[serde(skip)]
+    words: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,10 +94,10 @@ pub(super) struct Line<'a> {
     reached: Option<Reached>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     provider_code: Option<Cow<'a, str>>,
     /// The provider's own id of the effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     provider_reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_at: Option<Timestamp>,
@@ -121,7 +126,7 @@ pub(super) struct Line<'a> {
     config: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     whose: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(skip)]
     filters: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<usize>,
@@ -186,6 +191,24 @@ impl<'a> Line<'a> {
             time,
             event,
             ..Self::default()
+        }
+    }
+
+    /// What of it is personal, which stands beside the chain.
+    pub(super) fn personal(&self) -> Values<'a> {
+        let text = |text: Option<&'a str>| text.map(Cow::Borrowed);
+        let subscribers = self.subscribers.iter();
+        let filters = self.filters.iter();
+        Values {
+            key: text(self.key),
+            target: text(self.target),
+            reason: self.words.clone(),
+            provider_code: self.provider_code.clone(),
+            provider_reference: text(self.provider_reference),
+            subscribers: subscribers.map(|id| Some(Cow::Borrowed(*id))).collect(),
+            filters: filters
+                .map(|filter| Some(Cow::Borrowed(filter.as_str())))
+                .collect(),
         }
     }
 
@@ -292,7 +315,8 @@ impl<'a> Line<'a> {
             }
             Command::Enrollments(command) => {
                 line.max_matches = command.matches_max;
-                line.reason = command.reason.as_deref().map(clean);
+                let reason = shown_text(command.reason.as_deref());
+                line.words = Some(reason).filter(|words| !words.is_empty()).map(clean);
                 match &command.target {
                     EnrollmentsTarget::Subscriber(id) => line.subscribers = vec![id.as_str()],
                     EnrollmentsTarget::Subscribers(ids) => {

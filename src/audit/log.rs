@@ -246,8 +246,8 @@ impl Log {
             (self.at.trail, self.at.part) = (trail, part);
         }
         (line.trail, line.part) = (self.at.trail, self.at.part);
-        chain::add(&mut self.at.head, &line, &mut self.buffer)
-            .map_err(|error| Error::Line(error.to_string()))?;
+        let personal = line.personal();
+        chain::add(&mut self.at.head, &line, personal, &mut self.buffer)?;
         self.is_dirty = true;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;

@@ -11,6 +11,8 @@ mod follower;
 mod line;
 mod log;
 mod noted;
+mod opening;
+mod ranges;
 mod refusals;
 pub mod segments;
 pub mod verify;

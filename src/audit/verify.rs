@@ -1,11 +1,12 @@
 //! Whether the audit is as it was written: walks the chain over all files.
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use serde::Serialize;
 
 use super::{
     chain::{self, Head, Sealed},
+    ranges,
     segments::Segment,
 };
 
@@ -64,6 +65,7 @@ pub fn verify(
         seen: vec![false; known.heads.len()],
         last: None,
         dropped: None,
+        lacking: BTreeSet::new(),
         begins_after: None,
         problems: Vec::new(),
     };
@@ -91,6 +93,8 @@ struct Walk<'a> {
     last: Option<Head>,
     /// The last line that retention says to have removed.
     dropped: Option<Head>,
+    /// Lines that lack something personal, of which no later line says so yet.
+    lacking: BTreeSet<u64>,
     /// The line before the first one.
     begins_after: Option<Head>,
     problems: Vec<Problem>,
@@ -182,6 +186,13 @@ impl Walk<'_> {
             let hash = hash.clone();
             self.dropped = Some(Head { seq, hash });
         }
+        if sealed.lacks {
+            self.lacking.insert(seq);
+        }
+        if sealed.event == "erased" {
+            let erased = sealed.lines.as_deref().unwrap_or_default();
+            self.lacking.retain(|line| !ranges::has(erased, *line));
+        }
         let heads = self.known.heads.iter().zip(&mut self.seen);
         let mut wrong = Vec::new();
         for ((head, source), seen) in heads {
@@ -212,6 +223,11 @@ impl Walk<'_> {
                 );
                 self.problem(problem, None);
             }
+        }
+        for seq in std::mem::take(&mut self.lacking) {
+            let problem =
+                format!("line {seq} lacks what was personal, and no line says that it was erased");
+            self.problem(problem, None);
         }
         let end = self.last.as_ref().map_or(0, |last| last.seq);
         let known = self.known;

@@ -215,7 +215,7 @@ struct Seen {
     key: Option<String>,
     target: Option<String>,
     #[serde(default)]
-    subscribers: Vec<String>,
+    subscribers: Vec<Option<String>>,
     outcome: Option<String>,
 }
 
@@ -264,7 +264,7 @@ impl Filter {
                 || self
                     .target
                     .as_ref()
-                    .is_some_and(|target| seen.subscribers.contains(target)))
+                    .is_some_and(|target| seen.subscribers.iter().flatten().any(|id| id == target)))
             && any(&self.event, Some(&seen.event))
             && any(&self.outcome, seen.outcome.as_ref())
     }

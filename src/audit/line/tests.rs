@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
+    audit::{Error, Head},
     domain::command::EnrollmentsCommand,
     journal::{Concluded, Failed, Said},
 };
@@ -56,8 +57,11 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
     };
     let mut lines = Vec::new();
     let given = each(Timestamp::MIN, &happened, |line| {
-        lines.push(serde_json::to_value(line)?);
-        Ok::<_, serde_json::Error>(())
+        let mut text = Vec::new();
+        let personal = line.personal();
+        crate::audit::chain::add(&mut Head::empty(), &line, personal, &mut text)?;
+        lines.push(serde_json::from_slice(&text).unwrap());
+        Ok::<_, Error>(())
     });
     given.unwrap();
     lines

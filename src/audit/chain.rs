@@ -116,7 +116,11 @@ fn add_to(
 }
 
 /// Ends a line: its hash, and what opens its digests.
-fn finish(out: &mut Vec<u8>, hash: &str, openings: Option<&Openings<'_>>) -> Result<(), Error> {
+pub(super) fn finish(
+    out: &mut Vec<u8>,
+    hash: &str,
+    openings: Option<&Openings<'_>>,
+) -> Result<(), Error> {
     out.extend(BEFORE_HASH);
     out.extend(hash.as_bytes());
     let Some(openings) = openings.filter(|openings| !openings.values.is_empty()) else {
@@ -191,14 +195,28 @@ impl Sealed {
 }
 
 /// A line in its parts.
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     /// What its hash is of.
-    content: &'a [u8],
+    pub(super) content: &'a [u8],
     hash: &'a [u8],
-    openings: Openings<'a>,
+    pub(super) openings: Openings<'a>,
 }
 
-fn parts(line: &[u8]) -> Result<Parts<'_>, String> {
+impl Parts<'_> {
+    /// Whether what is personal is sealed in it, as in version 2.
+    pub(super) fn is_sealed(&self) -> bool {
+        let sealed = self.content.windows(BEFORE_SEALED.len());
+        // Inside of a JSON string its quotes would be escaped.
+        sealed.into_iter().any(|part| part == BEFORE_SEALED)
+    }
+
+    pub(super) fn hash_text(&self) -> String {
+        String::from_utf8_lossy(self.hash).into_owned()
+    }
+}
+
+/// Takes a line apart.
+pub(super) fn parts(line: &[u8]) -> Result<Parts<'_>, String> {
     let line = line
         .strip_suffix(b"\n")
         .ok_or("it does not end like a line")?;

@@ -142,6 +142,9 @@ pub(super) struct Line<'a> {
     upto_seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upto_hash: Option<&'a str>,
+    /// Numbers of lines, such as `7,12-15`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<&'a str>,
 }
 
 #[expect(
@@ -236,6 +239,25 @@ impl<'a> Line<'a> {
             upto_seq: Some(upto_seq),
             upto_hash: Some(upto_hash),
             ..Self::new(now, "dropped")
+        }
+    }
+
+    /// What was one person's was erased, from so many records and from these lines. `digest` stands
+    /// for whose it was.
+    pub(super) fn erased(
+        now: Timestamp,
+        (what, digest): (&'a str, &'a str),
+        why: Option<&'a str>,
+        records: usize,
+        lines: Option<&'a str>,
+    ) -> Self {
+        Self {
+            what: Some(what),
+            digest: Some(digest),
+            reason: why.map(|why| clip(why.into())),
+            records: Some(records),
+            lines,
+            ..Self::new(now, "erased")
         }
     }
 

@@ -7,6 +7,7 @@
 //! So a crash neither loses a line nor writes one twice, and a cut end shows.
 
 mod chain;
+pub mod erase;
 mod follower;
 mod line;
 mod log;
@@ -29,9 +30,9 @@ pub use self::{
 use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
-pub const EVENTS: [&str; 11] = [
+pub const EVENTS: [&str; 12] = [
     "admitted", "opened", "settled", "stopped", "refused", "read", "dry_run", "reloaded",
-    "started", "gap", "dropped",
+    "started", "gap", "dropped", "erased",
 ];
 
 /// Why the audit cannot be written. It is tried again.

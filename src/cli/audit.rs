@@ -92,7 +92,7 @@ struct Filter {
     #[arg(long)]
     target: Option<String>,
     /// Only this event: admitted, opened, settled, stopped, refused, read, dry_run, reloaded,
-    /// started, gap or dropped; may be repeated.
+    /// started, gap, dropped or erased; may be repeated.
     #[arg(long, value_parser = event, value_delimiter = ',')]
     event: Vec<String>,
     /// Only this outcome, such as canceled or in_doubt; may be repeated.

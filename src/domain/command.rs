@@ -200,7 +200,7 @@ impl SubscriptionCommand {
     }
 
     /// Solidgate's channel, if one is named.
-    fn channel_id(&self) -> Option<&TargetId> {
+    pub(super) fn channel_id(&self) -> Option<&TargetId> {
         match self.options.as_ref()? {
             ProviderOptions::Solidgate { channel_id } => channel_id.as_ref(),
         }

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod command;
 pub mod digests;
 pub mod doubt;
+pub mod erasure;
 pub mod exchange;
 pub mod ids;
 pub mod money;

@@ -125,6 +125,12 @@ pub struct Conclusion {
     /// Words of the caller's were in it, which are not kept.
     #[serde(default, skip_serializing_if = "is_false")]
     pub comments_removed: bool,
+    /// What is one person's was in it, which was erased.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub personal_removed: bool,
+    /// So was something of the command, so that nothing takes it up again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub erased: bool,
 }
 
 impl Conclusion {
@@ -132,7 +138,7 @@ impl Conclusion {
     #[must_use]
     pub fn is_final(&self) -> bool {
         let reason = self.failure.as_ref().map(|failure| failure.reason);
-        self.outcome.is_final() || reason == Some(FailureReason::DoubtUnresolved)
+        self.outcome.is_final() || self.erased || reason == Some(FailureReason::DoubtUnresolved)
     }
 
     /// A success without further ado.
@@ -150,6 +156,8 @@ impl Conclusion {
             answer_removed: false,
             emails_removed: false,
             comments_removed: false,
+            personal_removed: false,
+            erased: false,
         }
     }
 

@@ -211,8 +211,21 @@ impl Command {
     /// is sent again.
     #[must_use]
     pub fn without_comments(&self, key: &DigestKey) -> Option<Self> {
+        self.without_comments_if(key, |_| true)
+    }
+
+    /// The same of some of these texts.
+    pub(super) fn without_comments_if(
+        &self,
+        key: &DigestKey,
+        goes: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
         let mut clean = self.clone();
-        clean.each_text(|text| *text = digest_of_text(text, key));
+        clean.each_text(|text| {
+            if goes(text) {
+                *text = digest_of_text(text, key);
+            }
+        });
         (clean != *self).then_some(clean)
     }
 

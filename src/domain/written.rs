@@ -17,6 +17,33 @@ pub fn decoded(text: &str, at: usize) -> Option<(char, usize)> {
     Some((char, at.saturating_add(bytes)))
 }
 
+/// A text as it reads, however it is written, without regard to case: what is looked for in it has
+/// to be folded likewise.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    let (mut at, mut folded) = (0, String::with_capacity(text.len()));
+    while let Some((char, next)) = decoded(text, at) {
+        folded.extend(plain(char).to_lowercase());
+        at = next;
+    }
+    folded
+}
+
+/// A character in the form that addresses are compared in: full-width forms and the dots of
+/// internationalized domain names are ASCII's.
+#[must_use]
+pub fn plain(char: char) -> char {
+    match char {
+        '\u{3002}' | '\u{ff61}' => '.',
+        '\u{fe6b}' => '@',
+        '\u{ff01}'..='\u{ff5e}' => u32::from(char)
+            .checked_sub(0xfee0)
+            .and_then(char::from_u32)
+            .unwrap_or(char),
+        char => char,
+    }
+}
+
 /// A character by percent signs, and how many bytes it takes.
 fn percents(bytes: &[u8]) -> Option<(char, usize)> {
     let (first, mut end) = percent(bytes, 0)?;

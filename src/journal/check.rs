@@ -70,7 +70,9 @@ impl Check<'_> {
                 record::read_whole::<AccountState>(value, "it").map_or_else(told, |_| None)
             }
             // The batch's own check tells.
-            StoreKey::Quarantine(_) | StoreKey::TakenOut => record::check_marker(value).err(),
+            StoreKey::Quarantine(_) | StoreKey::TakenOut | StoreKey::Erased => {
+                record::check_marker(value).err()
+            }
             StoreKey::Doubtful { account, hash } => doubtful(value, account, *hash).err(),
             StoreKey::Items { batch, .. }
             | StoreKey::Log { batch, .. }
@@ -236,7 +238,7 @@ impl Check<'_> {
 /// The items of a batch that are its own, with their indexes.
 pub(super) fn own_items(items: &Items) -> impl Iterator<Item = (u32, Option<&Key>, &Command)> {
     (0..).zip(items).filter_map(|(index, item)| match item {
-        Some(Item::Own { key, command }) => Some((index, key.as_ref(), &**command)),
+        Some(Item::Own { key, command, .. }) => Some((index, key.as_ref(), &**command)),
         Some(Item::Ref { .. }) | None => None,
     })
 }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use self::group::Doubtful;
 use super::{
+    erase::{self, Found},
     fault::Fault,
     keys::{self, Span, StoreKey},
     open_batch::OpenBatch,
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::domain::{
     digests::DigestKey,
+    erasure::Whose,
     ids::{BatchId, CallerId, ItemId},
 };
 
@@ -321,6 +323,43 @@ impl<T: Table> Ledger<T> {
             self.put_aside(done, (key, batch), writes)?;
         }
         Ok(looked_at)
+    }
+
+    /// Takes what is one person's out of the records, as it was found; says of how many items.
+    pub(super) fn erase(&mut self, found: &Found, whose: &Whose) -> Result<usize, Fault> {
+        let table = Arc::clone(&self.table);
+        let reader = Reader(&*table);
+        let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
+        batches.extend(&found.batches);
+        for id in &batches {
+            let mut writes = Writes::default();
+            let secret = &self.secret;
+            erase::batch(reader, *id, found, (whose, secret), &mut writes)?;
+            self.write(writes)?;
+        }
+        let headers: Result<Vec<_>, Fault> = table
+            .scan(Span::headers())
+            .map(|entry| Ok(entry?.0.as_ref().to_vec()))
+            .collect();
+        for key in headers? {
+            if let Some(StoreKey::Header(id)) = StoreKey::decode(&key) {
+                let mut writes = Writes::default();
+                match erase::references(reader, id, found, &self.secret, &mut writes) {
+                    // It was counted when it was not found to be theirs.
+                    Err(Fault::Damaged(_)) => continue,
+                    done => done?,
+                }
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+            }
+        }
+        let mut writes = Writes::default();
+        erase::doubtful(reader, whose, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        Ok(found.items.len())
     }
 
     fn purge_batch(&self, id: BatchId, writes: &mut Writes) -> Result<(), Fault> {

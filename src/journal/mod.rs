@@ -10,6 +10,8 @@ mod committer;
 mod compact;
 pub mod durable;
 mod ended;
+mod erase;
+pub mod erasing;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -52,6 +54,7 @@ pub mod verify;
 
 pub use self::{
     ended::{Concluded, Ended, Failed, Known, KnownState, Said},
+    erase::{Found, StillOpen},
     prepared::Keep,
     question::Question,
     redact::Removal,

@@ -161,6 +161,7 @@ impl Slot {
             Self::Item { key, command } => Some(Item::Own {
                 key: key.clone(),
                 command: Arc::clone(command),
+                erased: None,
             }),
         }
     }

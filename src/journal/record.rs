@@ -118,11 +118,16 @@ impl Header {
     /// Keys the fingerprint, by which what was taken out could be tried out otherwise; whether it
     /// was not keyed yet.
     pub(super) fn seal(&mut self, secret: &DigestKey) -> bool {
-        let is_open = !self.fingerprint.starts_with(SEALED);
+        let is_open = !self.is_sealed();
         if is_open {
             self.fingerprint = sealed_fingerprint(&self.fingerprint, secret);
         }
         is_open
+    }
+
+    /// Whether the fingerprint is keyed.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.fingerprint.starts_with(SEALED)
     }
 
     /// Whether the last request that wrote to it had this fingerprint.
@@ -131,7 +136,7 @@ impl Header {
         fingerprint: &str,
         secret: impl FnOnce() -> Result<DigestKey, E>,
     ) -> Result<bool, E> {
-        if self.fingerprint.starts_with(SEALED) {
+        if self.is_sealed() {
             return Ok(self.fingerprint == sealed_fingerprint(fingerprint, &secret()?));
         }
         Ok(self.fingerprint == fingerprint)
@@ -160,6 +165,9 @@ pub(super) enum Item {
         key: Option<Key>,
         #[serde(rename = "c")]
         command: Arc<Command>,
+        /// Something of the command was erased; this is the digest of all of it.
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        erased: Option<String>,
     },
     /// An item that was known when this batch was admitted.
     #[serde(rename = "r")]

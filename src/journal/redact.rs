@@ -217,12 +217,12 @@ fn clean_groups(
 }
 
 /// Notes that the database's file may still have what these writes take out.
-fn note_taken_out(writes: &mut Writes) {
+pub(super) fn note_taken_out(writes: &mut Writes) {
     writes.put(StoreKey::TakenOut.encode(), record::marker());
 }
 
 /// Writes a step anew, which may take fewer values than before.
-fn put_step(
+pub(super) fn put_step(
     reader: Reader<'_, impl Table>,
     batch: BatchId,
     seq: u32,
@@ -239,7 +239,7 @@ fn put_step(
 }
 
 /// Writes a group of items anew, which may take fewer values than before.
-fn replace_group(
+pub(super) fn replace_group(
     reader: Reader<'_, impl Table>,
     batch: BatchId,
     group: u32,

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::domain::written::decoded;
+use crate::domain::written::{decoded, plain};
 
 /// Stands where an address was.
 pub(super) const REMOVED: &str = "(e-mail removed)";
@@ -75,19 +75,6 @@ fn emails(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
-}
-
-/// A character in the form that addresses are compared in.
-fn plain(char: char) -> char {
-    match char {
-        '\u{3002}' | '\u{ff61}' => '.',
-        '\u{fe6b}' => '@',
-        '\u{ff01}'..='\u{ff5e}' => u32::from(char)
-            .checked_sub(0xfee0)
-            .and_then(char::from_u32)
-            .unwrap_or(char),
-        char => char,
-    }
 }
 
 /// Letters, digits and the marks that belong to letters.

@@ -36,6 +36,7 @@ fn store_key() -> impl Strategy<Value = StoreKey> {
         Just(StoreKey::Secret),
         Just(StoreKey::CommentsRemoved),
         Just(StoreKey::TakenOut),
+        Just(StoreKey::Erased),
         any::<u64>().prop_map(StoreKey::Life),
         any::<u64>().prop_map(StoreKey::Trail),
         account().prop_map(StoreKey::Account),

@@ -187,7 +187,7 @@ fn what_is_switched_off_is_never_written() {
 }
 
 /// Whether a file below has these bytes.
-fn has_bytes(dir: &Path, bytes: &str) -> bool {
+pub(super) fn has_bytes(dir: &Path, bytes: &str) -> bool {
     std::fs::read_dir(dir).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {

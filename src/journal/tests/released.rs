@@ -23,7 +23,7 @@ fn released() -> PathBuf {
 }
 
 /// A copy of the journal that was released with this format: a test must not change it.
-fn copy_of(format: u8) -> TempDir {
+pub(super) fn copy_of(format: u8) -> TempDir {
     let dir = TempDir::new().unwrap();
     copy(&released().join(format.to_string()), dir.path());
     dir
@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn earlier() -> impl Iterator<Item = u8> {
+pub(super) fn earlier() -> impl Iterator<Item = u8> {
     FORMATS_READ.into_iter().filter(|format| *format < FORMAT)
 }
 

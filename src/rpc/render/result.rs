@@ -119,6 +119,7 @@ fn removed_parts(conclusion: &Conclusion) -> Vec<String> {
         (conclusion.answer_removed, "provider_response"),
         (conclusion.emails_removed, "email_addresses"),
         (conclusion.comments_removed, COMMENTS),
+        (conclusion.personal_removed, "personal_data"),
     ];
     let removed = parts.into_iter().filter(|(is_removed, _)| *is_removed);
     removed.map(|(_, part)| part.to_owned()).collect()

@@ -37,6 +37,9 @@ pub enum AssembleError {
     /// The listener's certificates cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// The key that the audit is to be signed with cannot be used.
+    #[error("audit.sign_key_file: {0}")]
+    SignKey(String),
 }
 
 /// Opens the journal and builds the way to every account.
@@ -146,6 +149,7 @@ pub fn engine(
         .map(|account| lane(account, backoff, tracer))
         .collect();
     let lanes = lanes?;
+    let signer = super::access::signer(config).map_err(AssembleError::SignKey)?;
     let following = Following {
         watches: super::access::watches(config, changing, &lanes),
         every: config.server.reload,
@@ -176,6 +180,8 @@ pub fn engine(
             dir: audit.dir.clone(),
             retention: audit.retention,
             config: Some(digest(config)),
+            signer,
+            with_words: config.journal.comments_retention.is_none(),
         }),
     };
     let journal = SledJournal::open(journal)?;

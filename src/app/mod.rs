@@ -112,6 +112,10 @@ pub struct Audit {
     pub retention: Duration,
     /// The digest of the configuration, in hexadecimal.
     pub config: Option<String>,
+    /// What signs its head.
+    pub signer: Option<Arc<audit::Signer>>,
+    /// Whether reasons in callers' own words are in it.
+    pub with_words: bool,
 }
 
 /// The service could not start.
@@ -413,6 +417,8 @@ async fn follow(
         for_deletions: Arc::new(move || course.for_deletions()),
         sink,
         config: audit.config,
+        signer: audit.signer,
+        with_words: audit.with_words,
     };
     audit::Follower::start(journal.trail(), options, overseer).await
 }

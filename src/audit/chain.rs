@@ -173,6 +173,11 @@ pub(super) struct Sealed {
     /// The lines whose personal values were erased, such as `7,12-15`.
     #[serde(default)]
     pub(super) lines: Option<String>,
+    /// The key that signed the line before, and how.
+    #[serde(default)]
+    pub(super) kid: Option<String>,
+    #[serde(default)]
+    pub(super) signature: Option<String>,
     #[serde(default)]
     sealed: opening::Sealed,
     /// Of version 1, and its content was erased.

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Error, Sink, writer::Writer};
+use super::{Error, Signer, Sink, writer::Writer};
 use crate::{journal::Trail, limits, observe::Overseer};
 
 /// Where the audit is and how long it is kept.
@@ -31,6 +31,10 @@ pub struct Options {
     pub sink: Sink,
     /// The digest of the configuration that the service started with, in hexadecimal.
     pub config: Option<String>,
+    /// What signs the head each hour; `None` for nothing.
+    pub signer: Option<Arc<Signer>>,
+    /// Whether reasons in callers' own words are in it.
+    pub with_words: bool,
 }
 
 impl fmt::Debug for Options {

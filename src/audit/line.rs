@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    chain::Head,
     noted::Noted,
     opening::Values,
     refusals::{Refused, Suppressed},
@@ -145,6 +146,10 @@ pub(super) struct Line<'a> {
     /// Numbers of lines, such as `7,12-15`.
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
 }
 
 #[expect(
@@ -239,6 +244,29 @@ impl<'a> Line<'a> {
             upto_seq: Some(upto_seq),
             upto_hash: Some(upto_hash),
             ..Self::new(now, "dropped")
+        }
+    }
+
+    /// The line before it is signed, and with it all before that.
+    pub(super) fn signed(
+        now: Timestamp,
+        head: &'a Head,
+        (kid, signature): (&'a str, &'a str),
+    ) -> Self {
+        Self {
+            upto_seq: Some(head.seq),
+            upto_hash: Some(&head.hash),
+            kid: Some(kid),
+            signature: Some(signature),
+            ..Self::new(now, "signed")
+        }
+    }
+
+    /// The same without a caller's own words.
+    pub(super) fn without_words(self) -> Self {
+        Self {
+            words: None,
+            ..self
         }
     }
 

@@ -16,6 +16,7 @@ mod opening;
 mod ranges;
 mod refusals;
 pub mod segments;
+mod sign;
 pub mod verify;
 mod writer;
 
@@ -26,13 +27,14 @@ pub use self::{
     follower::{Follower, Options},
     noted::Noted,
     refusals::{Full, Refused, Sink, Why},
+    sign::{PublicKey, Signer},
 };
 use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
-pub const EVENTS: [&str; 12] = [
+pub const EVENTS: [&str; 13] = [
     "admitted", "opened", "settled", "stopped", "refused", "read", "dry_run", "reloaded",
-    "started", "gap", "dropped", "erased",
+    "started", "gap", "dropped", "erased", "signed",
 ];
 
 /// Why the audit cannot be written. It is tried again.

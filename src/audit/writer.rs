@@ -23,6 +23,8 @@ use crate::{
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// How often files whose time is over are looked for.
 const SWEEP: SignedDuration = SignedDuration::from_hours(1);
+/// How often the head is signed.
+const SIGNED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The one that writes.
 pub(super) struct Writer {
@@ -38,6 +40,8 @@ pub(super) struct Writer {
     gaps: Vec<String>,
     has_started: bool,
     sweep_at: Timestamp,
+    /// When the head was signed last, and which line has that.
+    signed: Option<(Timestamp, u64)>,
 }
 
 impl Writer {
@@ -87,6 +91,7 @@ impl Writer {
             begun,
             gaps,
             has_started: false,
+            signed: None,
         };
         if is_older {
             // The numbers come again, for other entries. Before there are any, the log has to say
@@ -112,6 +117,7 @@ impl Writer {
             || self.trail.end() > self.after
             || self.options.sink.is_waiting()
             || self.sweeps_by().is_some()
+            || self.signs_at((self.options.now)(), false)
     }
 
     /// Writes what there is, durably, or takes it back.
@@ -128,7 +134,8 @@ impl Writer {
             for suppressed in &taken.suppressed {
                 self.log.add(Line::suppressed(now, suppressed), None)?;
             }
-            self.sync()
+            self.sync()?;
+            self.sign(now, is_last)
         });
         if passed.is_err() {
             self.options.sink.give_back(taken);
@@ -137,6 +144,29 @@ impl Writer {
             return passed;
         }
         self.sweep()
+    }
+
+    /// Whether it is time to sign the head: each hour, and at the end if there is anything new.
+    fn signs_at(&self, now: Timestamp, is_last: bool) -> bool {
+        self.options.signer.is_some()
+            && self.signed.is_none_or(|(at, line)| {
+                now.duration_since(at).abs() >= SIGNED || (is_last && self.log.durable().seq > line)
+            })
+    }
+
+    /// Signs the head if it is time, in a line of its own.
+    fn sign(&mut self, now: Timestamp, is_last: bool) -> Result<(), Error> {
+        let is_due = self.signs_at(now, is_last);
+        let Some(signer) = self.options.signer.as_ref().filter(|_| is_due) else {
+            return Ok(());
+        };
+        let head = self.log.durable().clone();
+        let signature = signer.sign(&head, now);
+        let line = Line::signed(now, &head, (signer.kid(), &signature));
+        self.log.add(line, None)?;
+        self.sync()?;
+        self.signed = Some((now, self.log.durable().seq));
+        Ok(())
     }
 
     /// Says what is missing, and that it goes on from here.
@@ -167,6 +197,7 @@ impl Writer {
                 return Ok(());
             }
             let now = (self.options.now)();
+            let with_words = self.options.with_words;
             for entry in entries {
                 let number = entry.number;
                 let is_begun = number == self.after_durable.saturating_add(1);
@@ -176,6 +207,11 @@ impl Writer {
                     line::each(now, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
+                            let line = if with_words {
+                                line
+                            } else {
+                                line.without_words()
+                            };
                             self.log.add(line, Some((number, part)))?;
                         }
                         Ok::<_, Error>(())

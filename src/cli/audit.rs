@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{
     audit::{
-        EVENTS, Head,
+        EVENTS, Head, PublicKey,
         segments::{Lines, Segment},
         verify::{Known, verify},
     },
-    config::nearest::did_you_mean,
+    config::{nearest::did_you_mean, read_text},
     domain::outcome::Outcome,
     journal::{durable::Options, home::OpenError, verify::Offline},
     limits,
@@ -92,7 +92,7 @@ struct Filter {
     #[arg(long)]
     target: Option<String>,
     /// Only this event: admitted, opened, settled, stopped, refused, read, dry_run, reloaded,
-    /// started, gap, dropped or erased; may be repeated.
+    /// started, gap, dropped, erased or signed; may be repeated.
     #[arg(long, value_parser = event, value_delimiter = ',')]
     event: Vec<String>,
     /// Only this outcome, such as canceled or in_doubt; may be repeated.
@@ -107,6 +107,15 @@ struct Verify {
     /// A line that has to be in it, as an earlier run printed its head; may be repeated.
     #[arg(long, value_name = "SEQ:HASH")]
     expect: Vec<Head>,
+    /// A public key in PEM (Ed25519) that its head is signed with, as `openssl pkey -pubout` writes
+    /// it: each signature is checked, and there have to be some up to the end. May be repeated, for
+    /// keys that were replaced.
+    #[arg(long, value_name = "FILE")]
+    public_key: Vec<PathBuf>,
+    /// The last signature may not be older: so long ago, such as 2h, or a time. A log whose end was
+    /// cut off has an older one.
+    #[arg(long, value_name = "TIME", value_parser = times::point_or_ago, requires = "public_key")]
+    signed_since: Option<Timestamp>,
 }
 
 /// A word of the audit for what happened.
@@ -144,6 +153,10 @@ pub(super) fn run(arguments: Arguments) -> Exit {
             say(format!("cancelot: {why}"));
             Exit::Usage
         }
+        Err(Problem::File(why)) => {
+            say(format!("cancelot: {why}"));
+            Exit::Usage
+        }
         // `cancelot audit | head` ends before we do.
         Err(Problem::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(Problem::Io(error)) => {
@@ -155,6 +168,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 
 enum Problem {
     Usage(&'static str),
+    File(String),
     Io(io::Error),
 }
 
@@ -287,6 +301,8 @@ fn check(arguments: &Verify) -> Result<bool, Problem> {
             .iter()
             .map(|head| (head.clone(), "--expect"))
             .collect(),
+        keys: public_keys(&arguments.public_key)?,
+        signed_since: arguments.signed_since,
     };
     let journal = match arguments.place.journal.as_deref().map(journal_head) {
         None => "not given",
@@ -314,6 +330,16 @@ fn check(arguments: &Verify) -> Result<bool, Problem> {
 fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
+}
+
+fn public_keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Problem> {
+    let read = |file: &PathBuf| {
+        let of_file = |why| Problem::File(format!("--public-key {}: {why}", file.display()));
+        let bytes_max = u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX);
+        let pem = read_text(file, bytes_max).map_err(of_file)?;
+        PublicKey::from_pem(&pem).map_err(of_file)
+    };
+    files.iter().map(read).collect()
 }
 
 /// The last line as the journal knows it, if no service has it open.

@@ -165,6 +165,8 @@ pub struct Audit {
     pub retention: Duration,
     /// Lines that may wait to be written while more is admitted.
     pub lag_max: u64,
+    /// The key that its end is signed with.
+    pub sign_key_file: Option<PathBuf>,
 }
 
 /// How work is done.
@@ -372,6 +374,11 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
     let dir = reader.get(&table::AUDIT_DIR);
     let days = reader.get(&table::AUDIT_RETENTION_DAYS);
     let lag_max = reader.get(&table::AUDIT_LAG_MAX);
+    let sign_key_file = reader.get(&table::AUDIT_SIGN_KEY_FILE);
+    if let Some(path) = &sign_key_file {
+        tls::readable(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
+        permissions::private(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
+    }
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
     let dir = dir.unwrap_or_else(|| journal.dir.join(crate::limits::AUDIT_DIR));
     let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
@@ -391,6 +398,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         dir,
         retention: retention.max(journal.retention),
         lag_max,
+        sign_key_file,
     })
 }
 

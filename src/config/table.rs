@@ -157,6 +157,9 @@ settings! {
     /// Time that lines of the audit are kept, at least `journal.retention_days`.
     AUDIT_RETENTION_DAYS: Option<u32> = "audit.retention_days",
         otherwise "400, or `journal.retention_days` if that is more", within 1..=36_500;
+    /// Path of the PEM file with an Ed25519 private key (PKCS#8) that the end of the audit is signed
+    /// with each hour; a change takes a restart.
+    AUDIT_SIGN_KEY_FILE: Option<PathBuf> = "audit.sign_key_file", otherwise "it is not signed";
     /// Lines that may wait to be written to the audit, beyond which requests are refused until
     /// it has caught up.
     AUDIT_LAG_MAX: u64 = "audit.lag_max", default 1_000_000, within 1..=1_000_000_000;

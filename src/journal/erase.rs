@@ -36,7 +36,7 @@ pub struct Found {
     /// Keys that are theirs alone, of items and of requests.
     pub keys: BTreeSet<(CallerId, Key)>,
     /// Requests whose key is theirs alone.
-    pub(super) batches: BTreeSet<BatchId>,
+    pub batches: BTreeSet<BatchId>,
     /// Until when a request of ours may still act on a target of theirs.
     pub doubtful_until: Option<Timestamp>,
     /// Batches that cannot be read, so that nobody knows what is in them.

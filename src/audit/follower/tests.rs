@@ -98,6 +98,8 @@ impl Bench {
             for_deletions: Arc::new(|| None),
             sink: Sink::default(),
             config: None,
+            signer: None,
+            with_words: true,
         };
         let overseer = Overseer::default();
         let of_it = Arc::clone(&trail);

@@ -37,6 +37,8 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
         config: None,
+        signer: None,
+        with_words: true,
     };
     Follower::start(journal.trail(), options, &Overseer::default())
         .await

@@ -200,7 +200,11 @@ fn an_unknown_format_is_refused_by_its_version() {
     let dir = used();
     let marker = dir.path().join("CANCELOT");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace(&format!("format {FORMAT}"), "format 9")).unwrap();
+    fs::write(
+        &marker,
+        text.replace(&format!("format {FORMAT}"), "format 9"),
+    )
+    .unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Format { found, .. } if found == "9"));
     fs::write(&marker, text).unwrap();
 

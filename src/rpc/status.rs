@@ -380,11 +380,14 @@ fn of_conflicts(conflicts: &[Conflict]) -> Status {
                 None => field.clone(),
             })
             .collect();
+        let differs = if fields.is_empty() {
+            "it was one person's and was erased, so nobody can say in what they differ".to_owned()
+        } else {
+            format!("these fields differ: {}", fields.join(", "))
+        };
         let description = format!(
-            "key {} was used before with other content (batch {}); these fields differ: {}",
-            conflict.key,
-            conflict.batch,
-            fields.join(", ")
+            "key {} was used before with other content (batch {}); {differs}",
+            conflict.key, conflict.batch
         );
         if told.len() < TOLD_MAX {
             told.push(description.clone());

@@ -8,7 +8,7 @@ use super::{
     Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention, telemetry::LostLines,
 };
 use crate::{
-    audit::Sink,
+    audit::{Shown, Sink},
     config::{self, AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions, budget::Members},
     domain::ids::CallerId,
@@ -181,7 +181,10 @@ pub fn engine(
             retention: audit.retention,
             config: Some(digest(config)),
             signer,
-            with_words: config.journal.comments_retention.is_none(),
+            shown: Shown {
+                words: config.journal.comments_retention.is_none(),
+                emails: config.journal.emails_retention != Some(Duration::ZERO),
+            },
         }),
     };
     let journal = SledJournal::open(journal)?;

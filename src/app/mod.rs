@@ -114,8 +114,8 @@ pub struct Audit {
     pub config: Option<String>,
     /// What signs its head.
     pub signer: Option<Arc<audit::Signer>>,
-    /// Whether reasons in callers' own words are in it.
-    pub with_words: bool,
+    /// What its lines show.
+    pub shown: audit::Shown,
 }
 
 /// The service could not start.
@@ -418,7 +418,7 @@ async fn follow(
         sink,
         config: audit.config,
         signer: audit.signer,
-        with_words: audit.with_words,
+        shown: audit.shown,
     };
     audit::Follower::start(journal.trail(), options, overseer).await
 }

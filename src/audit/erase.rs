@@ -55,6 +55,7 @@ const RANGES_MAX: usize = 200;
 #[derive(Deserialize)]
 struct Seen {
     seq: u64,
+    event: String,
     caller: Option<String>,
     method: Option<String>,
     batch: Option<String>,
@@ -65,6 +66,15 @@ struct Seen {
     reason: Option<String>,
     #[serde(flatten)]
     opened: Shown,
+}
+
+impl Seen {
+    /// Whether its reason may be in a caller's own words: those of other lines are ours or from a
+    /// list.
+    fn has_words(&self) -> bool {
+        let is_of_item = ["admitted", "opened", "settled"].contains(&self.event.as_str());
+        is_of_item && self.method.as_deref() == Some("CancelEnrollments")
+    }
 }
 
 /// The same of what it shows.
@@ -128,6 +138,7 @@ pub fn erase(dir: &Path, erasure: &Erasure<'_>) -> Result<usize, Error> {
     let what = match erasure.whose {
         Whose::Target(_) => "target",
         Whose::Text(_) => "match",
+        Whose::Addresses => "addresses",
     };
     let named = ranges::written(lines.iter().copied(), RANGES_MAX);
     let named = if named.is_empty() {
@@ -150,6 +161,8 @@ pub fn erase(dir: &Path, erasure: &Erasure<'_>) -> Result<usize, Error> {
             theirs.rewrite(dir, segment, erasure.whose)?;
         }
     }
+    // Root may have done it, for a service of another user.
+    private::give_to_owner(dir).map_err(io_error("giving to its owner what is in", dir))?;
     Ok(lines.len())
 }
 
@@ -178,7 +191,7 @@ impl Theirs {
                 (&seen.caller, &seen.batch, seen.index, &seen.opened.key)
             {
                 let items = batches.entry((caller.clone(), batch.clone())).or_default();
-                let (known, _) = items.entry(index).or_insert((false, key.clone()));
+                let (known, _) = items.entry(index).or_insert_with(|| (false, key.clone()));
                 *known |= is_whole;
                 if is_whole {
                     theirs.items.insert((batch.clone(), index));
@@ -250,7 +263,7 @@ impl Theirs {
                 Some(target) => whose.is(target) || (is_whole && is_subscription),
                 None => false,
             },
-            reason: goes(&seen.reason) && !is_word(seen.reason.as_deref()),
+            reason: seen.has_words() && goes(&seen.reason),
             provider_code: goes(&shown.provider_code),
             provider_reference: goes(&shown.provider_reference),
             subscribers: shown
@@ -325,24 +338,6 @@ const FRESH: &str = "fresh";
 /// A line in what may be theirs; `None` for one that does not decode, which has nothing to go by.
 fn seen(line: &[u8]) -> Option<Seen> {
     serde_json::from_slice(line).ok()
-}
-
-/// Whether a reason is one of the audit's own words or of a closed list, and nobody's.
-fn is_word(reason: Option<&str>) -> bool {
-    use crate::domain::command::Reason;
-    let closed = [
-        Reason::DidNotUse,
-        Reason::DidNotWant,
-        Reason::MissingFeatures,
-        Reason::BugsOrProblems,
-        Reason::DoNotRemember,
-        Reason::RiskWarning,
-        Reason::ContractExpired,
-        Reason::TooExpensive,
-        Reason::Other,
-        Reason::BillingFailure,
-    ];
-    reason.is_some_and(|reason| closed.iter().any(|word| word.slug() == reason))
 }
 
 fn each_line(

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Error, Signer, Sink, writer::Writer};
+use super::{Error, Shown, Signer, Sink, writer::Writer};
 use crate::{journal::Trail, limits, observe::Overseer};
 
 /// Where the audit is and how long it is kept.
@@ -33,8 +33,8 @@ pub struct Options {
     pub config: Option<String>,
     /// What signs the head each hour; `None` for nothing.
     pub signer: Option<Arc<Signer>>,
-    /// Whether reasons in callers' own words are in it.
-    pub with_words: bool,
+    /// What its lines show.
+    pub shown: Shown,
 }
 
 impl fmt::Debug for Options {

@@ -143,6 +143,9 @@ pub(super) struct Line<'a> {
     upto_seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upto_hash: Option<&'a str>,
+    /// Whether addresses are left out of ids and keys.
+    #[serde(skip)]
+    hides_emails: bool,
     /// Numbers of lines, such as `7,12-15`.
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<&'a str>,
@@ -150,6 +153,24 @@ pub(super) struct Line<'a> {
     kid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a str>,
+}
+
+/// What lines show that others are not to read for as long as the lines are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Reasons in callers' own words.
+    pub words: bool,
+    /// E-mail addresses that are ids or keys.
+    pub emails: bool,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            words: true,
+            emails: true,
+        }
+    }
 }
 
 #[expect(
@@ -204,7 +225,14 @@ impl<'a> Line<'a> {
 
     /// What of it is personal, which stands beside the chain.
     pub(super) fn personal(&self) -> Values<'a> {
-        let text = |text: Option<&'a str>| text.map(Cow::Borrowed);
+        let clean = |text: &'a str| {
+            if self.hides_emails {
+                without_emails(text)
+            } else {
+                Cow::Borrowed(text)
+            }
+        };
+        let text = |text: Option<&'a str>| text.map(clean);
         let subscribers = self.subscribers.iter();
         let filters = self.filters.iter();
         Values {
@@ -213,10 +241,8 @@ impl<'a> Line<'a> {
             reason: self.words.clone(),
             provider_code: self.provider_code.clone(),
             provider_reference: text(self.provider_reference),
-            subscribers: subscribers.map(|id| Some(Cow::Borrowed(*id))).collect(),
-            filters: filters
-                .map(|filter| Some(Cow::Borrowed(filter.as_str())))
-                .collect(),
+            subscribers: subscribers.map(|id| Some(clean(id))).collect(),
+            filters: filters.map(|filter| Some(clean(filter))).collect(),
         }
     }
 
@@ -262,10 +288,11 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The same without a caller's own words.
-    pub(super) fn without_words(self) -> Self {
+    /// The same without a caller's own words, or without e-mail addresses in ids and keys.
+    pub(super) fn with(self, shown: Shown) -> Self {
         Self {
-            words: None,
+            words: self.words.filter(|_| shown.words),
+            hides_emails: !shown.emails,
             ..self
         }
     }

@@ -25,6 +25,7 @@ use std::{io, path::PathBuf, time::Duration};
 pub use self::{
     chain::Head,
     follower::{Follower, Options},
+    line::Shown,
     noted::Noted,
     refusals::{Full, Refused, Sink, Why},
     sign::{PublicKey, Signer},

@@ -123,13 +123,14 @@ impl Writer {
     /// Writes what there is, durably, or takes it back.
     pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
         let taken = self.options.sink.take(is_last);
+        let shown = self.options.shown;
         let passed = self.follow_trail().and_then(|()| {
             let now = (self.options.now)();
             for refused in &taken.refused {
-                self.log.add(Line::refused(refused), None)?;
+                self.log.add(Line::refused(refused).with(shown), None)?;
             }
             for noted in &taken.noted {
-                self.log.add(Line::noted(noted), None)?;
+                self.log.add(Line::noted(noted).with(shown), None)?;
             }
             for suppressed in &taken.suppressed {
                 self.log.add(Line::suppressed(now, suppressed), None)?;
@@ -197,7 +198,7 @@ impl Writer {
                 return Ok(());
             }
             let now = (self.options.now)();
-            let with_words = self.options.with_words;
+            let shown = self.options.shown;
             for entry in entries {
                 let number = entry.number;
                 let is_begun = number == self.after_durable.saturating_add(1);
@@ -207,12 +208,7 @@ impl Writer {
                     line::each(now, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
-                            let line = if with_words {
-                                line
-                            } else {
-                                line.without_words()
-                            };
-                            self.log.add(line, Some((number, part)))?;
+                            self.log.add(line.with(shown), Some((number, part)))?;
                         }
                         Ok::<_, Error>(())
                     })?;

@@ -139,8 +139,9 @@ settings! {
     ANSWERS_DAYS: Option<u32> = "journal.answers_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
     /// Time that e-mail addresses are kept after a batch settled, at most
-    /// `journal.retention_days`; with 0 they are not written, but for those that an item needs
-    /// until it has its final outcome, and are gone from the files some minutes after that.
+    /// `journal.retention_days`, also as ids and keys; with 0 they are not written, but for those
+    /// that an item needs until it has its final outcome, and are gone from the files some minutes
+    /// after that. With 0 the audit has none either.
     EMAILS_DAYS: Option<u32> = "journal.emails_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
 

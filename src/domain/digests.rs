@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The key of a journal's digests. It is made with the journal and moves with it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct DigestKey([u8; DigestKey::BYTES]);
+pub struct DigestKey([u8; Self::BYTES]);
 
 impl fmt::Debug for DigestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

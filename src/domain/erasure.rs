@@ -13,6 +13,7 @@ use super::{
     digests::DigestKey,
     ids::{Key, Scope, TargetId},
     outcome::{Charges, Conclusion, Detail, SubscriptionState},
+    personal::has_email,
     written::folded,
 };
 
@@ -23,6 +24,8 @@ pub enum Whose {
     Target(TargetId),
     /// Of whom this is said anywhere, however it is written. It is [`folded`].
     Text(String),
+    /// Of whoever has an e-mail address for an id or a key, of which nothing else goes.
+    Addresses,
 }
 
 /// How far an item is theirs.
@@ -65,6 +68,7 @@ impl Whose {
         match self {
             Self::Target(target) => target.as_str() == id,
             Self::Text(text) => folded(id).contains(text.as_str()),
+            Self::Addresses => has_email(id),
         }
     }
 
@@ -78,6 +82,7 @@ impl Whose {
             }
             Self::Target(target) => (folded(target.as_str()), true),
             Self::Text(wanted) => (wanted.clone(), false),
+            Self::Addresses => return has_email(text),
         };
         let text = folded(text);
         text.match_indices(&wanted).any(|(at, found)| {
@@ -89,12 +94,21 @@ impl Whose {
         })
     }
 
+    /// How far an item is theirs that names nobody else.
+    fn most(&self) -> Extent {
+        match self {
+            Self::Target(_) | Self::Text(_) => Extent::Whole,
+            Self::Addresses => Extent::Part,
+        }
+    }
+
     /// As the digest of it that is kept of an erasure.
     #[must_use]
     pub fn digest(&self, key: &DigestKey) -> String {
         match self {
             Self::Target(target) => key.digest("erased target", &[target.as_str()]),
             Self::Text(text) => key.digest("erased text", &[text]),
+            Self::Addresses => key.digest("erased addresses", &[]),
         }
     }
 }
@@ -131,7 +145,7 @@ impl Command {
         match self {
             Self::Subscription(command) => {
                 if whose.is(command.subscription_id.as_str()) {
-                    return Extent::Whole;
+                    return whose.most();
                 }
                 let mut items = command.line_items.iter();
                 let is_said = command
@@ -145,7 +159,7 @@ impl Command {
                 match whose {
                     _ if !is_said => Extent::None,
                     // A comment may name another subscription.
-                    Whose::Target(_) => Extent::Part,
+                    Whose::Target(_) | Whose::Addresses => Extent::Part,
                     Whose::Text(_) => Extent::Whole,
                 }
             }
@@ -163,7 +177,7 @@ impl Command {
                     .is_some_and(|text| whose.is_in(text));
                 match (theirs, is_said) {
                     (0, false) => Extent::None,
-                    (theirs, _) if theirs > 0 && theirs == ids.len() => Extent::Whole,
+                    (theirs, _) if theirs > 0 && theirs == ids.len() => whose.most(),
                     _ => Extent::Part,
                 }
             }
@@ -192,13 +206,18 @@ impl Command {
         let is_whole = extent == Extent::Whole;
         let mut left = self.clone();
         match &mut left {
-            Self::Subscription(command) if is_whole => {
-                command.subscription_id = erased_id(&command.subscription_id, secret);
-                command.line_items.clear();
+            Self::Subscription(command) => {
+                if is_whole || whose.is(command.subscription_id.as_str()) {
+                    command.subscription_id = erased_id(&command.subscription_id, secret);
+                }
+                if is_whole {
+                    command.line_items.clear();
+                }
             }
-            Self::Subscription(_) => {}
             Self::Enrollments(command) => match &mut command.target {
-                EnrollmentsTarget::Subscriber(id) if is_whole => *id = erased_id(id, secret),
+                EnrollmentsTarget::Subscriber(id) if is_whole || whose.is(id.as_str()) => {
+                    *id = erased_id(id, secret);
+                }
                 EnrollmentsTarget::Subscribers(ids)
                 | EnrollmentsTarget::Field { values: ids, .. } => {
                     for id in ids.iter_mut().filter(|id| whose.is(id.as_str())) {
@@ -250,7 +269,7 @@ impl Conclusion {
             _ if !is_said => Extent::None,
             // What is said of one subscription is about its customer.
             Whose::Text(_) if state => Extent::Whole,
-            Whose::Text(_) | Whose::Target(_) => Extent::Part,
+            Whose::Text(_) | Whose::Target(_) | Whose::Addresses => Extent::Part,
         }
     }
 
@@ -272,20 +291,22 @@ impl Conclusion {
     pub fn erase(&mut self, whose: &Whose, extent: Extent, is_command: bool) {
         let is_whole = extent == Extent::Whole;
         self.erased |= is_command;
-        self.personal_removed = true;
+        match whose {
+            Whose::Target(_) | Whose::Text(_) => self.personal_removed = true,
+            Whose::Addresses => self.emails_removed = true,
+        }
         let answer = self.answer.as_ref();
         if is_whole || answer.is_some_and(|answer| says(answer, whose)) {
             self.remove_answer();
         }
         self.answer_headers.retain(|_, value| !whose.is_in(value));
         self.preview.take_if(|text| is_whole || whose.is_in(text));
-        if is_whole || self.is_in_failure(whose) {
-            if let Some(failure) = &mut self.failure {
-                MESSAGE.clone_into(&mut failure.message);
-                if let Some(said) = &mut failure.provider {
-                    (said.code, said.message) = (None, None);
-                    said.fields.clear();
-                }
+        let goes = is_whole || self.is_in_failure(whose);
+        if let Some(failure) = self.failure.as_mut().filter(|_| goes) {
+            MESSAGE.clone_into(&mut failure.message);
+            if let Some(said) = &mut failure.provider {
+                (said.code, said.message) = (None, None);
+                said.fields.clear();
             }
         }
         match &mut self.detail {

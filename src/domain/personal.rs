@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use self::emails::{REMOVED, has_email};
+use self::emails::REMOVED;
+pub(super) use self::emails::has_email;
 use super::{
     answer::Answer,
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, LineItem},

@@ -13,7 +13,7 @@ pub fn decoded(text: &str, at: usize) -> Option<(char, usize)> {
         '\\' => backslashes(rest),
         _ => None,
     };
-    let (char, bytes) = escaped.unwrap_or((first, first.len_utf8()));
+    let (char, bytes) = escaped.unwrap_or_else(|| (first, first.len_utf8()));
     Some((char, at.saturating_add(bytes)))
 }
 
@@ -98,7 +98,7 @@ fn backslashes(text: &str) -> Option<(char, usize)> {
             // Half of a pair; the other half is written likewise.
             let after = rest.get(5..)?;
             let second = after.trim_start_matches('\\');
-            let low = second.strip_prefix('u').and(unit(second.as_bytes(), 1))?;
+            let low = unit(second.strip_prefix('u')?.as_bytes(), 0)?;
             let pair = [u16::try_from(first).ok()?, u16::try_from(low).ok()?];
             let char = char::decode_utf16(pair).next()?.ok()?;
             Some((char, run + 5 + (after.len() - second.len()) + 5))

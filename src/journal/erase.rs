@@ -103,7 +103,7 @@ fn find_in(
         Ok(())
     })?;
     let history = reader.history(id, &header, |_| Wanted::Nothing)?;
-    let (mut own, mut whole) = (0_u32, 0_u32);
+    let (mut own, mut whole, mut derived) = (0_u32, 0_u32, Vec::new());
     for (index, item) in (0..).zip(reader.items(id, &header)?) {
         let Some(Item::Own { key, command, .. }) = item else {
             continue;
@@ -115,13 +115,16 @@ fn find_in(
             extent = Extent::Whole;
         }
         whole += u32::from(extent == Extent::Whole);
+        let shown = key.clone().unwrap_or_else(|| header.key.derive(index));
+        if key.is_none() && extent != Extent::Whole {
+            derived.push((index, shown.clone()));
+        }
         if extent == Extent::None {
             continue;
         }
         let here = ItemId { batch: id, index };
         found.items.insert(here, extent);
         let caller = header.caller.clone();
-        let shown = key.clone().unwrap_or_else(|| header.key.derive(index));
         if !history.trace(index).is_settled {
             found.open.push(StillOpen {
                 id: here,
@@ -134,8 +137,62 @@ fn find_in(
         }
     }
     if whose.is_in(header.key.as_str()) || (own > 0 && whole == own) {
+        // Keys that are derived from it go with it, and with them what an item would need to be
+        // taken up again: the ids of its effects are made of its key.
+        for (index, shown) in derived {
+            let here = ItemId { batch: id, index };
+            if found.items.insert(here, Extent::Part).is_none() && !history.trace(index).is_settled
+            {
+                found.open.push(StillOpen {
+                    id: here,
+                    caller: header.caller.clone(),
+                    key: shown,
+                });
+            }
+        }
         found.batches.insert(id);
         found.keys.insert((header.caller.clone(), header.key));
+    }
+    Ok(())
+}
+
+/// Takes e-mail addresses out that a settled batch has for ids and keys, of these items and of those
+/// that it leads to. What an item that may be taken up again needs stays: the ids of its effects are
+/// made of its key.
+pub(super) fn addresses(
+    reader: Reader<'_, impl Table>,
+    id: BatchId,
+    is_final: impl Fn(u32) -> bool,
+    secret: &DigestKey,
+    writes: &mut Writes,
+) -> Result<(), Fault> {
+    let whose = Whose::Addresses;
+    let header = reader.header(id)?;
+    let header = header.ok_or_else(|| Fault::damaged(id, "it is gone"))?;
+    let mut found = Found::default();
+    let mut are_all_final = true;
+    let mut has_any = false;
+    for (index, item) in (0..).zip(reader.items(id, &header)?) {
+        match item {
+            Some(Item::Own { key, command, .. }) => {
+                are_all_final &= is_final(index);
+                let has_key = key.is_some_and(|key| whose.is_in(key.as_str()));
+                if is_final(index) && (has_key || command.extent(&whose) != Extent::None) {
+                    found
+                        .items
+                        .insert(ItemId { batch: id, index }, Extent::Part);
+                }
+            }
+            Some(Item::Ref { key, .. }) => has_any |= whose.is_in(key.as_str()),
+            None => {}
+        }
+    }
+    if are_all_final && whose.is_in(header.key.as_str()) {
+        found.batches.insert(id);
+    }
+    has_any |= !found.items.is_empty() || !found.batches.is_empty();
+    if has_any {
+        batch(reader, id, &found, (&whose, secret), writes)?;
     }
     Ok(())
 }
@@ -173,6 +230,12 @@ pub(super) fn batch(
         let mut items = reader.group(id, &header, group)?;
         let mut is_dirty = false;
         for (index, item) in (first_of(group)..).zip(&mut items) {
+            if let (Some(Item::Ref { key, .. }), Whose::Addresses) = (&mut *item, whose)
+                && whose.is_in(key.as_str())
+            {
+                *key = erased_key(&scope, key, secret);
+                is_dirty = true;
+            }
             let Some(Item::Own {
                 key,
                 command,
@@ -188,8 +251,11 @@ pub(super) fn batch(
                     *command = Arc::new(left);
                     changed.insert(index);
                 }
-                if extent == Extent::Whole
-                    && let Some(key) = key
+                if key.is_none() && found.batches.contains(&id) {
+                    changed.insert(index);
+                }
+                if let Some(key) = key
+                    && (extent == Extent::Whole || whose.is_in(key.as_str()))
                 {
                     writes.remove(keys::item(&scope, key));
                     *key = erased_key(&scope, key, secret);

@@ -13,6 +13,7 @@ use super::{
     fault::Fault,
     home::{Home, OpenError, Purpose, damaged},
     ledger::Ledger,
+    private,
     reader::Reader,
     stores::Stores,
 };
@@ -26,7 +27,7 @@ pub struct Erasing {
 }
 
 impl Erasing {
-    /// Opens a journal that is there, and raises it to the format that is written.
+    /// Opens a journal that is there. What is in it is as it was until something is erased.
     ///
     /// # Errors
     /// Says what is wrong and what to do about it.
@@ -37,7 +38,7 @@ impl Erasing {
             options.cache_bytes,
             Purpose::Look,
         )?);
-        let mut home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
+        let home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
         // What is not told yet stays to be told, if there is an audit.
         let audited = Reader(&*home.store)
             .audited()
@@ -51,7 +52,6 @@ impl Erasing {
                 expected: home.acknowledged,
             });
         }
-        home.raise(&options.dir)?;
         ledger.set_secret(home.secret.clone());
         Ok(Self {
             home,
@@ -82,11 +82,21 @@ impl Erasing {
         whose.digest(&self.home.secret)
     }
 
+    /// Raises the journal to the format that is written, which comes before anything is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn raise(&mut self) -> Result<(), OpenError> {
+        self.home.raise(&self.options.dir)
+    }
+
     /// Takes what was found out of the records, durably; says of how many items.
     ///
     /// # Errors
     /// It cannot be written. What was found is there or gone as a whole.
     pub fn erase(&mut self, found: &Found, whose: &Whose) -> Result<usize, Unavailable> {
+        self.raise()
+            .map_err(|error| Unavailable(error.to_string()))?;
         let erased = self.ledger.erase(found, whose)?;
         if let Some(commits) = self.ledger.close_group()? {
             let synced = self.home.store.disk().sync();
@@ -122,6 +132,16 @@ impl Erasing {
             let why = "the database's file cannot be replaced, so what was erased may still be in \
                        it; the log says why: make room on the disk, and run it again";
             return Err(Unavailable(why.to_owned()));
+        }
+        let current = stores.current();
+        for made_in in [&*self.options.dir, current.dir()] {
+            // Root may have done it, for a service of another user.
+            if let Err(error) = private::give_to_owner(made_in) {
+                let dir = made_in.display();
+                let why =
+                    format!("{dir} has files of root's that the service cannot read: {error}");
+                return Err(Unavailable(why));
+            }
         }
         Ok(())
     }

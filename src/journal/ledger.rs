@@ -19,6 +19,7 @@ use self::group::Doubtful;
 use super::{
     erase::{self, Found},
     fault::Fault,
+    history::Wanted,
     keys::{self, Span, StoreKey},
     open_batch::OpenBatch,
     prepared::{PreparedGroup, PreparedSettlement},
@@ -190,7 +191,28 @@ impl<T: Table> Ledger<T> {
                 if !writes.0.is_empty() {
                     self.write(writes)?;
                 }
+                if !group.keep.emails && !self.open.contains_key(&batch) {
+                    self.clean_addresses(batch)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Takes addresses out that a settled batch has for ids and keys.
+    fn clean_addresses(&mut self, batch: BatchId) -> Result<(), Fault> {
+        let reader = Reader(&*self.table);
+        let header = reader.header(batch)?;
+        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let history = reader.history(batch, &header, |_| Wanted::Outcome)?;
+        let is_final = |index| {
+            let settled = history.trace(index).settled;
+            settled.is_some_and(|settled| settled.conclusion.is_final())
+        };
+        let mut writes = Writes::default();
+        erase::addresses(reader, batch, is_final, &self.secret, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
         }
         Ok(())
     }
@@ -320,7 +342,9 @@ impl<T: Table> Ledger<T> {
             let mut writes = Writes::default();
             let reader = Reader(&*self.table);
             let done = redact::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
-            self.put_aside(done, (key, batch), writes)?;
+            if self.put_aside(done, (key, batch), writes)? && removal == Removal::Emails {
+                self.clean_addresses(batch)?;
+            }
         }
         Ok(looked_at)
     }

@@ -99,7 +99,7 @@ impl Bench {
             sink: Sink::default(),
             config: None,
             signer: None,
-            with_words: true,
+            shown: Shown::default(),
         };
         let overseer = Overseer::default();
         let of_it = Arc::clone(&trail);

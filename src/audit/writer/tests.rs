@@ -72,7 +72,7 @@ fn options(dir: &std::path::Path) -> Options {
         sink: Sink::default(),
         config: None,
         signer: None,
-        with_words: true,
+        shown: crate::audit::Shown::default(),
     }
 }
 

@@ -107,6 +107,7 @@ fn carry_out(arguments: &Arguments, whose: &Whose) -> Result<Exit, String> {
         dry_run: arguments.dry_run,
     };
     if !arguments.dry_run {
+        journal.raise().map_err(text)?;
         if let Some(audit) = audit {
             let digest = journal.digest(whose);
             let erasure = Erasure {

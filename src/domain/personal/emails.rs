@@ -30,7 +30,7 @@ pub fn without_emails(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether there is an address in a text.
-pub(super) fn has_email(text: &str) -> bool {
+pub(in crate::domain) fn has_email(text: &str) -> bool {
     !emails(text).is_empty()
 }
 

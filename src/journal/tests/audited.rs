@@ -38,7 +38,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         sink: Sink::default(),
         config: None,
         signer: None,
-        with_words: true,
+        shown: crate::audit::Shown::default(),
     };
     Follower::start(journal.trail(), options, &Overseer::default())
         .await

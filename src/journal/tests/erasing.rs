@@ -317,11 +317,47 @@ fn what_is_open_is_told_and_found_again_when_it_has_settled() {
     });
 }
 
+/// The ids of effects are made of keys: under another key a request could have its effect twice.
+#[test]
+fn a_request_whose_key_names_them_is_not_taken_up_again_without_it() {
+    let of = || said("for-person-ann", &[(None, "sub-a"), (None, "sub-b")]);
+    let kept = Kept::new(|journal| {
+        wait(journal.admit(of())).unwrap();
+        settle(journal, id(BatchId(1), 0), Outcome::Unavailable);
+    });
+    let whose = text("person-ann");
+    let open: Vec<_> = kept
+        .find(&whose)
+        .open
+        .iter()
+        .map(|open| open.id.index)
+        .collect();
+    assert_eq!(open, [1]);
+    kept.again(|journal| settle(journal, id(BatchId(1), 1), Outcome::Stopped));
+    kept.erase(&whose);
+    assert!(!kept.has("person-ann") && kept.has("sub-a"));
+    kept.again(|journal| {
+        let replay = told(&wait(journal.admit(of())).unwrap());
+        let settled = |index, outcome| Told::Settled(id(BatchId(1), index), outcome);
+        let expected = [
+            settled(0, Outcome::Unavailable),
+            settled(1, Outcome::Stopped),
+        ];
+        assert_eq!(replay, expected);
+    });
+}
+
 #[test]
 fn a_journal_of_each_earlier_format_and_its_audit_can_be_erased_from() {
     for format in released::earlier() {
         let dir = released::copy_of(format);
         let kept = Kept { dir };
+        kept.find(&target("sub-2"));
+        assert_eq!(
+            released::formats(kept.dir.path()),
+            (format, format),
+            "a look"
+        );
         kept.again(|journal| {
             let settlements = journal
                 .open_items()

@@ -283,3 +283,65 @@ fn callers_own_words_go_after_their_time() {
         assert_eq!(conflicts[0].fields, ["reason"]);
     }
 }
+
+#[test]
+fn ids_and_keys_that_are_addresses_go_too_once_nothing_needs_them() {
+    let dir = TempDir::new().unwrap();
+    let journal = forgetful(dir.path());
+    let of = |key: &str| {
+        let mut item = item(ADDRESS);
+        if let Slot::Item { key: own, .. } = &mut item {
+            *own = Some(self::key(&format!("own/{ADDRESS}")));
+        }
+        admission(key, [item, self::item("sub-2")])
+    };
+    let request_key = format!("of/{ADDRESS}");
+    let batch = wait(journal.admit(of(&request_key))).unwrap().batch;
+    let settle = |index, outcome| {
+        let settled = settled(outcome);
+        let id = id(batch, index);
+        wait(journal.settle(vec![Settlement { id, settled }].into())).unwrap();
+    };
+    settle(0, Outcome::Canceled);
+    settle(1, Outcome::Unavailable);
+    // The ids of effects are made of keys, and the second item may be taken up again.
+    let found = journal.find(
+        &scope(),
+        &key(&format!("{request_key}/1")),
+        &Question::default(),
+    );
+    assert_eq!(
+        found.unwrap().unwrap().key.as_str(),
+        format!("{request_key}/1")
+    );
+    let again = told(&wait(journal.admit(of(&request_key))).unwrap());
+    assert_eq!(again[0], Told::Settled(id(batch, 0), Outcome::Canceled));
+    assert_eq!(again[1], Told::Again(id(batch, 1), Outcome::Unavailable));
+    settle(1, Outcome::Canceled);
+    // Another request that leads to the first item.
+    let mut other = item(ADDRESS);
+    if let Slot::Item { key: own, .. } = &mut other {
+        *own = Some(key(&format!("own/{ADDRESS}")));
+    }
+    let other = || admission("other", [other.clone()]);
+    let replay = told(&wait(journal.admit(other())).unwrap());
+    assert_eq!(replay, [Told::Settled(id(batch, 0), Outcome::Canceled)]);
+    assert_eq!(wait(journal.redact(Removal::Emails, at(100), 10)), Ok(2));
+    wait(journal.vacate()).unwrap();
+    while journal.is_compacting() {
+        std::thread::yield_now();
+    }
+    drop(journal);
+    assert!(!has_bytes(dir.path(), ADDRESS));
+
+    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let mut out = Vec::new();
+    let report = offline.verify(&mut out).unwrap();
+    assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
+    drop(offline);
+    let journal = forgetful(dir.path());
+    let replay = told(&wait(journal.admit(of(&request_key))).unwrap());
+    let settled = |index| Told::Settled(id(batch, index), Outcome::Canceled);
+    assert_eq!(replay, [settled(0), settled(1)]);
+    assert_eq!(told(&wait(journal.admit(other())).unwrap()), [settled(0)]);
+}

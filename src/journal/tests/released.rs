@@ -74,7 +74,7 @@ fn verify(dir: &Path) {
 }
 
 /// What it says in the mark and in the database.
-fn formats(dir: &Path) -> (u8, u8) {
+pub(super) fn formats(dir: &Path) -> (u8, u8) {
     let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
     assert!(
         home.store

@@ -223,7 +223,11 @@ impl Theirs {
         let shown = &seen.opened;
         let is = |text: &Option<String>| text.as_deref().is_some_and(|text| whose.is(text));
         let says = |text: &Option<String>| text.as_deref().is_some_and(|text| whose.is_in(text));
-        if says(&shown.key) {
+        // A derived key is that of a request, which may be of others too.
+        let suffix = seen.index.map(|index| format!("/{index}"));
+        let is_derived = |key: &str| suffix.as_ref().is_some_and(|end| key.ends_with(end));
+        let own = shown.key.as_ref().filter(|key| !is_derived(key));
+        if own.is_some_and(|key| whose.is_in(key)) {
             return true;
         }
         if seen.method.as_deref() == Some("CancelSubscription") {

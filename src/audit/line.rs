@@ -232,6 +232,11 @@ impl<'a> Line<'a> {
                 Cow::Borrowed(text)
             }
         };
+        // The name of what is filtered by could be taken for the beginning of an address.
+        let filter_of = |filter: &'a str| match filter.split_once('=') {
+            Some((name, value)) if self.hides_emails => format!("{name}={}", clean(value)).into(),
+            _ => clean(filter),
+        };
         let text = |text: Option<&'a str>| text.map(clean);
         let subscribers = self.subscribers.iter();
         let filters = self.filters.iter();
@@ -242,7 +247,7 @@ impl<'a> Line<'a> {
             provider_code: self.provider_code.clone(),
             provider_reference: text(self.provider_reference),
             subscribers: subscribers.map(|id| Some(clean(id))).collect(),
-            filters: filters.map(|filter| Some(clean(filter))).collect(),
+            filters: filters.map(|filter| Some(filter_of(filter))).collect(),
         }
     }
 

@@ -154,3 +154,36 @@ async fn what_is_open_has_to_be_stopped_first() {
         "everybody has that"
     );
 }
+
+#[tokio::test]
+async fn a_key_that_cannot_sign_is_a_mistake_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, key) = (
+        dir.path().join("cancelot.toml"),
+        dir.path().join("sign.pem"),
+    );
+    let text = format!("[audit]\nsign_key_file = {key:?}\n");
+    fs::write(&config, text).unwrap();
+    let check = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_cancelot"))
+            .args(["config", "check", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+    let (code, said) = check();
+    assert_eq!(code, 64, "there is no such file: {said}");
+    fs::write(&key, "no key").unwrap();
+    let (code, said) = check();
+    assert_eq!(code, 64, "{said}");
+    assert!(said.contains("audit.sign_key_file"), "{said}");
+    let of_another_kind = KeyPair::generate().unwrap();
+    fs::write(&key, of_another_kind.serialize_pem()).unwrap();
+    assert_eq!(check().0, 64);
+    let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    fs::write(&key, pair.serialize_pem()).unwrap();
+    let (code, said) = check();
+    assert_eq!(code, 0, "{said}");
+}

@@ -89,3 +89,38 @@ fn free_text_is_bounded_and_has_no_addresses() {
         &format!("{filler}(e-mail rem"),
     );
 }
+
+#[test]
+fn addresses_and_words_are_left_out_where_they_are_not_to_be_kept() {
+    let noted = Noted {
+        event: "read",
+        filters: vec!["target=ann@example.com".to_owned(), "account=eu".to_owned()],
+        ..Noted::default()
+    };
+    let shown = Shown {
+        words: false,
+        emails: false,
+    };
+    let filters = |line: Line<'_>| {
+        let filters = line.personal().filters.into_iter().flatten();
+        filters.map(Cow::into_owned).collect::<Vec<_>>()
+    };
+    let line = Line::noted(&noted);
+    assert_eq!(filters(line.clone()), noted.filters);
+    assert_eq!(
+        filters(line.with(shown)),
+        ["target=(e-mail removed)", "account=eu"]
+    );
+    let line = Line {
+        words: Some("moved to Graz".into()),
+        ..Line::default()
+    };
+    assert!(
+        line.clone()
+            .with(Shown::default())
+            .personal()
+            .reason
+            .is_some()
+    );
+    assert!(line.with(shown).personal().reason.is_none());
+}

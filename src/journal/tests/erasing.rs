@@ -317,6 +317,35 @@ fn what_is_open_is_told_and_found_again_when_it_has_settled() {
     });
 }
 
+#[test]
+fn a_target_on_which_a_request_may_still_act_is_told_and_forgotten_later() {
+    let kept = Kept::new(|journal| {
+        let alone = said("r", &[(None, "person-ann")]);
+        let batch = wait(journal.admit(alone)).unwrap().batch;
+        let doubtful = |target: &str| crate::journal::DoubtfulTarget {
+            account: AccountName::try_from("rebilly-eu").unwrap(),
+            target: TargetId::try_from(target).unwrap(),
+            until: crate::domain::doubt::Moment::wall(at(100)),
+        };
+        let group = Group {
+            settlements: vec![Settlement {
+                id: id(batch, 0),
+                settled: settled(Outcome::Unavailable),
+            }],
+            targets: ["person-ann", "person-bob"].map(doubtful).into(),
+            ..Group::default()
+        };
+        wait(journal.settle(group)).unwrap();
+    });
+    let whose = target("person-ann");
+    assert_eq!(kept.find(&whose).doubtful_until, Some(at(100)));
+    let journal = Erasing::open(&Options::new(kept.dir.path())).unwrap();
+    assert_eq!(journal.find(&whose, at(101)).unwrap().doubtful_until, None);
+    drop(journal);
+    kept.erase(&whose);
+    assert!(!kept.has("person-ann") && kept.has("person-bob"));
+}
+
 /// The ids of effects are made of keys: under another key a request could have its effect twice.
 #[test]
 fn a_request_whose_key_names_them_is_not_taken_up_again_without_it() {

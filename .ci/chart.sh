@@ -191,7 +191,9 @@ ok 'refused: Kubernetes 1.29'
 checksum() { render --values $chart/ci/accounts-values.yaml "$@" | grep checksum/config; }
 [ "$(checksum)" = "$(checksum --set podLabels.a=b)" ] || failed 'the checksum changes by itself'
 [ "$(checksum)" != "$(checksum --set config.server.drain_ms=1)" ] || failed 'the checksum stays'
-ok 'a change of the configuration, and nothing else, changes its checksum'
+[ "$(checksum)" = "$(checksum --set config.callers.billing.batch_items_max=7)" ] ||
+  failed 'a policy, which the service takes without a restart, changes the checksum'
+ok 'a change of the configuration that takes a restart, and nothing else, changes its checksum'
 
 watched() { render --values $chart/ci/monitoring-values.yaml --show-only "templates/$1"; }
 watched dashboard.yaml | sed -n '/^  cancelot.json: /,$s/^    //p' | cmp - $chart/dashboards/cancelot.json

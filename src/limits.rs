@@ -256,6 +256,10 @@ pub const TURN_MS_MAX: u64 = 10_000;
 /// Bytes of a token that is shown: JWTs with many claims have some 4,000. Below what all headers
 /// of a call may have.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Entries of the list of revoked proofs, which is held in memory.
+pub const REVOKED_MAX: usize = 100_000;
+/// Bytes of that list's file.
+pub const REVOKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// By how much clocks may differ when a JWT's times are checked.
 pub const JWT_LEEWAY_SECONDS: u64 = 30;
 /// Bytes of an issuer's keys that are read.

@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use cancelot::identity::{
-    Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys, Policy, Proofs,
-    San, Subject,
+    Algorithm, Authority, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
+    Policy, Proofs, Revoked, San, Subject,
 };
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -25,6 +25,7 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
         id: "billing".try_into().expect("a name"),
         tokens: Vec::new(),
         sans: vec!["dns:billing.internal".parse().expect("a name")],
+        authority: Authority::default(),
         subjects: vec![Subject {
             issuer: "test".to_owned(),
             subject: "s".to_owned(),
@@ -50,6 +51,7 @@ pub fn run(bytes: &[u8]) {
     };
     let _ = Keys::parse(text);
     let _ = text.parse::<San>();
+    let _ = Revoked::parse(text);
     let _ = text.parse::<cancelot::domain::pattern::AccountPattern>();
     for header in [text, &format!("Bearer {text}")] {
         let proofs = Proofs {

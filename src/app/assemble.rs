@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention, telemetry::LostLines,
+    Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention,
+    reconfigure::Reconfigure, telemetry::LostLines,
 };
 use crate::{
     audit::{Shown, Sink},
@@ -151,14 +152,19 @@ pub fn engine(
     let lanes = lanes?;
     let signer = super::access::signer(config).map_err(AssembleError::SignKey)?;
     let following = Following {
-        watches: super::access::watches(config, changing, &lanes),
+        fixed: super::access::watches(config, changing, &lanes),
+        following: super::access::watches_of_callers(config, changing, config.server.reload_grace),
+        reconfigure: config
+            .again
+            .clone()
+            .map(|again| Box::new(Reconfigure::new(again, config, changing))),
         every: config.server.reload,
     };
     let engine = Engine {
         dispatch: dispatch::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
-            members: members(config, |policy| policy.open_items_max),
+            members: openers(config),
             scanners: scanners(config),
             open_bytes_max: config.engine.open_bytes_max,
             results_held_max: limits::RESULTS_HELD_MAX,
@@ -191,7 +197,11 @@ pub fn engine(
     Ok((Arc::new(journal), engine))
 }
 
-/// The callers that share the service's room, each with its own bound.
+/// The callers that share the service's room, each with the items that it may have open.
+pub(super) fn openers(config: &Config) -> Members {
+    members(config, |policy| policy.open_items_max)
+}
+
 fn members(config: &Config, bound: impl Fn(&Policy) -> Option<usize>) -> Members {
     let callers = config.callers.iter().map(|caller| &caller.settings);
     callers
@@ -200,7 +210,7 @@ fn members(config: &Config, bound: impl Fn(&Policy) -> Option<usize>) -> Members
 }
 
 /// The callers that list, each with what it may list at a time. Without callers everybody is one.
-fn scanners(config: &Config) -> Members {
+pub(super) fn scanners(config: &Config) -> Members {
     if config.callers.is_empty() {
         let scans_max = Policy::default().scans_max;
         return [(CallerId::anonymous(), Some(scans_max))]

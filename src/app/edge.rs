@@ -47,7 +47,9 @@ pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
     let refusals = Arc::clone(dispatch.refusals());
-    let intake = Intake::new(edge.request_bytes_max, dispatch.members(), refusals);
+    let bytes = dispatch.shared_by_callers(edge.request_bytes_max);
+    let questions = dispatch.shared_by_callers(limits::QUESTIONS_BYTES_MAX);
+    let intake = Intake::new(bytes, questions, refusals);
     Behind::new(intake, service)
 }
 

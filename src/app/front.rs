@@ -57,6 +57,7 @@ impl Entrance {
             callers: Arc::clone(&self.access.callers),
             tls: self.tls.clone(),
             fetchers: Arc::clone(&self.fetchers),
+            audit: self.sink.clone(),
         }
     }
 }
@@ -67,6 +68,8 @@ pub struct Changing {
     pub(super) callers: Arc<Callers>,
     pub(super) tls: Option<Tls>,
     pub(super) fetchers: Arc<Fetchers>,
+    /// Who hears of it.
+    pub(super) audit: Sink,
 }
 
 /// The listeners, open.
@@ -123,7 +126,7 @@ impl Front {
             Arc::clone(&clock_doubted),
             lost_lines,
             changing.clone(),
-            Arc::clone(&rooms),
+            (Arc::clone(&rooms), access.refusals.clone()),
         ));
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let serve_admin = admin.map(|listener| {

@@ -10,13 +10,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, Notify},
     time::{Instant, sleep},
 };
 
+use super::reload::short;
 use crate::{
+    audit::{Noted, Sink},
     config::{read_file, read_text},
     egress::jwks::{Question, fetch},
     identity::{Issuer, Keys},
@@ -35,6 +40,8 @@ pub(super) struct Fetcher {
     /// Held while they are fetched, so that who waits finds them fetched.
     pub(super) state: Mutex<State>,
     pub(super) freshness: Freshness,
+    /// Who hears of keys that have changed.
+    pub(super) audit: Sink,
 }
 
 /// How fresh an issuer's keys are, for whoever watches.
@@ -72,31 +79,68 @@ pub(super) struct State {
     asked_at: Option<Instant>,
     /// What was told last, so that it is told once.
     told: Option<String>,
+    /// The digest of the answer that keys were read from last.
+    taken: Option<[u8; 32]>,
 }
 
-/// All issuers whose keys are fetched.
+/// All issuers whose keys are fetched. They change with the configuration.
 #[derive(Debug, Default)]
-pub(super) struct Fetchers(pub(super) Vec<Fetcher>);
+pub(super) struct Fetchers {
+    all: ArcSwap<Vec<Arc<Fetcher>>>,
+    replaced: Notify,
+}
 
 impl Fetchers {
+    pub(super) fn new(all: Vec<Arc<Fetcher>>) -> Self {
+        Self {
+            all: ArcSwap::from_pointee(all),
+            replaced: Notify::new(),
+        }
+    }
+
+    /// Each of them.
+    pub(super) fn all(&self) -> Arc<Vec<Arc<Fetcher>>> {
+        self.all.load_full()
+    }
+
+    /// Fetches for these from now on, in place of those before.
+    pub(super) fn replace(&self, all: Vec<Arc<Fetcher>>) {
+        let before = self.all.swap(Arc::new(all));
+        let now = self.all();
+        let is_same =
+            before.len() == now.len() && before.iter().zip(&**now).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !is_same {
+            self.replaced.notify_one();
+        }
+    }
+
     /// Fetches all keys once, at the same time.
     pub(super) async fn fetch_all(&self) {
-        futures_util::future::join_all(self.0.iter().map(Fetcher::fetch)).await;
+        let all = self.all();
+        join_all(all.iter().map(|fetcher| fetcher.fetch())).await;
     }
 
     /// Keeps all keys fresh.
     pub(super) async fn watch(self: Arc<Self>) {
-        futures_util::future::join_all(self.0.iter().map(Fetcher::watch)).await;
+        loop {
+            let all = self.all();
+            tokio::select! {
+                () = self.replaced.notified() => {}
+                // Without any there is nothing to do until there is one.
+                _ = join_all(all.iter().map(|fetcher| fetcher.watch())), if !all.is_empty() => {}
+            }
+        }
     }
 }
 
 impl KeySource for Fetchers {
-    fn refresh(&self, issuer: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let fetcher = self.0.iter().find(|f| f.issuer.name() == issuer);
+    fn refresh(&self, issuer: Option<&str>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let all = self.all();
+        let is_meant =
+            |fetcher: &&Arc<Fetcher>| issuer.is_none_or(|is| fetcher.issuer.name() == is);
+        let meant: Vec<_> = all.iter().filter(is_meant).cloned().collect();
         Box::pin(async move {
-            if let Some(fetcher) = fetcher {
-                fetcher.asked_for().await;
-            }
+            join_all(meant.iter().map(|fetcher| fetcher.asked_for())).await;
         })
     }
 }
@@ -138,11 +182,15 @@ impl Fetcher {
         let fetched = self.keys().await;
         self.freshness.tell(fetched.is_ok());
         match fetched {
-            Ok(keys) => {
+            Ok((keys, digest)) => {
                 if state.told.take().is_some() {
                     tracing::info!(issuer, keys = keys.count(), "keys are fetched again");
                 }
                 self.issuer.set_keys(keys);
+                let before = state.taken.replace(digest);
+                if before.is_some_and(|before| before != digest) {
+                    self.tell("reloaded", Some(short(&digest)), None);
+                }
                 true
             }
             Err(why) => {
@@ -152,6 +200,7 @@ impl Fetcher {
                         why = %why,
                         "keys cannot be fetched; those that are known stay in use"
                     );
+                    self.tell("reload_failed", None, Some(&why));
                     state.told = Some(why);
                 }
                 false
@@ -159,7 +208,20 @@ impl Fetcher {
         }
     }
 
-    async fn keys(&self) -> Result<Keys, String> {
+    /// Has the audit tell of it. It is so already, so that it is told by the log alone if the audit
+    /// has no room.
+    fn tell(&self, event: &'static str, digest: Option<String>, why: Option<&str>) {
+        let _ = self.audit.note(Noted {
+            event,
+            what: Some(format!("issuers.{}.jwks_url", self.issuer.name())),
+            digest,
+            why: why.map(str::to_owned),
+            ..Noted::default()
+        });
+    }
+
+    /// The keys, and the digest of what they were read from.
+    async fn keys(&self) -> Result<(Keys, [u8; 32]), String> {
         let (ca_file, token_file) = (self.ca_file.clone(), self.token_file.clone());
         let read = tokio::task::spawn_blocking(move || {
             let max = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -175,6 +237,21 @@ impl Fetcher {
                 .map_err(|why| format!("jwks_token_file: {why}"))?
                 .map(|token| SecretString::from(token.trim())),
         };
-        Keys::parse(&fetch(&question).await?).map_err(|why| format!("its answer {why}"))
+        let answer = fetch(&question).await?;
+        let keys = Keys::parse(&answer).map_err(|why| format!("its answer {why}"))?;
+        Ok((keys, keys_digest(&answer)))
     }
+}
+
+/// The digest of the keys in a JWKS, in whatever order it has them.
+fn keys_digest(jwks: &str) -> [u8; 32] {
+    let jwks: serde_json::Value = serde_json::from_str(jwks).unwrap_or_default();
+    let keys = jwks.get("keys").and_then(|keys| keys.as_array());
+    let mut keys: Vec<_> = keys
+        .into_iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    keys.sort_unstable();
+    Sha256::digest(keys.join("\n").as_bytes()).into()
 }

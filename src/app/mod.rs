@@ -11,6 +11,7 @@ mod front;
 mod keys;
 mod metrics;
 mod readiness;
+mod reconfigure;
 mod reload;
 pub mod telemetry;
 mod tls;
@@ -34,12 +35,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::{course::Course, readiness::State};
+use self::{course::Course, readiness::State, reconfigure::Reconfigure, reload::Watches};
 use crate::{
     audit,
     dispatch::{self, Dispatch},
     domain::quota,
-    identity::Callers,
+    identity::Caller,
     journal::{Journal, Removal, Unavailable},
     observe::{Flag, Overseer, Panicked},
 };
@@ -74,7 +75,11 @@ pub struct Engine {
 /// What changes while the service runs, and how often that is looked at.
 #[derive(Debug)]
 pub struct Following {
-    watches: Vec<Watch>,
+    fixed: Vec<Watch>,
+    /// What follows from the configuration file.
+    following: Vec<Watch>,
+    /// `None` if there is no file to be read again.
+    reconfigure: Option<Box<Reconfigure>>,
     every: Duration,
 }
 
@@ -251,9 +256,23 @@ impl App {
         let Changing {
             callers, fetchers, ..
         } = front.changing().clone();
-        count_admitted(&journal, &callers, dispatch.clock().now()).await?;
-        let Following { watches, every } = engine.following;
-        let reload = Reload::new(watches, Arc::clone(&fetchers), sink);
+        let counted = (Arc::clone(&journal), callers.all(), dispatch.clock().now());
+        dispatch::blocking(move || count_admitted(&*counted.0, &counted.1, counted.2)).await?;
+        let Following {
+            fixed,
+            following,
+            reconfigure,
+            every,
+        } = engine.following;
+        let restart_needed = Arc::default();
+        let configuration =
+            reconfigure.map(|of| of.configuration(&dispatch, Arc::clone(&restart_needed)));
+        let watches = Watches {
+            configuration,
+            fixed,
+            following,
+        };
+        let reload = Reload::new(watches, restart_needed, Arc::clone(&fetchers), sink);
         // What has changed since the configuration was read is taken before anybody calls.
         reload.files().await;
         front.watch_files(reload.failing());
@@ -364,24 +383,22 @@ impl App {
     }
 }
 
-/// What callers with an hourly limit brought before the start counts on.
-async fn count_admitted(
-    journal: &Arc<dyn Journal>,
-    callers: &Callers,
+/// What callers with an hourly limit brought before now counts on. Reads the disk.
+fn count_admitted(
+    journal: &dyn Journal,
+    callers: &[Arc<Caller>],
     now: Timestamp,
 ) -> Result<(), Unavailable> {
     let limited: BTreeMap<_, _> = callers
-        .all()
+        .iter()
         .filter_map(|caller| Some((&caller.id, caller.quota.as_ref()?)))
         .collect();
     if limited.is_empty() {
         return Ok(());
     }
-    let journal = Arc::clone(journal);
     let from = now.checked_sub(quota::WINDOW).unwrap_or(Timestamp::MIN);
     let names = limited.keys().map(|name| (*name).clone()).collect();
-    let brought = dispatch::blocking(move || journal.admitted_since(from, &names)).await?;
-    for intake in brought {
+    for intake in journal.admitted_since(from, &names)? {
         if let Some(quota) = limited.get(&intake.caller) {
             // A clock that was ahead then is not followed there.
             quota.count(intake.people, intake.at.min(now));

@@ -1,4 +1,5 @@
-//! Files that change while the service runs: certificates, keys, tokens, credentials. Their content
+//! Files that change while the service runs: certificates, keys, tokens, credentials, and the
+//! configuration as far as it says who may call. Their content
 //! is compared, not their times: Kubernetes replaces a directory of links, and a file that is
 //! written anew with the same content is no news. What is new and wrong is told, and the old stays.
 
@@ -7,11 +8,12 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
@@ -21,8 +23,9 @@ use crate::{
     config::read_file,
 };
 
-/// Takes the content of files, in their order.
-type Take = Box<dyn FnMut(&[Vec<u8>]) -> Result<(), String> + Send>;
+/// Takes the content of files, in their order. Gives the settings that are new, if it is a file of
+/// settings.
+type Take = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<String>, String> + Send>;
 
 /// Files that belong together, and what is done with them when one of them has changed.
 pub struct Watch {
@@ -38,6 +41,8 @@ pub struct Watch {
     /// Whether that is so still, for whoever watches.
     failing: Arc<AtomicBool>,
     close: Option<Close>,
+    /// For the audit. What it is of is so already, so the log alone tells it if the audit has no room.
+    noted: Vec<Noted>,
 }
 
 /// What becomes of what was read last when files cannot be used for long: it may be what somebody
@@ -56,7 +61,18 @@ impl Watch {
         what: impl Into<String>,
         files: impl IntoIterator<Item = PathBuf>,
         bytes_max: u64,
-        take: impl FnMut(&[Vec<u8>]) -> Result<(), String> + Send + 'static,
+        mut take: impl FnMut(&[Vec<u8>]) -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        let take = move |contents: &[Vec<u8>]| take(contents).map(|()| Vec::new());
+        Self::of_settings(what, files, bytes_max, take)
+    }
+
+    /// The same of files that hold settings, with those that are new.
+    pub(super) fn of_settings(
+        what: impl Into<String>,
+        files: impl IntoIterator<Item = PathBuf>,
+        bytes_max: u64,
+        take: impl FnMut(&[Vec<u8>]) -> Result<Vec<String>, String> + Send + 'static,
     ) -> Self {
         Self {
             what: what.into(),
@@ -67,6 +83,7 @@ impl Watch {
             told: None,
             failing: Arc::default(),
             close: None,
+            noted: Vec::new(),
         }
     }
 
@@ -100,23 +117,23 @@ impl Watch {
                 after_ms = u64::try_from(close.after.as_millis()).unwrap_or(u64::MAX),
                 "could not be reloaded for too long; nothing is accepted from it any more"
             );
+            let why = self.told.clone();
+            self.note("given_up", |noted| Noted { why, ..noted });
         }
     }
 
-    /// Has the audit tell that it was reloaded. It is so already, so that it is told by the log
-    /// alone if the audit has no room.
-    fn tell(&self, audit: &Sink) {
-        let digest = self.taken.iter().flatten().take(8);
-        let _ = audit.note(Noted {
-            event: "reloaded",
+    fn note(&mut self, event: &'static str, complete: impl FnOnce(Noted) -> Noted) {
+        let noted = Noted {
+            event,
             what: Some(self.what.clone()),
-            digest: Some(digest.map(|byte| format!("{byte:02x}")).collect()),
             ..Noted::default()
-        });
+        };
+        self.noted.push(complete(noted));
     }
 
-    /// Looks whether anything has changed.
-    fn look(&mut self) -> Result<bool, String> {
+    /// Looks whether anything has changed, and takes it; with the settings that are new, if something
+    /// was taken before.
+    fn look(&mut self) -> Result<Option<Vec<String>>, String> {
         let mut contents = Vec::with_capacity(self.files.len());
         let mut hasher = Sha256::new();
         for file in &self.files {
@@ -127,10 +144,12 @@ impl Watch {
         }
         let digest = hasher.finalize().into();
         if self.taken == Some(digest) {
-            return Ok(false);
+            return Ok(None);
         }
-        (self.take)(&contents)?;
-        Ok(self.taken.replace(digest).is_some())
+        let settings = (self.take)(&contents)?;
+        let is_first = self.taken.replace(digest).is_none();
+        // A configuration may have changed since it was read at the start.
+        Ok((!is_first || !settings.is_empty()).then_some(settings))
     }
 
     /// The same, told to the log. What is wrong and was not before is told on the last try.
@@ -142,14 +161,25 @@ impl Watch {
         }
         self.failing.store(looked.is_err(), Ordering::Relaxed);
         match looked {
-            Ok(is_new) => {
+            Ok(new) => {
                 if let Some(close) = &mut self.close {
                     close.failing_since = None;
                 }
-                if is_new || self.told.take().is_some() {
-                    tracing::info!(what = %self.what, "reloaded");
+                let settings = new.as_deref().unwrap_or_default();
+                if new.is_some() || self.told.take().is_some() {
+                    let settings = (!settings.is_empty()).then(|| settings.join(", "));
+                    tracing::info!(what = %self.what, settings, "reloaded");
                 }
-                if is_new { Looked::New } else { Looked::Same }
+                let Some(settings) = new else {
+                    return Looked::Same;
+                };
+                let digest = self.taken.as_ref().map(short);
+                self.note("reloaded", |noted| Noted {
+                    digest,
+                    settings,
+                    ..noted
+                });
+                Looked::New
             }
             Err(why) => {
                 if is_news {
@@ -158,7 +188,11 @@ impl Watch {
                         why = %why,
                         "cannot be reloaded; what was there before stays in use"
                     );
-                    self.told = Some(why);
+                    self.told = Some(why.clone());
+                    self.note("reload_failed", |noted| Noted {
+                        why: Some(why),
+                        ..noted
+                    });
                 }
                 self.close_if_due();
                 Looked::Failed
@@ -173,6 +207,12 @@ impl fmt::Debug for Watch {
             .field("what", &self.what)
             .finish_non_exhaustive()
     }
+}
+
+/// The beginning of a digest, as it is told.
+pub(super) fn short(digest: &[u8; 32]) -> String {
+    let digest = digest.iter().take(8);
+    digest.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a look at files that belong together came to.
@@ -201,33 +241,102 @@ pub struct Reloaded {
 
 /// Which files cannot be used as they are, for whoever watches: a look takes as long as a disk, and
 /// is not waited for.
-#[derive(Debug)]
-pub(super) struct Failing(Vec<(String, Arc<AtomicBool>)>);
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    all: ArcSwap<Vec<(String, Arc<AtomicBool>)>>,
+    /// Settings that are changed in the file and take a restart.
+    restart_needed: Arc<AtomicU64>,
+}
 
 impl Failing {
     /// Whose files there are, and whether they cannot be used.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
-        let all = self.0.iter();
-        all.map(|(what, failing)| (&**what, failing.load(Ordering::Relaxed)))
+    pub(super) fn all(&self) -> Vec<(String, bool)> {
+        let all = self.all.load();
+        let all = all.iter();
+        all.map(|(what, failing)| (what.clone(), failing.load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// How many settings are changed in the configuration file and take a restart.
+    pub(super) fn restart_needed(&self) -> u64 {
+        self.restart_needed.load(Ordering::Relaxed)
+    }
+
+    fn replace<'a>(&self, watches: impl Iterator<Item = &'a Watch>) {
+        let all = watches.map(|watch| (watch.what.clone(), Arc::clone(&watch.failing)));
+        self.all.store(Arc::new(all.collect()));
+    }
+}
+
+/// Files that follow from the configuration file, to be looked at from now on.
+pub(super) type Next = Arc<Mutex<Option<Vec<Watch>>>>;
+
+/// The configuration file, and where it leaves what follows from it.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    pub(super) watch: Watch,
+    pub(super) next: Next,
+}
+
+/// What is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// Before all that follows from it.
+    pub(super) configuration: Option<Configuration>,
+    /// What is the same until the service ends.
+    pub(super) fixed: Vec<Watch>,
+    /// What follows from the configuration.
+    pub(super) following: Vec<Watch>,
+}
+
+impl Watches {
+    fn all(&self) -> impl Iterator<Item = &Watch> {
+        let configuration = self.configuration.iter().map(|of| &of.watch);
+        configuration.chain(&self.fixed).chain(&self.following)
+    }
+
+    /// Looks at the configuration file; whether other files follow from it now.
+    fn look_at_configuration(&mut self, see: &mut impl FnMut(&mut Watch)) -> bool {
+        let Some(configuration) = &mut self.configuration else {
+            return false;
+        };
+        see(&mut configuration.watch);
+        let mut next = configuration
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(following) = next.take() else {
+            return false;
+        };
+        self.following = following;
+        true
     }
 }
 
 /// All that is reloaded. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Reload {
-    watches: Arc<Mutex<Vec<Watch>>>,
+    watches: Arc<Mutex<Watches>>,
     fetchers: Arc<Fetchers>,
     failing: Arc<Failing>,
     audit: Sink,
 }
 
 impl Reload {
-    pub(super) fn new(watches: Vec<Watch>, fetchers: Arc<Fetchers>, audit: Sink) -> Self {
-        let failing = watches
-            .iter()
-            .map(|w| (w.what.clone(), Arc::clone(&w.failing)));
+    /// `restart_needed` is how many settings take a restart.
+    pub(super) fn new(
+        watches: Watches,
+        restart_needed: Arc<AtomicU64>,
+        fetchers: Arc<Fetchers>,
+        audit: Sink,
+    ) -> Self {
+        let failing = Failing {
+            all: ArcSwap::default(),
+            restart_needed,
+        };
+        failing.replace(watches.all());
         Self {
-            failing: Arc::new(Failing(failing.collect())),
+            failing: Arc::new(failing),
             watches: Arc::new(Mutex::new(watches)),
             fetchers,
             audit,
@@ -267,19 +376,27 @@ impl Reload {
     /// whether it is worth another look.
     async fn look(&self, is_last: bool) -> (Reloaded, bool) {
         let (watches, audit) = (Arc::clone(&self.watches), self.audit.clone());
+        let failing = Arc::clone(&self.failing);
         let look = move || {
             let (mut reloaded, mut again) = (Reloaded::default(), false);
-            let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
-            for watch in watches.iter_mut() {
+            let mut see = |watch: &mut Watch| {
                 match watch.look_and_tell(is_last) {
-                    Looked::New => {
-                        reloaded.changed += 1;
-                        watch.tell(&audit);
-                    }
+                    Looked::New => reloaded.changed += 1,
                     Looked::Same => {}
                     Looked::Failed => reloaded.failed += 1,
                     Looked::Again => again = true,
                 }
+                for noted in watch.noted.drain(..) {
+                    let _ = audit.note(noted);
+                }
+            };
+            let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
+            if watches.look_at_configuration(&mut see) {
+                failing.replace(watches.all());
+            }
+            let watches = &mut *watches;
+            for watch in watches.fixed.iter_mut().chain(&mut watches.following) {
+                see(watch);
             }
             (reloaded, again)
         };
@@ -337,25 +454,33 @@ mod tests {
         }
     }
 
+    fn is_new(looked: Result<Option<Vec<String>>, String>) -> Result<bool, String> {
+        looked.map(|new| new.is_some())
+    }
+
     #[test]
     fn new_content_is_taken_once_and_bad_content_leaves_the_old() {
         let mut bench = Bench::new();
         assert!(bench.watch.look().is_err(), "it is not there");
         bench.write("one");
-        assert_eq!(bench.watch.look(), Ok(false), "the first is no news");
+        assert_eq!(
+            is_new(bench.watch.look()),
+            Ok(false),
+            "the first is no news"
+        );
         bench.write("one");
-        assert_eq!(bench.watch.look(), Ok(false));
+        assert_eq!(is_new(bench.watch.look()), Ok(false));
         bench.write("two");
-        assert_eq!(bench.watch.look(), Ok(true));
+        assert_eq!(is_new(bench.watch.look()), Ok(true));
         bench.write("bad");
         assert!(bench.watch.look().is_err());
         assert!(bench.watch.look().is_err(), "as long as it is bad");
         bench.write("far too long for it");
         assert!(bench.watch.look().is_err());
         bench.write("two");
-        assert_eq!(bench.watch.look(), Ok(false), "it is in use still");
+        assert_eq!(is_new(bench.watch.look()), Ok(false), "it is in use still");
         bench.write("three");
-        assert_eq!(bench.watch.look(), Ok(true));
+        assert_eq!(is_new(bench.watch.look()), Ok(true));
         assert_eq!(*bench.taken.lock().unwrap(), ["one", "two", "three"]);
     }
 
@@ -419,11 +544,15 @@ mod tests {
             into.lock().unwrap().push(text);
             Ok(())
         });
-        let reload = Reload::new(vec![watch], Arc::new(Fetchers(Vec::new())), Sink::default());
+        let watches = Watches {
+            fixed: vec![watch],
+            ..Watches::default()
+        };
+        let reload = Reload::new(watches, Arc::default(), Arc::default(), Sink::default());
         assert_eq!(reload.files().await, Reloaded::default());
         write(&paths[0], "new");
         let reloaded = reload.files().await;
-        let (_, failing) = reload.failing().iter().next().unwrap();
+        let (_, failing) = reload.failing().all().remove(0);
         let taken = taken.lock().unwrap().clone();
         (reloaded, failing, taken)
     }
@@ -452,10 +581,10 @@ mod tests {
             std::fs::write(path(name), text).unwrap();
         }
         std::os::unix::fs::symlink("a", path("f")).unwrap();
-        assert_eq!(bench.watch.look(), Ok(false));
+        assert_eq!(is_new(bench.watch.look()), Ok(false));
         let (new, link) = (bench.dir.path().join("new"), bench.dir.path().join("f"));
         std::os::unix::fs::symlink("b", &new).unwrap();
         std::fs::rename(new, link).unwrap();
-        assert_eq!(bench.watch.look(), Ok(true));
+        assert_eq!(is_new(bench.watch.look()), Ok(true));
     }
 }

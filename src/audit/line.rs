@@ -87,6 +87,12 @@ pub(super) struct Line<'a> {
     /// The reason in a caller's own words.
     #[serde(skip)]
     words: Option<Cow<'a, str>>,
+    /// Why nobody knows who called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +143,11 @@ pub(super) struct Line<'a> {
     what: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
+    /// Of a configuration, what of it is new.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    settings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    people: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     commits: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -332,6 +343,8 @@ impl<'a> Line<'a> {
             items: refused.items,
             code: refused.code,
             reason: Some(refused.why.word().into()),
+            cause: refused.cause,
+            detail: refused.detail.as_deref().map(clean),
             ..Self::new(refused.at, "refused").coming(&refused.from)
         }
     }
@@ -348,6 +361,9 @@ impl<'a> Line<'a> {
             items: noted.items,
             what: noted.what.as_deref(),
             digest: noted.digest.as_deref(),
+            settings: &noted.settings,
+            reason: noted.why.as_deref().map(clean),
+            people: noted.people,
             ..Self::new(noted.at, noted.event).coming(&noted.from)
         }
     }
@@ -506,7 +522,10 @@ pub(super) fn each<E>(
                     What::Opened(at) => Line {
                         time: *at,
                         event: "opened",
-                        ..line
+                        ..match from {
+                            Some(from) => line.coming(from),
+                            None => line,
+                        }
                     },
                     What::Settled(ended) => line.with_end(ended),
                 })?;
@@ -518,12 +537,20 @@ pub(super) fn each<E>(
             batch,
             at,
             by,
-        } => give(Line {
-            caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
-            method: Some("StopBatch"),
-            batch: Some(BatchText(*batch)),
-            ..Line::new(*at, "stopped")
-        }),
+            from,
+        } => {
+            let line = Line::new(*at, "stopped");
+            let line = match from {
+                Some(from) => line.coming(from),
+                None => line,
+            };
+            give(Line {
+                caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
+                method: Some("StopBatch"),
+                batch: Some(BatchText(*batch)),
+                ..line
+            })
+        }
         Happened::Unreadable { batch, why } => give(Line {
             batch: Some(BatchText(*batch)),
             ..Line::gap(now, why)

@@ -33,9 +33,22 @@ pub use self::{
 use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
-pub const EVENTS: [&str; 13] = [
-    "admitted", "opened", "settled", "stopped", "refused", "read", "dry_run", "reloaded",
-    "started", "gap", "dropped", "erased", "signed",
+pub const EVENTS: [&str; 15] = [
+    "admitted",
+    "opened",
+    "settled",
+    "stopped",
+    "refused",
+    "read",
+    "dry_run",
+    "reloaded",
+    "reload_failed",
+    "given_up",
+    "started",
+    "gap",
+    "dropped",
+    "erased",
+    "signed",
 ];
 
 /// Why the audit cannot be written. It is tried again.

@@ -32,4 +32,10 @@ pub struct Noted {
     pub what: Option<String>,
     /// The first 16 hexadecimal digits of what they hold now.
     pub digest: Option<String>,
+    /// Settings that are other ones now, by their keys.
+    pub settings: Vec<String>,
+    /// Why something could not be done.
+    pub why: Option<String>,
+    /// People that the items name, or can match at most.
+    pub people: Option<u64>,
 }

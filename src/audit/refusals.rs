@@ -19,7 +19,7 @@ use crate::{
     observe::{BySource, Counted, Source},
 };
 
-/// Why a request was refused. The words are published in README.md.
+/// Why a request was refused. The words are published in docs/audit.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
     /// Nobody is known by what was shown, or nothing was.
@@ -102,6 +102,15 @@ impl Why {
                 | Self::OverQuota
         )
     }
+
+    /// Whether it is because nobody knows who called, which strangers are told nothing more of.
+    #[must_use]
+    pub fn is_about_a_stranger(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthenticated | Self::KeysUnavailable | Self::Handshake | Self::Stale
+        )
+    }
 }
 
 /// A refused request: what is known of it, without its content.
@@ -113,6 +122,10 @@ pub struct Refused {
     pub why: Why,
     /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
     pub code: Option<&'static str>,
+    /// Why nobody knows who called, by a stable word such as `JWT_INVALID`, and in words.
+    pub cause: Option<&'static str>,
+    /// See there.
+    pub detail: Option<String>,
     /// Who asked, if that is known.
     pub caller: Option<CallerId>,
     /// How it came.
@@ -198,6 +211,8 @@ impl Sink {
                 at,
                 why,
                 code,
+                cause: None,
+                detail: None,
                 caller: None,
                 from: Provenance::default(),
                 method: None,

@@ -76,7 +76,7 @@ impl Command {
     }
 }
 
-/// How a command ended. The codes are published in README.md.
+/// How a command ended. The codes are published in docs/cli.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All went well.

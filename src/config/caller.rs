@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::ids::CallerId,
-    identity::{CallerSettings, Policy, Subject, TokenDigest},
+    identity::{Authority, CallerSettings, Policy, Subject, TokenDigest},
 };
 
 /// Shorter tokens could be guessed.
@@ -55,7 +55,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
 fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerConfig> {
     let (subjects, claims) = jwt(reader, name);
     let sans = reader.get_of(&table::TLS_SANS, name).unwrap_or_default();
-    refuse_names_nobody_vouches_for(reader, name);
+    let authority = authority(reader, name);
     let policy = policy(reader, name);
     let (tokens, token_file) = match secret::is_given(reader, &WAYS, name) {
         true => tokens_of(reader, name, named),
@@ -106,6 +106,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
             id: CallerId::try_from(name).ok()?,
             tokens,
             sans,
+            authority,
             subjects,
             claims,
             requires_both,
@@ -243,15 +244,47 @@ fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, Strin
     (subjects.unwrap_or_default(), claims)
 }
 
-fn refuse_names_nobody_vouches_for(reader: &mut Reader<'_>, name: &str) {
-    let key = keyed(table::TLS_SANS.key, name);
-    if reader.source(&key).is_some() && reader.source(table::TLS_CLIENT_CA_FILE.key).is_none() {
-        let problem = Problem::new(
-            "names certificates that nobody vouches for",
-            "set server.tls_client_ca_file",
-        );
+/// Who vouches for a caller's certificates: always one that is said, so that an authority which is
+/// added for one caller is never another one's by mistake.
+fn authority(reader: &mut Reader<'_>, name: &str) -> Authority {
+    let (key, sans) = (
+        keyed(table::CALLER_AUTHORITY.key, name),
+        keyed(table::TLS_SANS.key, name),
+    );
+    let authority = reader.get_of(&table::CALLER_AUTHORITY, name);
+    let authorities = reader.layers.names(Group::Authorities);
+    let has_names = reader.source(&sans).is_some();
+    let Some(authority) = authority else {
+        let bundle = reader.source(table::TLS_CLIENT_CA_FILE.key);
+        let problem = match authorities.as_slice() {
+            _ if !has_names || bundle.is_some() => return Authority::default(),
+            [] => Problem::new(
+                "names certificates that nobody vouches for",
+                "set server.tls_client_ca_file",
+            ),
+            // With a second authority it would be either one's.
+            _ => Problem::new(
+                "names certificates and not who vouches for them",
+                format!("set authority in callers.{name} to the name of one of [authorities]"),
+            ),
+        };
+        reader.refuse(&sans, problem);
+        return Authority::default();
+    };
+    if !has_names {
+        let problem = Problem::new("means nothing without names", "set tls_sans");
         reader.refuse(&key, problem);
     }
+    if !authorities.iter().any(|(known, _)| *known == authority.0) {
+        let known = authorities.iter().map(|(known, _)| known.as_str());
+        let remedy = match authorities.as_slice() {
+            [] => "add an [authorities.some-name] with its ca_file".to_owned(),
+            _ => did_you_mean(&authority.0, known),
+        };
+        let problem = Problem::new("names no [authorities] that there is", remedy);
+        reader.refuse(&key, problem);
+    }
+    Authority::named(&authority.0)
 }
 
 fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
@@ -285,18 +318,19 @@ fn refuse_shared_proofs(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
     enum Proof<'a> {
         Token(TokenDigest),
-        San(&'a crate::identity::San),
+        San(&'a Authority, &'a crate::identity::San),
         Subject(&'a Subject),
     }
     let mut owners: BTreeMap<Proof<'_>, &CallerId> = BTreeMap::new();
     for CallerConfig { settings, .. } in callers {
         let tokens = settings.tokens.iter().map(|token| Proof::Token(*token));
-        let sans = settings.sans.iter().map(Proof::San);
+        let authority = &settings.authority;
+        let sans = settings.sans.iter().map(|san| Proof::San(authority, san));
         let subjects = settings.subjects.iter().map(Proof::Subject);
         for proof in tokens.chain(sans).chain(subjects) {
             let noun = match &proof {
                 Proof::Token(_) => "a token",
-                Proof::San(_) => "a certificate's name",
+                Proof::San(..) => "a certificate's name",
                 Proof::Subject(_) => "a JWT's subject",
             };
             let owner = *owners.entry(proof).or_insert(&settings.id);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 
 use super::{
     AccountConfig, AccountLimits, Audit, CallerConfig, Engine, IssuerConfig, Journal, KeysFrom,
-    Server, Telemetry, mistake::Problem, reader::Reader, setting::keyed, table,
+    Server, Telemetry, mistake::Problem, reader::Reader, setting::keyed, table, words::Group,
 };
 use crate::identity::Method;
 
@@ -65,7 +65,9 @@ fn meet(a: SocketAddr, b: SocketAddr) -> bool {
 fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     let Some(tls) = &whole.server.tls else { return };
     // Without authorities that is said of each caller where it is read.
-    let vouched_for = reader.source(table::TLS_CLIENT_CA_FILE.key).is_some();
+    let bundle = reader.source(table::TLS_CLIENT_CA_FILE.key);
+    let has_authorities = !reader.layers.names(Group::Authorities).is_empty();
+    let vouched_for = bundle.is_some() || has_authorities;
     if tls.clients.is_some() || !vouched_for {
         return;
     }
@@ -83,7 +85,7 @@ fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
         let key = keyed(table::TLS_SANS.key, caller.settings.id.as_str());
         reader.refuse(&key, problem);
     }
-    if !is_needed {
+    if !is_needed && bundle.is_some() {
         let problem = Problem::new(
             "does nothing, as server.tls_client_auth is none and no certificate is asked for",
             "set that to optional or required, or leave both away",

@@ -51,6 +51,31 @@ pub enum KeysFrom {
     },
 }
 
+impl KeysFrom {
+    /// Whether keys from there are from here too.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { path, .. }, Self::File { path: other, .. }) => path == other,
+            (
+                Self::Url {
+                    url,
+                    ca_file,
+                    token_file,
+                    ..
+                },
+                Self::Url {
+                    url: other_url,
+                    ca_file: other_ca,
+                    token_file: other_token,
+                    ..
+                },
+            ) => (url, ca_file, token_file) == (other_url, other_ca, other_token),
+            _ => false,
+        }
+    }
+}
+
 /// What tokens may be signed with if nobody says.
 pub(super) fn algorithms() -> Vec<Algorithm> {
     vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]

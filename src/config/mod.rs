@@ -33,6 +33,7 @@ mod tls;
 mod words;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read as _},
     net::SocketAddr,
@@ -59,9 +60,10 @@ use self::{
     reader::{Entry, Reader},
     words::Group,
 };
+use crate::{identity::Revoked, limits};
 
 /// Bytes of a configuration file that are read.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The variable that names the file if the command line does not.
 const FILE_VARIABLE: &str = "CANCELOT_CONFIG";
@@ -100,8 +102,67 @@ pub struct Config {
     pub accounts: Vec<AccountConfig>,
     /// What is legal and does nothing, in the order of its places.
     pub warnings: Vec<Mistake>,
+    /// How it was read, if it is in a file that can be read again.
+    pub again: Option<Again>,
     /// All of that as it was read, without secrets.
     entries: Vec<Entry>,
+}
+
+impl Config {
+    /// The keys of settings that are other ones here than there, in their order.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> BTreeSet<String> {
+        let values = |config: &Self| -> BTreeMap<String, Option<String>> {
+            let entries = config.entries.iter();
+            entries
+                .map(|entry| (entry.key.clone(), entry.toml.clone()))
+                .collect()
+        };
+        let (ours, theirs) = (values(self), values(before));
+        let keys = ours.keys().chain(theirs.keys());
+        // One that is not set is as one that is not there.
+        let value = |of: &BTreeMap<String, Option<String>>, key| of.get(key).cloned().flatten();
+        keys.filter(|key| value(&ours, *key) != value(&theirs, *key))
+            .cloned()
+            .collect()
+    }
+}
+
+/// How a configuration was read, so that its file can be read again, with the environment and the
+/// command line as they were.
+#[derive(Debug, Clone)]
+pub struct Again {
+    file: PathBuf,
+    source: Source,
+    env: Env,
+    overrides: Vec<(String, String)>,
+}
+
+impl Again {
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the configuration with what the file has now.
+    ///
+    /// # Errors
+    /// All mistakes in it.
+    pub fn parse(&self, text: &str) -> Result<Config, Mistakes> {
+        let named = Some((&*self.file, &self.source));
+        let shown = self.file.display().to_string();
+        parse_named(&shown, text, &self.env, &self.overrides, named)
+    }
+}
+
+/// Whether a setting that is changed in the file is taken without a restart.
+#[must_use]
+pub fn is_reloaded(key: &str) -> bool {
+    [Group::Callers, Group::Issuers].iter().any(|group| {
+        key.strip_prefix(group.word())
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 /// How gRPC is served.
@@ -127,6 +188,8 @@ pub struct Server {
     pub progress_interval: Duration,
     /// Its TLS; `None` for none.
     pub tls: Option<Tls>,
+    /// The proofs that are revoked, if there is a list of them.
+    pub revoked: Option<RevokedFile>,
     /// How often files are looked at that may have changed.
     pub reload: Duration,
     /// How long what was read last stays good when a file cannot be used.
@@ -135,6 +198,15 @@ pub struct Server {
     pub admin_listen: Option<SocketAddr>,
     /// Whether core dumps may be written.
     pub core_dumps: bool,
+}
+
+/// A list of proofs that are revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// What was on it when the configuration was read.
+    pub revoked: Revoked,
 }
 
 /// How the journal is kept.
@@ -209,7 +281,17 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
         Ok(text) => {
             let shown = file.display().to_string();
             let named = Some((&*file, &source));
-            parse_named(&shown, &text, sources.env, sources.overrides, named)
+            let config = parse_named(&shown, &text, sources.env, sources.overrides, named)?;
+            let again = Again {
+                file: file.clone(),
+                source,
+                env: sources.env.clone(),
+                overrides: sources.overrides.to_vec(),
+            };
+            Ok(Config {
+                again: Some(again),
+                ..config
+            })
         }
         Err(error) => {
             let problem = Problem::new(
@@ -315,6 +397,7 @@ fn parse_named(
         callers,
         accounts,
         warnings: reader.warnings.into_sorted(),
+        again: None,
         entries: reader.entries,
     })
 }
@@ -331,10 +414,32 @@ fn server(reader: &mut Reader<'_>) -> Server {
         request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
         progress_interval: Duration::from_millis(reader.get(&table::PROGRESS_INTERVAL_MS)),
         tls: tls::read(reader),
+        revoked: revoked(reader),
         reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
         reload_grace: Duration::from_millis(reader.get(&table::RELOAD_GRACE_MS)),
         admin_listen: reader.get(&table::ADMIN_LISTEN),
         core_dumps: reader.get(&table::CORE_DUMPS),
+    }
+}
+
+fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
+    let path = reader.get(&table::REVOKED_FILE)?;
+    permissions::trusted(reader, table::REVOKED_FILE.key, &path);
+    let bytes_max = u64::try_from(limits::REVOKED_BYTES_MAX).unwrap_or(u64::MAX);
+    let revoked = read_text(&path, bytes_max).and_then(|text| {
+        let parsed = Revoked::parse(&text);
+        parsed.map_err(|why| format!("it {why}"))
+    });
+    match revoked {
+        Ok(revoked) => Some(RevokedFile { path, revoked }),
+        Err(why) => {
+            let problem = Problem::new(
+                format!("names a list that cannot be used ({why})"),
+                "give the path of a list of revoked proofs",
+            );
+            reader.refuse(table::REVOKED_FILE.key, problem);
+            None
+        }
     }
 }
 
@@ -380,7 +485,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         permissions::private(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
     }
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
-    let dir = dir.unwrap_or_else(|| journal.dir.join(crate::limits::AUDIT_DIR));
+    let dir = dir.unwrap_or_else(|| journal.dir.join(limits::AUDIT_DIR));
     let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
     reader.assume(table::AUDIT_DIR.key, dir.clone());
     reader.assume(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Config,
+    Config, is_reloaded,
     reader::Entry,
     setting::{Described, variable},
     table::{self, ALL},
@@ -35,6 +35,9 @@ fn line(word: &str, entry: &Entry) -> String {
     }
 }
 
+const RELOADED: &str = "A change in the file is taken without a restart.";
+const RESTARTED: &str = "A change takes a restart.";
+
 /// The reference of all settings: a Markdown table per section.
 #[must_use]
 pub fn reference_markdown() -> String {
@@ -45,9 +48,14 @@ pub fn reference_markdown() -> String {
             current = setting.section();
             let _ = write!(
                 text,
-                "{}### `[{current}]`\n\n| Setting | Type | Default | Variable | Meaning |\n\
+                "{}### `[{current}]`\n\n{}\n\n| Setting | Type | Default | Variable | Meaning |\n\
                  |---|---|---|---|---|\n",
                 if text.is_empty() { "" } else { "\n" },
+                if is_reloaded(setting.key()) {
+                    RELOADED
+                } else {
+                    RESTARTED
+                },
             );
         }
         let _ = writeln!(text, "{}", row(*setting));

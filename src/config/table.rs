@@ -1,5 +1,5 @@
 //! Every setting, once. The file, the environment, the command line, `config print` and the
-//! reference in README all follow from these lines.
+//! reference in docs/configuration.md all follow from these lines.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -74,20 +74,20 @@ settings! {
     /// Time that a new connection gets for its HTTP/2 preface and first settings.
     HANDSHAKE_TIMEOUT_MS: u64 = "server.handshake_timeout_ms", default 10_000,
         within 10..=600_000;
-    /// Age at which a connection is asked to end once its calls have, so that callers behind a
-    /// load balancer spread anew; up to a tenth more or less, as chosen by each process.
+    /// Age at which a connection is asked to end once its calls have, so that callers behind a load
+    /// balancer spread again; up to a tenth more or less, chosen at random by each process.
     CONNECTION_AGE_MS: u64 = "server.connection_age_ms", default 30 * 60 * 1_000,
         within 100..=24 * 60 * 60 * 1_000;
     /// Memory for requests that are being received and read, all connections together; what
     /// does not fit is refused.
     REQUEST_BYTES_MAX: usize = "server.request_bytes_max", default 256 * 1024 * 1024,
         within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
-    /// How long a stream of results is silent while nothing settles: after that its progress is
-    /// sent again, so that proxies and load balancers which cut off silent streams leave it open.
+    /// How long a stream of results is idle while nothing settles: after that its progress is sent
+    /// again, so that proxies and load balancers which cut off idle streams leave it open.
     PROGRESS_INTERVAL_MS: u64 = "server.progress_interval_ms", default 30_000,
         within 100..=24 * 60 * 60 * 1_000;
-    /// Where metrics, probes and health are served, in the clear and to whoever reaches it; not
-    /// served if unset.
+    /// Where metrics, probes and health are served, in the clear and to everybody who reaches it;
+    /// not served if unset.
     ADMIN_LISTEN: Option<SocketAddr> = "server.admin_listen";
 
     /// Path of the PEM file with the listener's certificate, followed by those between it and its
@@ -95,7 +95,7 @@ settings! {
     TLS_CERT_FILE: Option<PathBuf> = "server.tls_cert_file";
     /// Path of the PEM file with the private key of that certificate.
     TLS_KEY_FILE: Option<PathBuf> = "server.tls_key_file";
-    /// Path of the PEM file with the authorities that vouch for clients' certificates.
+    /// Path of the PEM file with the authorities of clients' certificates.
     TLS_CLIENT_CA_FILE: Option<PathBuf> = "server.tls_client_ca_file";
     /// Path of the PEM file with the revocation lists (CRLs) of those authorities. A certificate on
     /// one of them is refused, on connections that are open too; authorities without a list revoke
@@ -103,19 +103,24 @@ settings! {
     TLS_CLIENT_CRL_FILE: Option<PathBuf> = "server.tls_client_crl_file";
     /// Whether clients have to show a certificate.
     TLS_CLIENT_AUTH: Option<ClientAuth> = "server.tls_client_auth",
-        otherwise "`optional` with `tls_client_ca_file`, else `none`";
-    /// How often files with certificates, keys, tokens and credentials are looked at for changes;
-    /// a SIGHUP does it at once.
+        otherwise "`optional` with `tls_client_ca_file` or `[authorities]`, else `none`";
+    /// Path of a file with revoked proofs, one on each line: `token:`, `jwt:` or `certificate:` with
+    /// the digits that the audit has or the whole SHA-256, `jti:` or `sub:` with an issuer's name and
+    /// the claim, `serial:` with a certificate's number in hexadecimal. Lines that begin with `#` are
+    /// comments. While the file cannot be used, what was on it stays revoked.
+    REVOKED_FILE: Option<PathBuf> = "server.revoked_file";
+    /// How often files with certificates, keys, tokens, credentials and revoked proofs are read
+    /// again, and the configuration file for `callers` and `issuers`; a SIGHUP does it at once.
     RELOAD_MS: u64 = "server.reload_ms", default 10_000, within 100..=3_600_000;
-    /// How long what was read last stays good when a file with tokens, keys, authorities or
+    /// How long the previous content stays valid when a file with tokens, keys, authorities or
     /// revocation lists is missing or cannot be used. After that nothing is accepted from it until
-    /// it can. One that is empty takes back at once what was in it.
+    /// it can be used again. An empty file revokes its previous content at once.
     RELOAD_GRACE_MS: u64 = "server.reload_grace_ms", default 15 * 60 * 1_000,
         within 0..=7 * 24 * 60 * 60 * 1_000;
 
-    /// What is done about files with secrets, the configuration file and directories that other users
-    /// of the machine may read or change: `warn` tells them in the log and in `config check`, `refuse`
-    /// keeps the service from starting.
+    /// What is done about files with secrets, the configuration file and directories that other
+    /// users of the machine may read or change: `warn` reports them in the log and in `config
+    /// check`, `refuse` keeps the service from starting.
     FILE_PERMISSIONS: Loose = "server.file_permissions", default Loose::Warn;
     /// Allows core dumps, which hold credentials, tokens and private keys, and debuggers of the
     /// service's own user.
@@ -126,12 +131,12 @@ settings! {
     /// Memory for the journal's page cache.
     CACHE_BYTES: u64 = "journal.cache_bytes",
         default 64 * 1024 * 1024, within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
-    /// Bytes of the journal's disk that are kept for settling what is admitted already: while
-    /// fewer are free, new requests are refused, until there is room again.
+    /// Bytes of the journal's disk that are reserved for settling admitted items: while fewer are
+    /// free, new requests are refused.
     FREE_BYTES_MIN: u64 = "journal.free_bytes_min",
         default 256 * 1024 * 1024, within 0..=1024 * 1024 * 1024 * 1024;
-    /// Time that a batch is kept after its last item settled, and with it the memory of its
-    /// keys: a key that is sent again later is a new one.
+    /// Time that a batch and its keys are kept after its last item settled: a key that is sent
+    /// again later is a new one.
     RETENTION_DAYS: u32 = "journal.retention_days", default 30, within 1..=3_650;
 
     /// Time that providers' answers are kept after a batch settled, at most
@@ -171,7 +176,7 @@ settings! {
     /// Memory for open items, about, beyond which requests are refused until some settle.
     OPEN_BYTES_MAX: usize = "engine.open_bytes_max", default 256 * 1024 * 1024,
         within 1024 * 1024..=1024 * 1024 * 1024 * 1024;
-    /// Time to keep trying a provider that is away, for requests that do not say.
+    /// Time to keep trying an unavailable provider, for requests that set no `retry_window`.
     RETRY_WINDOW_MS: u64 = "engine.retry_window_ms", default 60 * 60 * 1_000,
         within limits::RETRY_WINDOW_MS_MIN..=limits::RETRY_WINDOW_MS_MAX;
     /// Wait before the first retry, doubled for each further one and spread at random.
@@ -184,6 +189,9 @@ settings! {
     /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
     LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within form::LOG_FILTER;
 
+    /// Path of the PEM file with the certificates of one authority, which vouches for the certificates
+    /// of those callers alone that have its name as `authority`.
+    AUTHORITY_CA_FILE: Option<PathBuf> = "authorities.<name>.ca_file", otherwise "required";
     /// What the issuer's tokens have as `iss`, exactly.
     ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within form::CLAIM;
     /// What tokens may have as `aud` to be meant for this service; one of them suffices.
@@ -191,26 +199,26 @@ settings! {
         within form::CLAIM;
     /// What tokens may be signed with.
     ALGORITHMS: Vec<Algorithm> = "issuers.<name>.algorithms", default issuer::algorithms();
-    /// What tokens may say that they are, as `typ` in their header; one that does not say is a `JWT`.
-    /// So tokens for other purposes, such as `logout+jwt`, let nobody in.
+    /// Values of `typ` that tokens may have in their header; a token without one is a `JWT`. Tokens
+    /// for other purposes, such as `logout+jwt`, are refused.
     TYPES: Vec<Text> = "issuers.<name>.types", default issuer::types(), within form::CLAIM;
-    /// How long tokens may be good, from when they were issued (`iat`) and from now on.
+    /// How long tokens may be valid, from when they were issued (`iat`) and from now on.
     TOKEN_LIFE_MAX_MS: Option<u64> = "issuers.<name>.token_life_max_ms",
         otherwise "as long as they say", within 60_000..=10 * 366 * 24 * 60 * 60 * 1_000;
     /// Path of a file with the issuer's public keys (JWKS).
     JWKS_FILE: Option<PathBuf> = "issuers.<name>.jwks_file";
-    /// Where the issuer's public keys (JWKS) are fetched from: at the start, in intervals, and
-    /// when a token names a key that is not known.
+    /// Where the issuer's public keys (JWKS) are fetched from: at the start, in intervals, and when
+    /// a token names an unknown key.
     JWKS_URL: Option<Text> = "issuers.<name>.jwks_url", within form::BASE_URL;
-    /// Path of the PEM file with the authorities that vouch for the host of `jwks_url`.
+    /// Path of the PEM file with the authorities of the certificate of `jwks_url`.
     JWKS_CA_FILE: Option<PathBuf> = "issuers.<name>.jwks_ca_file", otherwise "the system's";
-    /// Path of a file with the token to show to `jwks_url`, as Kubernetes wants it.
+    /// Path of a file with the token to send to `jwks_url`, as Kubernetes requires it.
     JWKS_TOKEN_FILE: Option<PathBuf> = "issuers.<name>.jwks_token_file";
-    /// How often the keys of `jwks_url` are fetched anew.
+    /// How often the keys of `jwks_url` are fetched again.
     JWKS_REFRESH_MS: u64 = "issuers.<name>.jwks_refresh_ms", default 5 * 60 * 1_000,
         within 1_000..=24 * 60 * 60 * 1_000;
-    /// How long keys of `jwks_url` are good after they were fetched last. After that no token of the
-    /// issuer is accepted until they can be fetched again.
+    /// How long keys of `jwks_url` are valid after they were fetched last. After that no token of
+    /// the issuer is accepted until they can be fetched again.
     JWKS_AGE_MAX_MS: u64 = "issuers.<name>.jwks_age_max_ms",
         default 24 * 60 * 60 * 1_000, within 1_000..=30 * 24 * 60 * 60 * 1_000;
     /// Collector that spans are sent to by OTLP over gRPC, such as `http://127.0.0.1:4317`; unset,
@@ -238,24 +246,29 @@ settings! {
     /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
     /// `dns:billing.internal`; one of them suffices.
     TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
-    /// Whether a call has to show any one of the caller's proofs, or its certificate and a token of
-    /// its (a JWT or a static one) together.
+    /// The name of the `[authorities]` that has to vouch for the caller's certificates. Certificates
+    /// with the same names of any other authority are not the caller's.
+    CALLER_AUTHORITY: Option<Text> = "callers.<name>.authority",
+        otherwise "those of `server.tls_client_ca_file`", within form::CLAIM;
+    /// Whether a call has to show any one of the caller's proofs, or its certificate and one of its
+    /// tokens (a JWT or a static one) together.
     REQUIRE: Require = "callers.<name>.require", default Require::Any;
     /// The RPCs that the caller may call.
     METHODS: Vec<Method> = "callers.<name>.methods", default Method::ALL.to_vec();
     /// The accounts that the caller may name.
     ACCOUNTS: Vec<AccountPattern> = "callers.<name>.accounts",
         default Policy::default().accounts;
-    /// Items that one request of the caller's may have.
+    /// Items that one request of the caller may have.
     BATCH_ITEMS_MAX: usize = "callers.<name>.batch_items_max", default limits::BATCH_ITEMS_MAX,
         within 1..=limits::BATCH_ITEMS_MAX;
     /// How many people the caller's items may concern in any hour: an item counts as many as it
-    /// names, or as its `max_matches` if it names nobody; what it did not come to is given back when
-    /// it settles, but for one. What is sent again and opened again counts again.
+    /// names, or its `max_matches` if it names nobody. When it settles, the people it did not reach
+    /// are given back, except one. An item that is opened again counts again.
     HOURLY_ITEMS_MAX: Option<u64> = "callers.<name>.hourly_items_max", otherwise "no limit",
         within 1..=1_000_000_000;
-    /// Items of the caller's that may be open at a time. Without it the caller may have all that
-    /// is not kept for others: half of `engine.open_items_max` is, in equal parts for each caller.
+    /// Items of the caller that may be open at a time. Without it the caller may have all that is
+    /// not reserved for others: half of `engine.open_items_max` is reserved, in equal parts for
+    /// each caller.
     CALLER_OPEN_ITEMS_MAX: Option<usize> = "callers.<name>.open_items_max",
         otherwise "no limit of its own", within 1..=10_000_000;
     /// Calls of `ListCancellations` that the caller may have at a time; more are refused until one
@@ -289,7 +302,7 @@ settings! {
     /// Allows a `base_url` that begins with `http://` on another machine, so that the
     /// credential travels in the clear.
     ALLOW_HTTP: bool = "accounts.<name>.allow_http", default false;
-    /// The HTTP proxy on the way to the provider; those that the environment names are not used.
+    /// The HTTP proxy on the way to the provider; proxies that the environment names are not used.
     PROXY_URL: Option<Text> = "accounts.<name>.proxy_url", within form::BASE_URL;
     /// Path of a file that holds the credential.
     CREDENTIAL_FILE: Option<PathBuf> = "accounts.<name>.credential_file";
@@ -297,14 +310,14 @@ settings! {
     CREDENTIAL_ENV: Option<Text> = "accounts.<name>.credential_env", within form::VARIABLE;
     /// The credential itself, in the environment only.
     CREDENTIAL: Option<Text> = "accounts.<name>.credential", within form::SECRET;
-    /// Requests to the provider at a time, at most: how many there are follows how well the
-    /// provider takes them.
+    /// Most concurrent requests to the provider; the number in use adapts to how well the provider
+    /// handles them.
     CONCURRENCY_MAX: u32 = "accounts.<name>.concurrency_max", default 16, within 1..=10_000;
-    /// Requests at a time that the provider gets however slow it is or throttles.
+    /// Concurrent requests that the provider always gets, however slow it is or throttles.
     CONCURRENCY_MIN: Option<u32> = "accounts.<name>.concurrency_min",
         otherwise "`2`, or `concurrency_max` if that is less", within 1..=10_000;
-    /// Retries that may fail for each hundred first requests, so that a provider in trouble
-    /// is not given more to do; a few each second may in any case.
+    /// Retries that may fail for each hundred first requests, so that a provider in trouble gets
+    /// little extra load; a few each second may in any case.
     RETRY_BUDGET_PERCENT: u32 = "accounts.<name>.retry_budget_percent",
         default 20, within 0..=1_000;
     /// Requests per second in the long run; the defaults keep within what each provider
@@ -323,7 +336,7 @@ settings! {
     /// Time for a whole request, after which its answer counts as lost.
     TIMEOUT_MS: Option<u64> = "accounts.<name>.timeout_ms",
         otherwise "`30000`; FunnelFox `120000`", within 1..=limits::TIMEOUT_MS_MAX;
-    /// How long after an answer was lost its request may still take effect: before that, a look
+    /// How long after an answer was lost its request may still take effect: before that, a lookup
     /// that finds nothing done proves nothing.
     SETTLING_MS: u64 = "accounts.<name>.settling_ms", default 30_000,
         within limits::SETTLING_MS_MIN..=limits::SETTLING_MS_MAX;
@@ -335,7 +348,7 @@ settings! {
         at Rebilly + Revolv3;
     /// The channel of cancellations that name none, for API keys of several channels.
     CHANNEL_ID: Option<Text> = "accounts.<name>.channel_id", within form::ID, at Solidgate;
-    /// Path of the lookup below the base URL, should Solidgate have it elsewhere.
+    /// Path of the lookup below the base URL, if Solidgate has it elsewhere.
     LOOKUP_PATH: Text = "accounts.<name>.lookup_path",
         default Text("v2/subscriptions/get".to_owned()), within form::PATH, at Solidgate;
     /// When a cancel ends a subscription, which depends on the payment company behind FunnelFox.

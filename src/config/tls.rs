@@ -9,12 +9,14 @@ use super::{
     mistake::Problem,
     permissions,
     reader::Reader,
-    setting::Setting,
+    setting::{Setting, keyed},
     table::{
-        TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE, TLS_CLIENT_CRL_FILE, TLS_KEY_FILE,
+        AUTHORITY_CA_FILE, TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE, TLS_CLIENT_CRL_FILE,
+        TLS_KEY_FILE,
     },
+    words::Group,
 };
-use crate::limits;
+use crate::{identity::Authority, limits};
 
 /// How the listener speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,10 @@ pub struct Tls {
 /// How clients' certificates are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificates {
-    /// The authorities that vouch for them.
-    pub ca_file: PathBuf,
+    /// The authorities that vouch for all callers that name none.
+    pub ca_file: Option<PathBuf>,
+    /// Those that vouch for the callers that name them, with their files.
+    pub authorities: Vec<(Authority, PathBuf)>,
     /// What these authorities have revoked.
     pub crl_file: Option<PathBuf>,
     /// Whether there is no connection without one.
@@ -45,13 +49,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
     let key_file = file(reader, &TLS_KEY_FILE);
     let ca_file = file(reader, &TLS_CLIENT_CA_FILE);
     let crl_file = file(reader, &TLS_CLIENT_CRL_FILE);
-    if crl_file.is_some() && ca_file.is_none() {
+    let authorities = authorities(reader);
+    let vouches = ca_file.is_some() || !authorities.is_empty();
+    if crl_file.is_some() && !vouches {
         let (problem, remedy) = ("is of no authorities", "set server.tls_client_ca_file");
         refuse(reader, &TLS_CLIENT_CRL_FILE, problem, remedy);
     }
-    let default = match ca_file {
-        Some(_) => ClientAuth::Optional,
-        None => ClientAuth::None,
+    let default = match vouches {
+        true => ClientAuth::Optional,
+        false => ClientAuth::None,
     };
     let auth = reader.get_or(&TLS_CLIENT_AUTH, "", default);
     match (&cert_file, &key_file) {
@@ -73,27 +79,56 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
             "does nothing without TLS",
             "set server.tls_cert_file and server.tls_key_file",
         ),
+        (None, None) => {
+            for (authority, _) in &authorities {
+                let key = keyed(AUTHORITY_CA_FILE.key, authority.name().unwrap_or_default());
+                let remedy = "set server.tls_cert_file and server.tls_key_file";
+                reader.refuse(&key, Problem::new("does nothing without TLS", remedy));
+            }
+        }
         _ => {}
     }
-    if auth != ClientAuth::None && ca_file.is_none() {
+    if auth != ClientAuth::None && !vouches {
         let problem = Problem::new(
             "asks for certificates that nobody vouches for",
             "set server.tls_client_ca_file",
         );
         reader.refuse(TLS_CLIENT_AUTH.key, problem);
     }
-    let clients = ca_file
-        .filter(|_| auth != ClientAuth::None)
-        .map(|ca_file| ClientCertificates {
-            ca_file,
-            crl_file,
-            required: auth == ClientAuth::Required,
-        });
+    let clients = (vouches && auth != ClientAuth::None).then(|| ClientCertificates {
+        ca_file,
+        authorities,
+        crl_file,
+        required: auth == ClientAuth::Required,
+    });
     Some(Tls {
         cert_file: cert_file?,
         key_file: key_file?,
         clients,
     })
+}
+
+/// The authorities that have names.
+fn authorities(reader: &mut Reader<'_>) -> Vec<(Authority, PathBuf)> {
+    let mut authorities = Vec::new();
+    for (name, named) in reader.layers.names(Group::Authorities) {
+        let key = keyed(AUTHORITY_CA_FILE.key, &name);
+        match reader.get_of(&AUTHORITY_CA_FILE, &name) {
+            Some(path) => {
+                readable(reader, &key, &path);
+                permissions::trusted(reader, &key, &path);
+                authorities.push((Authority::named(&name), path));
+            }
+            // One that was given is there, and the mistake in it is noted.
+            None if reader.source(&key).is_some() => {}
+            None => {
+                let remedy = "set it to the path of a PEM file with its certificates";
+                let problem = Problem::new("is missing", remedy);
+                reader.mistakes.push(Some(named), key, problem);
+            }
+        }
+    }
+    authorities
 }
 
 fn refuse(

@@ -13,16 +13,23 @@ use crate::domain::ids::AccountName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     Accounts,
+    Authorities,
     Callers,
     Issuers,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 3] = [Self::Accounts, Self::Callers, Self::Issuers];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Accounts,
+        Self::Authorities,
+        Self::Callers,
+        Self::Issuers,
+    ];
 
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
+            Self::Authorities => "authorities",
             Self::Callers => "callers",
             Self::Issuers => "issuers",
         }
@@ -53,7 +60,7 @@ pub(super) fn unknown_section(word: &str) -> Problem {
     });
     let remedy = match meant {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "known are accounts, callers, issuers, server, journal, audit, engine, log and telemetry"
+        None => "known are accounts, authorities, callers, issuers, server, journal, audit, engine, log and telemetry"
             .to_owned(),
     };
     Problem::new("is no setting", remedy)
@@ -143,8 +150,8 @@ pub(super) fn unknown_variable(name: &str, known: &[String]) -> Problem {
     let remedy = match nearest(name, known.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean {meant}?"),
         None => format!(
-            "unset it, or see the settings' names in README.md; variables that begin with \
-             {PREFIX} are this program's"
+            "unset it, or see the settings' names in docs/configuration.md; variables that \
+             begin with {PREFIX} are this program's"
         ),
     };
     Problem::new("is no setting", remedy)

@@ -200,6 +200,23 @@ impl Budget {
         }
     }
 
+    /// Has these callers share it from now on, in place of those before. What is taken stays taken;
+    /// for who is not among them nothing is kept any more.
+    pub fn share_anew(&self, members: &Members) {
+        let reserve = members.reserve(self.max);
+        let mut whole = self.whole();
+        for part in &mut whole.parts {
+            (part.max, part.reserve) = (None, 0);
+        }
+        for (caller, own) in &members.0 {
+            let place = whole.place(caller);
+            if let Some(part) = whole.parts.get_mut(place) {
+                part.max = *own;
+                part.reserve = own.map_or(reserve, |own| own.min(reserve));
+            }
+        }
+    }
+
     fn whole(&self) -> MutexGuard<'_, Whole> {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -429,6 +446,28 @@ mod tests {
 
         tokio::time::advance(HUNGER).await;
         hog.grow(1).unwrap();
+    }
+
+    #[test]
+    fn members_that_change_leave_what_is_taken_and_have_their_own_kept_from_then_on() {
+        let budget = Budget::shared(120, &members(&["ann", "ben"]));
+        let (ann, ben, cid) = (caller("ann"), caller("ben"), caller("cid"));
+        let of_ann = budget.take(&ann, 90).unwrap();
+        let of_ben = budget.take(&ben, 10).unwrap();
+        let now = [(ben.clone(), Some(15)), (cid.clone(), None)];
+        budget.share_anew(&now.into_iter().collect());
+        // What ann has is more than is left by what is kept for the two.
+        assert_eq!(budget.taken(), 100);
+        assert!(budget.take(&ann, 1).is_err(), "nothing is kept for ann");
+        assert!(budget.take(&cid, 15).is_ok());
+        assert_eq!(
+            budget.take(&ben, 6).unwrap_err(),
+            Refused::Own { held: 10, max: 15 }
+        );
+        drop(of_ann);
+        assert!(budget.take(&cid, 100).is_ok());
+        drop(of_ben);
+        assert_eq!(budget.taken(), 0);
     }
 
     #[test]

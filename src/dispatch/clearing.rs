@@ -402,6 +402,7 @@ impl Lane {
             account: self.options.account.name.clone(),
             target: target.clone(),
             until: doubt.latest.after(wait),
+            owner,
         })
     }
 

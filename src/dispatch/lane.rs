@@ -514,11 +514,12 @@ impl State {
     /// an item that always fails does not keep it away. A look that decides nothing yet is worth
     /// less than what is new: one that comes too late for that is dropped.
     fn order(&self) -> [Line; 3] {
-        if self.retry_next && !self.gate.is_away() {
-            [Line::Retry, Line::First, Line::Early]
+        let [next, other] = if self.retry_next && !self.gate.is_away() {
+            [Line::Retry, Line::First]
         } else {
-            [Line::First, Line::Retry, Line::Early]
-        }
+            [Line::First, Line::Retry]
+        };
+        [next, other, Line::Early]
     }
 
     /// Takes out of all lines, but not of the parked, every item of which this is true.

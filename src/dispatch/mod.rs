@@ -130,7 +130,9 @@ pub struct Dispatch {
     journal: Arc<dyn Journal>,
     lanes: BTreeMap<AccountName, Arc<Lane>>,
     shared: Arc<Shared>,
-    members: Members,
+    members: Mutex<Members>,
+    /// What the callers share that is not the engine's own.
+    others_shared: Mutex<Vec<Budget>>,
     open_items: Budget,
     open_bytes: Budget,
     planned_items: Budget,
@@ -219,7 +221,8 @@ impl Dispatch {
             )),
             results_held: shared_by_all(options.results_held_max),
             results_bytes_held: shared_by_all(limits::RESULTS_BYTES_HELD_MAX),
-            members: options.members,
+            members: Mutex::new(options.members),
+            others_shared: Mutex::default(),
             questions: Questions::new(&options.scanners),
             readers: Readers::new(options.reader_patience),
             retry_window: options.retry_window,
@@ -255,10 +258,42 @@ impl Dispatch {
         &self.shared.clock
     }
 
-    /// The callers that share the service's room.
+    /// Something else of this size that the service's callers share, without bounds of their own,
+    /// whoever they come to be.
     #[must_use]
-    pub fn members(&self) -> &Members {
-        &self.members
+    pub fn shared_by_callers(&self, max: usize) -> Budget {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = Budget::shared(max, &members.unbounded());
+        self.others_shared().push(budget.clone());
+        budget
+    }
+
+    /// Has other callers share the service's room from now on; see [`Options::members`] and
+    /// [`Options::scanners`]. What is open of whom is not among them stays open.
+    pub fn share_anew(&self, members: Members, scanners: &Members) {
+        let mut current = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open_items.share_anew(&members);
+        let unbounded = members.unbounded();
+        for budget in [
+            &self.open_bytes,
+            &self.planned_items,
+            &self.planned_bytes,
+            &self.results_held,
+            &self.results_bytes_held,
+        ] {
+            budget.share_anew(&unbounded);
+        }
+        for budget in self.others_shared().iter() {
+            budget.share_anew(&unbounded);
+        }
+        self.questions.share_anew(scanners);
+        *current = members;
+    }
+
+    fn others_shared(&self) -> MutexGuard<'_, Vec<Budget>> {
+        self.others_shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long to keep trying if the caller does not say.

@@ -64,6 +64,12 @@ impl Questions {
         }
     }
 
+    /// As [`Self::new`], for what is asked from now on.
+    pub(super) fn share_anew(&self, scanners: &Members) {
+        self.scans.places.share_anew(scanners);
+        self.gets.places.share_anew(&scanners.unbounded());
+    }
+
     /// A turn at a thread for lists.
     #[cfg(test)]
     pub(super) async fn scan_turn(&self, by: &str) -> super::threads::Turn {
@@ -117,7 +123,22 @@ impl Dispatch {
         page.map_err(|error| self.unanswered(error, AskError::Scans))
     }
 
-    /// A batch that this caller wants to stop. However much is asked for, a stop is not refused.
+    /// Whose a batch is that this caller wants to stop: as little is read as that takes, since it may
+    /// be another's, and anybody can make batches' ids up.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn whose_to_stop(
+        &self,
+        id: BatchId,
+        by: &CallerId,
+    ) -> Result<Option<Scope>, Unavailable> {
+        let turn = self.questions.stops.turn(by).await;
+        let whose = move |journal: &dyn Journal, question: &Question| journal.whose(id, question);
+        self.answer(turn, whose).await
+    }
+
+    /// A batch that this caller stops. However much is asked for, a stop is not refused.
     ///
     /// # Errors
     /// If the journal cannot be read.

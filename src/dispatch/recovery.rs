@@ -119,7 +119,7 @@ impl Dispatch {
         for target in doubtful {
             let left = now.until(&target.until).map(|left| left.min(acts_max));
             if let (Some(lane), Some(left)) = (self.lanes.get(&target.account), left) {
-                lane.bind(target.target, None, Instant::now() + left);
+                lane.bind(target.target, target.owner, Instant::now() + left);
             }
         }
     }

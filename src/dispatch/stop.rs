@@ -6,8 +6,8 @@ use tracing::Instrument as _;
 
 use super::{Dispatch, run};
 use crate::{
-    domain::ids::{BatchId, CallerId},
-    journal::Unavailable,
+    domain::ids::BatchId,
+    journal::{Stopper, Unavailable},
     observe::Overseer,
 };
 
@@ -30,9 +30,9 @@ impl Dispatch {
     pub async fn stop_batch(
         self: &Arc<Self>,
         batch: BatchId,
-        by: CallerId,
+        by: impl Into<Stopper>,
     ) -> Result<Stopped, Unavailable> {
-        let dispatch = Arc::clone(self);
+        let (dispatch, by) = (Arc::clone(self), by.into());
         let overseer = self.shared.overseer.clone();
         detached(&overseer, async move {
             let now = dispatch.shared.clock.now();

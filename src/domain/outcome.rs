@@ -363,7 +363,7 @@ pub enum Reached {
     Unknown,
 }
 
-/// The stable reasons of failures. README.md has what to do about each.
+/// The stable reasons of failures. docs/api.md has what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailureReason {

@@ -3,7 +3,10 @@
 //! reserved then, and what it did not come to is given back when it settles.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,7 +26,7 @@ pub const WINDOW: Duration = Duration::from_secs(61 * 60);
 /// the window is between 60 and 61 minutes long.
 #[derive(Debug)]
 pub struct Hourly {
-    max: u64,
+    max: AtomicU64,
     window: Mutex<Window>,
 }
 
@@ -94,12 +97,17 @@ impl Hourly {
     #[must_use]
     pub fn new(max: u64) -> Self {
         Self {
-            max,
+            max: AtomicU64::new(max),
             window: Mutex::new(Window {
                 counts: [0; MINUTES + 1],
                 minute: 0,
             }),
         }
+    }
+
+    /// Lets so many through from now on. What was used stays used.
+    pub fn set_max(&self, max: u64) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Counts what was admitted, whether there was room for it or not.
@@ -128,21 +136,21 @@ impl Hourly {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = minute_of(at);
         window.move_on(minute);
-        let used = window.sum();
-        if used.saturating_add(people) <= self.max {
+        let (used, max) = (window.sum(), self.max.load(Ordering::Relaxed));
+        if used.saturating_add(people) <= max {
             // Of a clock that was ahead, the time that it has been to counts.
             let newest = window.minute;
             window.add(people, newest);
             return Ok(());
         }
-        let excess = used.saturating_add(people).saturating_sub(self.max);
+        let excess = used.saturating_add(people).saturating_sub(max);
         Err(Exhausted {
-            max: self.max,
+            max,
             used,
             asked: people,
             retry_after: window
                 .minutes_until_free(excess)
-                .filter(|_| people <= self.max)
+                .filter(|_| people <= max)
                 .map(|minutes| until(at, window.minute.saturating_add(minutes))),
         })
     }

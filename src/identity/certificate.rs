@@ -1,7 +1,7 @@
 //! The names in a client's certificate. That the certificate is good was found out before, by the
 //! TLS that received it; this only reads it.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
@@ -69,11 +69,34 @@ impl FromStr for San {
     }
 }
 
-/// What a connection's certificate says of whose it is.
+/// Who vouches for a certificate: an authority by its name in the configuration, or the one without
+/// a name, which is all of `server.tls_client_ca_file`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Authority(Option<Arc<str>>);
+
+impl Authority {
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self(Some(name.into()))
+    }
+
+    /// Its name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+/// What a connection's certificate says of whose it is, and who vouches for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     names: Vec<San>,
+    /// Of its DER, in hexadecimal.
+    digest: String,
     fingerprint: String,
+    serial: String,
+    vouched_by: BTreeSet<Authority>,
 }
 
 impl Certificate {
@@ -109,8 +132,36 @@ impl Certificate {
         }
         Ok(Self {
             names,
+            digest: shown::digest(der, 32),
             fingerprint: shown::digest(der, 8),
+            serial: shown::hex(trimmed(certificate.raw_serial())),
+            vouched_by: BTreeSet::new(),
         })
+    }
+
+    /// The same certificate, for which these vouch and nobody else does.
+    #[must_use]
+    pub fn vouched_for(self, by: impl IntoIterator<Item = Authority>) -> Self {
+        Self {
+            vouched_by: by.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Who vouches for it.
+    #[must_use]
+    pub fn vouched_by(&self) -> &BTreeSet<Authority> {
+        &self.vouched_by
+    }
+
+    /// Its serial number, in hexadecimal without leading zeros.
+    pub(super) fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Its SHA-256, in hexadecimal.
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The first 16 hexadecimal digits of its SHA-256.
@@ -124,6 +175,12 @@ impl Certificate {
     pub fn names(&self) -> &[San] {
         &self.names
     }
+}
+
+/// A number without leading zeros, of which DER has one where the first bit is set.
+fn trimmed(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
 }
 
 #[cfg(test)]

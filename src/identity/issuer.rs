@@ -129,6 +129,18 @@ pub struct Claims {
     pub others: BTreeMap<String, serde_json::Value>,
 }
 
+impl Claims {
+    /// Its `jti`, if it has one.
+    pub(super) fn jti(&self) -> Option<&str> {
+        self.others.get("jti").and_then(|jti| jti.as_str())
+    }
+
+    /// What it is told by: its `jti`, or its `sub` if it has none.
+    pub(super) fn id(&self) -> &str {
+        self.jti().unwrap_or(&self.sub)
+    }
+}
+
 /// The issuer that a token names, before anything of it is believed.
 #[derive(serde::Deserialize)]
 struct Named {
@@ -172,6 +184,31 @@ impl Issuer {
         &self.settings.name
     }
 
+    /// What makes its tokens good.
+    #[must_use]
+    pub fn settings(&self) -> &IssuerSettings {
+        &self.settings
+    }
+
+    /// Takes the keys that another one has now, with their age.
+    pub fn take_keys_of(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
+    }
+
+    /// Whether its keys are not known, or too old to be believed.
+    pub(super) fn lacks_keys(&self) -> bool {
+        !self
+            .keys
+            .load()
+            .as_ref()
+            .is_some_and(|held| self.believes(held))
+    }
+
+    fn believes(&self, held: &Held) -> bool {
+        let age_max = self.settings.keys_age_max;
+        age_max.is_none_or(|max| held.set_at.elapsed() <= max)
+    }
+
     /// Takes new keys in place of the old ones.
     pub fn set_keys(&self, keys: Keys) {
         let set_at = Instant::now();
@@ -206,13 +243,9 @@ impl Issuer {
         }
         let issuer = || settings.name.clone();
         let keys = self.keys.load();
-        let is_good = |held: &&Arc<Held>| {
-            let age_max = settings.keys_age_max;
-            age_max.is_none_or(|max| held.set_at.elapsed() <= max)
-        };
         let keys = keys
             .as_ref()
-            .filter(is_good)
+            .filter(|held| self.believes(held))
             .map(|held| &held.keys)
             .ok_or_else(|| JwtFault::NoKeys { issuer: issuer() })?;
         if let Some(kid) = &header.kid

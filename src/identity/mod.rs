@@ -9,19 +9,21 @@ mod keys;
 mod policy;
 #[cfg(test)]
 mod properties;
+mod revoked;
 mod shown;
 mod token;
+mod unproven;
 mod validity;
 
 pub use self::{
-    callers::{
-        Caller, CallerSettings, Callers, KEYS_UNAVAILABLE, Proofs, Shared, Subject, Unproven,
-    },
-    certificate::{Certificate, San},
+    callers::{Caller, CallerSettings, Callers, Proofs, Shared, Subject},
+    certificate::{Authority, Certificate, San},
     issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     keys::Keys,
     policy::{Method, Policy},
+    revoked::Revoked,
     shown::Proof,
     token::TokenDigest,
+    unproven::{KEYS_UNAVAILABLE, Unproven},
     validity::Validity,
 };

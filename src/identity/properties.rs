@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::{arbitrary::any, collection::vec, proptest};
 
 use super::{
-    Algorithm, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys, Policy, Proofs,
-    Subject,
+    Algorithm, Authority, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
+    Policy, Proofs, Revoked, Subject,
 };
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
@@ -31,6 +31,7 @@ fn callers() -> Callers {
         id: "billing".try_into().unwrap(),
         tokens: Vec::new(),
         sans: Vec::new(),
+        authority: Authority::default(),
         subjects: vec![Subject {
             issuer: "test".to_owned(),
             subject: "s".to_owned(),
@@ -81,5 +82,10 @@ proptest! {
     ) {
         assert!(Certificate::read(&bytes).is_err());
         assert!(Keys::parse(&text).is_err());
+    }
+
+    #[test]
+    fn any_text_is_a_list_of_what_is_revoked_or_a_mistake_in_one_of_its_lines(text in "\\PC{0,80}") {
+        let _ = Revoked::parse(&text);
     }
 }

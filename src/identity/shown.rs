@@ -24,8 +24,7 @@ impl Proof {
     }
 
     pub(super) fn jwt(claims: &Claims) -> Self {
-        let jti = claims.others.get("jti").and_then(|jti| jti.as_str());
-        Self::Jwt(digest(jti.unwrap_or(&claims.sub).as_bytes(), 8))
+        Self::Jwt(digest(claims.id().as_bytes(), 8))
     }
 
     pub(super) fn certificate(fingerprint: &str) -> Self {
@@ -46,12 +45,14 @@ impl Proof {
 /// The first bytes of a digest, in hexadecimal.
 pub(super) fn digest(of: &[u8], bytes: usize) -> String {
     let digest = Sha256::digest(of);
-    digest
-        .iter()
-        .take(bytes)
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex(digest.get(..bytes).unwrap_or(&digest))
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -19,6 +19,11 @@ impl TokenDigest {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// Its bytes, in hexadecimal.
+    pub(super) fn hex(&self) -> String {
+        super::shown::hex(&self.0)
+    }
+
     /// A digest as it is written: `sha256:` and 64 hexadecimal digits. `None` for what does not
     /// begin like that, which is a token itself.
     ///

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    Admitted, Audited, Unavailable,
+    Admitted, Audited, Stopper, Unavailable,
     ballast::Ballast,
     compact::Compactor,
     fault::Fault,
@@ -23,10 +23,7 @@ use super::{
     trail,
 };
 use crate::{
-    domain::{
-        doubt::Moment,
-        ids::{BatchId, CallerId},
-    },
+    domain::{doubt::Moment, ids::BatchId},
     limits,
     observe::JournalMeters,
 };
@@ -43,7 +40,7 @@ pub(super) enum Work {
     Admit(Prepared),
     Begin(Moment),
     Settle(PreparedGroup),
-    Stop(BatchId, CallerId, Timestamp),
+    Stop(BatchId, Stopper, Timestamp),
     Purge {
         before: Timestamp,
         batches_max: usize,
@@ -200,7 +197,7 @@ impl Committer {
                 }
                 Work::Settle(_) => Done::Written,
                 Work::Stop(batch, by, at) => {
-                    self.ledger.stop(*batch, Some(by.clone()), *at)?;
+                    self.ledger.stop(*batch, by.clone(), *at)?;
                     Done::Written
                 }
                 Work::Purge {

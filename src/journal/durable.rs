@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::followed::SledTrail;
 use super::{
     Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, FreeSpace, Group, Intake,
-    Journal, OpenItem, Page, Pending, Question, Record, Trail, Unavailable, Vitals,
+    Journal, OpenItem, Page, Pending, Question, Record, Stopper, Trail, Unavailable, Vitals,
     ballast::Ballast,
     committer::{Committer, Disk, Done, Entry, Work},
     compact::{Compactor, Rules},
@@ -396,12 +396,7 @@ impl Journal for SledJournal {
         })
     }
 
-    fn stop(
-        &self,
-        batch: BatchId,
-        by: CallerId,
-        at: Timestamp,
-    ) -> Pending<Result<(), Unavailable>> {
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.write_only(Work::Stop(batch, by, at)).await })
     }
@@ -470,6 +465,11 @@ impl Journal for SledJournal {
     fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
         self.shared
             .read(|reader| query::known(reader, scope, request, keys))
+    }
+
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        self.shared
+            .read(|reader| query::whose(reader, batch, question))
     }
 
     fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {

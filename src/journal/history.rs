@@ -199,6 +199,7 @@ impl History {
                 retry_until,
                 indexes,
                 cleared,
+                ..
             } => {
                 self.opened_seq = Some(seq);
                 let given = self.give(sent::permission(at, cleared.as_ref()))?;

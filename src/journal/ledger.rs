@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use self::group::Doubtful;
 use super::{
+    Stopper,
     erase::{self, Found},
     fault::Fault,
     history::Wanted,
@@ -34,7 +35,7 @@ use super::{
 use crate::domain::{
     digests::DigestKey,
     erasure::Whose,
-    ids::{BatchId, CallerId, ItemId},
+    ids::{BatchId, ItemId},
 };
 
 /// The one that writes.
@@ -243,18 +244,18 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Records that a batch was stopped, if anything of it is open.
-    pub(super) fn stop(
-        &mut self,
-        id: BatchId,
-        by: Option<CallerId>,
-        at: Timestamp,
-    ) -> Result<(), Fault> {
+    pub(super) fn stop(&mut self, id: BatchId, by: Stopper, at: Timestamp) -> Result<(), Fault> {
         let Some(batch) = self.open.get_mut(&id) else {
             return Ok(());
         };
         let mut writes = Writes::default();
         self.trail.note(Of::Step(id, batch.next_seq), 1);
-        batch.log(id, &Step::<()>::Stopped { at, by }, &mut writes)?;
+        let step = Step::<()>::Stopped {
+            at,
+            by: Some(by.caller),
+            from: by.from.map(Box::new),
+        };
+        batch.log(id, &step, &mut writes)?;
         self.write(writes)
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Admission, AdmitError, Admitted, Audited, Batch, DoubtfulTarget, Filter, Group, Intake,
-    Journal, OpenItem, Page, Pending, Question, Record, Trail, Trailed, Unavailable,
+    Journal, OpenItem, Page, Pending, Question, Record, Stopper, Trail, Trailed, Unavailable,
     fault::Fault,
     keys::Span,
     ledger::Ledger,
@@ -186,13 +186,8 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn stop(
-        &self,
-        batch: BatchId,
-        by: CallerId,
-        at: Timestamp,
-    ) -> Pending<Result<(), Unavailable>> {
-        self.write(move |ledger| ledger.stop(batch, Some(by), at))
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+        self.write(move |ledger| ledger.stop(batch, by, at))
     }
 
     fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
@@ -236,6 +231,10 @@ impl Journal for MemoryJournal {
 
     fn known(&self, scope: &Scope, request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
         self.read(|reader| query::known(reader, scope, request, keys))
+    }
+
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        self.read(|reader| query::whose(reader, batch, question))
     }
 
     fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {

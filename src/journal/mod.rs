@@ -118,8 +118,7 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// Records that a batch was stopped, so that a restart knows it too. It applies to the items
     /// that the batch owns and that are open now; if there are none, or no such batch, it is
     /// nothing. Taking up one of its items again by [`Journal::admit`] clears that item's stop.
-    fn stop(&self, batch: BatchId, by: CallerId, at: Timestamp)
-    -> Pending<Result<(), Unavailable>>;
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>>;
 
     /// Deletes batches all of whose items settled before `before`, at most `batches_max`, those
     /// that settled first before others; says how many it deleted. What the audit has not got yet
@@ -167,6 +166,12 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
             .iter()
             .map(|key| self.find(scope, key, &Question::default()));
         found.map(|found| Ok(found?.is_some())).collect()
+    }
+
+    /// Whose a batch is. Reads nothing else of it.
+    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+        let batch = self.batch(batch, question)?;
+        Ok(batch.map(|batch| batch.scope))
     }
 
     /// A batch and all its items, in their order.
@@ -245,6 +250,21 @@ pub struct Vitals {
     pub is_compacting: bool,
     /// How far its audit is.
     pub audit: Progress,
+}
+
+/// Who stops a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopper {
+    /// Whoever it is.
+    pub caller: CallerId,
+    /// How that was asked for, for the audit.
+    pub from: Option<Provenance>,
+}
+
+impl From<CallerId> for Stopper {
+    fn from(caller: CallerId) -> Self {
+        Self { caller, from: None }
+    }
 }
 
 /// A request to admit.
@@ -448,6 +468,10 @@ pub struct DoubtfulTarget {
     /// When it cannot any more.
     #[serde(rename = "u")]
     pub until: Moment,
+    /// The item whose request it is, which need not wait for itself; `None` in records of versions
+    /// that did not write it.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ItemId>,
 }
 
 /// An item that was open when the store was opened.

@@ -64,6 +64,17 @@ pub(super) fn known(
     keys.collect()
 }
 
+/// Whose a batch is.
+pub(super) fn whose(
+    reader: Reader<'_, impl Table>,
+    id: BatchId,
+    question: &Question,
+) -> Result<Option<Scope>, Fault> {
+    let table = Watched::new(reader.0, question);
+    let header = Reader(&table).header(id)?;
+    Ok(header.map(|header| header.scope()))
+}
+
 /// A batch and all its items.
 pub(super) fn batch(
     reader: Reader<'_, impl Table>,

@@ -209,6 +209,9 @@ pub(super) enum Step<S> {
         /// Which of them could be sent at once. `None` in format 1: all of them.
         #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
         cleared: Option<Cleared>,
+        /// How the request that did it came, as [`Header::from`].
+        #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+        from: Option<Box<Provenance>>,
     },
     /// Open items may be sent.
     #[serde(rename = "c")]
@@ -246,6 +249,9 @@ pub(super) enum Step<S> {
         /// Who stopped it; older records do not say.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         by: Option<CallerId>,
+        /// How that was asked for, as [`Header::from`].
+        #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+        from: Option<Box<Provenance>>,
     },
 }
 

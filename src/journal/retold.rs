@@ -168,13 +168,14 @@ impl Cache {
         step: u32,
     ) -> Result<Happened, Fault> {
         let header = self.header(reader, batch)?;
-        let (at, indexes) = match reader.step::<Step<Ended>>(batch, step)? {
-            Step::Stopped { at, by } => {
+        let (at, indexes, from) = match reader.step::<Step<Ended>>(batch, step)? {
+            Step::Stopped { at, by, from } => {
                 return Ok(Happened::Stopped {
                     scope: header.scope(),
                     batch,
                     at,
                     by,
+                    from: from.map(|from| *from),
                 });
             }
             Step::Settled { items, .. } => {
@@ -182,7 +183,9 @@ impl Cache {
                 let items = items.map(|(index, ended)| (index, Arc::new(ended)));
                 return self.settled(reader, batch, items.collect());
             }
-            Step::Opened { at, indexes, .. } => (at, indexes),
+            Step::Opened {
+                at, indexes, from, ..
+            } => (at, indexes, from),
             Step::Cleared { .. } | Step::Noted { .. } | Step::Withdrawn { .. } => {
                 let what = format_args!("step {step} of batch {batch}");
                 return Err(Fault::damaged(what, "it is not for the audit"));
@@ -198,7 +201,8 @@ impl Cache {
             };
             items.push((self.subject(reader, batch, &header, index)?, what));
         }
-        Ok(to_items(batch, &header, None, items))
+        let from = from.map(|from| *from);
+        Ok(to_items(batch, &header, from, items))
     }
 
     fn settled<T: Table>(

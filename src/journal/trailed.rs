@@ -54,7 +54,7 @@ pub enum Happened {
         scope: Scope,
         /// Which.
         batch: BatchId,
-        /// How the request that admitted them came, if that is recorded.
+        /// How the request came that admitted them or took them up again, if that is recorded.
         from: Option<Provenance>,
         /// What, item by item.
         items: Vec<(Subject, What)>,
@@ -69,6 +69,8 @@ pub enum Happened {
         at: Timestamp,
         /// By whom, if that is recorded.
         by: Option<CallerId>,
+        /// How that was asked for, if that is recorded.
+        from: Option<Provenance>,
     },
     /// The records of a batch cannot be read.
     Unreadable {

@@ -2,6 +2,7 @@
 
 use std::{fmt, pin::Pin, sync::Arc};
 
+use futures_util::future::{Either, select};
 use http::{Request, Response, header::AUTHORIZATION, request::Parts};
 use tonic::{Status, body::Body};
 
@@ -17,10 +18,11 @@ use crate::{
     identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven},
 };
 
-/// Fetches an issuer's keys anew when a token names one that is not known.
+/// Fetches issuers' keys anew when a token names one that is not known.
 pub trait KeySource: fmt::Debug + Send + Sync {
-    /// Resolves when that has been tried, or is not to be tried again yet.
-    fn refresh(&self, issuer: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Those of one issuer, or of all. Resolves when that has been tried, or is not to be tried again
+    /// yet.
+    fn refresh(&self, issuer: Option<&str>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// Who may call, and who hears of those who may not. A service behind it is called by those alone
@@ -51,29 +53,36 @@ impl Access {
             authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
-        let (identified, mut shown) = self.callers.identify_shown(proofs);
-        let identified = match (identified, &self.keys) {
-            (
-                Err(Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer })),
-                Some(keys),
-            ) => {
-                // Whoever can name an issuer can bring this about.
-                // They are told of too if there is no room for another look.
-                call.shows(&shown);
-                let stay = match head.extensions.get::<Arc<Visitor>>() {
-                    Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
-                    None => None,
-                };
-                keys.refresh(&issuer).await;
-                drop(stay);
-                let (identified, again) = self.callers.identify_shown(proofs);
-                shown = again;
-                identified
+        let (mut identified, mut shown) = self.callers.identify_shown(proofs);
+        if let (Err(unproven), Some(keys)) = (&identified, &self.keys)
+            && unproven.is_of_a_jwt()
+        {
+            // Whoever can write a token can bring this about.
+            // They are told of too if there is no room for another look.
+            call.shows(&shown);
+            let stay = match head.extensions.get::<Arc<Visitor>>() {
+                Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
+                None => None,
+            };
+            // So the time that it takes tells a stranger neither which issuers there are nor whether
+            // a key is known: whatever is wrong with a JWT, all keys are asked for at once. Who is
+            // known as soon as its own issuer's are here waits for no other's.
+            let all = keys.refresh(None);
+            if let Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
+                unproven
+            {
+                let own = select(keys.refresh(Some(issuer)), all).await;
+                (identified, shown) = self.callers.identify_shown(proofs);
+                if let (Either::Left(((), all)), true) = (own, identified.is_err()) {
+                    all.await;
+                }
+            } else {
+                all.await;
             }
-            (identified, _) => identified,
-        };
+            drop(stay);
+        }
         call.shows(&shown);
-        identified.map_err(|unproven| status::unproven(&unproven))
+        identified.map_err(|unproven| status::unproven(&unproven, self.callers.lacks_keys()))
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
@@ -99,7 +108,8 @@ impl Access {
 
 impl Before for Access {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
-        let call = Arc::new(Called::by(&request).told_to(self.audit.clone()));
+        let call = Called::by(&request).told_to(self.audit.clone());
+        let call = Arc::new(call.among(Arc::clone(&self.callers)));
         let (mut head, body) = request.into_parts();
         let answer = match self.let_in(&mut head, &call).await {
             Ok(()) => answer_of(service, Request::from_parts(head, body)).await,

@@ -21,7 +21,7 @@ use super::{
     weigh::{self, Shape, weigh},
 };
 use crate::{
-    dispatch::budget::{Budget, Members, Share},
+    dispatch::budget::{Budget, Share},
     domain::ids::CallerId,
     identity::Caller,
     limits,
@@ -39,14 +39,13 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// With so many bytes for all requests to cancel, which these callers share. Those that find no
-    /// room are counted.
+    /// With so many bytes for all requests to cancel, and for all questions, which callers share.
+    /// Those that find no room are counted.
     #[must_use]
-    pub fn new(bytes_max: usize, members: &Members, refusals: Arc<Refusals>) -> Self {
-        let members = members.unbounded();
+    pub fn new(bytes: Budget, questions: Budget, refusals: Arc<Refusals>) -> Self {
         Self {
-            bytes: Budget::shared(bytes_max, &members),
-            questions: Budget::shared(limits::QUESTIONS_BYTES_MAX, &members),
+            bytes,
+            questions,
             refusals,
         }
     }
@@ -191,6 +190,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::dispatch::budget::Members;
     use crate::rpc::proto::{CancelSubscriptionRequest, SubscriptionCancellation};
 
     const CANCEL: &str = "/cancelot.v1.CancellationService/CancelSubscription";
@@ -203,7 +203,13 @@ mod tests {
 
     fn intake(bytes_max: usize) -> Intake {
         let members = ["ann", "ben"].map(|name| (name.try_into().unwrap(), None));
-        Intake::new(bytes_max, &members.into_iter().collect(), Arc::default())
+        let members: Members = members.into_iter().collect();
+        let questions = Budget::shared(limits::QUESTIONS_BYTES_MAX, &members);
+        Intake::new(
+            Budget::shared(bytes_max, &members),
+            questions,
+            Arc::default(),
+        )
     }
 
     fn call(caller: &str, path: &str, body: Body) -> Request<Body> {

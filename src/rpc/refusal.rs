@@ -2,6 +2,7 @@
 //! refuse a call, so that nothing which refuses has to remember to say so.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -18,7 +19,7 @@ use crate::{
         ids::{BatchId, CallerId, Key},
         provenance::Provenance,
     },
-    identity::{Caller, Method, Proof},
+    identity::{Caller, Callers, Method, Proof, Unproven},
     limits,
     observe::{BySource, Origin, RequestId, Source, code_name},
 };
@@ -37,9 +38,10 @@ pub struct Refusal<'a> {
     pub caller: Option<&'a CallerId>,
     /// Where from, if that is known.
     pub peer: Option<SocketAddr>,
-    /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`, as in the status's ErrorInfo.
+    /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`. The status's ErrorInfo has it too,
+    /// but where nobody knows who calls.
     pub reason: &'static str,
-    /// The status's message.
+    /// The status's message, or what is true where the status says less.
     pub message: &'a str,
     /// What was shown of who calls.
     pub proofs: &'a [String],
@@ -78,6 +80,8 @@ pub struct Refusals(Arc<Told>);
 struct Told {
     /// What has no line of its own in the log.
     log: Mutex<BySource<Cause>>,
+    /// Those of calls and connections of nobody who is known, by their reasons.
+    strangers: Mutex<BTreeMap<&'static str, u64>>,
     tell: Box<Tell>,
 }
 
@@ -95,12 +99,16 @@ impl Refusals {
     pub fn new(tell: impl Fn(&Refusal<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Told {
             log: Mutex::default(),
+            strangers: Mutex::default(),
             tell: Box::new(tell),
         }))
     }
 
     /// Tells of a refusal. In the log a flood of one source's is thinned out.
     pub fn tell(&self, refusal: &Refusal<'_>) {
+        if refusal.why.is_about_a_stranger() {
+            *self.strangers().entry(refusal.reason).or_default() += 1;
+        }
         let cause = Cause {
             reason: refusal.reason,
             code: refusal.code,
@@ -148,6 +156,23 @@ impl Refusals {
         }
     }
 
+    /// Calls and connections of nobody who is known, by the reason that they were not told.
+    #[must_use]
+    pub fn of_strangers(&self) -> Vec<(&'static str, u64)> {
+        let strangers = self.strangers();
+        strangers
+            .iter()
+            .map(|(why, count)| (*why, *count))
+            .collect()
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log(&self) -> MutexGuard<'_, BySource<Cause>> {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,9 +184,10 @@ impl Refusals {
         let Some(status) = answer.extensions().get::<Status>() else {
             return;
         };
-        let Some(Because { why, reason }) = because_of(status) else {
+        let Some(because) = because_of(status) else {
             return;
         };
+        let Because { why, reason, .. } = because;
         if why.is_about_the_caller() || call.method.is_some_and(Method::acts) {
             self.tell(&Refusal {
                 why,
@@ -170,7 +196,10 @@ impl Refusals {
                 caller: call.caller.get().map(|caller| &caller.id),
                 peer: call.peer,
                 reason,
-                message: status.message(),
+                message: because
+                    .in_truth
+                    .as_deref()
+                    .unwrap_or_else(|| status.message()),
                 proofs: &call.proofs(),
                 request_id: call.request_id.as_ref(),
                 asked: call.asked.get(),
@@ -209,6 +238,7 @@ pub(super) struct Called {
     proofs: Mutex<Vec<String>>,
     asked: OnceLock<Asked>,
     audit: Sink,
+    callers: Option<Arc<Callers>>,
 }
 
 impl Called {
@@ -223,7 +253,35 @@ impl Called {
                 .and_then(|origin| origin.id().cloned()),
             proofs: Mutex::default(),
             audit: Sink::default(),
+            callers: None,
             asked: OnceLock::new(),
+        }
+    }
+
+    /// One of these callers.
+    pub(super) fn among(self, callers: Arc<Callers>) -> Self {
+        Self {
+            callers: Some(callers),
+            ..self
+        }
+    }
+
+    /// Its caller as it is now: a request takes its time to arrive, and its caller may have been
+    /// taken out meanwhile, or may do less.
+    ///
+    /// # Errors
+    /// If it may not make the call any more.
+    pub(super) fn caller_now(&self, was: &Arc<Caller>) -> Result<Arc<Caller>, Status> {
+        let Some(callers) = &self.callers else {
+            return Ok(Arc::clone(was));
+        };
+        let now = callers.now(&was.id);
+        let caller = now.ok_or_else(|| status::unproven(&Unproven::Gone(was.id.clone()), false))?;
+        match self.method {
+            Some(method) if !caller.policy.allows_method(method) => {
+                Err(status::method_not_allowed(&caller, method))
+            }
+            _ => Ok(caller),
         }
     }
 
@@ -280,16 +338,37 @@ fn peer(extensions: &Extensions) -> Option<SocketAddr> {
 }
 
 /// What a status that refuses has as its source, so that it is known why when it leaves.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 struct Because {
     why: Why,
     reason: &'static str,
+    /// What the operator is told where the caller is told less.
+    in_truth: Option<Arc<str>>,
 }
 
 /// Says why a status refuses, with the reason that it tells.
 pub(super) fn because(why: Why, reason: &'static str, mut status: Status) -> Status {
-    status.set_source(Arc::new(Because { why, reason }));
+    status.set_source(Arc::new(Because {
+        why,
+        reason,
+        in_truth: None,
+    }));
+    status
+}
+
+/// Says why a status refuses, and more of it than its caller is told.
+pub(super) fn because_in_truth(
+    why: Why,
+    reason: &'static str,
+    in_truth: String,
+    mut status: Status,
+) -> Status {
+    status.set_source(Arc::new(Because {
+        why,
+        reason,
+        in_truth: Some(in_truth.into()),
+    }));
     status
 }
 
@@ -297,7 +376,7 @@ pub(super) fn because(why: Why, reason: &'static str, mut status: Status) -> Sta
 fn because_of(status: &Status) -> Option<Because> {
     let source = std::error::Error::source(status);
     if let Some(because) = source.and_then(|source| source.downcast_ref()) {
-        return Some(*because);
+        return Some(Because::clone(because));
     }
     // The call was refused below us: its message could not be read.
     let why = match status.code() {
@@ -308,7 +387,11 @@ fn because_of(status: &Status) -> Option<Because> {
         _ => Why::Unreadable,
     };
     let reason = why.word();
-    Some(Because { why, reason })
+    Some(Because {
+        why,
+        reason,
+        in_truth: None,
+    })
 }
 
 #[cfg(test)]

@@ -22,9 +22,12 @@ use super::{
 use crate::{
     audit::Noted,
     dispatch::{Dispatch, Hangup, Stopped, Submission, Ticket},
-    domain::ids::{BatchId, CallerId, Key},
+    domain::{
+        command::Command,
+        ids::{BatchId, CallerId, Key},
+    },
     identity::Caller,
-    journal::{Batch, Record, Unavailable},
+    journal::{Batch, Record, Stopper, Unavailable},
     observe::Origin,
     providers::Mode,
 };
@@ -101,10 +104,10 @@ impl Service {
     async fn stop(
         &self,
         id: BatchId,
-        by: CallerId,
+        by: Stopper,
     ) -> Result<(Stopped, Option<Batch>), Unavailable> {
         let stopped = self.dispatch.stop_batch(id, by.clone()).await?;
-        let batch = self.dispatch.batch_to_stop(id, &by).await?;
+        let batch = self.dispatch.batch_to_stop(id, &by.caller).await?;
         Ok((stopped, batch))
     }
 }
@@ -123,6 +126,14 @@ fn refuse_new(all: Vec<parse::OfNew>, unrecorded: &[u32]) -> Result<(), Status> 
     } else {
         Err(violations.into_status())
     }
+}
+
+/// How many people these items name, or can match at most; `None` if one of them has no bound.
+fn people<'a>(commands: impl Iterator<Item = &'a Command>) -> Option<u64> {
+    let counts: Option<Vec<_>> = commands
+        .map(|command| Some(command.people()).filter(|people| *people < u64::MAX))
+        .collect();
+    Some(counts?.into_iter().sum())
 }
 
 /// A batch, if it is this caller's.
@@ -155,11 +166,14 @@ struct Known {
 }
 
 impl Known {
-    /// Nobody gets here but through the guard.
+    /// Nobody gets here but through the guard. By now the whole request is here.
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let told = request.extensions();
-        match (told.get().cloned(), told.get().cloned()) {
-            (Some(caller), Some(call)) => Ok(Self { caller, call }),
+        match (told.get::<Arc<Caller>>(), told.get::<Arc<Called>>()) {
+            (Some(caller), Some(call)) => Ok(Self {
+                caller: call.caller_now(caller)?,
+                call: Arc::clone(call),
+            }),
             _ => Err(Status::internal("the call came in past the guard")),
         }
     }
@@ -265,6 +279,7 @@ impl CancellationService for Service {
                     .map(|name| format!("account={name}"))
                     .collect(),
                 items: Some(planned.len()),
+                people: people(planned.iter().map(|item| &*item.command)),
                 with_answers: with_answer,
                 ..Noted::default()
             })?;
@@ -281,6 +296,11 @@ impl CancellationService for Service {
         let known = Known::of(&request)?;
         let request = request.into_inner();
         let with_answer = request.include_provider_response;
+        // Whoever may not look at what is another's is told with the key that it tried.
+        known.call.asks(Asked {
+            key: Key::try_from(request.idempotency_key.as_str()).ok(),
+            ..Asked::default()
+        });
         let whose = known.whose(&request.caller, false)?;
         let is_others = whose.is_others(&known.caller);
         if is_others {
@@ -290,6 +310,7 @@ impl CancellationService for Service {
             Whose::Of(caller) => caller,
             Whose::All => known.caller.id.clone(),
         };
+        let whose_told = caller.to_string();
         let (scope, key) =
             records::get(&request, caller).map_err(status::Violations::into_status)?;
         let name = key.to_string();
@@ -301,18 +322,19 @@ impl CancellationService for Service {
         let record = deadline::within(deadline, read)
             .await?
             // What is not an auditor's to see is not there for it.
-            .filter(|record| !is_others || known.sees(record))
-            .ok_or_else(|| status::not_found("cancellation", &name))?;
+            .filter(|record| !is_others || known.sees(record));
         if is_others {
+            // What is not found too: somebody may try others' keys.
             known.call.note(Noted {
                 event: "read",
-                whose: Some(record.scope.caller.to_string()),
+                whose: Some(whose_told),
                 filters: vec![format!("key={name}")],
-                records: Some(1),
+                records: Some(usize::from(record.is_some())),
                 with_answers: with_answer,
                 ..Noted::default()
             })?;
         }
+        let record = record.ok_or_else(|| status::not_found("cancellation", &name))?;
         let is_settling = self.dispatch.is_settling(record.id);
         let cancellation = render::record(&record, is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
@@ -387,11 +409,17 @@ impl CancellationService for Service {
             ..Asked::default()
         });
         let work = async {
-            let batch = self.dispatch.batch_to_stop(id, &caller).await;
-            let batch = batch.map_err(|error| status::of_unavailable(&error))?;
-            of_caller(batch, id, &caller)?;
+            let whose = self.dispatch.whose_to_stop(id, &caller).await;
+            let whose = whose.map_err(|error| status::of_unavailable(&error))?;
+            whose
+                .filter(|whose| whose.caller == caller)
+                .ok_or_else(|| status::not_found("batch", &id.to_string()))?;
             // From here on it may be stopped, whatever fails.
-            let stopped = self.stop(id, caller.clone()).await;
+            let by = Stopper {
+                caller: caller.clone(),
+                from: Some(known.call.provenance()),
+            };
+            let stopped = self.stop(id, by).await;
             let (stopped, batch) = stopped.map_err(|error| status::stop_in_doubt(&error))?;
             tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
             let batch = of_caller(batch, id, &caller)?;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::refusal::because;
+use super::refusal::{because, because_in_truth};
 use crate::{
     audit::{Full, Why},
     dispatch::{AskError, SubmitError},
     domain::quota::Exhausted,
-    identity::{Caller, JwtFault, Method, Unproven},
+    identity::{Caller, JwtFault, KEYS_UNAVAILABLE, Method, Unproven},
     journal::{Behind, Conflict, NoRoom, Unavailable},
     limits,
 };
@@ -155,22 +155,35 @@ fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
-/// The status of a call that nobody knows whose it is: UNAUTHENTICATED, or UNAVAILABLE if that is
-/// our fault.
-pub(super) fn unproven(unproven: &Unproven) -> Status {
-    let mut details = ErrorDetails::with_error_info(unproven.reason(), DOMAIN, []);
-    let (why, code) = match unproven {
-        Unproven::Jwt(JwtFault::NoKeys { .. }) => {
-            details.set_retry_info(Some(Duration::from_secs(5)));
-            (Why::KeysUnavailable, Code::Unavailable)
-        }
-        _ => (Why::Unauthenticated, Code::Unauthenticated),
+/// The status of a call that nobody knows whose it is: UNAUTHENTICATED, or UNAVAILABLE if the keys
+/// of an issuer are missing, `keys_missing`, and it may be for that. Strangers are told one thing
+/// whatever is wrong with what they show; the operator is told what it is.
+pub(super) fn unproven(unproven: &Unproven, keys_missing: bool) -> Status {
+    let why = match unproven {
+        Unproven::Jwt(JwtFault::NoKeys { .. }) => Why::KeysUnavailable,
+        _ => Why::Unauthenticated,
     };
-    let mut message = unproven.to_string();
-    clip(&mut message, MESSAGE_BYTES_MAX);
+    let is_for_now = why == Why::KeysUnavailable || (keys_missing && unproven.is_of_a_jwt());
+    let (code, reason, message) = if is_for_now {
+        (Code::Unavailable, KEYS_UNAVAILABLE, KEYS_MISSING)
+    } else {
+        (Code::Unauthenticated, Why::Unauthenticated.word(), STRANGER)
+    };
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    if is_for_now {
+        details.set_retry_info(Some(Duration::from_secs(5)));
+    }
     let status = Status::with_error_details(code, message, details);
-    because(why, unproven.reason(), status)
+    because_in_truth(why, unproven.reason(), unproven.to_string(), status)
 }
+
+/// What strangers are told.
+const STRANGER: &str = "what this call shows proves no caller; show a token as metadata \
+                        `authorization: Bearer <token>` or a client certificate, whichever this \
+                        caller is configured with; the service's log says what is wrong, by the \
+                        request's id";
+const KEYS_MISSING: &str = "tokens cannot be checked now, as keys of an issuer are not known; send \
+                            the same request again";
 
 /// PERMISSION_DENIED: an RPC that is not this caller's to call.
 pub(super) fn method_not_allowed(caller: &Caller, method: Method) -> Status {
@@ -321,11 +334,12 @@ pub(super) fn too_slow() -> Status {
 }
 
 /// UNAVAILABLE: the certificate of the call's connection is good no more. On another connection,
-/// with the certificate that the client has by now, the call may be fine.
+/// with the certificate that the client has by now, the call may be fine. The caller is not told
+/// `why`.
 pub(super) fn stale(why: &str) -> Status {
-    let message =
-        format!("the certificate of this connection is good no more ({why}); connect again");
-    unavailable(Why::Stale, message, 1)
+    let message = "the certificate of this connection is good no more; connect again";
+    let status = unavailable(Why::Stale, message, 1);
+    because_in_truth(Why::Stale, Why::Stale.word(), why.to_owned(), status)
 }
 
 /// UNAVAILABLE: this replica does not serve yet.

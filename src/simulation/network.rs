@@ -138,8 +138,11 @@ impl Network {
                 }
                 state.watch.answered(&seen, response);
                 state.watch.spoken.insert(self.account);
+                state.watch.heard_from.insert(self.account);
             }
-            if let (Fate::Foreign(..), true, Some(target)) = (fate, seen.is_effect, seen.target) {
+            if let (Fate::Foreign(..), true, Some(target)) = (fate, seen.is_effect, seen.target)
+                && !state.watch.heard_from.contains(&self.account)
+            {
                 state.watch.strangers.insert(target);
             }
             let was_done = matches!(fate, Fate::Foreign(_, true)) && seen.is_effect;

@@ -22,7 +22,7 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable,
+        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
         memory::MemoryJournal,
     },
 };
@@ -162,12 +162,7 @@ impl Journal for Storage {
         )
     }
 
-    fn stop(
-        &self,
-        batch: BatchId,
-        by: CallerId,
-        at: Timestamp,
-    ) -> Pending<Result<(), Unavailable>> {
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
         let write = move |disk: &MemoryJournal| disk.stop(batch, by, at);
         self.write("stop", write, |_, _| {}, Err)
     }

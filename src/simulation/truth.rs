@@ -163,13 +163,7 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
     // What a place answers before it has shown to be the provider's, in this process or durably,
     // counts as lost once it has: the look that shows it is believed later than this model thinks.
     let strange = state.watch.strangers.contains(&item.target);
-    // What an earlier run of its key left may bind its target after a restart as another's would, so
-    // that it is looked for again.
-    let is_bound = item
-        .settled
-        .iter()
-        .any(|(settled, _)| settled.doubt.is_some());
-    let excused = in_vain || is_late || strange || is_bound;
+    let excused = in_vain || is_late || strange;
     if !alone || excused || is_unknowable(world, item) {
         return false;
     }

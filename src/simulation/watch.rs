@@ -29,10 +29,13 @@ pub(super) struct Watch {
     pub(super) proven: BTreeSet<usize>,
     /// Accounts whose provider has answered the service in its own form.
     pub(super) spoken: BTreeSet<usize>,
+    /// Those of which the service has heard that in this life.
+    pub(super) heard_from: BTreeSet<usize>,
     /// Targets of requests that had their effect, and were answered by something in between before
     /// anything had shown that there is a provider behind it.
     pub(super) blocked: BTreeSet<usize>,
-    /// Those of which something in between answered a request with an effect.
+    /// Targets of which something in between answered a request with an effect, in a life in which
+    /// the service had not heard from the provider.
     pub(super) strangers: BTreeSet<usize>,
     /// Targets that a look found in a cache.
     pub(super) cached: BTreeSet<usize>,
@@ -119,6 +122,7 @@ impl Watch {
         self.failed.clear();
         self.proven.clear();
         self.heard.clear();
+        self.heard_from.clear();
     }
 
     /// The service has an answer to a request with an effect.

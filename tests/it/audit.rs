@@ -231,6 +231,46 @@ async fn stops_and_what_they_stopped_are_told() {
 }
 
 #[tokio::test]
+async fn how_requests_came_that_stopped_a_batch_and_opened_it_again_is_told() {
+    let mut gateway = gateway().config(CALLERS).start().await;
+    let port = gateway.stop_sandbox().await;
+    let mut client = gateway.client.clone();
+    let message = || {
+        request(
+            "k",
+            ["a", "b"].map(|id| subscription(Provider::Rebilly, id, now())),
+        )
+    };
+    let sent = client
+        .cancel_subscription(by(BILLING_TOKEN, message()))
+        .await;
+    let mut open = sent.unwrap().into_inner();
+    let first = open.message().await.unwrap().unwrap();
+    let stop = StopBatchRequest {
+        batch_id: first.progress.unwrap().batch_id,
+    };
+    client.stop_batch(by(BILLING_TOKEN, stop)).await.unwrap();
+    while open.message().await.unwrap().is_some() {}
+    gateway.start_sandbox(port);
+    let sent = client
+        .cancel_subscription(by(BILLING_TOKEN, message()))
+        .await;
+    let mut again = sent.unwrap().into_inner();
+    while again.message().await.unwrap().is_some() {}
+    gateway.stop().await;
+
+    let (stopped, opened) = (gateway.events("stopped"), gateway.events("opened"));
+    assert_eq!((stopped.len(), opened.len()), (1, 2));
+    for line in stopped.iter().chain(&opened) {
+        let proofs = serde_json::json!([fingerprint(BILLING_TOKEN)]);
+        assert_eq!(line["proofs"], proofs, "{line}");
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+        assert!(line["request_id"].is_string(), "{line}");
+    }
+    assert_eq!(verify(&gateway.journal_dir()).0, 0);
+}
+
+#[tokio::test]
 async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_much_was_seen() {
     let mut gateway = gateway()
         .config("[callers.billing]\ntoken_env = \"BILLING_TOKEN\"\nauditor = true")
@@ -259,6 +299,20 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
     };
     let got = client.get_cancellation(by(BILLING_TOKEN, get("support")));
     got.await.unwrap();
+    // Whoever tries keys of others is told of too if there is no such key.
+    let tried = GetCancellationRequest {
+        idempotency_key: "k/9".to_owned(),
+        ..get("support")
+    };
+    let tried = client.get_cancellation(by(BILLING_TOKEN, tried)).await;
+    assert_eq!(tried.unwrap_err().code(), Code::NotFound);
+    // Whoever may not is refused, with the key.
+    let denied = GetCancellationRequest {
+        idempotency_key: "k/9".to_owned(),
+        ..get("billing")
+    };
+    let denied = client.get_cancellation(by(SUPPORT_TOKEN, denied)).await;
+    assert_eq!(denied.unwrap_err().code(), Code::PermissionDenied);
     // Whoever looks at its own has no line.
     let got = client.get_cancellation(by(SUPPORT_TOKEN, get("")));
     got.await.unwrap();
@@ -268,6 +322,7 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
             account: "sequenzy".to_owned(),
             sequence_id: "seq".to_owned(),
             target: Some(Target::All(Default::default())),
+            max_matches: Some(7),
             ..Default::default()
         }],
         ..Default::default()
@@ -278,7 +333,7 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
     gateway.stop().await;
 
     let reads = gateway.events("read");
-    assert_eq!(reads.len(), 2, "{reads:?}");
+    assert_eq!(reads.len(), 3, "{reads:?}");
     for line in &reads {
         assert_eq!(line["caller"], "billing");
         assert_eq!(
@@ -294,10 +349,19 @@ async fn who_looks_at_what_is_others_is_told_with_what_was_asked_for_and_how_muc
     assert_eq!(reads[0]["answers"], true);
     assert_eq!(reads[1]["whose"], "support");
     assert_eq!(reads[1]["filters"], serde_json::json!(["key=k/1"]));
+    assert_eq!(reads[1]["records"], 1);
+    assert_eq!(reads[2]["whose"], "support");
+    assert_eq!(reads[2]["filters"], serde_json::json!(["key=k/9"]));
+    assert_eq!(reads[2]["records"], 0);
+    let refused = gateway.events("refused");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["caller"], "support");
+    assert_eq!(refused[0]["key"], "k/9");
     let dry_runs = gateway.events("dry_run");
     assert_eq!(dry_runs.len(), 1);
     assert_eq!(dry_runs[0]["caller"], "support");
     assert_eq!(dry_runs[0]["items"], 1);
+    assert_eq!(dry_runs[0]["people"], 7);
     let config = gateway.events("started")[0]["config"].clone();
     assert_eq!(config.as_str().unwrap().len(), 64);
     assert_eq!(verify(&gateway.journal_dir()).0, 0);

@@ -342,7 +342,7 @@ async fn a_file_that_changes_is_noticed_without_a_signal() {
     assert_eq!(called_as(&client, Some(NEW), "b").await.unwrap(), "billing");
     assert_eq!(
         refused_as(&client, Some(BILLING_TOKEN)).await,
-        "TOKEN_INVALID"
+        "UNAUTHENTICATED"
     );
 }
 
@@ -355,7 +355,7 @@ async fn a_hangup_signal_reloads_at_once() {
     let place = Place::new(&sandbox, &config);
     let (process, url) = place.serve().await;
     let client = try_connect(&url).await.unwrap();
-    assert_eq!(refused_as(&client, Some(NEW)).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(&client, Some(NEW)).await, "UNAUTHENTICATED");
 
     files.write("token", NEW);
     process.signal("HUP");
@@ -363,8 +363,39 @@ async fn a_hangup_signal_reloads_at_once() {
     assert_eq!(called_as(&client, Some(NEW), "a").await.unwrap(), "billing");
     assert_eq!(
         refused_as(&client, Some(BILLING_TOKEN)).await,
-        "TOKEN_INVALID"
+        "UNAUTHENTICATED"
     );
     process.terminate();
     assert!(process.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_changes_is_noticed_and_tells_what_takes_a_restart() {
+    let sandbox = Sandbox::start(Default::default()).unwrap();
+    let files = Files::new();
+    let file = files.write("token", BILLING_TOKEN);
+    let config = format!(
+        "[server]\nreload_ms = 100\n[log]\nformat = \"json\"\n[callers.billing]\ntoken_file = {file}"
+    );
+    let place = Place::new(&sandbox, &config);
+    let (_process, url) = place.serve().await;
+    let client = try_connect(&url).await.unwrap();
+    let change = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(place.config(), text.replace(from, to)).unwrap();
+    };
+
+    change("[callers.billing]", "[callers.billing]\nmethods = \"all\"");
+    in_time(place.says("callers.billing.methods")).await;
+    assert!(place.stderr().contains("cannot be reloaded"));
+    called_as(&client, Some(BILLING_TOKEN), "a").await.unwrap();
+
+    change("methods = \"all\"", "methods = [\"StopBatch\"]");
+    change("[engine]", "[engine]\nretry_window_ms = 70000");
+    let waiting = "\"settings\":\"engine.retry_window_ms\"";
+    in_time(place.says(waiting)).await;
+    let refused = called_as(&client, Some(BILLING_TOKEN), "b").await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+    assert!(!place.stderr().contains(BILLING_TOKEN));
 }

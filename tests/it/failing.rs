@@ -12,7 +12,7 @@ use cancelot::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable, Vitals,
+        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable, Vitals,
     },
 };
 use jiff::Timestamp;
@@ -165,12 +165,7 @@ impl Journal for Failing {
         self.write(|disk| disk.settle(group))
     }
 
-    fn stop(
-        &self,
-        batch: BatchId,
-        by: CallerId,
-        at: Timestamp,
-    ) -> Pending<Result<(), Unavailable>> {
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
         self.fails(Fails::BeforeTheStop);
         self.panics(Fails::PanicsWhenItStops);
         let stopped = self.write(|disk| disk.stop(batch, by, at));

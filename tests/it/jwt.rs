@@ -30,7 +30,7 @@ const AUDIENCE: &str = "cancelot";
 const SUBJECT: &str = "system:serviceaccount:billing:worker";
 
 /// A key that signs tokens.
-struct Signer {
+pub(crate) struct Signer {
     kid: String,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -38,7 +38,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn ec(kid: &str) -> Self {
+    pub(crate) fn ec(kid: &str) -> Self {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         Self {
             kid: kid.to_owned(),
@@ -71,12 +71,12 @@ impl Signer {
         }
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         jsonwebtoken::encode(&self.header(), claims, &self.key).unwrap()
     }
 }
 
-fn jwks<'a>(signers: impl IntoIterator<Item = &'a Signer>) -> String {
+pub(crate) fn jwks<'a>(signers: impl IntoIterator<Item = &'a Signer>) -> String {
     let keys: Vec<_> = signers.into_iter().map(Signer::jwk).collect();
     json!({ "keys": keys }).to_string()
 }
@@ -88,7 +88,7 @@ fn within(seconds: i64) -> i64 {
 }
 
 /// What a good token says.
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": SUBJECT,
         "iat": within(0), "nbf": within(0), "exp": within(600),
@@ -264,7 +264,7 @@ async fn only_a_good_token_of_the_issuers_names_its_caller() {
     ] {
         assert_eq!(
             refused_as(client, Some(&token)).await,
-            "JWT_INVALID",
+            "UNAUTHENTICATED",
             "{what}"
         );
     }
@@ -273,10 +273,10 @@ async fn only_a_good_token_of_the_issuers_names_its_caller() {
         "SYSTEM:serviceaccount:billing:worker",
     ] {
         let token = signer.sign(&but("sub", json!(subject)));
-        assert_eq!(refused_as(client, Some(&token)).await, "SUBJECT_UNKNOWN");
+        assert_eq!(refused_as(client, Some(&token)).await, "UNAUTHENTICATED");
     }
     let long = signer.sign(&but("more", json!("x".repeat(8 * 1024))));
-    assert_eq!(refused_as(client, Some(&long)).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(client, Some(&long)).await, "UNAUTHENTICATED");
     for (rpc, answer) in every_rpc(client, Some(&other.sign(&claims()))).await {
         assert_eq!(
             answer.expect_err(rpc).code(),
@@ -296,7 +296,7 @@ async fn an_algorithm_is_only_what_the_operator_allows() {
     let called = called_as(&gateway.client, Some(&rsa.sign(&claims())), "a").await;
     assert_eq!(called.unwrap(), "billing");
     let refused = refused_as(&gateway.client, Some(&ec.sign(&claims()))).await;
-    assert_eq!(refused, "JWT_INVALID");
+    assert_eq!(refused, "UNAUTHENTICATED");
 }
 
 #[tokio::test]
@@ -326,7 +326,7 @@ async fn claims_that_a_caller_needs_have_to_be_there() {
         let mut other = good.clone();
         other[name] = value;
         let refused = refused_as(&gateway.client, Some(&signer.sign(&other))).await;
-        assert_eq!(refused, "JWT_INVALID");
+        assert_eq!(refused, "UNAUTHENTICATED");
     }
 }
 
@@ -358,7 +358,7 @@ async fn a_token_is_good_for_no_longer_than_its_issuer_may_make_it() {
     ] {
         assert_eq!(
             refused_as(client, Some(&long)).await,
-            "JWT_INVALID",
+            "UNAUTHENTICATED",
             "{what}"
         );
     }
@@ -377,7 +377,7 @@ async fn keys_that_are_for_other_operations_sign_nothing() {
     let called = called_as(client, Some(&signer.sign(&claims())), "a").await;
     assert_eq!(called.unwrap(), "billing");
     let refused = refused_as(client, Some(&other.sign(&claims()))).await;
-    assert_eq!(refused, "JWT_INVALID");
+    assert_eq!(refused, "UNAUTHENTICATED");
 }
 
 #[tokio::test]
@@ -392,7 +392,10 @@ async fn keys_in_a_file_are_rotated_by_changing_it() {
         called_as(client, Some(&old_token), "a").await.unwrap(),
         "billing"
     );
-    assert_eq!(refused_as(client, Some(&new_token)).await, "JWT_INVALID");
+    assert_eq!(
+        refused_as(client, Some(&new_token)).await,
+        "UNAUTHENTICATED"
+    );
 
     for bad in [
         "",
@@ -412,12 +415,18 @@ async fn keys_in_a_file_are_rotated_by_changing_it() {
         called_as(client, Some(&new_token), "b").await.unwrap(),
         "billing"
     );
-    assert_eq!(refused_as(client, Some(&old_token)).await, "JWT_INVALID");
+    assert_eq!(
+        refused_as(client, Some(&old_token)).await,
+        "UNAUTHENTICATED"
+    );
 
     // Without any key nothing of the issuer's is good any more.
     files.write("jwks", "{\"keys\":[]}");
     assert_eq!(gateway.reload().await.changed, 1);
-    assert_eq!(refused_as(client, Some(&new_token)).await, "JWT_INVALID");
+    assert_eq!(
+        refused_as(client, Some(&new_token)).await,
+        "UNAUTHENTICATED"
+    );
 }
 
 #[tokio::test]
@@ -434,7 +443,7 @@ async fn keys_that_are_taken_back_at_their_url_are_good_no_more() {
     );
     publisher.publish(jwks([]));
     gateway.reload().await;
-    assert_eq!(refused_as(client, Some(&token)).await, "JWT_INVALID");
+    assert_eq!(refused_as(client, Some(&token)).await, "UNAUTHENTICATED");
 }
 
 #[tokio::test]
@@ -463,8 +472,8 @@ async fn keys_whose_file_is_gone_for_longer_than_its_grace_are_good_no_more() {
 }
 
 /// Somebody who publishes keys.
-struct Publisher {
-    url: String,
+pub(crate) struct Publisher {
+    pub(crate) url: String,
     state: Arc<Published>,
     serving: JoinHandle<()>,
 }
@@ -477,7 +486,7 @@ struct Published {
 }
 
 impl Publisher {
-    async fn start(body: String) -> Self {
+    pub(crate) async fn start(body: String) -> Self {
         Self::start_with(body, None).await
     }
 
@@ -516,7 +525,7 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, body: String) {
+    pub(crate) fn publish(&self, body: String) {
         *self.state.body.lock().unwrap() = body;
     }
 
@@ -528,7 +537,7 @@ impl Publisher {
         *self.state.status.lock().unwrap() = "200 OK";
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.state.count.load(Ordering::SeqCst)
     }
 }
@@ -592,7 +601,7 @@ async fn keys_at_a_url_are_fetched_again_when_a_token_names_one_that_is_not_know
     for i in 0..20 {
         let made_up = Signer::ec(&format!("made-up-{i}"));
         let token = made_up.sign(&claims());
-        assert_eq!(refused_as(client, Some(&token)).await, "JWT_INVALID");
+        assert_eq!(refused_as(client, Some(&token)).await, "UNAUTHENTICATED");
     }
     assert!(publisher.asked() <= asked + 1);
 }
@@ -621,6 +630,29 @@ async fn while_keys_cannot_be_fetched_the_last_ones_are_good() {
     drop(publisher);
     gateway.reload().await;
     assert_eq!(billing("e").await, "billing");
+}
+
+#[tokio::test]
+async fn the_audit_tells_when_keys_at_a_url_change_or_cannot_be_fetched_and_not_each_time() {
+    let (old, new) = (Signer::ec("old"), Signer::ec("new"));
+    let publisher = Publisher::start(jwks([&old, &new])).await;
+    let mut gateway = with_issuer(&format!("jwks_url = {:?}", publisher.url)).await;
+    gateway.reload().await;
+    // The same in another order.
+    publisher.publish(jwks([&new, &old]));
+    gateway.reload().await;
+    publisher.publish(jwks([&new]));
+    gateway.reload().await;
+    gateway.reload().await;
+    publisher.fail();
+    gateway.reload().await;
+    gateway.reload().await;
+    gateway.stop().await;
+    for event in ["reloaded", "reload_failed"] {
+        let told = gateway.events(event);
+        assert_eq!(told.len(), 1, "{event}: {told:?}");
+        assert_eq!(told[0]["what"], "issuers.test.jwks_url");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,7 +13,7 @@ use std::{
 
 use cancelot::{
     app::{self, App, Reloaded},
-    config::{self, Env},
+    config::{self, Env, Sources},
     dispatch::Clock,
     journal::{FreeSpace, Journal},
     rpc::proto::{
@@ -159,7 +159,7 @@ impl Builder {
         }
         let control = sandbox.control();
         let ahead = Arc::default();
-        let (app, client) = serve(&text, &ahead, &self.inside).await;
+        let (app, client) = serve((&text, &dir), &ahead, &self.inside).await;
         Gateway {
             client,
             control,
@@ -200,26 +200,52 @@ pub(crate) const BILLING_TOKEN: &str = "billing-0123456789abcdef";
 /// The token of the caller `support`, in the variable `SUPPORT_TOKEN`.
 pub(crate) const SUPPORT_TOKEN: &str = "support-0123456789abcdef";
 
-pub(crate) fn configured(text: &str) -> config::Config {
-    let env: Env = [
+fn env() -> Env {
+    [
         ("CREDENTIAL", "good-credential"),
         ("INVALID_CREDENTIAL", "invalid-credential"),
         ("BILLING_TOKEN", BILLING_TOKEN),
         ("SUPPORT_TOKEN", SUPPORT_TOKEN),
     ]
     .into_iter()
-    .collect();
-    // What is reloaded is reloaded when a test says so.
-    let overrides = [("server.reload_ms".to_owned(), "3600000".to_owned())];
-    config::parse("test", text, &env, &overrides).unwrap_or_else(|e| panic!("{e}"))
+    .collect()
+}
+
+/// What is reloaded is reloaded when a test says so.
+fn overrides() -> [(String, String); 1] {
+    [("server.reload_ms".to_owned(), "3600000".to_owned())]
+}
+
+pub(crate) fn configured(text: &str) -> config::Config {
+    config::parse("test", text, &env(), &overrides()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The same from a file, which is read again when files are looked at.
+fn configured_by(file: &Path) -> config::Config {
+    let sources = Sources {
+        file: Some(file.to_owned()),
+        env: &env(),
+        overrides: &overrides(),
+    };
+    config::load(&sources).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Where a gateway's configuration file is.
+fn config_file(dir: &TempDir) -> PathBuf {
+    dir.path().join("cancelot.toml")
 }
 
 /// How long a lost request may still act in tests.
 pub(crate) const SETTLING: Duration = Duration::from_millis(300);
 
 /// Serves with a clock that is so many seconds ahead of the system's.
-async fn serve(text: &str, ahead: &Arc<AtomicI64>, inside: &Inside) -> (App, Client) {
-    let config = configured(text);
+async fn serve(
+    (text, dir): (&str, &TempDir),
+    ahead: &Arc<AtomicI64>,
+    inside: &Inside,
+) -> (App, Client) {
+    std::fs::write(config_file(dir), text).unwrap();
+    let config = configured_by(&config_file(dir));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut journal = app::journal(&config);
     journal.ballast_bytes = 0;
@@ -340,7 +366,7 @@ impl Gateway {
 
     /// Starts it again after it was stopped.
     pub(crate) async fn start_again(&mut self) {
-        let (app, client) = serve(&self.text, &self.ahead, &self.inside).await;
+        let (app, client) = serve((&self.text, &self.dir), &self.ahead, &self.inside).await;
         self.app = Some(app);
         self.client = client;
     }
@@ -349,6 +375,18 @@ impl Gateway {
     pub(crate) fn reconfigure(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{}", self.text);
         self.text = self.text.replace(from, to);
+    }
+
+    /// Puts other text into its configuration file and has it look at that, as it runs.
+    pub(crate) async fn change(&mut self, from: &str, to: &str) -> Reloaded {
+        self.reconfigure(from, to);
+        std::fs::write(self.config_file(), &self.text).unwrap();
+        self.reload().await
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        config_file(&self.dir)
     }
 
     /// Stops it in order and starts it again on the same journal.

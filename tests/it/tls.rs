@@ -123,19 +123,19 @@ async fn a_certificate_with_any_other_name_names_nobody() {
         let client = bench.connect(Some(&ca.client(names))).await;
         assert_eq!(
             refused_as(&client, None).await,
-            "CERTIFICATE_UNKNOWN",
+            "UNAUTHENTICATED",
             "{names:?}"
         );
     }
     let client = bench
         .connect(Some(&ca.client_by_common_name("billing.internal")))
         .await;
-    assert_eq!(refused_as(&client, None).await, "CERTIFICATE_UNKNOWN");
+    assert_eq!(refused_as(&client, None).await, "UNAUTHENTICATED");
     let client = bench.connect(None).await;
-    assert_eq!(refused_as(&client, None).await, "CREDENTIALS_MISSING");
+    assert_eq!(refused_as(&client, None).await, "UNAUTHENTICATED");
     let both = ca.client(&["dns:billing.internal", "dns:support.internal"]);
     let client = bench.connect(Some(&both)).await;
-    assert_eq!(refused_as(&client, None).await, "CREDENTIALS_CONTRADICT");
+    assert_eq!(refused_as(&client, None).await, "UNAUTHENTICATED");
     assert_eq!(bench.gateway.requests(Provider::Rebilly), 0);
 }
 
@@ -193,8 +193,8 @@ async fn who_has_to_show_certificate_and_token_is_nobody_with_one_of_them() {
     let without = gateway.over_tls(&bench.server_ca, None).await.unwrap();
     let token = Some(BILLING_TOKEN);
     assert_eq!(called_as(&with, token, "a").await.unwrap(), "billing");
-    assert_eq!(refused_as(&with, None).await, "CREDENTIALS_INCOMPLETE");
-    assert_eq!(refused_as(&without, token).await, "CREDENTIALS_INCOMPLETE");
+    assert_eq!(refused_as(&with, None).await, "UNAUTHENTICATED");
+    assert_eq!(refused_as(&without, token).await, "UNAUTHENTICATED");
     let support = called_as(&without, Some(SUPPORT_TOKEN), "b").await;
     assert_eq!(support.unwrap(), "support");
 }
@@ -211,15 +211,12 @@ async fn what_is_shown_together_has_to_be_of_one_caller() {
 
     let (billings, supports) = (Some(BILLING_TOKEN), Some(SUPPORT_TOKEN));
     assert_eq!(called_as(&billing, billings, "a").await.unwrap(), "billing");
-    assert_eq!(
-        refused_as(&billing, supports).await,
-        "CREDENTIALS_CONTRADICT"
-    );
+    assert_eq!(refused_as(&billing, supports).await, "UNAUTHENTICATED");
     let wrong = Some("not-the-token-of-anyone");
-    assert_eq!(refused_as(&billing, wrong).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(&billing, wrong).await, "UNAUTHENTICATED");
     // Who stands in between has a certificate, and whose call it passes on has the token.
     assert_eq!(called_as(&proxy, supports, "b").await.unwrap(), "support");
-    assert_eq!(refused_as(&proxy, None).await, "CERTIFICATE_UNKNOWN");
+    assert_eq!(refused_as(&proxy, None).await, "UNAUTHENTICATED");
 }
 
 #[tokio::test]

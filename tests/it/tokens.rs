@@ -39,7 +39,7 @@ async fn a_file_of_digests_lets_tokens_in_and_not_itself() {
     let digest = digest(OLD);
     let hex = digest.strip_prefix("sha256:").unwrap();
     for stolen in [&*digest, hex, &hex.to_uppercase()] {
-        assert_eq!(refused_as(client, Some(stolen)).await, "TOKEN_INVALID");
+        assert_eq!(refused_as(client, Some(stolen)).await, "UNAUTHENTICATED");
     }
 }
 
@@ -55,7 +55,7 @@ async fn tokens_are_rotated_by_changing_their_file() {
     let client = &gateway.client;
     let (old, new) = (Some(OLD), Some(NEW));
     assert_eq!(called_as(client, old, "a").await.unwrap(), "billing");
-    assert_eq!(refused_as(client, new).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(client, new).await, "UNAUTHENTICATED");
 
     files.write("token", &format!("{OLD}\n{}\n", digest(NEW)));
     assert_eq!(gateway.reload().await.changed, 1);
@@ -64,7 +64,7 @@ async fn tokens_are_rotated_by_changing_their_file() {
 
     files.write("token", NEW);
     assert_eq!(gateway.reload().await.changed, 1);
-    assert_eq!(refused_as(client, old).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(client, old).await, "UNAUTHENTICATED");
     assert_eq!(called_as(client, new, "d").await.unwrap(), "billing");
 
     let failed = Reloaded {
@@ -110,7 +110,7 @@ async fn an_empty_file_takes_all_tokens_back_at_once_and_through_a_restart() {
         assert_eq!(gateway.reload().await.failed, 0, "{empty:?}");
         assert_eq!(
             refused_as(&gateway.client, Some(OLD)).await,
-            "TOKEN_INVALID"
+            "UNAUTHENTICATED"
         );
         let others = called_as(&gateway.client, support, key).await;
         assert_eq!(others.unwrap(), "support");
@@ -118,7 +118,7 @@ async fn an_empty_file_takes_all_tokens_back_at_once_and_through_a_restart() {
     gateway.restart().await;
     assert_eq!(
         refused_as(&gateway.client, Some(OLD)).await,
-        "TOKEN_INVALID"
+        "UNAUTHENTICATED"
     );
     let others = called_as(&gateway.client, support, "d").await;
     assert_eq!(others.unwrap(), "support");
@@ -133,12 +133,12 @@ async fn an_empty_file_takes_all_tokens_back_at_once_and_through_a_restart() {
 async fn tokens_whose_file_is_of_no_use_for_longer_than_its_grace_are_good_no_more() {
     let files = Files::new();
     let path = files.write("token", OLD);
-    let gateway = gateway()
+    let mut gateway = gateway()
         .config("[server]\nreload_grace_ms = 0")
         .config(&format!("[callers.billing]\ntoken_file = {path}"))
         .start()
         .await;
-    let client = &gateway.client;
+    let client = &gateway.client.clone();
     assert_eq!(called_as(client, Some(OLD), "a").await.unwrap(), "billing");
     for bad in [Some("short"), None] {
         match bad {
@@ -146,11 +146,19 @@ async fn tokens_whose_file_is_of_no_use_for_longer_than_its_grace_are_good_no_mo
             None => std::fs::remove_file(files.path("token")).unwrap(),
         }
         assert_eq!(gateway.reload().await.failed, 1);
-        assert_eq!(refused_as(client, Some(OLD)).await, "TOKEN_INVALID");
+        assert_eq!(refused_as(client, Some(OLD)).await, "UNAUTHENTICATED");
         // The very same content is taken anew.
         files.write("token", OLD);
         assert_eq!(gateway.reload().await.failed, 0);
         assert_eq!(called_as(client, Some(OLD), "b").await.unwrap(), "billing");
+    }
+    gateway.stop().await;
+    for event in ["reload_failed", "given_up"] {
+        let told = gateway.events(event);
+        assert_eq!(told.len(), 2, "{event}: {told:?}");
+        assert_eq!(told[0]["what"], "callers.billing.token_file");
+        let why = told[0]["reason"].as_str().unwrap();
+        assert!(why.contains("fewer than 16 characters"), "{why}");
     }
 }
 
@@ -171,11 +179,11 @@ async fn a_stream_outlives_its_token_and_no_call_after_it_does() {
     files.write("token", NEW);
     assert_eq!(gateway.reload().await.changed, 1);
     // On the connection that the stream is on.
-    assert_eq!(refused_as(&client, Some(OLD)).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(&client, Some(OLD)).await, "UNAUTHENTICATED");
     gateway.control.release(Provider::Rebilly);
     let results = open.rest().await.unwrap();
     assert_eq!(results[0].outcome(), Outcome::Canceled);
-    assert_eq!(refused_as(&client, Some(OLD)).await, "TOKEN_INVALID");
+    assert_eq!(refused_as(&client, Some(OLD)).await, "UNAUTHENTICATED");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ whole ones.
 {{/* The configuration file. */}}
 {{- define "cancelot.toml" -}}
 {{- $settings := include "cancelot.settings" . | fromJson -}}
-{{- $groups := list "issuers" "callers" "accounts" -}}
+{{- $groups := list "authorities" "issuers" "callers" "accounts" -}}
 # Written by the chart from the values below `config`.
 {{ range $name, $section := $settings }}
 {{- if and $section (not (has $name $groups)) }}
@@ -76,6 +76,17 @@ whole ones.
 {{- include "cancelot.toml.table" (dict "name" (printf "%s.%s" $group $name) "settings" $given) }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/*
+What a pod is replaced for when it changes. Callers and issuers are not: the service takes them from
+its file as that changes, but for the first callers and the last ones.
+*/}}
+{{- define "cancelot.restartedBy" -}}
+{{- $settings := include "cancelot.settings" . | fromJson }}
+{{- $rest := omit $settings "callers" "issuers" }}
+{{- $_ := set $rest "hasCallers" (not (empty $settings.callers)) }}
+{{- toJson $rest }}
 {{- end }}
 
 {{/* What the projected volume of secrets holds; empty without any. */}}

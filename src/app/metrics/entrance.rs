@@ -6,15 +6,15 @@ use std::fmt;
 use super::page::Page;
 use crate::{
     app::{front::Changing, reload::Failing, tls::Tls},
-    rpc::SideRooms,
+    rpc::{Refusals, SideRooms},
 };
 
 pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
-    let tls = entrance.tls.as_ref();
-    let validities: Vec<_> = tls
-        .into_iter()
-        .flat_map(Tls::validities)
-        .filter_map(|(certificate, validity)| Some(([("certificate", certificate)], validity?)))
+    let validities = entrance.tls.as_ref().map(Tls::validities);
+    let validities = validities.unwrap_or_default();
+    let validities: Vec<_> = validities
+        .iter()
+        .map(|(certificate, validity)| ([("certificate", &**certificate)], validity))
         .collect();
     page.gauge(
         "cancelot_tls_certificate_not_before_timestamp_seconds",
@@ -25,12 +25,13 @@ pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
     )?;
     page.gauge(
         "cancelot_tls_certificate_not_after_timestamp_seconds",
-        "Until when a certificate that is in use is good, in seconds since 1970: server for the listener's, client_ca for the authorities of clients; of several in a file, the one that ends first.",
+        "Until when a certificate that is in use is good, in seconds since 1970: server for the listener's, client_ca for the authorities of clients, authorities.NAME for those with names; of several in a file, the one that ends first.",
         validities
             .iter()
             .map(|(which, validity)| (*which, validity.not_after)),
     )?;
-    let fetchers = || entrance.fetchers.0.iter();
+    let all = entrance.fetchers.all();
+    let fetchers = || all.iter();
     page.gauge(
         "cancelot_issuer_keys_last_success_timestamp_seconds",
         "When the keys of an issuer with a jwks_url were fetched last, in seconds since 1970; 0 for never.",
@@ -78,12 +79,28 @@ pub(super) fn rooms(page: &mut Page<'_>, rooms: &SideRooms) -> fmt::Result {
 
 /// Files that are looked at again and again, whoever they let in.
 pub(super) fn files(page: &mut Page<'_>, failing: Option<&Failing>) -> fmt::Result {
+    let all = failing.map(Failing::all).unwrap_or_default();
     page.gauge(
         "cancelot_reload_failing",
-        "Whether files that a setting names cannot be used as they are now, so that what they held before stays in use.",
-        failing
+        "Whether files that a setting names cannot be used as they are now, so that what they held before stays in use; configuration for the configuration file.",
+        all.iter()
+            .map(|(setting, is_failing)| ([("setting", &**setting)], u64::from(*is_failing))),
+    )?;
+    page.gauge(
+        "cancelot_restart_needed_settings",
+        "Settings that are other ones in the configuration file than in use, and take a restart.",
+        failing.map(|failing| ([], failing.restart_needed())),
+    )
+}
+
+/// Calls and connections of nobody who is known: what they are not told, the operator is.
+pub(super) fn strangers(page: &mut Page<'_>, refusals: &Refusals) -> fmt::Result {
+    page.counter(
+        "cancelot_strangers_refused",
+        "Calls and connections that were refused since nobody knows whose they are, by the reason, which they are not told.",
+        refusals
+            .of_strangers()
             .into_iter()
-            .flat_map(Failing::iter)
-            .map(|(setting, is_failing)| ([("setting", setting)], u64::from(is_failing))),
+            .map(|(reason, count)| ([("reason", reason)], count)),
     )
 }

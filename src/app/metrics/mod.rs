@@ -21,7 +21,7 @@ use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::L
 use crate::{
     dispatch::Dispatch,
     observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
-    rpc::SideRooms,
+    rpc::{Refusals, SideRooms},
 };
 
 /// The forms that there are.
@@ -69,6 +69,7 @@ struct Watched {
     lost_lines: LostLines,
     entrance: Changing,
     rooms: Arc<SideRooms>,
+    refusals: Refusals,
     /// Known when files have been looked at first.
     files: OnceLock<Arc<Failing>>,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
@@ -84,7 +85,7 @@ impl Metrics {
         clock_doubted: Arc<Flag>,
         lost_lines: LostLines,
         entrance: Changing,
-        rooms: Arc<SideRooms>,
+        (rooms, refusals): (Arc<SideRooms>, Refusals),
     ) -> Self {
         let watched = Arc::new(Watched {
             calls,
@@ -94,6 +95,7 @@ impl Metrics {
             lost_lines,
             entrance,
             rooms,
+            refusals,
             files: OnceLock::new(),
             engine: OnceLock::new(),
         });
@@ -154,6 +156,7 @@ impl Collector for Watched {
         calls(&mut page, &self.calls)?;
         entrance::encode(&mut page, &self.entrance)?;
         entrance::rooms(&mut page, &self.rooms)?;
+        entrance::strangers(&mut page, &self.refusals)?;
         entrance::files(&mut page, self.files.get().map(Arc::as_ref))?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine::encode(&mut page, &engine)?;

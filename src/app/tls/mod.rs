@@ -4,43 +4,58 @@
 
 mod current;
 mod nobody;
+mod parts;
 mod secured;
 mod shown;
+mod vouching;
 
 pub(super) use self::{
-    current::Pem,
+    parts::Pem,
     secured::Secured,
     shown::{Now, Shown},
 };
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use self::current::Current;
-use crate::{dispatch::Clock, identity::Validity};
+use self::{current::Current, parts::Parts};
+use crate::{
+    dispatch::Clock,
+    identity::{Authority, Validity},
+};
 
 /// What the listener shows, and whom it believes. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Tls {
     current: Arc<ArcSwap<Current>>,
-    clients_required: bool,
+    /// What that was made from. Held while it is replaced.
+    parts: Arc<Mutex<Parts>>,
     clock: Clock,
 }
 
 impl Tls {
-    /// TLS with these certificates, and this clock for when they are good.
+    /// TLS with these certificates, authorities with names, and this clock for when they are good.
     ///
     /// # Errors
     /// What is wrong with them, in the words of the configuration.
-    pub fn new(pem: Pem<'_>, clients_required: bool, clock: Clock) -> Result<Self, String> {
-        let current = Current::read(pem, clients_required, clock.clone())?;
+    pub fn new(
+        pem: Pem<'_>,
+        named: Vec<(Authority, Vec<u8>)>,
+        clients_required: bool,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let mut parts = Parts::read(pem, clients_required)?;
+        for (authority, pem) in named {
+            parts.set_authority(&authority, &pem)?;
+        }
+        let current = Current::of(&parts, clock.clone())?;
         current.tell();
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(current)),
-            clients_required,
+            parts: Arc::new(Mutex::new(parts)),
             clock,
         })
     }
@@ -51,18 +66,46 @@ impl Tls {
     /// # Errors
     /// What is wrong with them; then the old ones stay.
     pub fn replace(&self, pem: Pem<'_>) -> Result<(), String> {
-        let current = Current::read(pem, self.clients_required, self.clock.clone())?;
-        current.tell();
+        self.change(|parts| parts.replace(pem))?;
+        self.current.load().tell();
+        Ok(())
+    }
+
+    /// Takes other certificates of an authority with a name.
+    ///
+    /// # Errors
+    /// What is wrong with them; then the old ones stay.
+    pub fn replace_authority(&self, authority: &Authority, pem: &[u8]) -> Result<(), String> {
+        self.change(|parts| parts.set_authority(authority, pem))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts) -> Result<(), String>) -> Result<(), String> {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = parts.copy();
+        change(&mut changed)?;
+        let current = Current::of(&changed, self.clock.clone())?;
+        *parts = changed;
         self.current.store(Arc::new(current));
         Ok(())
     }
 
-    /// Looks whether these authorities and revocation lists can be used.
+    /// Looks whether these authorities can be used.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check_clients(ca: &[u8], crl: Option<&[u8]>) -> Result<(), String> {
-        Current::clients_of(ca, crl, false).map(drop)
+    pub fn check_authorities(pem: &[u8]) -> Result<(), String> {
+        parts::check_authorities(pem)
+    }
+
+    /// Looks whether these revocation lists can be used.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_revoked(&self, pem: &[u8]) -> Result<(), String> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = parts.copy();
+        parts.set_revoked(pem)?;
+        Current::of(&parts, self.clock.clone()).map(drop)
     }
 
     /// Believes no certificate of a client any more, connected or not, until others are taken.
@@ -70,19 +113,34 @@ impl Tls {
     /// # Errors
     /// If the listener's own certificate cannot be used any more; then all stays as it was.
     pub fn distrust_clients(&self) -> Result<(), String> {
-        let current = self.current.load().distrusting(self.clients_required)?;
-        self.current.store(Arc::new(current));
-        Ok(())
+        self.change(|parts| {
+            parts.distrusts_all = true;
+            Ok(())
+        })
+    }
+
+    /// Believes nothing any more that this authority vouches for, until its certificates are taken
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Self::distrust_clients`].
+    pub fn distrust(&self, authority: &Authority) -> Result<(), String> {
+        self.change(|parts| parts.set_authority(authority, b""))
     }
 
     /// When what is in use is good: the listener's chain, and the authorities for clients. Of
     /// each, the certificate that ends first.
-    pub(super) fn validities(&self) -> [(&'static str, Option<Validity>); 2] {
+    pub(super) fn validities(&self) -> Vec<(String, Validity)> {
         let current = self.current.load();
-        [
-            ("server", current.own_validity),
-            ("client_ca", current.clients_validity),
-        ]
+        let own = current.own_validity.map(|own| ("server".to_owned(), own));
+        let clients = current
+            .clients_validity
+            .iter()
+            .map(|(authority, validity)| {
+                let named = authority.name().map(|name| format!("authorities.{name}"));
+                (named.unwrap_or_else(|| "client_ca".to_owned()), *validity)
+            });
+        own.into_iter().chain(clients).collect()
     }
 
     /// What is wrong with the listener's certificate at this time, although it can be used.

@@ -1,4 +1,4 @@
-//! A listener that believes no client's certificate: its authorities were taken away.
+//! An authority that vouches for no certificate: what it had was taken away.
 
 use std::sync::Arc;
 
@@ -13,24 +13,18 @@ use rustls::{
 /// Refuses every certificate.
 #[derive(Debug)]
 pub(super) struct Nobody {
-    required: bool,
     provider: Arc<CryptoProvider>,
 }
 
 impl Nobody {
-    /// `required` says that there is no connection without a certificate, so none at all.
-    pub(super) fn new(required: bool, provider: Arc<CryptoProvider>) -> Self {
-        Self { required, provider }
+    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self { provider }
     }
 }
 
 impl ClientCertVerifier for Nobody {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.required
     }
 
     fn verify_client_cert(

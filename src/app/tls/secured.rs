@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{Accept, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::{Tls, shown::Shown};
+use super::{Tls, shown::Shown, vouching::told};
 use crate::{
     audit::Why,
     rpc::{HANDSHAKE, Refusal, Refusals},
@@ -94,6 +94,8 @@ impl Secured {
             return;
         }
         let info = self.told.get::<TcpConnectInfo>();
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let why = tls.map_or_else(|| error.to_string(), told);
         self.refusals.tell(&Refusal {
             why: Why::Handshake,
             code: None,
@@ -101,7 +103,7 @@ impl Secured {
             caller: None,
             peer: info.and_then(TcpConnectInfo::remote_addr),
             reason: Why::Handshake.word(),
-            message: &error.to_string(),
+            message: &why,
             proofs: &[],
             request_id: None,
             asked: None,

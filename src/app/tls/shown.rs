@@ -10,7 +10,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
-use super::current::{Current, unix_time};
+use super::{
+    current::{Current, unix_time},
+    vouching::told,
+};
 use crate::{identity::Certificate, limits};
 
 /// What a connection showed of itself in its handshake.
@@ -28,7 +31,6 @@ struct ShownOnce {
 #[derive(Debug)]
 struct Seen {
     chain: Vec<CertificateDer<'static>>,
-    certificate: Arc<Certificate>,
     checked: Mutex<Checked>,
 }
 
@@ -37,6 +39,8 @@ struct Seen {
 struct Checked {
     at: Timestamp,
     before: Arc<Current>,
+    /// With those that vouched for it then.
+    certificate: Arc<Certificate>,
 }
 
 /// A connection's certificate at the time of a call.
@@ -74,39 +78,47 @@ impl Shown {
         let is_recent =
             age.is_some_and(|age| age < Duration::from_millis(limits::CERTIFICATE_CHECK_MS));
         if is_recent && Arc::ptr_eq(&checked.before, &current) {
-            return Now::Good(Arc::clone(&seen.certificate));
+            return Now::Good(Arc::clone(&checked.certificate));
         }
         let (Some((first, others)), Some(clients)) = (seen.chain.split_first(), &current.clients)
         else {
             return Now::Stale("no certificates of clients are believed".to_owned());
         };
-        match clients.verify_client_cert(first, others, unix_time(now)) {
-            Ok(_) => {
+        match clients.vouching(first, others, unix_time(now)) {
+            Ok(by) => {
+                let certificate = Certificate::clone(&checked.certificate).vouched_for(by);
                 *checked = Checked {
                     at: now,
-                    before: current,
+                    before: Arc::clone(&current),
+                    certificate: Arc::new(certificate),
                 };
-                Now::Good(Arc::clone(&seen.certificate))
+                Now::Good(Arc::clone(&checked.certificate))
             }
-            Err(error) => Now::Stale(error.to_string()),
+            Err(error) => Now::Stale(told(&error)),
         }
     }
 
     /// Keeps what the handshake brought.
     pub(super) fn keep(&self, chain: Option<&[CertificateDer<'_>]>) -> io::Result<()> {
-        let Some((first, _)) = chain.and_then(<[_]>::split_first) else {
+        let Some((first, others)) = chain.and_then(<[_]>::split_first) else {
             return Ok(());
         };
-        let certificate = Certificate::read(first).map_err(|malformed| {
-            io::Error::new(io::ErrorKind::InvalidData, malformed.to_string())
-        })?;
+        let failed = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let certificate = Certificate::read(first).map_err(|why| failed(why.to_string()))?;
+        let before = &self.0.accepted_by;
+        let at = before.now();
+        let by = match &before.clients {
+            Some(clients) => clients.of_believed(first, others, unix_time(at)),
+            None => Ok(Vec::new()),
+        };
+        let by = by.map_err(|why| failed(why.to_string()))?;
         let chain = chain.unwrap_or_default().iter();
         let seen = Seen {
             chain: chain.map(|c| c.clone().into_owned()).collect(),
-            certificate: Arc::new(certificate),
             checked: Mutex::new(Checked {
-                at: self.0.accepted_by.now(),
-                before: Arc::clone(&self.0.accepted_by),
+                at,
+                before: Arc::clone(before),
+                certificate: Arc::new(certificate.vouched_for(by)),
             }),
         };
         // There is one handshake.

@@ -20,6 +20,8 @@ fn refused(key: &str) -> Refused {
         at: Timestamp::UNIX_EPOCH,
         why: Why::KeyReused,
         code: Some("FAILED_PRECONDITION"),
+        cause: None,
+        detail: None,
         caller: Some("billing".try_into().unwrap()),
         from: Provenance::default(),
         method: Some("CancelSubscription"),

@@ -241,8 +241,8 @@ fn a_misspelled_account_or_setting_in_a_variable_is_pointed_out() {
             "environment CANCELOT_ACCOUNTS_REBILLY_EU_BASE_ULR: is no setting; did you mean \
              CANCELOT_ACCOUNTS_REBILLY_EU_BASE_URL?",
             "environment CANCELOT_ACCOUNTS_REBILLY_EU_COLOUR: is no setting; unset it, or see \
-             the settings' names in README.md; variables that begin with CANCELOT_ are this \
-             program's",
+             the settings' names in docs/configuration.md; variables that begin with \
+             CANCELOT_ are this program's",
             "environment CANCELOT_ACCOUNTS_REBILY_EU_CREDENTIAL: accounts.rebily-eu.provider is \
              missing; set it to one of rebilly, solidgate, funnelfox, revolv3, sequenzy, or did \
              the variable mean the account rebilly-eu?",

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{super::KeysFrom, accepted, print, refused};
-use crate::identity::{Algorithm, Method};
+use super::{super::KeysFrom, accepted, print, read, refused};
+use crate::identity::{Algorithm, Authority, Method};
 
 /// A public key; whose does not matter.
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
@@ -82,13 +82,13 @@ fn issuers_certificates_and_policies_are_read_and_printed_as_they_are() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_right() {
+fn the_example_of_the_callers_page_is_right() {
     let files = Files::new();
     let tokens = files.0.path().join("tokens");
     std::fs::write(&tokens, format!("sha256:{}\n", "0".repeat(64))).unwrap();
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, section) = readme.split_once("\n## Callers\n").unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/callers.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("\n## An example\n").unwrap();
     let (_, example) = section.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let line = |line: &str| match line.split_once("_file = ") {
@@ -227,4 +227,89 @@ fn tls_needs_both_of_its_files_and_an_authority_for_clients() {
              for; set server.tls_client_ca_file",
         ],
     );
+}
+
+#[test]
+fn a_certificates_names_are_of_one_authority_that_is_said() {
+    let files = Files::new();
+    let tls = "[server]\ntls_cert_file = {pem}\ntls_key_file = {pem}\n";
+    let named = "[authorities.ours]\nca_file = {pem}\n[authorities.theirs]\nca_file = {pem}\n";
+    let name = "tls_sans = \"dns:x\"\n";
+    let both = format!(
+        "{tls}{named}[callers.a]\n{name}authority = \"ours\"\n[callers.b]\n{name}authority = \
+         \"theirs\"\n"
+    );
+    // One name is two names where two authorities vouch for them.
+    let config = accepted(&files.fill(&both), &[]);
+    let authorities: Vec<_> = config
+        .callers
+        .iter()
+        .map(|c| &c.settings.authority)
+        .collect();
+    let expected = ["ours", "theirs"].map(Authority::named);
+    assert_eq!(authorities, expected.iter().collect::<Vec<_>>());
+    let clients = config.server.tls.unwrap().clients.unwrap();
+    assert!(!clients.required && clients.ca_file.is_none());
+    assert_eq!(clients.authorities.len(), 2);
+
+    let bundle = format!("{tls}tls_client_ca_file = {{pem}}\n{named}[callers.a]\n{name}");
+    let config = accepted(&files.fill(&bundle), &[]);
+    assert_eq!(config.callers[0].settings.authority, Authority::default());
+
+    let text = format!(
+        "{tls}[authorities.ours]\n{named_ours}[authorities.empty]\n\
+         [callers.a]\n{name}\
+         [callers.b]\ntls_sans = \"dns:y\"\nauthority = \"our\"\n\
+         [callers.c]\nauthority = \"ours\"\ntoken_env = \"T\"\n",
+        named_ours = "ca_file = {pem}\n",
+    );
+    refused(
+        &files.fill(&text),
+        &[("T", "0123456789abcdef")],
+        &[
+            "cancelot.toml:6: authorities.empty.ca_file is missing; set it to the path of a PEM \
+             file with its certificates",
+            "cancelot.toml:8: callers.a.tls_sans names certificates and not who vouches for them; \
+             set authority in callers.a to the name of one of [authorities]",
+            "cancelot.toml:11: callers.b.authority names no [authorities] that there is; did you \
+             mean ours?",
+            "cancelot.toml:13: callers.c.authority means nothing without names; set tls_sans",
+        ],
+    );
+}
+
+#[test]
+fn a_list_of_revoked_proofs_is_read_and_a_mistake_in_it_keeps_the_service_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("revoked");
+    let text = format!(
+        "[server]\nrevoked_file = {:?}\n",
+        list.display().to_string()
+    );
+    std::fs::write(&list, "# stolen\ntoken:3b7d77f1\nserial:0a:bc\n").unwrap();
+    let config = accepted(&text, &[]);
+    assert_eq!(config.server.revoked.unwrap().revoked.len(), 2);
+    for wrong in ["", "secret-of-somebody\n"] {
+        std::fs::write(&list, wrong).unwrap();
+        let mistakes = read(&text, &[]).expect_err("was accepted").to_string();
+        assert!(mistakes.contains("server.revoked_file"), "{mistakes}");
+        assert!(!mistakes.contains("secret"), "{mistakes}");
+    }
+}
+
+#[test]
+fn what_is_taken_without_a_restart_is_told_from_what_is_not() {
+    let before = accepted(
+        "[callers.a]\ntoken_env = \"T\"\n",
+        &[("T", "0123456789abcdef")],
+    );
+    let text = "[server]\ndrain_ms = 1\n[callers.a]\ntoken_env = \"T\"\nscans_max = 2\n";
+    let after = accepted(text, &[("T", "0123456789abcdef")]);
+    let changed = after.changed_since(&before);
+    let (taken, waiting): (Vec<_>, Vec<_>) = changed
+        .iter()
+        .partition(|key| super::super::is_reloaded(key));
+    assert_eq!(taken, ["callers.a.scans_max"]);
+    assert_eq!(waiting, ["server.drain_ms"]);
+    assert!(before.changed_since(&before).is_empty());
 }

@@ -2,17 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
+    bench::{item, submission},
     scene::{Scene, outcomes, request, within},
-    script::{Act, Asked, fox, lost, obeys, says, says_wait},
-    stage::{SECOND, SETTLING, Stage, TIMEOUT},
+    script::{Act, Asked, fox, lost, obeys, says, says_wait, says_with},
+    stage::{SECOND, SETTLING, Stage, TIMEOUT, epoch},
 };
 use crate::{
-    dispatch::Stopped,
-    domain::outcome::{FailureReason, Outcome, Settled},
+    dispatch::{Stopped, Submission},
+    domain::{
+        account::{FunnelFoxEnd, ProviderSettings},
+        command::{Command, When},
+        outcome::{FailureReason, Outcome, Settled},
+    },
 };
 
 /// What looks come to.
@@ -140,19 +146,52 @@ async fn a_look_that_finds_its_provider_away_is_waited_for_as_long() {
     assert!(held_up > 10, "only {held_up} were held up");
 }
 
-/// A batch of one item is stopped two seconds after its answer was lost; if `crashes`, the process
-/// is gone right after that. Gives how it ends, and when.
+/// It ends with its period, as somebody asked for so many seconds after the test began.
+fn ends_later(asked: &Asked, seconds: i64) -> Act {
+    let asked_for = epoch() + SignedDuration::from_secs(seconds);
+    let body = json!({
+        "id": asked.id,
+        "status": "cancelled",
+        "renews": false,
+        "cancelled_at": asked_for.to_string(),
+        "period_ends_at": (epoch() + SignedDuration::from_hours(240)).to_string(),
+    });
+    let date = epoch() + SignedDuration::from_secs(2);
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    says_with(200, &[("date", &date)], body)
+}
+
+/// A request that ends a subscription then.
+fn to_end(when: When) -> Submission {
+    let mut item = item("s");
+    if let Command::Subscription(command) = Arc::make_mut(&mut item.command) {
+        command.when = when;
+    }
+    submission("K", vec![item])
+}
+
+/// A batch of one item is stopped half a second after its answer was lost; if `crashes`, the
+/// process is gone right after that. Gives how it ends, and when.
 async fn stopped(look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
-    let scene = Stage::at_funnelfox().plays(move |asked| match asked.is_look {
+    stopped_with(When::Now, look, crashes).await
+}
+
+async fn stopped_with(when: When, look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
+    let cancel_ends = match when {
+        When::PeriodEnd => FunnelFoxEnd::PeriodEnd,
+        _ => FunnelFoxEnd::Now,
+    };
+    let stage = Stage::at(ProviderSettings::FunnelFox { cancel_ends });
+    let scene = stage.plays(move |asked| match asked.is_look {
         true => look(asked),
         false => lost(),
     });
     let mut scene = scene.await;
     let mut begun = Instant::now();
-    let mut ticket = scene.opens(request("K", ["s"])).await;
+    let mut ticket = scene.opens(to_end(when)).await;
     tokio::time::sleep(SECOND / 2).await;
     let asked_to = Instant::now();
-    let caller = "ann".try_into().unwrap();
+    let caller: crate::domain::ids::CallerId = "ann".try_into().unwrap();
     let stop = scene.dispatch.stop_batch(ticket.batch.unwrap(), caller);
     let done = stop.await.unwrap();
     assert_eq!(
@@ -166,7 +205,7 @@ async fn stopped(look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
     if crashes {
         scene = scene.dies().await.starts().await;
         begun = Instant::now();
-        ticket = scene.opens(request("K", ["s"])).await;
+        ticket = scene.opens(to_end(when)).await;
     }
     let settled = outcomes(&ticket).await.remove(0);
     (settled, begun.elapsed(), scene)
@@ -174,21 +213,48 @@ async fn stopped(look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_while_an_item_settles_ends_it_as_the_look_that_decides_finds_it() {
-    use Outcome::{AlreadyCanceled, Canceled, InDoubt, Stopped};
-    let looks: [(&str, Look, Outcome); 5] = [
-        ("untouched", |asked| fox(asked, "active"), Stopped),
-        ("reached", |asked| fox(asked, "cancelled"), Canceled),
+    use Outcome::{AlreadyCanceled, AlreadyScheduled, Canceled, InDoubt, Scheduled, Stopped};
+    use When::{Now, PeriodEnd};
+    let looks: [(&str, When, Look, Outcome); 10] = [
+        ("untouched", Now, |asked| fox(asked, "active"), Stopped),
+        ("reached", Now, |asked| fox(asked, "cancelled"), Canceled),
         (
             "ended by itself",
+            Now,
             |asked| fox(asked, "expired"),
             AlreadyCanceled,
         ),
-        ("no answer", |_| lost(), InDoubt),
-        ("a pause", pauses, InDoubt),
+        ("no answer", Now, |_| lost(), InDoubt),
+        ("a pause", Now, pauses, InDoubt),
+        (
+            "untouched",
+            PeriodEnd,
+            |asked| fox(asked, "active"),
+            Stopped,
+        ),
+        (
+            "reached",
+            PeriodEnd,
+            |asked| ends_later(asked, 1),
+            Scheduled,
+        ),
+        (
+            "asked for by others before",
+            PeriodEnd,
+            |asked| ends_later(asked, -86_400),
+            AlreadyScheduled,
+        ),
+        (
+            "ended by itself",
+            PeriodEnd,
+            |asked| fox(asked, "expired"),
+            AlreadyCanceled,
+        ),
+        ("no answer", PeriodEnd, |_| lost(), InDoubt),
     ];
-    for (what, look, expected) in looks {
+    for (what, when, look, expected) in looks {
         for crashes in [false, true] {
-            let (settled, took, scene) = stopped(look, crashes).await;
+            let (settled, took, scene) = stopped_with(when, look, crashes).await;
             let told = format!("{what}, crashes: {crashes}: {settled:?} after {took:?}");
             assert_eq!(settled.conclusion.outcome, expected, "{told}");
             assert_eq!(scene.effects(), 1, "{told}");

@@ -17,7 +17,7 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Trail, Unavailable,
+        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
         memory::MemoryJournal,
     },
 };
@@ -116,12 +116,7 @@ impl Journal for Hooked {
         })
     }
 
-    fn stop(
-        &self,
-        batch: BatchId,
-        by: CallerId,
-        at: Timestamp,
-    ) -> Pending<Result<(), Unavailable>> {
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
         self.disk.stop(batch, by, at)
     }
 

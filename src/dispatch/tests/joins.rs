@@ -91,9 +91,10 @@ async fn what_is_new_starts_also_if_what_it_joins_cannot_be_read() {
 
     let taken = in_time(ticket.feed.take(100)).await;
     assert_eq!(taken.unwrap_err(), Ended::Unread);
-    let stop = bench
-        .dispatch
-        .stop_batch(ticket.batch.unwrap(), "ann".try_into().unwrap());
+    let stop = bench.dispatch.stop_batch(
+        ticket.batch.unwrap(),
+        crate::domain::ids::CallerId::try_from("ann").unwrap(),
+    );
     let stopped = stop.await.unwrap();
     assert_eq!(stopped.stopped + stopped.finishing, 10);
     assert!(stopped.stopped >= 9, "{stopped:?}");
@@ -188,7 +189,10 @@ async fn a_join_that_waits_for_the_disk_keeps_nobody_else_waiting() {
         let ticket = dispatch.submit(other.clone()).await.unwrap();
         let again = dispatch.submit(other).await.unwrap();
         let batch = ticket.batch.unwrap();
-        let stopped = dispatch.stop_batch(batch, "ann".try_into().unwrap());
+        let stopped = dispatch.stop_batch(
+            batch,
+            crate::domain::ids::CallerId::try_from("ann").unwrap(),
+        );
         let stopped = stopped.await.unwrap();
         assert!(stopped.stopped >= 49, "{stopped:?}");
         for feed in [ticket.feed, again.feed] {

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     scene::{Scene, request, told, within},
-    script::{lost, obeys, says},
+    script::{Asked, lost, obeys, says},
     stage::{Clocks, HOUR, SECOND, SETTLING, Second, Stage, TIMEOUT},
 };
 use crate::{domain::outcome::Outcome, limits};
@@ -97,6 +98,43 @@ async fn the_clock_of_the_boot_decides_within_one_and_the_wall_clock_between_two
     ] {
         check_third(second, third, alive, believed_in).await;
     }
+}
+
+/// A key in doubt is sent again, by the process that left it so or by the next one, whose wall clock
+/// is so many seconds ahead: what the provider is asked then, and how long that takes.
+async fn sent_again(next: Option<i64>) -> (Vec<&'static str>, Duration) {
+    let script = |asked: &Asked| match asked.is_look {
+        true => says(401, json!({"message": "bad key"})),
+        false => lost(),
+    };
+    let mut scene = Stage::at_funnelfox().plays(script).await;
+    let settled = scene.cancels("K", "s").await;
+    assert_eq!(settled.conclusion.outcome, Outcome::InDoubt, "{settled:?}");
+    match next {
+        Some(wall) => {
+            let mut stage = scene.stops().await;
+            stage.clocks.wall = wall;
+            scene = stage.plays(obeys).await;
+        }
+        None => scene.play(obeys),
+    }
+    let (before, begun) = (scene.seconds().len(), Instant::now());
+    let settled = scene.cancels("K", "s").await;
+    assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
+    let asked = scene.seconds().split_off(before);
+    let asked = asked.into_iter().map(|(_, operation)| operation);
+    (asked.collect(), begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_does_not_wait_for_its_own_request_in_the_next_process_either() {
+    let here = sent_again(None).await;
+    assert_eq!(sent_again(Some(0)).await, here);
+    // What the record says of a clock that was set back is for others. The key has its own end.
+    let (asked, took) = sent_again(Some(-86_400)).await;
+    assert_eq!(asked, here.0);
+    let whole = Duration::from_secs(UNDER_WAY + SETTLES);
+    assert!(took <= whole, "{took:?}");
 }
 
 /// Others wait for what an earlier process left on a target. Set-back clocks do not tell for how

@@ -27,7 +27,10 @@ impl Bench {
     /// How many items of a batch were stopped.
     async fn stop(&self, ticket: &Ticket) -> usize {
         let batch = ticket.batch.unwrap();
-        let stop = self.dispatch.stop_batch(batch, "ann".try_into().unwrap());
+        let stop = self.dispatch.stop_batch(
+            batch,
+            crate::domain::ids::CallerId::try_from("ann").unwrap(),
+        );
         stop.await.unwrap().stopped
     }
 }

@@ -123,7 +123,7 @@ async fn who_has_filled_the_service_can_plan_join_and_stop_and_so_can_the_others
     }
     let again = bench.send_of("ann", "all", items("all", 90)).await.unwrap();
     assert_eq!(again.batch, first.batch);
-    let by = "ann".try_into().unwrap();
+    let by: crate::domain::ids::CallerId = "ann".try_into().unwrap();
     let stopped = bench
         .dispatch
         .stop_batch(first.batch.unwrap(), by)
@@ -154,7 +154,7 @@ async fn what_one_gives_back_goes_to_those_who_wait_with_less() {
     assert!(more().await.is_err());
     // One of ann's has been sent and waits for its answer.
     for n in 7..9 {
-        let by = "ann".try_into().unwrap();
+        let by: crate::domain::ids::CallerId = "ann".try_into().unwrap();
         let stopped = bench.dispatch.stop_batch(batches[&n], by).await.unwrap();
         assert_eq!(stopped.stopped, 10);
         let again = bench.send_of("ann", "again", items("again", 1)).await;

@@ -241,6 +241,6 @@ impl Stage {
     }
 }
 
-fn epoch() -> Timestamp {
+pub(super) fn epoch() -> Timestamp {
     "2026-11-21T08:00:00Z".parse().unwrap()
 }

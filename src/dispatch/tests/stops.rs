@@ -17,7 +17,14 @@ async fn two_stops_at_once_say_what_each_of_them_stopped() {
         }
         let stop = |batch| {
             let dispatch = bench.dispatch.clone();
-            tokio::spawn(async move { dispatch.stop_batch(batch, "ann".try_into().unwrap()).await })
+            tokio::spawn(async move {
+                dispatch
+                    .stop_batch(
+                        batch,
+                        crate::domain::ids::CallerId::try_from("ann").unwrap(),
+                    )
+                    .await
+            })
         };
         let (first, second) = tokio::join!(stop(stops[0]), stop(stops[1]));
         for done in [first, second] {

@@ -107,7 +107,10 @@ async fn a_stop_of_many_that_wait_keeps_no_others_from_starting() {
     journal.settles(false);
     let (dispatch, batch) = (Arc::clone(&bench.dispatch), many.batch.unwrap());
     let stop = tokio::spawn(async move {
-        let stopped = dispatch.stop_batch(batch, "ann".try_into().unwrap());
+        let stopped = dispatch.stop_batch(
+            batch,
+            crate::domain::ids::CallerId::try_from("ann").unwrap(),
+        );
         stopped.await.unwrap().stopped
     });
     settle_down().await;

@@ -369,6 +369,7 @@ impl<T: Table> Ledger<T> {
             retry_until: prepared.admission.retry_until,
             indexes,
             cleared: Some(cleared),
+            from: prepared.admission.from.clone().map(Box::new),
         };
         batch.log(id, &step, writes)
     }

@@ -184,9 +184,7 @@ impl<T: Table> Ledger<T> {
                 entries.insert(key.clone(), (known.unwrap_or_default(), until));
             }
             if let Some((known, _)) = entries.get_mut(&key) {
-                // Others with the same hash stay.
-                known.retain(|other| other.target != target.target);
-                known.push(target.clone());
+                put_target(known, target.clone());
             }
         }
         for (key, (targets, until)) in entries {
@@ -219,6 +217,24 @@ impl<T: Table> Ledger<T> {
             .get(&id.batch)
             .is_some_and(|batch| batch.open.contains(id.index))
     }
+}
+
+/// Adds a target to those with the same hash.
+///
+/// Of one target the two that bind it longest are enough, each by another item: whichever of them
+/// belongs to the item that asks, the other is the longest that it waits for.
+fn put_target(known: &mut Vec<DoubtfulTarget>, new: DoubtfulTarget) {
+    known.retain(|of| of.target != new.target || of.owner != new.owner);
+    let target = new.target.clone();
+    known.push(new);
+    known.sort_by_key(|of| std::cmp::Reverse(of.until.at));
+    let mut left = 2;
+    known.retain(|of| {
+        let counts = of.target == target;
+        let stays = !counts || left > 0;
+        left -= i32::from(counts && stays);
+        stays
+    });
 }
 
 fn put_account(

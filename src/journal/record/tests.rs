@@ -156,6 +156,10 @@ fn the_stored_words_stay_as_they_are() {
         r#"{"a":"rebilly-eu","t":"sub-1","#,
         r#""u":{"t":"2027-01-15T08:00:00Z"}}"#,
     );
+    check::<super::super::DoubtfulTarget>(
+        r#"{"a":"rebilly-eu","t":"sub-1","#,
+        r#""u":{"t":"2027-01-15T08:00:00Z"},"i":{"batch":1,"index":2}}"#,
+    );
     check::<Step<u8>>(r#"{"x":"#, r#"{"a":"2027-01-15T08:00:00Z"}}"#);
     check::<Step<u8>>(r#"{"x":{"a":"2027-01-15T08:00:00Z","#, r#""b":"ann"}}"#);
     check::<super::super::Audited>(r#"{"t":7,"s":9,"#, r#""h":"00ff"}"#);

@@ -375,6 +375,6 @@ fn a_file_is_left_alone_while_most_of_it_is_used() {
 /// Waits until the journal has done what it does between writes.
 pub(super) fn settle_down(journal: &SledJournal, dir: &Path) {
     while journal.is_compacting() || stores(dir).len() > 1 {
-        wait(journal.stop(BatchId(u64::MAX), scope().caller, at(0))).unwrap();
+        wait(journal.stop(BatchId(u64::MAX), scope().caller.into(), at(0))).unwrap();
     }
 }

@@ -365,7 +365,7 @@ fn verify_finds_nothing_wrong_with_a_used_journal_and_counts_it() {
         settled: settled.clone(),
     });
     wait(journal.settle(settlements.collect::<Vec<_>>().into())).unwrap();
-    wait(journal.stop(BatchId(1), scope().caller, at(1))).unwrap();
+    wait(journal.stop(BatchId(1), scope().caller.into(), at(1))).unwrap();
     drop(journal);
     let (report, out) = verify(dir.path());
     assert_eq!(report.problems, 0, "{out}");
@@ -522,6 +522,7 @@ fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
         account: account.clone(),
         target: TargetId::try_from(name).unwrap(),
         until: Moment::wall(at(50)),
+        owner: None,
     };
     let made = || {
         let dir = used();

@@ -497,6 +497,7 @@ fn a_target_stays_doubtful_for_a_day_after_it_is_not_whatever_outcomes_say_of_th
             account: subscription("x").account,
             target: TargetId::try_from(name).unwrap(),
             until: moment(until),
+            owner: None,
         };
         let batch = bench.admit(many("r", 3)).batch;
         let settle = |index, seconds, targets: Vec<DoubtfulTarget>| Group {
@@ -528,6 +529,54 @@ fn a_target_stays_doubtful_for_a_day_after_it_is_not_whatever_outcomes_say_of_th
         assert_eq!(found(&bench), [target("x", 300), target("z", 60 + day)]);
         bench.restart();
         assert_eq!(found(&bench), [target("x", 300), target("z", 60 + day)]);
+    }
+}
+
+#[test]
+fn of_a_doubtful_target_the_two_items_are_known_that_bind_it_longest() {
+    for mut bench in Bench::both() {
+        bench.begin(-10);
+        let batch = bench.admit(many("r", 4)).batch;
+        let target = |owner: Option<u32>, until| DoubtfulTarget {
+            account: subscription("x").account,
+            target: TargetId::try_from("x").unwrap(),
+            until: moment(until),
+            owner: owner.map(|index| id(batch, index)),
+        };
+        let left = |bench: &mut Bench, target| {
+            bench.group(Group {
+                targets: vec![target],
+                ..Group::default()
+            });
+        };
+        for (new, known) in [
+            (target(None, 40), vec![target(None, 40)]),
+            (
+                target(Some(0), 50),
+                vec![target(Some(0), 50), target(None, 40)],
+            ),
+            (
+                target(Some(1), 60),
+                vec![target(Some(1), 60), target(Some(0), 50)],
+            ),
+            (
+                target(Some(2), 55),
+                vec![target(Some(1), 60), target(Some(2), 55)],
+            ),
+            // The same item again, as it is known last.
+            (
+                target(Some(1), 70),
+                vec![target(Some(1), 70), target(Some(2), 55)],
+            ),
+            (
+                target(Some(3), 30),
+                vec![target(Some(1), 70), target(Some(2), 55)],
+            ),
+        ] {
+            left(&mut bench, new);
+            bench.restart();
+            assert_eq!(bench.journal().doubtful_targets().unwrap(), known);
+        }
     }
 }
 

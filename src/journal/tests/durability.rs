@@ -69,7 +69,7 @@ fn every_write_syncs_the_disk_once_and_a_replay_never_does() {
     let conflict = wait(journal.admit(many("r", 99)));
     assert!(matches!(conflict, Err(AdmitError::Conflict(_))));
     assert_eq!(count(), 3, "nor is a refusal");
-    wait(journal.stop(batch, scope().caller, at(1))).unwrap();
+    wait(journal.stop(batch, scope().caller.into(), at(1))).unwrap();
     assert_eq!(count(), 4);
     assert_eq!(wait(journal.purge(at(0), 10)), Ok(0));
     assert_eq!(count(), 4, "nor a purge of nothing");
@@ -85,7 +85,7 @@ fn what_comes_while_the_disk_is_busy_shares_one_sync() {
         gone.recv().unwrap();
         Ok(())
     });
-    let first = RUNTIME.spawn(journal.stop(BatchId(1), scope().caller, at(0)));
+    let first = RUNTIME.spawn(journal.stop(BatchId(1), scope().caller.into(), at(0)));
     wait(first).unwrap().unwrap();
     assert_eq!(syncs.load(Ordering::SeqCst), 0, "nothing was written");
 
@@ -186,7 +186,7 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
     // The disk would work again, and nobody knows what it holds.
     assert_eq!(wait(journal.settle(settlement().into())), Err(why.clone()));
     assert_eq!(
-        wait(journal.stop(batch, scope().caller, at(1))),
+        wait(journal.stop(batch, scope().caller.into(), at(1))),
         Err(why.clone())
     );
     assert_eq!(wait(journal.purge(at(1), 1)), Err(why.clone()));

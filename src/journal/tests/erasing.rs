@@ -326,6 +326,7 @@ fn a_target_on_which_a_request_may_still_act_is_told_and_forgotten_later() {
             account: AccountName::try_from("rebilly-eu").unwrap(),
             target: TargetId::try_from(target).unwrap(),
             until: crate::domain::doubt::Moment::wall(at(100)),
+            owner: None,
         };
         let group = Group {
             settlements: vec![Settlement {

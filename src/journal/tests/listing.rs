@@ -239,6 +239,19 @@ fn one_page_reads_a_bounded_part_of_the_store() {
 }
 
 #[test]
+fn whose_a_batch_is_takes_one_entry_however_large_it_is() {
+    for bench in Bench::both() {
+        let batch = bench.admit(many("r", 10_000)).batch;
+        let question = Question::default();
+        let whose = bench.journal().whose(batch, &question).unwrap();
+        assert_eq!(whose, Some(scope()));
+        assert_eq!(question.entries_read(), 1);
+        let other = BatchId(batch.0 + 1);
+        assert_eq!(bench.journal().whose(other, &question).unwrap(), None);
+    }
+}
+
+#[test]
 fn nothing_is_read_for_a_question_that_nobody_waits_for() {
     for bench in Bench::both() {
         let batch = bench.admit(many("r", 10_000)).batch;

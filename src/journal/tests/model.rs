@@ -286,7 +286,12 @@ fn step(bench: &mut Bench, model: &mut Model, act: &Act, now: i64) {
         Act::Stop(request) => {
             let request = format!("r{request}");
             if let Some(known) = model.requests.get(&request) {
-                wait(bench.journal().stop(known.batch, scope().caller, at(now))).unwrap();
+                wait(
+                    bench
+                        .journal()
+                        .stop(known.batch, scope().caller.into(), at(now)),
+                )
+                .unwrap();
                 let mut own = model.items.values().filter(|item| item.request == request);
                 if own.any(|item| item.outcome.is_none()) {
                     model.happened.push(format!("stopped {}", known.batch));

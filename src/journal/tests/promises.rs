@@ -395,7 +395,7 @@ fn a_stop_is_remembered_until_the_item_is_taken_up_again() {
         let other = bench.admit(many("s", 1)).batch;
         bench.settle(id(batch, 0), &settled(Outcome::Canceled));
         assert!(!bench.batch(batch).unwrap().stopped);
-        wait(bench.journal().stop(batch, scope().caller, at(5))).unwrap();
+        wait(bench.journal().stop(batch, scope().caller.into(), at(5))).unwrap();
         bench.restart();
         assert!(bench.batch(batch).unwrap().stopped);
         let stopped = |bench: &Bench| -> Vec<_> {
@@ -423,8 +423,13 @@ fn a_stop_is_remembered_until_the_item_is_taken_up_again() {
         assert!(!bench.batch(batch).unwrap().stopped);
         // Stopping what is settled or unknown is nothing.
         bench.settle(id(other, 0), &settled(Outcome::Canceled));
-        wait(bench.journal().stop(other, scope().caller, at(6))).unwrap();
-        wait(bench.journal().stop(BatchId(999), scope().caller, at(6))).unwrap();
+        wait(bench.journal().stop(other, scope().caller.into(), at(6))).unwrap();
+        wait(
+            bench
+                .journal()
+                .stop(BatchId(999), scope().caller.into(), at(6)),
+        )
+        .unwrap();
         assert!(!bench.batch(other).unwrap().stopped);
     }
 }

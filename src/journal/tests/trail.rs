@@ -57,7 +57,12 @@ fn an_entry_reads_the_same_after_all_that_came_later() {
         bench.settle(id(first.batch, 0), &settled(Outcome::Unavailable));
         // Takes the first up again, and fills the vacant slot.
         bench.admit(admission("a", [item("s"), item("t")]));
-        wait(bench.journal().stop(first.batch, scope().caller, at(3))).unwrap();
+        wait(
+            bench
+                .journal()
+                .stop(first.batch, scope().caller.into(), at(3)),
+        )
+        .unwrap();
         bench.settle_all([
             (id(first.batch, 1), &settled(Outcome::Canceled)),
             (id(first.batch, 0), &settled(Outcome::Stopped)),

@@ -125,6 +125,7 @@ fn admission(key: &str, items: u32, has_own_keys: bool) -> Admission {
         with_answers: true,
         quota: None,
         may_open: None,
+        overfull: None,
     }
 }
 

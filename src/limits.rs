@@ -145,6 +145,8 @@ pub const AUDIT_SEGMENT_SECONDS: i64 = 24 * 60 * 60;
 pub const AUDIT_LOOK_MS: u64 = 100;
 /// Entries of the trail that are read in one go.
 pub const AUDIT_ENTRIES: usize = 16;
+/// How long a caller for whose lines the audit has no room is told to wait: somebody has to make it.
+pub const AUDIT_FULL_RETRY_SECONDS: u64 = 10 * 60;
 /// Bytes of a text in a line of the audit that is not an id.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 255;
 /// Refusals of one source for one reason that have a line each, in the audit and in the log, when

@@ -121,7 +121,7 @@ fn told_to(audit: Sink) -> Refusals {
                 method: Some(refusal.method),
                 key: refusal.asked.and_then(|asked| asked.key.clone()),
                 items: refusal.asked.and_then(|asked| asked.items),
-                batch: refusal.asked.and_then(|asked| asked.batch),
+                batch: refusal.asked.and_then(|asked| asked.batch.clone()),
                 ..refused
             }
         });

@@ -9,7 +9,7 @@ use super::{
     reconfigure::Reconfigure, telemetry::LostLines,
 };
 use crate::{
-    audit::{Shown, Sink},
+    audit::{Shown, Sink, Usage},
     config::{self, AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions, budget::Members},
     domain::ids::CallerId,
@@ -169,6 +169,7 @@ pub fn engine(
             open_bytes_max: config.engine.open_bytes_max,
             results_held_max: limits::RESULTS_HELD_MAX,
             reader_patience: Duration::from_millis(limits::READER_ASLEEP_MS_MIN),
+            audit: usage(config),
             retry_window: config.engine.retry_window,
             clock: Clock::system(),
             seed: fastrand::u64(..),
@@ -202,6 +203,14 @@ pub(super) fn openers(config: &Config) -> Members {
     members(config, |policy| policy.open_items_max)
 }
 
+/// What the audit may take, and who shares it.
+fn usage(config: &Config) -> Usage {
+    let bytes_max = config.audit.as_ref().and_then(|audit| audit.bytes_max);
+    let callers = config.callers.iter();
+    Usage::new(bytes_max, callers.map(|caller| caller.settings.id.clone()))
+}
+
+/// The callers that share the service's room, each with its own bound.
 fn members(config: &Config, bound: impl Fn(&Policy) -> Option<usize>) -> Members {
     let callers = config.callers.iter().map(|caller| &caller.settings);
     callers

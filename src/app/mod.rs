@@ -231,13 +231,14 @@ impl App {
     ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
         let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
+        let usage = engine.dispatch.audit.clone();
         let (hold, doubted) = (engine.clock_hold, Arc::clone(front.clock_doubted()));
         let taken_up = async {
             let course = begin_course(&journal, clock.clone(), hold, doubted).await?;
             let audit = match engine.audit {
                 Some(audit) => {
                     let clocks = (clock, Arc::clone(&course));
-                    Some(follow(&*journal, audit, clocks, sink.clone(), &overseer).await?)
+                    Some(follow(&*journal, audit, clocks, (sink.clone(), usage), &overseer).await?)
                 }
                 None => None,
             };
@@ -424,7 +425,7 @@ async fn follow(
     journal: &dyn Journal,
     audit: Audit,
     (clock, course): (dispatch::Clock, Arc<Course>),
-    sink: audit::Sink,
+    (sink, usage): (audit::Sink, audit::Usage),
     overseer: &Overseer,
 ) -> Result<audit::Follower, audit::Error> {
     let options = audit::Options {
@@ -433,6 +434,7 @@ async fn follow(
         now: Arc::new(move || clock.now()),
         for_deletions: Arc::new(move || course.for_deletions()),
         sink,
+        usage,
         config: audit.config,
         signer: audit.signer,
         shown: audit.shown,

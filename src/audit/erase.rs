@@ -27,6 +27,7 @@ use crate::{
     domain::{
         erasure::{Extent, Whose},
         ids::{CallerId, Key},
+        opaque::Names,
     },
     journal::{Audited, Found, private},
 };
@@ -40,6 +41,8 @@ pub struct Erasure<'a> {
     pub digest: &'a str,
     /// What of theirs the journal has.
     pub found: &'a Found,
+    /// What the journal's batches are called.
+    pub names: &'a Names,
     /// How far the journal knows the audit.
     pub known: Option<&'a Audited>,
     /// Why, in the words of whoever does it.
@@ -177,7 +180,7 @@ impl Theirs {
         let mut theirs = Self {
             keys: erasure.found.keys.iter().map(text).collect(),
             items: whole
-                .map(|(id, _)| (id.batch.to_string(), id.index))
+                .map(|(id, _)| (erasure.names.of(id.batch).as_str().to_owned(), id.index))
                 .collect(),
         };
         // Of each batch, the items that lines tell of, and how many of them are theirs.

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Error, Shown, Signer, Sink, writer::Writer};
+use super::{Error, Shown, Signer, Sink, Usage, writer::Writer};
 use crate::{journal::Trail, limits, observe::Overseer};
 
 /// Where the audit is and how long it is kept.
@@ -29,6 +29,8 @@ pub struct Options {
     pub for_deletions: Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>,
     /// Where refusals come from.
     pub sink: Sink,
+    /// Where it says how much it takes.
+    pub usage: Usage,
     /// The digest of the configuration that the service started with, in hexadecimal.
     pub config: Option<String>,
     /// What signs the head each hour; `None` for nothing.
@@ -125,7 +127,7 @@ async fn follow(
             };
         }
         let mut ended = Ok(());
-        if is_last || writer.has_work() {
+        if is_last || writer.has_work() || writer.is_counting() {
             let passed = blocking(move || {
                 let passed = writer.pass(is_last);
                 (writer, passed)

@@ -21,12 +21,13 @@ use super::{
 use crate::{
     domain::{
         command::{Command, EnrollmentsTarget, Initiator, When},
-        ids::{BatchId, Kind, Scope},
+        ids::{BatchName, Kind, Scope},
+        opaque::Names,
         outcome::{FailureReason, Outcome, Reached},
         personal::{shown_text, without_emails},
         provenance::Provenance,
     },
-    journal::{Ended, Happened, Known, Subject, What},
+    journal::{Ended, Happened, Known, Ranges, Subject, What},
     limits,
 };
 
@@ -40,7 +41,7 @@ pub(super) struct Line<'a> {
     pub(super) trail: u64,
     pub(super) part: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<&'a str>,
+    pub(super) caller: Option<&'a str>,
     /// Where from: an address and port, or of several calls their address or network.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
@@ -52,9 +53,12 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    batch: Option<BatchText>,
+    batch: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
+    /// Of a line for several items: which of their batch, as first and last of each range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexes: Option<Ranges>,
     #[serde(skip)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,16 +196,6 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// A batch's id as it is shown.
-#[derive(Debug, Clone, Copy)]
-struct BatchText(BatchId);
-
-impl Serialize for BatchText {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
 /// When something is to end: a word or a time.
 #[derive(Debug, Clone, Copy)]
 struct WhenText(When);
@@ -337,7 +331,7 @@ impl<'a> Line<'a> {
         Self {
             caller: refused.caller.as_ref().map(|caller| caller.as_str()),
             method: refused.method,
-            batch: refused.batch.map(BatchText),
+            batch: refused.batch.as_ref().map(|batch| batch.as_str()),
             key: refused.key.as_ref().map(|key| key.as_str()),
             account: refused.account.as_ref().map(|account| account.as_str()),
             items: refused.items,
@@ -392,11 +386,11 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_item(scope: &'a Scope, batch: BatchId, subject: &'a Subject) -> Self {
+    fn of_item(scope: &'a Scope, batch: &'a BatchName, subject: &'a Subject) -> Self {
         let mut line = Self {
             caller: Some(scope.caller.as_str()),
             method: Some(method(scope.kind)),
-            batch: Some(BatchText(batch)),
+            batch: Some(batch.as_str()),
             index: Some(subject.index),
             key: Some(subject.key.as_str()),
             account: Some(subject.command.account().as_str()),
@@ -430,6 +424,36 @@ impl<'a> Line<'a> {
             }
         }
         line
+    }
+
+    /// Several items of a batch to which the same happened.
+    fn of_items(scope: &'a Scope, batch: &'a BatchName, alike: &Alike<'a>) -> Self {
+        let line = Self {
+            caller: Some(scope.caller.as_str()),
+            method: Some(method(scope.kind)),
+            batch: Some(batch.as_str()),
+            account: alike.account,
+            ..Self::default()
+        };
+        let line = match alike.what {
+            What::Settled(ended) => line.with_end(ended),
+            What::Opened(_) | What::Admitted(_) => Self {
+                event: "opened",
+                ..line
+            },
+        };
+        Self {
+            time: alike.latest,
+            ..line.with_indexes(alike.indexes.iter().copied().collect())
+        }
+    }
+
+    fn with_indexes(self, indexes: Ranges) -> Self {
+        Self {
+            items: Some(indexes.count()),
+            indexes: Some(indexes),
+            ..self
+        }
     }
 
     fn with_end(self, ended: &'a Ended) -> Self {
@@ -495,9 +519,66 @@ fn clip(mut text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// Items of a batch to which the same happened, and which are told of in one line. Their admissions
+/// have all else, by batch and index.
+#[derive(Debug)]
+struct Alike<'a> {
+    /// The place of the first of them among all.
+    first: usize,
+    what: &'a What,
+    /// The account, if it is the same for all.
+    account: Option<&'a str>,
+    latest: Timestamp,
+    indexes: Vec<u32>,
+}
+
+/// Whether items to which this happened can be told of together. A caller can open and stop ten
+/// thousand items by two short calls, as often as it likes: a line for each would fill the disk.
+fn is_shared(what: &What) -> bool {
+    match what {
+        What::Opened(_) => true,
+        What::Settled(ended) => ended.is_shared(),
+        What::Admitted(_) => false,
+    }
+}
+
+fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
+    let mut all: Vec<Alike<'_>> = Vec::new();
+    for (at, (subject, what)) in items.iter().enumerate() {
+        if !is_shared(what) {
+            continue;
+        }
+        let account = subject.command.account().as_str();
+        let time = match what {
+            What::Admitted(time) | What::Opened(time) => *time,
+            What::Settled(ended) => ended.settled_at,
+        };
+        let same = all.iter_mut().find(|alike| match (alike.what, what) {
+            (What::Opened(_), What::Opened(_)) => true,
+            (What::Settled(ended), What::Settled(other)) => ended.is_like(other),
+            _ => false,
+        });
+        if let Some(alike) = same {
+            alike.account = alike.account.filter(|of| *of == account);
+            alike.latest = alike.latest.max(time);
+            alike.indexes.push(subject.index);
+        } else {
+            all.push(Alike {
+                first: at,
+                what,
+                account: Some(account),
+                latest: time,
+                indexes: vec![subject.index],
+            });
+        }
+    }
+    all
+}
+
 /// Gives the lines of what happened, in order.
 pub(super) fn each<E>(
     now: Timestamp,
+    names: &Names,
     happened: &Happened,
     mut give: impl FnMut(Line<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -508,8 +589,25 @@ pub(super) fn each<E>(
             from,
             items,
         } => {
-            for (subject, what) in items {
-                let line = Line::of_item(scope, *batch, subject);
+            let batch = names.of(*batch);
+            let alike = alike(items);
+            for (at, (subject, what)) in items.iter().enumerate() {
+                if is_shared(what) {
+                    match alike.iter().find(|alike| alike.first == at) {
+                        // One alone has all that can be said of it.
+                        Some(alike) if alike.indexes.len() == 1 => {}
+                        Some(alike) => {
+                            let line = Line::of_items(scope, &batch, alike);
+                            give(match (alike.what, from) {
+                                (What::Opened(_), Some(from)) => line.coming(from),
+                                _ => line,
+                            })?;
+                            continue;
+                        }
+                        None => continue,
+                    }
+                }
+                let line = Line::of_item(scope, &batch, subject);
                 give(match what {
                     What::Admitted(at) => Line {
                         time: *at,
@@ -538,21 +636,27 @@ pub(super) fn each<E>(
             at,
             by,
             from,
+            indexes,
         } => {
+            let batch = names.of(*batch);
             let line = Line::new(*at, "stopped");
             let line = match from {
                 Some(from) => line.coming(from),
                 None => line,
             };
-            give(Line {
+            let line = Line {
                 caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
                 method: Some("StopBatch"),
-                batch: Some(BatchText(*batch)),
+                batch: Some(batch.as_str()),
                 ..line
+            };
+            give(match indexes {
+                Some(indexes) => line.with_indexes(indexes.clone()),
+                None => line,
             })
         }
         Happened::Unreadable { batch, why } => give(Line {
-            batch: Some(BatchText(*batch)),
+            batch: Some(names.of(*batch).as_str()),
             ..Line::gap(now, why)
         }),
         Happened::Off { commits } => give(Line {

@@ -15,6 +15,7 @@ use super::{
     chain::{self, Head, Sealed},
     line::Line,
     segments::Segment,
+    usage::{self, Synced, Tally},
 };
 use crate::{
     journal::{
@@ -49,11 +50,17 @@ pub(super) struct Log {
     /// Lines that are not in the file yet.
     buffer: Vec<u8>,
     is_dirty: bool,
+    /// What all that is not durable takes.
+    written: Tally,
+    /// The same of what became durable, until somebody asks.
+    synced: Vec<Synced>,
 }
 
 /// The file that is written to.
 #[derive(Debug)]
 struct Open {
+    /// The number of its first line.
+    first: u64,
     file: File,
     path: PathBuf,
     bytes: u64,
@@ -80,7 +87,8 @@ impl Log {
         make_dir(dir)?;
         // Before anything is read: another writer may be adding to what is there.
         let lock = take_lock(dir)?;
-        let is_ours = |name: &str| name == lock::LOCK || Segment::is_name(name);
+        let is_ours =
+            |name: &str| name == lock::LOCK || Segment::is_name(name) || usage::is_name(name);
         private::tighten(dir, is_ours).map_err(io_error("closing to other users", dir))?;
         let last = last_segment(dir)?;
         let mut log = Self {
@@ -99,6 +107,8 @@ impl Log {
             },
             buffer: Vec::new(),
             is_dirty: false,
+            written: Tally::default(),
+            synced: Vec::new(),
         };
         let mut gap = None;
         if let Some(segment) = last {
@@ -198,6 +208,7 @@ impl Log {
         match last {
             Some(last) => {
                 self.segment = Some(Open {
+                    first: segment.first,
                     file,
                     path: segment.path.clone(),
                     bytes: end,
@@ -246,8 +257,11 @@ impl Log {
             (self.at.trail, self.at.part) = (trail, part);
         }
         (line.trail, line.part) = (self.at.trail, self.at.part);
+        let (before, caller) = (self.buffer.len(), line.caller);
         let personal = line.personal();
         chain::add(&mut self.at.head, &line, personal, &mut self.buffer)?;
+        let bytes = self.buffer.len().saturating_sub(before);
+        self.written.add(caller, bytes);
         self.is_dirty = true;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
@@ -284,11 +298,17 @@ impl Log {
                 .map_err(io_error("syncing", &open.path))?;
             open.bytes_durable = open.bytes;
             let age = now.duration_since(*open.begun.get_or_insert(now));
-            if open.bytes >= limits::AUDIT_SEGMENT_BYTES
-                || age >= SignedDuration::from_secs(limits::AUDIT_SEGMENT_SECONDS)
-            {
+            let first = open.first;
+            let is_closed = open.bytes >= limits::AUDIT_SEGMENT_BYTES
+                || age >= SignedDuration::from_secs(limits::AUDIT_SEGMENT_SECONDS);
+            if is_closed {
                 self.segment = None;
             }
+            self.synced.push(Synced {
+                first,
+                tally: std::mem::take(&mut self.written),
+                is_closed,
+            });
         }
         self.durable = self.at.clone();
         self.is_dirty = false;
@@ -298,6 +318,7 @@ impl Log {
     /// Takes back all that is not durable.
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
         self.buffer.clear();
+        self.written = Tally::default();
         self.at = self.durable.clone();
         if let Some(open) = &mut self.segment {
             let cut = open.file.set_len(open.bytes_durable);
@@ -306,6 +327,11 @@ impl Log {
         }
         self.is_dirty = false;
         Ok(())
+    }
+
+    /// What became durable since this was asked last.
+    pub(super) fn take_synced(&mut self) -> Vec<Synced> {
+        std::mem::take(&mut self.synced)
     }
 
     /// Bytes that are not durable.
@@ -362,6 +388,7 @@ impl Open {
         let file = file.map_err(io_error("making", &path))?;
         sync_dir(dir)?;
         Ok(Self {
+            first,
             file,
             path,
             bytes: 0,

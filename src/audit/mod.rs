@@ -17,6 +17,7 @@ mod ranges;
 mod refusals;
 pub mod segments;
 mod sign;
+mod usage;
 pub mod verify;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use self::{
     noted::Noted,
     refusals::{Full, Refused, Sink, Why},
     sign::{PublicKey, Signer},
+    usage::Usage,
 };
 use crate::journal::{Unavailable, lock};
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::noted::Noted;
 use crate::{
     domain::{
-        ids::{AccountName, BatchId, CallerId, Key},
+        ids::{AccountName, BatchName, CallerId, Key},
         provenance::Provenance,
     },
     limits,
@@ -54,6 +54,8 @@ pub enum Why {
     DiskFull,
     /// The audit is too far behind.
     AuditBehind,
+    /// The audit has no room for more of the caller.
+    AuditFull,
     /// The journal cannot be used.
     JournalFailed,
     /// The service takes up what was open before.
@@ -83,6 +85,7 @@ impl Why {
             Self::Oversized => "OVERSIZED",
             Self::DiskFull => "JOURNAL_DISK_FULL",
             Self::AuditBehind => "AUDIT_BEHIND",
+            Self::AuditFull => "AUDIT_FULL",
             Self::JournalFailed => "JOURNAL_UNAVAILABLE",
             Self::Starting => "STARTING",
             Self::Draining => "DRAINING",
@@ -100,6 +103,7 @@ impl Why {
                 | Self::Stale
                 | Self::NotPermitted
                 | Self::OverQuota
+                | Self::AuditFull
         )
     }
 
@@ -137,7 +141,7 @@ pub struct Refused {
     /// The account that it was refused for.
     pub account: Option<AccountName>,
     /// The batch that it is about.
-    pub batch: Option<BatchId>,
+    pub batch: Option<BatchName>,
     /// Items of the request.
     pub items: Option<usize>,
 }

@@ -13,8 +13,10 @@ use super::{
     follower::Options,
     line::{self, Line},
     log::{Found, Log, Position},
+    usage::Tallies,
 };
 use crate::{
+    domain::opaque::Names,
     journal::{Audited, Trail},
     limits,
 };
@@ -29,8 +31,10 @@ const SIGNED: SignedDuration = SignedDuration::from_hours(1);
 /// The one that writes.
 pub(super) struct Writer {
     trail: Arc<dyn Trail>,
+    names: Arc<Names>,
     options: Options,
     log: Log,
+    tallies: Tallies,
     /// The last entry of the trail that is written whole, and the same of what is durable.
     after: u64,
     after_durable: u64,
@@ -57,6 +61,12 @@ impl Writer {
             part: u32::MAX,
         });
         let Found { log, gap } = Log::open(&options.dir, known_at.as_ref())?;
+        let tallies = Tallies::load(&options.dir, options.usage.clone());
+        let tallies = tallies.map_err(|source| Error::Io {
+            doing: "measuring",
+            path: options.dir.clone(),
+            source,
+        })?;
         let mut gaps: Vec<_> = gap.into_iter().collect();
         let at = log.at();
         let mut is_known = known.is_some();
@@ -83,9 +93,11 @@ impl Writer {
         let is_older = known.is_some() && !is_known;
         let mut writer = Self {
             sweep_at: Timestamp::MIN,
+            names: trail.names(),
             trail,
             options,
             log,
+            tallies,
             after,
             after_durable: after,
             begun,
@@ -120,6 +132,11 @@ impl Writer {
             || self.signs_at((self.options.now)(), false)
     }
 
+    /// Whether files are left of which nobody knows whose lines they have.
+    pub(super) fn is_counting(&self) -> bool {
+        self.tallies.is_counting()
+    }
+
     /// Writes what there is, durably, or takes it back.
     pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
         let taken = self.options.sink.take(is_last);
@@ -144,6 +161,7 @@ impl Writer {
             self.log.roll_back()?;
             return passed;
         }
+        self.tallies.count_one();
         self.sweep()
     }
 
@@ -205,7 +223,7 @@ impl Writer {
                 let written = if is_begun { self.begun } else { 0 };
                 let mut part = 0_u32;
                 for happened in &entry.happened {
-                    line::each(now, happened, |line| {
+                    line::each(now, &self.names, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
                             self.log.add(line.with(shown), Some((number, part)))?;
@@ -222,7 +240,11 @@ impl Writer {
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        if self.log.sync((self.options.now)())? || self.after > self.after_durable {
+        let has_synced = self.log.sync((self.options.now)())?;
+        for synced in self.log.take_synced() {
+            self.tallies.add(&self.options.dir, &synced);
+        }
+        if has_synced || self.after > self.after_durable {
             if self.after > self.after_durable {
                 (self.after_durable, self.begun) = (self.after, 0);
             }
@@ -251,6 +273,7 @@ impl Writer {
                 .add(Line::dropped(now, last.seq, &last.hash), None)?;
             self.sync()?;
             self.log.remove(&segments)?;
+            self.tallies.forget(&segments);
             tracing::info!(
                 files = segments.len(),
                 upto = last.seq,

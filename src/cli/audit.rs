@@ -2,6 +2,7 @@
 //! files alone, so the service may be running.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     thread,
@@ -25,7 +26,7 @@ use crate::{
     },
     config::{nearest::did_you_mean, read_text},
     domain::outcome::Outcome,
-    journal::{durable::Options, home::OpenError, verify::Offline},
+    journal::{Ranges, durable::Options, home::OpenError, verify::Offline},
     limits,
 };
 
@@ -194,12 +195,13 @@ fn export(arguments: &Export) -> Result<(), Problem> {
     let dir = arguments.place.dir()?;
     let mut out = BufWriter::new(terminal::json_lines());
     let mut reading: Option<(u64, Lines)> = None;
+    let mut meant = Meant::default();
     loop {
         let mut next = Segment::list(&dir)?.into_iter();
         loop {
             if let Some((_, lines)) = &mut reading {
                 while let Some(line) = lines.next_whole()? {
-                    if arguments.filter.takes(line) {
+                    if arguments.filter.takes(line, &mut meant) {
                         out.write_all(line)?;
                     }
                 }
@@ -226,11 +228,33 @@ struct Seen {
     caller: Option<String>,
     account: Option<String>,
     batch: Option<String>,
+    index: Option<u32>,
+    indexes: Option<Ranges>,
     key: Option<String>,
     target: Option<String>,
     #[serde(default)]
     subscribers: Vec<Option<String>>,
     outcome: Option<String>,
+}
+
+/// Items that are asked for, by batch and index: a line for several items names them so alone, and
+/// their admissions came before it.
+#[derive(Default)]
+struct Meant(HashMap<String, BTreeSet<u32>>);
+
+impl Meant {
+    fn add(&mut self, batch: &str, index: u32) {
+        if let Some(indexes) = self.0.get_mut(batch) {
+            indexes.insert(index);
+        } else {
+            self.0.insert(batch.to_owned(), [index].into());
+        }
+    }
+
+    fn has_any(&self, batch: &str, of: &Ranges) -> bool {
+        let indexes = self.0.get(batch);
+        indexes.is_some_and(|indexes| indexes.iter().any(|index| of.contains(*index)))
+    }
 }
 
 impl Filter {
@@ -256,7 +280,7 @@ impl Filter {
 
     /// Whether a line is asked for. One that does not decode always is: nothing is hidden here
     /// that is for `verify` to tell.
-    fn takes(&self, line: &[u8]) -> bool {
+    fn takes(&self, line: &[u8], meant: &mut Meant) -> bool {
         if self.is_empty() {
             return true;
         }
@@ -268,17 +292,26 @@ impl Filter {
             asked.is_empty()
                 || has.is_some_and(|has| asked.iter().any(|a| a.eq_ignore_ascii_case(has)))
         };
-        self.since.is_none_or(|since| seen.time >= since)
-            && self.until.is_none_or(|until| seen.time < until)
-            && same(&self.caller, &seen.caller)
-            && same(&self.account, &seen.account)
-            && same(&self.batch, &seen.batch)
+        let is_item = same(&self.account, &seen.account)
             && same(&self.key, &seen.key)
             && (same(&self.target, &seen.target)
-                || self
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| seen.subscribers.iter().flatten().any(|id| id == target)))
+                || self.target.as_ref().is_some_and(|target| {
+                    seen.subscribers.iter().flatten().any(|id| id == target)
+                }));
+        let is_one = self.account.is_some() || self.key.is_some() || self.target.is_some();
+        let is_meant = match (&seen.batch, seen.index, &seen.indexes) {
+            (Some(batch), Some(index), _) if is_one && is_item => {
+                meant.add(batch, index);
+                true
+            }
+            (Some(batch), None, Some(indexes)) if !is_item => meant.has_any(batch, indexes),
+            _ => is_item,
+        };
+        is_meant
+            && self.since.is_none_or(|since| seen.time >= since)
+            && self.until.is_none_or(|until| seen.time < until)
+            && same(&self.caller, &seen.caller)
+            && same(&self.batch, &seen.batch)
             && any(&self.event, Some(&seen.event))
             && any(&self.outcome, seen.outcome.as_ref())
     }

@@ -14,7 +14,7 @@ use super::{
     terminal::{self, say},
 };
 use crate::{
-    domain::ids::BatchId,
+    domain::ids::BatchName,
     journal::{
         durable::Options,
         verify::{Offline, OfflineError},
@@ -33,9 +33,9 @@ enum Action {
     Inspect {
         #[command(flatten)]
         place: Place,
-        /// The batch, such as b000000000042.
+        /// The batch, such as bx9f86d081884c7d65, or its number, such as b000000000042.
         #[arg(long)]
-        batch: Option<BatchId>,
+        batch: Option<BatchName>,
     },
     /// Write every item as a line of JSON, oldest first.
     Export(Place),
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
     };
     let mut out = BufWriter::new(terminal::json_lines());
     let done = match arguments.action {
-        Action::Inspect { batch, .. } => journal.inspect(batch, &mut out).map(|()| true),
+        Action::Inspect { batch, .. } => journal.inspect(batch.as_ref(), &mut out).map(|()| true),
         Action::Export(_) => journal.export(&mut out).map(|()| true),
         Action::Verify(_) => journal.verify(&mut out).map(|report| report.problems == 0),
         Action::Erase(_) => Ok(true),

@@ -7,12 +7,12 @@ use super::{
     terminal::{out, say},
     words::plural,
 };
-use crate::{domain::ids::BatchId, rpc::proto::StopBatchRequest};
+use crate::{domain::ids::BatchName, rpc::proto::StopBatchRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The batch, such as b000000000042.
-    batch: BatchId,
+    /// The batch, such as bx9f86d081884c7d65.
+    batch: BatchName,
     #[command(flatten)]
     service: client::Service,
 }

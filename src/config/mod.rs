@@ -239,6 +239,8 @@ pub struct Audit {
     pub lag_max: u64,
     /// The key that its end is signed with.
     pub sign_key_file: Option<PathBuf>,
+    /// Bytes that its files may have while more is admitted of everybody; `None` for no bound.
+    pub bytes_max: Option<u64>,
 }
 
 /// How work is done.
@@ -484,6 +486,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         tls::readable(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
         permissions::private(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
     }
+    let bytes_max = reader.get(&table::AUDIT_BYTES_MAX);
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
     let dir = dir.unwrap_or_else(|| journal.dir.join(limits::AUDIT_DIR));
     let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
@@ -504,6 +507,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         retention: retention.max(journal.retention),
         lag_max,
         sign_key_file,
+        bytes_max: Some(bytes_max).filter(|max| *max > 0),
     })
 }
 

@@ -169,6 +169,10 @@ settings! {
     /// Lines that may wait to be written to the audit, beyond which requests are refused until
     /// it has caught up.
     AUDIT_LAG_MAX: u64 = "audit.lag_max", default 1_000_000, within 1..=1_000_000_000;
+    /// Size of the audit's files beyond which requests of callers that have more than their share of
+    /// it are refused; 0 for no bound.
+    AUDIT_BYTES_MAX: u64 = "audit.bytes_max", default 64 * 1024 * 1024 * 1024,
+        within 0..=1024 * 1024 * 1024 * 1024 * 1024;
 
     /// Open items that are held at a time, beyond which requests are refused until some settle.
     OPEN_ITEMS_MAX: usize = "engine.open_items_max", default 100_000,

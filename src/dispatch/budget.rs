@@ -28,6 +28,11 @@ impl Members {
         Self(self.0.keys().map(|name| (name.clone(), None)).collect())
     }
 
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = CallerId> {
+        self.0.keys().cloned()
+    }
+
     /// What of a whole of this size is kept for each: half of the whole in equal parts. One who
     /// shares with nobody needs nothing kept.
     fn reserve(&self, max: usize) -> usize {

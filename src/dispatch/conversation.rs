@@ -638,6 +638,7 @@ impl Lane {
                     account: Arc::clone(&self.options.account),
                     meters: Arc::clone(self.options.egress.meters()),
                     from: run.from.clone(),
+                    names: Arc::clone(&self.shared.names),
                     since: run.since,
                 };
                 let handover = Handover::Settle(Box::new(Settle {

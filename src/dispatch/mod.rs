@@ -68,7 +68,8 @@ pub use self::{
     submit::Ticket,
 };
 use crate::{
-    domain::{account::Account, ids::AccountName},
+    audit::Usage,
+    domain::{account::Account, ids::AccountName, opaque::Names},
     journal::{Journal, Unavailable},
     limits,
     observe::{Overseer, Refusals},
@@ -93,6 +94,8 @@ pub struct Options {
     pub reader_patience: Duration,
     /// How long to keep trying if the caller does not say.
     pub retry_window: Duration,
+    /// What the audit takes, and may take of each caller.
+    pub audit: Usage,
     /// The time of day.
     pub clock: Clock,
     /// Where jitter comes from.
@@ -108,6 +111,8 @@ struct Shared {
     live: Arc<Live>,
     tasks: TaskTracker,
     journal: Arc<dyn Journal>,
+    /// How batches are named in the log and to callers.
+    names: Arc<Names>,
     /// For looks at what else aims at a target.
     target_looks: Threads,
     /// Nothing new is begun any more.
@@ -141,6 +146,7 @@ pub struct Dispatch {
     results_bytes_held: Budget,
     readers: Readers,
     questions: Questions,
+    audit: Usage,
     retry_window: Duration,
     draining: AtomicBool,
     /// Held to read from an admission to the start of its items, so that who holds it to write
@@ -183,6 +189,7 @@ impl Dispatch {
             live: Arc::clone(&live),
             tasks,
             journal: Arc::clone(&journal),
+            names: journal.names(),
             target_looks: Threads::new(limits::TARGET_THREADS),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -225,6 +232,7 @@ impl Dispatch {
             others_shared: Mutex::default(),
             questions: Questions::new(&options.scanners),
             readers: Readers::new(options.reader_patience),
+            audit: options.audit,
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
             entering: RwLock::new(()),
@@ -252,10 +260,22 @@ impl Dispatch {
         &self.journal
     }
 
+    /// How batches are named to callers.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
     /// The time of day as the engine sees it.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What the audit takes.
+    #[must_use]
+    pub fn audit(&self) -> &Usage {
+        &self.audit
     }
 
     /// Something else of this size that the service's callers share, without bounds of their own,
@@ -287,6 +307,7 @@ impl Dispatch {
             budget.share_anew(&unbounded);
         }
         self.questions.share_anew(scanners);
+        self.audit.share_anew(members.names());
         *current = members;
     }
 

@@ -183,6 +183,7 @@ impl Dispatch {
             match settled.await {
                 Ok(settled) => feed.push(settled),
                 Err(error) => {
+                    let batch = self.shared.names.of(batch);
                     tracing::error!(%error, %batch, "a batch that a request joins cannot be read");
                     self.journal_refused();
                     return feed.end(Ended::Unread);

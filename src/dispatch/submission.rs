@@ -9,7 +9,7 @@ use crate::{
         ids::{Key, Scope},
         quota::{Exhausted, Hourly},
     },
-    journal::{Behind, Conflict, NoRoom, Unavailable},
+    journal::{Behind, Conflict, NoRoom, Overfull, Unavailable},
     observe::{self, Refusal},
     providers::Mode,
 };
@@ -74,6 +74,9 @@ pub enum SubmitError {
     /// The audit is too far behind.
     #[error(transparent)]
     Behind(#[from] Behind),
+    /// The audit has no room for more of this caller.
+    #[error(transparent)]
+    Overfull(#[from] Overfull),
     /// It would take more than its caller can ever have.
     #[error("the request would take {0}, more than there are for one caller; split it")]
     Oversized(String),
@@ -96,6 +99,7 @@ impl SubmitError {
             Self::Full(_) => Refusal::Full,
             Self::OverQuota(_) => Refusal::OverQuota,
             Self::Behind(_) => Refusal::AuditBehind,
+            Self::Overfull(_) => Refusal::AuditFull,
             Self::NoRoom(_) => Refusal::DiskFull,
             Self::Oversized(_) => Refusal::Oversized,
             Self::Draining => Refusal::Draining,

@@ -188,6 +188,7 @@ impl Dispatch {
             with_answers: submission.with_answers,
             quota: submission.quota.clone(),
             may_open,
+            overfull: self.audit.check(&submission.scope.caller).err(),
         };
         let mut answer = self.journal.admit(admission.clone()).await;
         if let Err(AdmitError::Unreserved(opens)) = answer {
@@ -205,6 +206,7 @@ impl Dispatch {
             Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
             Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
             Err(AdmitError::Behind(behind)) => Err(behind.into()),
+            Err(AdmitError::Overfull(overfull)) => Err(overfull.into()),
             Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
             // More has settled meanwhile that is not final, and has to be opened again.
             Err(AdmitError::Unreserved(_)) => Err(SubmitError::Full(

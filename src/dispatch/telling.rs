@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    domain::account::Account,
+    domain::{account::Account, opaque::Names},
     journal::Settlement,
     observe::{AccountMeters, Origin},
 };
@@ -17,6 +17,7 @@ pub(super) struct Telling {
     pub(super) account: Arc<Account>,
     pub(super) meters: Arc<AccountMeters>,
     pub(super) from: Origin,
+    pub(super) names: Arc<Names>,
     /// When it was admitted or taken up again.
     pub(super) since: Instant,
 }
@@ -41,7 +42,7 @@ impl Telling {
             provider = self.account.provider().name(),
             outcome = conclusion.outcome.name(),
             reason = conclusion.failure.as_ref().map(|failure| failure.reason.name()),
-            batch = %settlement.id.batch,
+            batch = %self.names.of(settlement.id.batch),
             index = settlement.id.index,
             attempts = settlement.settled.attempts,
             duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

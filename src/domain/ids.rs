@@ -226,10 +226,16 @@ pub struct Scope {
     pub kind: Kind,
 }
 
-/// One admitted request. Ids grow with time.
+/// One admitted request, by its number. Numbers grow with time and are not for callers: they are
+/// shown a [`BatchName`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchId(pub u64);
+
+impl BatchId {
+    /// The number of no batch: they are counted from one.
+    pub const NONE: Self = Self(0);
+}
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -237,15 +243,68 @@ impl fmt::Display for BatchId {
     }
 }
 
-impl std::str::FromStr for BatchId {
+text_newtype! {
+    /// A batch as it is shown: opaque, such as `bx9f86d081884c7d65`, or of an earlier version its
+    /// number, such as `b000000000042`. [`super::opaque::Names`] relates the two.
+    BatchName
+}
+
+/// What an opaque name begins with; 16 hexadecimal digits follow. No number looks like it.
+const OPAQUE: &str = "bx";
+
+impl BatchName {
+    /// The number itself, as earlier versions showed it.
+    #[must_use]
+    pub fn plain(batch: BatchId) -> Self {
+        Self(batch.to_string().into())
+    }
+
+    pub(super) fn opaque(permuted: u64) -> Self {
+        Self(format!("{OPAQUE}{permuted:016x}").into())
+    }
+
+    /// The number that it is, or in `Err` what an opaque one stands for.
+    pub(super) fn number(&self) -> Result<u64, u64> {
+        match self.0.strip_prefix(OPAQUE) {
+            Some(digits) => Err(u64::from_str_radix(digits, 16).unwrap_or_default()),
+            None => {
+                let digits = self.0.strip_prefix('b').unwrap_or_default();
+                Ok(digits.parse().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for BatchName {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        let is_opaque = |digits: &str| {
+            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            digits.len() == 16 && digits.bytes().all(is_hex)
+        };
+        let is_plain = |digits: &str| {
+            let is_number = digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit());
+            let number = digits.parse().ok().filter(|_| is_number);
+            number.is_some_and(|number| BatchId(number).to_string() == text)
+        };
+        if text.strip_prefix(OPAQUE).is_some_and(is_opaque)
+            || text.strip_prefix('b').is_some_and(is_plain)
+        {
+            Ok(Self(text.into()))
+        } else {
+            Err(Malformed::new(format!(
+                "{text:?} is no batch id such as bx9f86d081884c7d65 or b000000000042"
+            )))
+        }
+    }
+}
+
+impl std::str::FromStr for BatchName {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        text.strip_prefix('b')
-            .filter(|digits| digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok())
-            .map(Self)
-            .ok_or_else(|| Malformed::new(format!("{text:?} is no batch id such as b000000000042")))
+        Self::try_from(text)
     }
 }
 
@@ -302,11 +361,24 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_id_reads_back_as_it_is_shown() {
-        for id in [0, 42, u64::MAX] {
-            assert_eq!(BatchId(id).to_string().parse(), Ok(BatchId(id)));
+    fn a_batch_has_a_name_of_two_forms_that_cannot_be_taken_for_each_other() {
+        for number in [0, 42, u64::MAX] {
+            for name in [BatchName::plain(BatchId(number)), BatchName::opaque(number)] {
+                assert_eq!(name.to_string().parse(), Ok(name));
+            }
+            assert_eq!(BatchName::plain(BatchId(number)).number(), Ok(number));
+            assert_eq!(BatchName::opaque(number).number(), Err(number));
         }
-        assert!("b42".parse::<BatchId>().is_err());
-        assert!("c000000000042".parse::<BatchId>().is_err());
+        for bad in [
+            "b42",
+            "c000000000042",
+            "b0000000000042",
+            "bx42",
+            "bx9F86d081884c7d65",
+            "bx9f86d081884c7d6",
+            "bx9f86d081884c7d655",
+        ] {
+            assert!(bad.parse::<BatchName>().is_err(), "{bad}");
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod erasure;
 pub mod exchange;
 pub mod ids;
 pub mod money;
+pub mod opaque;
 pub mod outcome;
 pub mod pattern;
 pub mod personal;

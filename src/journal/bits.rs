@@ -35,6 +35,17 @@ impl Bits {
         was_there
     }
 
+    /// The numbers, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0_u32..)
+            .step_by(64)
+            .zip(&self.words)
+            .flat_map(|(first, word)| {
+                let places = (0..64).filter(move |place| (word >> place) & 1 == 1);
+                places.map(move |place| first.saturating_add(place))
+            })
+    }
+
     /// Whether a number is there.
     pub(super) fn contains(&self, index: u32) -> bool {
         let (word, bit) = place(index);

@@ -37,7 +37,7 @@ pub(super) trait Disk: Send {
 /// Something to write.
 #[derive(Debug)]
 pub(super) enum Work {
-    Admit(Prepared),
+    Admit(Box<Prepared>),
     Begin(Moment),
     Settle(PreparedGroup),
     Stop(BatchId, Stopper, Timestamp),

@@ -42,6 +42,7 @@ use crate::{
     domain::{
         doubt::{AccountState, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+        opaque::Names,
     },
     limits,
     observe::JournalMeters,
@@ -112,6 +113,7 @@ struct Shared {
     meters: Arc<JournalMeters>,
     options: Options,
     name: String,
+    names: Arc<Names>,
     keep: Keep,
     trail: Arc<trail::Shared>,
     // Only the audit uses it, so nobody ever waits for this lock.
@@ -161,7 +163,8 @@ impl SledJournal {
             });
         }
         // Only what opens is raised, so that the version which wrote it can still look at the rest.
-        options.ballast().open(|| home.raise(&options.dir))?;
+        let next = ledger.next();
+        options.ballast().open(|| home.raise(&options.dir, next))?;
         let Home {
             store,
             meta,
@@ -223,6 +226,7 @@ impl SledJournal {
             lookups,
             meters,
             options: options.clone(),
+            names: meta.names(),
             name: meta.store,
             keep: options.keep,
             trail,
@@ -328,7 +332,7 @@ impl Shared {
             let looked = tokio::task::spawn_blocking(move || shared.look(admission)).await;
             match looked.map_err(|error| Unavailable(format!("reading the journal: {error}")))?? {
                 Looked::Replay(admitted) => return Ok(admitted),
-                Looked::New(prepared) => *prepared,
+                Looked::New(prepared) => prepared,
             }
         };
         match self.write(Work::Admit(prepared)).await? {
@@ -512,6 +516,10 @@ impl Journal for SledJournal {
             is_compacting: self.is_compacting(),
             audit: self.shared.trail.progress(),
         }
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.shared.names)
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

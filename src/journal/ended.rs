@@ -7,6 +7,19 @@ use crate::domain::outcome::{
     Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled,
 };
 
+/// How many lines an audit makes of these, about: see [`Ended::is_shared`].
+pub(super) fn lines<'a>(ended: impl Iterator<Item = &'a Ended>) -> usize {
+    let (mut own, mut shared) = (0_usize, 0);
+    for one in ended {
+        if one.is_shared() {
+            shared = 1;
+        } else {
+            own = own.saturating_add(1);
+        }
+    }
+    own.saturating_add(shared)
+}
+
 /// How an item ended: what an audit keeps of its outcome.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Ended {
@@ -85,6 +98,21 @@ pub struct KnownState {
     /// The provider's id of the cancellation.
     #[serde(default)]
     pub cancellation_id: Option<String>,
+}
+
+impl Ended {
+    /// Whether an audit tells of it together with others that ended the same: a stop, of which
+    /// there can be thousands at once that never reached a provider.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.conclusion.outcome == Outcome::Stopped
+    }
+
+    /// Whether another ended the same, whenever it did.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.attempts == other.attempts && self.conclusion == other.conclusion
+    }
 }
 
 impl From<&Settled> for Ended {

@@ -17,7 +17,10 @@ use super::{
     reader::Reader,
     stores::Stores,
 };
-use crate::{domain::erasure::Whose, limits};
+use crate::{
+    domain::{erasure::Whose, opaque::Names},
+    limits,
+};
 
 /// A journal that something is erased from. Others are kept out until it is dropped.
 pub struct Erasing {
@@ -76,6 +79,12 @@ impl Erasing {
         Ok(erase::find(Reader(&*self.home.store), whose, now)?)
     }
 
+    /// What its batches are called.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        self.home.meta.names()
+    }
+
     /// What is kept of whose it was.
     #[must_use]
     pub fn digest(&self, whose: &Whose) -> String {
@@ -87,7 +96,8 @@ impl Erasing {
     /// # Errors
     /// It cannot be written.
     pub fn raise(&mut self) -> Result<(), OpenError> {
-        self.home.raise(&self.options.dir)
+        let next = self.ledger.next();
+        self.home.raise(&self.options.dir, next)
     }
 
     /// Takes what was found out of the records, durably; says of how many items.

@@ -19,12 +19,15 @@ use super::{
     marker::{FRESH, MARKER, Marker, StoreName},
     private,
     reader::Reader,
-    record::{self, FORMAT, FORMATS_READ, Meta},
+    record::{self, FORMAT, FORMATS_READ, Meta, Naming},
     store::{OpenFailed, Store},
     stores::Stores,
     table::Writes,
 };
-use crate::{domain::digests::DigestKey, limits};
+use crate::{
+    domain::{digests::DigestKey, ids::BatchId},
+    limits,
+};
 
 /// Why a journal did not open. Nothing was changed in what it holds.
 #[derive(Debug, thiserror::Error)]
@@ -209,8 +212,9 @@ impl Home {
 
     /// Raises a journal of an earlier format to the one that is written, before anything is
     /// written in it. Programs that do not know the format refuse the journal from the first of
-    /// the two writes on; this one opens it between them, and goes on.
-    pub(super) fn raise(&mut self, dir: &Path) -> Result<(), OpenError> {
+    /// the two writes on; this one opens it between them, and goes on. One without a key for the
+    /// names of batches gets it: `next` is the first that is named by it.
+    pub(super) fn raise(&mut self, dir: &Path, next: BatchId) -> Result<(), OpenError> {
         if self.marker.format != FORMAT {
             let raised = Marker {
                 format: FORMAT,
@@ -219,7 +223,11 @@ impl Home {
             raised.write(dir)?;
             self.marker = raised;
         }
-        if self.format != FORMAT {
+        let was_named = self.meta.naming.is_some();
+        if !was_named {
+            self.meta.naming = Some(Naming::make(next).map_err(damaged(dir))?);
+        }
+        if self.format != FORMAT || !was_named {
             let mut writes = Writes::default();
             let value = record::whole(&self.meta).map_err(damaged(dir))?;
             writes.put(StoreKey::Meta.encode(), value);
@@ -233,6 +241,8 @@ impl Home {
             store.write(&writes).map_err(damaged(dir))?;
             let synced = store.sync();
             synced.map_err(io_error("syncing", store.dir()))?;
+        }
+        if self.format != FORMAT {
             tracing::info!(
                 from = self.format,
                 to = FORMAT,
@@ -332,6 +342,7 @@ fn make(
     let meta = Meta {
         store: format!("{:016x}", fastrand::u64(..)),
         created: Timestamp::now(),
+        naming: Some(Naming::make(BatchId(1)).map_err(damaged(dir))?),
     };
     let mut writes = Writes::default();
     let value = record::whole(&meta).map_err(damaged(dir))?;

@@ -101,6 +101,11 @@ impl<T: Table> Ledger<T> {
         })
     }
 
+    /// The next batch.
+    pub(super) fn next(&self) -> BatchId {
+        self.next
+    }
+
     /// How many groups of writes it holds.
     pub(super) fn commits(&self) -> u64 {
         self.commits
@@ -254,6 +259,7 @@ impl<T: Table> Ledger<T> {
             at,
             by: Some(by.caller),
             from: by.from.map(Box::new),
+            indexes: Some(batch.open.iter().collect()),
         };
         batch.log(id, &step, &mut writes)?;
         self.write(writes)

@@ -57,8 +57,9 @@ pub use self::{
     erase::{Found, StillOpen},
     prepared::Keep,
     question::Question,
+    record::Ranges,
     redact::Removal,
-    room::{FreeSpace, NoRoom},
+    room::{FreeSpace, NoRoom, Overfull},
     trail::{Audited, Behind, Progress},
     trailed::{Happened, Subject, Trail, Trailed, What},
 };
@@ -79,6 +80,7 @@ use crate::{
         command::Command,
         doubt::{AccountState, Boot, Doubt, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
+        opaque::Names,
         outcome::{Outcome, Settled},
         pattern::AccountPattern,
         provenance::Provenance,
@@ -219,6 +221,9 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         Vitals::default()
     }
 
+    /// How its batches are named to those who are not to know how many there are.
+    fn names(&self) -> Arc<Names>;
+
     /// What an audit follows.
     fn trail(&self) -> Arc<dyn Trail>;
 
@@ -296,6 +301,8 @@ pub struct Admission {
     /// The slots that it may open; `None` for all. For others there is no room: if it would open
     /// one, nothing is admitted.
     pub may_open: Option<BTreeSet<u32>>,
+    /// Why nothing more of its caller may be written, if so: what is known is answered all the same.
+    pub overfull: Option<Overfull>,
 }
 
 /// One item of a request to admit.
@@ -367,6 +374,9 @@ pub enum AdmitError {
     /// The audit is too far behind, and the request needs a write.
     #[error(transparent)]
     Behind(#[from] Behind),
+    /// The audit has no room for more of its caller, and the request needs a write.
+    #[error(transparent)]
+    Overfull(#[from] Overfull),
     /// Records that its keys lead to cannot be read. Others are not affected, and sending it again
     /// does not help.
     #[error("{0}")]

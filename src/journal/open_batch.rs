@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     bits::Bits,
+    ended,
     fault::Fault,
     history::{History, Wanted},
     keys::StoreKey,
@@ -100,7 +101,8 @@ impl OpenBatch {
                 items.push((settlement.id.index, &settlement.json));
             }
             self.latest = latest.max(kept.unwrap_or(latest));
-            let lines = u32::try_from(items.len()).unwrap_or(u32::MAX);
+            let ended = now.iter().map(|one| &*one.ended);
+            let lines = u32::try_from(ended::lines(ended)).unwrap_or(u32::MAX);
             trail.tell(Of::Step(id, self.next_seq), lines, || {
                 let ended = now.iter();
                 let ended = ended.map(|one| (one.id.index, Arc::clone(&one.ended)));

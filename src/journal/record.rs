@@ -10,13 +10,13 @@ mod tests;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use self::parts::sealed;
+pub use self::ranges::Ranges;
 pub(super) use self::{
     entries::{
         check_marker, has_hash, item_id, item_id_in, marker, number, number_in, pack_hashes,
         target_hash,
     },
     parts::{Joiner, check_format, split},
-    ranges::Ranges,
 };
 
 use std::{fmt::Display, sync::Arc};
@@ -29,7 +29,8 @@ use crate::domain::{
     command::Command,
     digests::DigestKey,
     doubt::{Boot, Doubt, Moment},
-    ids::{CallerId, ItemId, Key, Kind, Scope},
+    ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
+    opaque::{KEY_BYTES, Names},
     provenance::Provenance,
 };
 
@@ -61,6 +62,50 @@ pub(super) struct Meta {
     /// When it was made.
     #[serde(rename = "c")]
     pub(super) created: Timestamp,
+    /// What its batches are named by. Journals that were made without get it when they are opened
+    /// to be worked on.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub(super) naming: Option<Naming>,
+}
+
+/// What batches are named by. It is a part of what the journal is, so it goes wherever that goes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Naming {
+    /// The key. Whoever has it can tell the numbers of batches from their names, and no more.
+    #[serde(rename = "k")]
+    key: [u8; KEY_BYTES],
+    /// The first batch whose name is not its number.
+    #[serde(rename = "f")]
+    first: u64,
+}
+
+impl std::fmt::Debug for Naming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Naming")
+            .field("first", &self.first)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Naming {
+    /// A new key, for batches from this one on.
+    pub(super) fn make(first: BatchId) -> Result<Self, Fault> {
+        let mut key = [0; KEY_BYTES];
+        getrandom::fill(&mut key)
+            .map_err(|error| Fault::Misused(format!("the system gives no random key: {error}")))?;
+        let first = first.0;
+        Ok(Self { key, first })
+    }
+}
+
+impl Meta {
+    /// The names of its batches.
+    pub(super) fn names(&self) -> Arc<Names> {
+        Arc::new(match &self.naming {
+            Some(naming) => Names::new(naming.key, BatchId(naming.first)),
+            None => Names::plain(),
+        })
+    }
 }
 
 /// A batch.
@@ -252,6 +297,9 @@ pub(super) enum Step<S> {
         /// How that was asked for, as [`Header::from`].
         #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
         from: Option<Box<Provenance>>,
+        /// What was open of it; older records do not say.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        indexes: Option<Ranges>,
     },
 }
 

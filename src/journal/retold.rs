@@ -169,13 +169,19 @@ impl Cache {
     ) -> Result<Happened, Fault> {
         let header = self.header(reader, batch)?;
         let (at, indexes, from) = match reader.step::<Step<Ended>>(batch, step)? {
-            Step::Stopped { at, by, from } => {
+            Step::Stopped {
+                at,
+                by,
+                from,
+                indexes,
+            } => {
                 return Ok(Happened::Stopped {
                     scope: header.scope(),
                     batch,
                     at,
                     by,
                     from: from.map(|from| *from),
+                    indexes,
                 });
             }
             Step::Settled { items, .. } => {

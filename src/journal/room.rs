@@ -57,6 +57,17 @@ pub struct NoRoom {
     pub free_bytes_min: u64,
 }
 
+/// The audit has no room for more lines of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the audit has {held} bytes of this caller's lines, and no room for more of them \
+     (audit.bytes_max)"
+)]
+pub struct Overfull {
+    /// Bytes of the caller's lines.
+    pub held: u64,
+}
+
 /// Watches the room on a journal's disk.
 #[derive(Debug)]
 pub(super) struct Room {

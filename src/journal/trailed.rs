@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Pending, Unavailable, ended::Ended, trail::Audited};
+use super::{Pending, Unavailable, ended::Ended, record::Ranges, trail::Audited};
 use crate::domain::{
     command::Command,
     ids::{BatchId, CallerId, Key, Scope},
+    opaque::Names,
     provenance::Provenance,
 };
 
@@ -15,6 +16,9 @@ use crate::domain::{
 pub trait Trail: std::fmt::Debug + Send + Sync {
     /// The journal's name, which no other one has.
     fn journal(&self) -> String;
+
+    /// How batches are named.
+    fn names(&self) -> Arc<Names>;
 
     /// The last entry that is durable. Entries are numbered without gaps, for good.
     fn end(&self) -> u64;
@@ -71,6 +75,8 @@ pub enum Happened {
         by: Option<CallerId>,
         /// How that was asked for, if that is recorded.
         from: Option<Provenance>,
+        /// What was open of it, if that is recorded.
+        indexes: Option<Ranges>,
     },
     /// The records of a batch cannot be read.
     Unreadable {

@@ -25,7 +25,8 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        ids::{BatchId, ItemId},
+        ids::{BatchId, BatchName, ItemId},
+        opaque::Names,
         outcome::Settled,
     },
     limits,
@@ -74,7 +75,7 @@ pub struct Report {
 /// One item, as it is exported.
 #[derive(Serialize)]
 struct ItemLine<'a> {
-    batch_id: String,
+    batch_id: BatchName,
     index: u32,
     kind: crate::domain::ids::Kind,
     caller: &'a str,
@@ -88,7 +89,7 @@ struct ItemLine<'a> {
 /// One batch, as it is shown.
 #[derive(Serialize)]
 struct BatchLine<'a> {
-    batch_id: String,
+    batch_id: BatchName,
     kind: crate::domain::ids::Kind,
     caller: &'a str,
     request_key: &'a str,
@@ -165,7 +166,8 @@ impl Offline {
     /// # Errors
     /// Some of it could not be read, or `out` not written.
     pub fn export(&self, out: &mut impl Write) -> Result<(), OfflineError> {
-        self.each_batch(|id, header| write_items(Reader(&*self.home.store), id, header, out))
+        let (reader, names) = (Reader(&*self.home.store), self.home.meta.names());
+        self.each_batch(|id, header| write_items(reader, &names, id, header, out))
     }
 
     /// Writes a line for each batch, oldest first; with `batch`, its line and one for each of its
@@ -175,21 +177,23 @@ impl Offline {
     /// The store cannot be read, there is no such batch, or `out` cannot be written.
     pub fn inspect(
         &self,
-        batch: Option<BatchId>,
+        batch: Option<&BatchName>,
         out: &mut impl Write,
     ) -> Result<(), OfflineError> {
         let reader = Reader(&*self.home.store);
-        let Some(id) = batch else {
-            return self.each_batch(|id, header| write_batch(reader, id, header, out));
+        let names = self.home.meta.names();
+        let Some(asked) = batch else {
+            return self.each_batch(|id, header| write_batch(reader, &names, id, header, out));
         };
+        let id = names.any(asked);
         let header = reader.header(id)?;
-        let header = header.ok_or_else(|| Unavailable(format!("there is no batch {id}")))?;
-        write_batch(reader, id, &header, out)?;
-        write_items(reader, id, &header, out)?;
+        let header = header.ok_or_else(|| Unavailable(format!("there is no batch {asked}")))?;
+        write_batch(reader, &names, id, &header, out)?;
+        write_items(reader, &names, id, &header, out)?;
         History::each_step(reader.0, id, |seq, body| {
             let step: record::Step<&serde_json::value::RawValue> =
                 record::parse(body, format_args!("step {seq} of batch {id}"))?;
-            Ok(write_line(out, &StepLine::of(id, seq, &step))?)
+            Ok(write_line(out, &StepLine::of(names.of(id), seq, &step))?)
         })
     }
 
@@ -225,7 +229,7 @@ impl Offline {
 /// One step of what happened to a batch, as it is shown.
 #[derive(Serialize)]
 struct StepLine {
-    batch_id: String,
+    batch_id: BatchName,
     step: u32,
     what: &'static str,
     at: Option<Timestamp>,
@@ -233,7 +237,7 @@ struct StepLine {
 }
 
 impl StepLine {
-    fn of<S>(batch: BatchId, step: u32, what: &record::Step<S>) -> Self {
+    fn of<S>(batch: BatchName, step: u32, what: &record::Step<S>) -> Self {
         let (what, at, indexes) = match what {
             record::Step::Settled { latest, items, .. } => (
                 "settled",
@@ -248,10 +252,13 @@ impl StepLine {
                 items.iter().map(|(index, _)| *index).collect(),
             ),
             record::Step::Withdrawn { indexes, .. } => ("withdrawn", None, all(indexes)),
-            record::Step::Stopped { at, .. } => ("stopped", Some(*at), Vec::new()),
+            record::Step::Stopped { at, indexes, .. } => {
+                let indexes = indexes.as_ref().map(all).unwrap_or_default();
+                ("stopped", Some(*at), indexes)
+            }
         };
         Self {
-            batch_id: batch.to_string(),
+            batch_id: batch,
             step,
             what,
             at,
@@ -267,6 +274,7 @@ fn all(indexes: &record::Ranges) -> Vec<u32> {
 
 fn write_batch(
     reader: Reader<'_, Stores>,
+    names: &Names,
     id: BatchId,
     header: &Header,
     out: &mut impl Write,
@@ -275,7 +283,7 @@ fn write_batch(
     let items = reader.items(id, header)?;
     let open = own_items(&items).filter(|(index, ..)| !history.trace(*index).is_settled);
     let line = BatchLine {
-        batch_id: id.to_string(),
+        batch_id: names.of(id),
         kind: header.kind,
         caller: header.caller.as_str(),
         request_key: header.key.as_str(),
@@ -289,6 +297,7 @@ fn write_batch(
 
 fn write_items(
     reader: Reader<'_, Stores>,
+    names: &Names,
     id: BatchId,
     header: &Header,
     out: &mut impl Write,
@@ -301,7 +310,7 @@ fn write_items(
         let here = ItemId { batch: id, index };
         let record = compose(header, here, key, command, history.trace(index));
         let line = ItemLine {
-            batch_id: id.to_string(),
+            batch_id: names.of(id),
             index,
             kind: record.scope.kind,
             caller: record.scope.caller.as_str(),

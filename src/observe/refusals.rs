@@ -21,6 +21,8 @@ pub enum Refusal {
     OverQuota,
     /// The audit is too far behind.
     AuditBehind,
+    /// The audit has no room for more of the caller.
+    AuditFull,
     /// The journal cannot be used.
     JournalFailed,
     /// The service stops.
@@ -29,7 +31,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Conflict,
         Self::Full,
         Self::Receiving,
@@ -38,6 +40,7 @@ impl Refusal {
         Self::DiskFull,
         Self::OverQuota,
         Self::AuditBehind,
+        Self::AuditFull,
         Self::JournalFailed,
         Self::Draining,
     ];
@@ -54,6 +57,7 @@ impl Refusal {
             Self::DiskFull => "disk_full",
             Self::OverQuota => "over_quota",
             Self::AuditBehind => "audit_behind",
+            Self::AuditFull => "audit_full",
             Self::JournalFailed => "journal_failed",
             Self::Draining => "draining",
         }

@@ -48,7 +48,7 @@ impl<'a> Standing<'a> {
     pub(super) fn previewed(&self, preview: String, detail: Detail, response: &Response) -> Step {
         let mut conclusion = Conclusion::success(Outcome::Previewed, detail);
         let unsettled = match self.task.facts.target_known {
-            true => "; an earlier cancellation of it may not be settled yet",
+            true => "; a cancellation of it may have to wait before it is sent",
             false => "",
         };
         conclusion.preview = Some(format!("{preview}{unsettled}"));

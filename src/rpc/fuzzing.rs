@@ -23,10 +23,11 @@ pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
         let _ = records::get(&request, caller()).map_err(told);
     }
     if let Some(request) = message::<proto::ListCancellationsRequest>(bytes) {
-        let _ = records::list(&request, Whose::Of(caller()), None).map_err(told);
+        let _ = records::list(&request, Whose::Of(caller()), None, dispatch.names()).map_err(told);
     }
     if let Some(request) = message::<proto::StopBatchRequest>(bytes) {
-        let _ = request.batch_id.parse::<crate::domain::ids::BatchId>();
+        let name = crate::domain::ids::BatchName::try_from(request.batch_id);
+        let _ = name.map(|name| dispatch.names().batch(&name));
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
+        ids::{AccountName, BatchId, BatchName, CallerId, ItemId, Key, Kind, Scope, TargetId},
+        opaque::Names,
         outcome::Outcome,
         pattern::AccountPattern,
     },
@@ -60,13 +61,13 @@ pub(super) struct Listing {
     pub(super) filter: Filter,
     pub(super) after: Option<ItemId>,
     pub(super) records_max: usize,
-    fingerprint: String,
+    print: u32,
 }
 
 impl Listing {
     /// The token of the page after this item.
-    pub(super) fn token(&self, next: ItemId) -> String {
-        format!("{}.{}.{}", next.batch.0, next.index, self.fingerprint)
+    pub(super) fn token(&self, next: ItemId, names: &Names) -> String {
+        names.seal(next, self.print)
     }
 }
 
@@ -105,6 +106,7 @@ pub(super) fn list(
     request: &proto::ListCancellationsRequest,
     whose: Whose,
     accounts: Option<Vec<AccountPattern>>,
+    names: &Names,
 ) -> Result<Listing, Violations> {
     let mut v = Violations::default();
     let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -115,8 +117,9 @@ pub(super) fn list(
         .map(TargetId::try_from)
         .transpose();
     let batch = optional(&request.batch_id)
-        .map(|id| id.parse::<BatchId>())
+        .map(BatchName::try_from)
         .transpose();
+    let batch = v.check(|| "batch_id".to_owned(), batch).flatten();
     let filter = Filter {
         caller: match whose {
             Whose::Of(caller) => Some(caller),
@@ -126,7 +129,8 @@ pub(super) fn list(
         account: v.check(|| "account".to_owned(), account).flatten(),
         accounts,
         target: v.check(|| "target_id".to_owned(), target).flatten(),
-        batch: v.check(|| "batch_id".to_owned(), batch).flatten(),
+        // A name that no batch has lists nothing.
+        batch: batch.map(|name| names.batch(&name).unwrap_or(BatchId::NONE)),
         outcomes: outcomes(&mut v, &request.outcomes),
         admitted_from: {
             let from = request.admitted_after.map(time_of).transpose();
@@ -145,9 +149,9 @@ pub(super) fn list(
             0
         }
     };
-    let fingerprint = fingerprint(&filter);
+    let digest = Sha256::digest(format!("{filter:?}").as_bytes());
     let after = optional(&request.page_token).and_then(|token| {
-        let after = after(&token, &fingerprint);
+        let after = after(&token, &digest, names);
         if after.is_none() {
             v.add(
                 "page_token",
@@ -161,7 +165,7 @@ pub(super) fn list(
             filter,
             after,
             records_max,
-            fingerprint,
+            print: print(&digest),
         })
     } else {
         Err(v)
@@ -217,23 +221,50 @@ fn outcomes(v: &mut Violations, outcomes: &[i32]) -> Vec<Option<Outcome>> {
 }
 
 /// Ties a page token to its filters.
-fn fingerprint(filter: &Filter) -> String {
-    let digest = Sha256::digest(format!("{filter:?}").as_bytes());
-    digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+fn print(digest: &[u8]) -> u32 {
+    let first = digest.first_chunk().copied().unwrap_or_default();
+    u32::from_be_bytes(first)
 }
 
-fn after(token: &str, fingerprint: &str) -> Option<ItemId> {
+fn after(token: &str, digest: &[u8], names: &Names) -> Option<ItemId> {
+    if let Some((place, of)) = names.unseal(token) {
+        return Some(place).filter(|_| of == print(digest));
+    }
+    // As earlier versions gave them, for what was there then.
     let mut parts = token.split('.');
-    let (batch, index, print) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || print != fingerprint {
+    let (batch, index, of) = (parts.next()?, parts.next()?, parts.next()?);
+    let of_these: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    if parts.next().is_some() || of != of_these {
         return None;
     }
-    Some(ItemId {
-        batch: BatchId(batch.parse().ok()?),
-        index: index.parse().ok()?,
-    })
+    let batch = BatchId(batch.parse().ok()?);
+    let index = index.parse().ok()?;
+    Some(ItemId { batch, index }).filter(|place| names.is_plain(place.batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(batch: u64) -> ItemId {
+        ItemId {
+            batch: BatchId(batch),
+            index: 3,
+        }
+    }
+
+    #[test]
+    fn a_token_leads_on_with_its_filters_alone_and_one_of_before_to_what_was_there_then() {
+        let names = Names::new([7; 32], BatchId(100));
+        let (digest, other) = ([1; 32], [2; 32]);
+        let token = names.seal(place(100), print(&digest));
+        assert_eq!(after(&token, &digest, &names), Some(place(100)));
+        assert_eq!(after(&token, &other, &names), None);
+
+        let before = |batch: u64| format!("{batch}.3.010101010101");
+        assert_eq!(after(&before(99), &digest, &names), Some(place(99)));
+        assert_eq!(after(&before(99), &other, &names), None);
+        // With such a one somebody could find out which number a batch of its own has.
+        assert_eq!(after(&before(100), &digest, &names), None);
+    }
 }

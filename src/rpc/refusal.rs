@@ -16,7 +16,7 @@ use super::status;
 use crate::{
     audit::{Noted, Sink, Why},
     domain::{
-        ids::{BatchId, CallerId, Key},
+        ids::{BatchName, CallerId, Key},
         provenance::Provenance,
     },
     identity::{Caller, Callers, Method, Proof, Unproven},
@@ -70,7 +70,7 @@ pub struct Asked {
     /// Items of the request.
     pub items: Option<usize>,
     /// The batch that it is about.
-    pub batch: Option<BatchId>,
+    pub batch: Option<BatchName>,
 }
 
 /// Told of each refusal, before the caller is. Clones are of the same.

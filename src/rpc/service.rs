@@ -24,7 +24,7 @@ use crate::{
     dispatch::{Dispatch, Hangup, Stopped, Submission, Ticket},
     domain::{
         command::Command,
-        ids::{BatchId, CallerId, Key},
+        ids::{BatchId, BatchName, CallerId, Key},
     },
     identity::Caller,
     journal::{Batch, Record, Stopper, Unavailable},
@@ -71,33 +71,44 @@ impl Service {
             from: came.from,
             ..parsed.submission
         };
-        let asked = stream::Asked {
-            key: submission.key.clone(),
-            items: submission.items.clone(),
-            with_answer,
-        };
+        let (key, items) = (submission.key.clone(), submission.items.clone());
         let submitted = async {
             let mut places: Vec<_> = parsed.new.iter().map(|of_new| of_new.place).collect();
             places.dedup();
             let unrecorded = self.dispatch.unrecorded(&submission, &places).await;
-            let unrecorded = unrecorded.map_err(|error| status::of_submit(error, caller))?;
+            let unrecorded = unrecorded
+                .map_err(|error| status::of_submit(error, caller, self.dispatch.names()))?;
             refuse_new(parsed.new, &unrecorded)?;
             let submitted = self.dispatch.submit(submission).await;
-            submitted.map_err(|error| status::of_submit(error, caller))
+            submitted.map_err(|error| status::of_submit(error, caller, self.dispatch.names()))
         };
         let ticket: Ticket = deadline::within(deadline, submitted).await?;
+        let batch = ticket.batch.map(|batch| self.dispatch.names().of(batch));
         tracing::info!(
-            batch = ticket.batch.map(tracing::field::display),
-            items = asked.items.len(),
+            batch = batch.as_ref().map(tracing::field::display),
+            items = items.len(),
             caller = %caller.id,
             "request taken on"
         );
+        let asked = stream::Asked {
+            batch,
+            key,
+            items,
+            with_answer,
+        };
         Ok(Response::new(stream::results(
             ticket,
             asked,
             deadline,
             self.progress_interval,
         )))
+    }
+
+    /// Whether the audit has room for what it is told beside the journal: a look at what is others',
+    /// a dry run that shows people. Each of them is a line, however often they are asked for.
+    fn is_told(&self, caller: &Caller) -> Result<(), Status> {
+        let has_room = self.dispatch.audit().check(&caller.id);
+        has_room.map_err(|overfull| status::overfull_of(overfull, caller))
     }
 
     /// Stops a batch, and gives it as it is afterwards.
@@ -137,10 +148,10 @@ fn people<'a>(commands: impl Iterator<Item = &'a Command>) -> Option<u64> {
 }
 
 /// A batch, if it is this caller's.
-fn of_caller(batch: Option<Batch>, id: BatchId, caller: &CallerId) -> Result<Batch, Status> {
+fn of_caller(batch: Option<Batch>, name: &BatchName, caller: &CallerId) -> Result<Batch, Status> {
     batch
         .filter(|batch| batch.scope.caller == *caller)
-        .ok_or_else(|| status::not_found("batch", &id.to_string()))
+        .ok_or_else(|| status::not_found("batch", name.as_str()))
 }
 
 /// Items that are parsed where they came in: some tenths of a millisecond's work.
@@ -271,6 +282,7 @@ impl CancellationService for Service {
         let planned: Vec<_> = items.filter(|item| item.mode == Mode::DryRun).collect();
         if !planned.is_empty() {
             // Its results are people.
+            self.is_told(&known.caller)?;
             let accounts: BTreeSet<_> = planned.iter().map(|item| item.command.account()).collect();
             known.call.note(Noted {
                 event: "dry_run",
@@ -305,6 +317,7 @@ impl CancellationService for Service {
         let is_others = whose.is_others(&known.caller);
         if is_others {
             known.may(policy::others(&known.caller, with_answer, ""))?;
+            self.is_told(&known.caller)?;
         }
         let caller = match whose {
             Whose::Of(caller) => caller,
@@ -336,7 +349,7 @@ impl CancellationService for Service {
         }
         let record = record.ok_or_else(|| status::not_found("cancellation", &name))?;
         let is_settling = self.dispatch.is_settling(record.id);
-        let cancellation = render::record(&record, is_settling, with_answer);
+        let cancellation = render::record(&record, self.dispatch.names(), is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
             cancellation: Some(cancellation),
         }))
@@ -354,13 +367,15 @@ impl CancellationService for Service {
         let is_others = whose.is_others(&known.caller);
         if is_others {
             known.may(policy::others(&known.caller, with_answer, &request.account))?;
+            self.is_told(&known.caller)?;
         }
         let whose_told = match &whose {
             Whose::Of(caller) => caller.to_string(),
             Whose::All => "*".to_owned(),
         };
         let accounts = is_others.then(|| known.caller.policy.accounts.clone());
-        let listing = records::list(&request, whose, accounts);
+        let names = self.dispatch.names();
+        let listing = records::list(&request, whose, accounts, names);
         let listing = listing.map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let asking = &known.caller;
@@ -371,7 +386,7 @@ impl CancellationService for Service {
         let page = deadline::within(deadline, read).await?;
         let render = |record: &Record| {
             let is_settling = self.dispatch.is_settling(record.id);
-            render::record(record, is_settling, with_answer)
+            render::record(record, names, is_settling, with_answer)
         };
         let (cancellations, next) = records::fitting(page, render);
         if is_others {
@@ -386,7 +401,9 @@ impl CancellationService for Service {
         }
         Ok(Response::new(ListCancellationsResponse {
             cancellations,
-            next_page_token: next.map(|next| listing.token(next)).unwrap_or_default(),
+            next_page_token: next
+                .map(|next| listing.token(next, names))
+                .unwrap_or_default(),
         }))
     }
 
@@ -397,23 +414,25 @@ impl CancellationService for Service {
         let deadline = deadline::of(&request)?;
         let known = Known::of(&request)?;
         let caller = known.caller.id.clone();
-        let parsed = request.into_inner().batch_id.parse::<BatchId>();
-        let id = parsed.map_err(|malformed| {
+        let parsed = BatchName::try_from(request.into_inner().batch_id);
+        let name = parsed.map_err(|malformed| {
             let mut violations = status::Violations::default();
             violations.add("batch_id", malformed.to_string());
             violations.into_status()
         })?;
         // Whoever asks for a batch of another caller's learns nothing, and the audit does.
         known.call.asks(Asked {
-            batch: Some(id),
+            batch: Some(name.clone()),
             ..Asked::default()
         });
+        let id = self.dispatch.names().batch(&name);
+        let id = id.ok_or_else(|| status::not_found("batch", name.as_str()))?;
         let work = async {
             let whose = self.dispatch.whose_to_stop(id, &caller).await;
             let whose = whose.map_err(|error| status::of_unavailable(&error))?;
             whose
                 .filter(|whose| whose.caller == caller)
-                .ok_or_else(|| status::not_found("batch", &id.to_string()))?;
+                .ok_or_else(|| status::not_found("batch", name.as_str()))?;
             // From here on it may be stopped, whatever fails.
             let by = Stopper {
                 caller: caller.clone(),
@@ -421,12 +440,12 @@ impl CancellationService for Service {
             };
             let stopped = self.stop(id, by).await;
             let (stopped, batch) = stopped.map_err(|error| status::stop_in_doubt(&error))?;
-            tracing::info!(batch = %id, stopped = stopped.stopped, "batch stopped");
-            let batch = of_caller(batch, id, &caller)?;
+            tracing::info!(batch = %name, stopped = stopped.stopped, "batch stopped");
+            let batch = of_caller(batch, &name, &caller)?;
             let settling = self.dispatch.settling_of(id);
             let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
             Ok(StopBatchResponse {
-                progress: Some(render::progress(id.to_string(), &batch.items, &settling)),
+                progress: Some(render::progress(name.to_string(), &batch.items, &settling)),
                 stopped: count(stopped.stopped),
                 finishing: count(stopped.finishing),
             })

@@ -10,9 +10,9 @@ use super::refusal::{because, because_in_truth};
 use crate::{
     audit::{Full, Why},
     dispatch::{AskError, SubmitError},
-    domain::quota::Exhausted,
+    domain::{opaque::Names, quota::Exhausted},
     identity::{Caller, JwtFault, KEYS_UNAVAILABLE, Method, Unproven},
-    journal::{Behind, Conflict, NoRoom, Unavailable},
+    journal::{Conflict, NoRoom, Overfull, Unavailable},
     limits,
 };
 
@@ -236,13 +236,14 @@ fn clip(text: &mut String, bytes_max: usize) {
 }
 
 /// The status of a request that was not taken on.
-pub(super) fn of_submit(error: SubmitError, caller: &Caller) -> Status {
+pub(super) fn of_submit(error: SubmitError, caller: &Caller, names: &Names) -> Status {
     match error {
         SubmitError::OverQuota(exhausted) => over_quota(&exhausted, caller),
-        SubmitError::Conflict(conflicts) => of_conflicts(&conflicts),
+        SubmitError::Conflict(conflicts) => of_conflicts(&conflicts, names),
         SubmitError::Full(why) => full(&why),
         SubmitError::NoRoom(no_room) => of_no_room(&no_room),
-        SubmitError::Behind(behind) => of_behind(&behind),
+        SubmitError::Behind(_) => of_behind(),
+        SubmitError::Overfull(overfull) => overfull_of(overfull, caller),
         SubmitError::Oversized(_) => oversized(&error.to_string()),
         SubmitError::Draining => draining(),
         SubmitError::Damaged(why) => of_damaged(&why),
@@ -267,11 +268,27 @@ fn of_no_room(no_room: &NoRoom) -> Status {
     unavailable(Why::DiskFull, message, 30)
 }
 
-/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written.
-fn of_behind(behind: &Behind) -> Status {
-    let message =
-        format!("nothing was admitted and nothing is sent: {behind}; send the same request again");
+/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written. How many lines wait is
+/// the work of all callers, so metrics tell it and this does not.
+fn of_behind() -> Status {
+    let message = "nothing was admitted and nothing is sent: the audit cannot keep up \
+                   (audit.lag_max), and the service's log says so if it cannot be written; no restart \
+                   is needed; send the same request again";
     unavailable(Why::AuditBehind, message, 10)
+}
+
+/// RESOURCE_EXHAUSTED: the audit has no room for more of this caller. How much others take is not
+/// its to know.
+pub(super) fn overfull_of(overfull: Overfull, caller: &Caller) -> Status {
+    let mut details = refused_details(Why::AuditFull.word(), caller);
+    details.set_retry_info(Some(Duration::from_secs(limits::AUDIT_FULL_RETRY_SECONDS)));
+    let mut message = format!(
+        "nothing was admitted, sent or read: {overfull}; its operator has to make room; what was \
+         admitted goes on and is replayed"
+    );
+    clip(&mut message, MESSAGE_BYTES_MAX);
+    let status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    refuse(Why::AuditFull, status)
 }
 
 /// RESOURCE_EXHAUSTED: there is no room at the moment.
@@ -378,7 +395,7 @@ pub(super) fn stop_in_doubt(error: &Unavailable) -> Status {
     unavailable_because(Why::JournalFailed, STOP_IN_DOUBT, message, 5)
 }
 
-fn of_conflicts(conflicts: &[Conflict]) -> Status {
+fn of_conflicts(conflicts: &[Conflict], names: &Names) -> Status {
     let mut details = ErrorDetails::new();
     let mut told = Vec::new();
     let mut bytes = 0;
@@ -401,7 +418,8 @@ fn of_conflicts(conflicts: &[Conflict]) -> Status {
         };
         let description = format!(
             "key {} was used before with other content (batch {}); {differs}",
-            conflict.key, conflict.batch
+            conflict.key,
+            names.of(conflict.batch)
         );
         if told.len() < TOLD_MAX {
             told.push(description.clone());

@@ -19,7 +19,10 @@ use crate::{
         Item, Ticket,
         feed::{Ended, Update},
     },
-    domain::{ids::Key, outcome::Outcome},
+    domain::{
+        ids::{BatchName, Key},
+        outcome::Outcome,
+    },
     limits,
 };
 
@@ -74,6 +77,8 @@ impl Response for CancelEnrollmentsResponse {
 /// A request's items, for rendering what comes of them.
 #[derive(Debug)]
 pub(super) struct Asked {
+    /// The batch of the request; `None` if it has only dry runs.
+    pub(super) batch: Option<BatchName>,
     pub(super) key: Key,
     pub(super) items: Vec<Item>,
     pub(super) with_answer: bool,
@@ -198,8 +203,9 @@ impl<R: Response> State<R> {
         }
         let progress = proto::Progress {
             batch_id: self
-                .ticket
+                .asked
                 .batch
+                .as_ref()
                 .map(|batch| batch.to_string())
                 .unwrap_or_default(),
             total: u32::try_from(self.asked.items.len()).unwrap_or(u32::MAX),

@@ -83,6 +83,7 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize
                 | SubmitError::NoRoom(_)
                 | SubmitError::OverQuota(_)
                 | SubmitError::Behind(_)
+                | SubmitError::Overfull(_)
                 | SubmitError::Oversized(_) => Sent::Full,
                 SubmitError::Draining | SubmitError::Unavailable(_) | SubmitError::Damaged(_) => {
                     Sent::Gone

@@ -62,6 +62,7 @@ pub(super) fn options(world: &Arc<World>) -> Options {
             .collect(),
         scanners: Members::default(),
         open_bytes_max: usize::MAX / 2,
+        audit: crate::audit::Usage::default(),
         results_held_max: crate::limits::RESULTS_HELD_MAX,
         reader_patience: Duration::from_secs(30),
         retry_window: Duration::from_secs(60),

@@ -19,6 +19,7 @@ use crate::{
     domain::{
         doubt::{AccountState, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+        opaque::Names,
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
@@ -240,6 +241,10 @@ impl Journal for Storage {
         callers: &BTreeSet<CallerId>,
     ) -> Result<Vec<Intake>, Unavailable> {
         self.disk.admitted_since(from, callers)
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Journal::names(&self.disk)
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

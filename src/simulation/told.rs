@@ -71,6 +71,7 @@ impl World {
             SubmitError::NoRoom(_)
             | SubmitError::OverQuota(_)
             | SubmitError::Behind(_)
+            | SubmitError::Overfull(_)
             | SubmitError::Oversized(_) => {
                 state.broken("a service with room takes requests", why);
             }

@@ -108,8 +108,9 @@ async fn a_line_says_who_did_what_when_and_why_and_how_it_ended() {
         .await
         .unwrap()
         .into_inner();
-    let mut results = Vec::new();
+    let (mut results, mut batch) = (Vec::new(), String::new());
     while let Some(message) = stream.message().await.unwrap() {
+        batch = message.progress.unwrap().batch_id;
         results.extend(message.results);
     }
     gateway.stop().await;
@@ -123,7 +124,7 @@ async fn a_line_says_who_did_what_when_and_why_and_how_it_ended() {
         for (field, value) in [
             ("caller", "billing"),
             ("method", "CancelSubscription"),
-            ("batch", "b000000000001"),
+            ("batch", &*batch),
             ("key", "order-1/0"),
             ("account", "rebilly"),
             ("target", "sub-1"),
@@ -225,9 +226,99 @@ async fn stops_and_what_they_stopped_are_told() {
     assert_eq!(stopped[0]["batch"], *batch);
     assert_eq!(stopped[0]["caller"], "anonymous");
     assert_eq!(stopped[0]["method"], "StopBatch");
-    let settled = gateway.events("settled");
-    assert_eq!(settled.len(), 2);
-    assert!(settled.iter().all(|line| line["outcome"] == "stopped"));
+    assert_eq!(stopped[0]["indexes"], serde_json::json!([[0, 1]]));
+    assert_eq!(stopped[0]["items"], 2);
+    let lines = gateway.events("settled");
+    let settled = settled_of(&lines);
+    assert_eq!(settled.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    assert!(settled.values().all(|line| line["outcome"] == "stopped"));
+    // Whoever asks for one of them finds what became of it.
+    let journal = gateway.journal_dir();
+    for key in ["k/0", "k/1"] {
+        let (code, said) = audit(&["--journal", journal.to_str().unwrap(), "--key", key]);
+        assert_eq!(code, 0, "{said}");
+        let events = said.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["event"].as_str().unwrap().to_owned()
+        });
+        let events: Vec<_> = events.collect();
+        assert_eq!(events, ["admitted", "stopped", "settled"], "{said}");
+    }
+}
+
+/// Which line says how each item ended.
+fn settled_of(lines: &[Value]) -> BTreeMap<u64, &Value> {
+    let mut settled = BTreeMap::new();
+    for line in lines {
+        for index in indexes(line) {
+            assert!(settled.insert(index, line).is_none(), "{index} ends once");
+        }
+    }
+    settled
+}
+
+/// Which items of its batch a line is of.
+pub(crate) fn indexes(line: &Value) -> Vec<u64> {
+    match line["indexes"].as_array() {
+        Some(ranges) => ranges
+            .iter()
+            .flat_map(|range| range[0].as_u64().unwrap()..=range[1].as_u64().unwrap())
+            .collect(),
+        None => vec![line["index"].as_u64().unwrap()],
+    }
+}
+
+/// Lines and bytes of an audit.
+fn size(gateway: &Gateway) -> (usize, usize) {
+    let files = files(&gateway.audit_dir());
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts.fold((0, 0), |(lines, bytes), text| {
+        (lines + text.lines().count(), bytes + text.len())
+    })
+}
+
+#[tokio::test]
+async fn resends_and_stops_in_turns_take_a_few_lines_each_however_many_items_there_are() {
+    const ITEMS: usize = 2_000;
+    const TURNS: usize = 5;
+    let mut gateway = gateway().start().await;
+    gateway.stop_sandbox().await;
+    let send = || {
+        let ids = (0..ITEMS).map(|n| format!("sub-{n}"));
+        request(
+            "k",
+            ids.map(|id| subscription(Provider::Rebilly, id, now())),
+        )
+    };
+    let mut before = (0, 0);
+    for turn in 0..=TURNS {
+        let mut reader = gateway.open(send()).await;
+        reader.next().await.unwrap();
+        let batch = reader.progress.batch_id.clone();
+        gateway.stop_batch(&batch).await.unwrap();
+        in_time(reader.rest()).await.unwrap();
+        if turn == 0 {
+            gateway.restart().await;
+            before = size(&gateway);
+        }
+    }
+    gateway.stop().await;
+
+    let after = size(&gateway);
+    let (lines, bytes) = ((after.0 - before.0) / TURNS, (after.1 - before.1) / TURNS);
+    assert!(lines < 40 && bytes < 40_000, "{lines} lines, {bytes} bytes");
+    let admitted = gateway.events("admitted");
+    assert_eq!(admitted.len(), ITEMS);
+    for (event, times) in [("opened", TURNS), ("settled", TURNS + 1)] {
+        let told = gateway.events(event);
+        let mut count = vec![0; ITEMS];
+        for index in told.iter().flat_map(indexes) {
+            count[usize::try_from(index).unwrap()] += 1;
+        }
+        assert!(count.iter().all(|count| *count == times), "{event}");
+        assert!(told.iter().all(|line| line["account"] == "rebilly"));
+    }
+    assert_eq!(verify(&gateway.journal_dir()).0, 0);
 }
 
 #[tokio::test]
@@ -378,15 +469,17 @@ async fn refusals_are_told_with_who_asked_and_why() {
     let first = client
         .cancel_subscription(by(BILLING_TOKEN, request("k", [item("a")])))
         .await;
-    let mut first = first.unwrap().into_inner();
-    while first.message().await.unwrap().is_some() {}
+    let (mut first, mut batch) = (first.unwrap().into_inner(), String::new());
+    while let Some(message) = first.message().await.unwrap() {
+        batch = message.progress.unwrap().batch_id;
+    }
     let other = by(BILLING_TOKEN, request("k", [item("b")]));
     let status = client.cancel_subscription(other).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     let invalid = by(BILLING_TOKEN, request("bad", [item("")]));
     client.cancel_subscription(invalid).await.unwrap_err();
     let stop = StopBatchRequest {
-        batch_id: "b000000000001".to_owned(),
+        batch_id: batch.clone(),
     };
     client
         .stop_batch(by(SUPPORT_TOKEN, stop))
@@ -411,7 +504,7 @@ async fn refusals_are_told_with_who_asked_and_why() {
             "NOT_FOUND NOT_FOUND support -",
         ]
     );
-    assert_eq!(refused[3]["batch"], "b000000000001");
+    assert_eq!(refused[3]["batch"], *batch);
     let admitted = gateway.events("admitted");
     for (line, token) in [
         (&refused[0], "no-such-token-0123456789"),
@@ -454,9 +547,12 @@ async fn a_restart_goes_on_in_the_same_chain_and_a_repeat_is_no_second_admission
 #[tokio::test]
 async fn the_export_filters_while_the_service_runs() {
     let mut gateway = gateway().start().await;
+    let mut batches = Vec::new();
     for id in ["a", "b"] {
         let item = subscription(Provider::Rebilly, id, now());
-        gateway.cancel_one(id, item).await.unwrap();
+        let mut reader = gateway.open(request(id, [item])).await;
+        in_time(reader.rest()).await.unwrap();
+        batches.push(reader.progress.batch_id);
     }
     let item = subscription(Provider::Solidgate, "c", now());
     gateway.cancel_one("c", item).await.unwrap();
@@ -479,7 +575,7 @@ async fn the_export_filters_while_the_service_runs() {
     assert_eq!(export(&["--account", "rebilly"]), 4);
     assert_eq!(export(&["--target", "c", "--event", "admitted"]), 1);
     assert_eq!(
-        export(&["--outcome", "canceled", "--batch", "b000000000002"]),
+        export(&["--outcome", "canceled", "--batch", &batches[1]]),
         1
     );
     assert_eq!(export(&["--caller", "nobody"]), 0);
@@ -535,6 +631,11 @@ async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     let details = tonic_types::StatusExt::get_error_details(&refused);
     assert_eq!(details.error_info().unwrap().reason, "AUDIT_BEHIND");
+    let counts = |text: &str| text.contains(|c: char| c.is_ascii_digit());
+    assert!(
+        !counts(refused.message()),
+        "it tells what is others': {refused:?}"
+    );
     assert!(details.retry_info().is_some());
     let replayed = gateway.cancel_one("first", item("first")).await.unwrap();
     assert!(replayed.replayed, "what is known is answered");
@@ -553,6 +654,77 @@ async fn an_audit_that_cannot_be_written_stops_admissions_and_they_come_back_by_
     assert!(files(&gateway.audit_dir()).len() > 1);
     let (code, said) = verify(&gateway.journal_dir());
     assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test]
+async fn when_the_audit_is_full_callers_beyond_their_share_wait_and_the_others_go_on() {
+    let mut gateway = gateway()
+        .config("[audit]\nbytes_max = 200000")
+        .config(CALLERS)
+        .start()
+        .await;
+    let item = |id: &str| subscription(Provider::Rebilly, id, now());
+    let mut sent = 0;
+    let refused = loop {
+        let id = format!("sub-{sent}");
+        let request = by(BILLING_TOKEN, request(&id, [item(&id)]));
+        match gateway.client.cancel_subscription(request).await {
+            Ok(results) => {
+                let mut results = results.into_inner();
+                while results.message().await.unwrap().is_some() {}
+                sent += 1;
+            }
+            Err(status) => break status,
+        }
+        assert!(sent < 1_000, "it is never refused");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert_eq!(details.error_info().unwrap().reason, "AUDIT_FULL");
+    assert!(details.retry_info().is_some());
+    assert!(!refused.message().contains("support"), "{refused:?}");
+
+    // A restart changes nothing of it.
+    gateway.restart().await;
+    let new = by(BILLING_TOKEN, request("new", [item("new")]));
+    let status = gateway.client.cancel_subscription(new).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    // A dry run that shows people is a line each time.
+    for (token, code) in [
+        (BILLING_TOKEN, Code::ResourceExhausted),
+        (SUPPORT_TOKEN, Code::Ok),
+    ] {
+        let plan = CancelEnrollmentsRequest {
+            idempotency_key: "dry".to_owned(),
+            cancellations: vec![EnrollmentCancellation {
+                account: "sequenzy".to_owned(),
+                sequence_id: "seq".to_owned(),
+                target: Some(Target::All(Default::default())),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let planned = gateway.client.cancel_enrollments(by(token, plan)).await;
+        assert_eq!(
+            planned.map_or_else(|status| status.code(), |_| Code::Ok),
+            code
+        );
+    }
+    // What is known is answered, and who has its share goes on.
+    for (token, id) in [(BILLING_TOKEN, "sub-0"), (SUPPORT_TOKEN, "other")] {
+        let request = by(token, request(id, [item(id)]));
+        let results = gateway.client.cancel_subscription(request).await;
+        let mut results = results.unwrap().into_inner();
+        while results.message().await.unwrap().is_some() {}
+    }
+    gateway.stop().await;
+    assert_eq!(gateway.events("admitted").len(), sent + 1);
+    assert_eq!(gateway.events("settled").len(), sent + 1);
+    let refused = gateway.events("refused");
+    assert!(refused.iter().all(|line| line["reason"] == "AUDIT_FULL"));
+    // Half of it is kept in equal parts for both, so the first may take the other's no more than that.
+    let bytes = size(&gateway).1;
+    assert!(bytes >= 150_000, "{bytes}");
 }
 
 #[tokio::test]

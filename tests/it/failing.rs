@@ -9,6 +9,7 @@ use cancelot::{
     domain::{
         doubt::{AccountState, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+        opaque::Names,
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
@@ -254,6 +255,10 @@ impl Journal for Failing {
 
     fn vitals(&self) -> Vitals {
         self.disk.vitals()
+    }
+
+    fn names(&self) -> Arc<Names> {
+        self.disk.names()
     }
 
     fn trail(&self) -> Arc<dyn Trail> {

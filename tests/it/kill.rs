@@ -408,12 +408,22 @@ fn check_audit(journal: &Path, recorded: &BTreeMap<String, Outcome>) {
         settled: Vec<String>,
     }
     let mut items: BTreeMap<String, Told> = BTreeMap::new();
+    let mut keys = BTreeMap::new();
     for line in audit::lines(&journal.join("audit")) {
         let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
         let item = || text("key");
         match line["event"].as_str().unwrap() {
-            "admitted" => items.entry(item()).or_default().admitted += 1,
-            "opened" => items.entry(item()).or_default().opened += 1,
+            "admitted" => {
+                keys.insert((text("batch"), line["index"].as_u64().unwrap()), item());
+                items.entry(item()).or_default().admitted += 1;
+            }
+            // Of several items it is one line, which names them as their admissions do.
+            "opened" => {
+                for index in audit::indexes(&line) {
+                    let key = &keys[&(text("batch"), index)];
+                    items.entry(key.clone()).or_default().opened += 1;
+                }
+            }
             "settled" => items
                 .entry(item())
                 .or_default()

@@ -31,8 +31,15 @@ async fn whatever_panics_the_service_ends_with_an_error_and_a_restart_settles_wh
         let calls = tokio::spawn(async move {
             // Each of them may be the one that panics, or come too late.
             let mut calls = Vec::new();
-            calls.push(client.cancel_subscription(sent).await.err());
-            let batch_id = "b000000000001".to_owned();
+            let mut batch_id = "b000000000001".to_owned();
+            match client.cancel_subscription(sent).await {
+                Ok(stream) => {
+                    if let Ok(Some(first)) = stream.into_inner().message().await {
+                        batch_id = first.progress.unwrap().batch_id;
+                    }
+                }
+                Err(status) => calls.push(Some(status)),
+            }
             let stop = cancelot::rpc::proto::StopBatchRequest { batch_id };
             calls.push(client.stop_batch(stop).await.err());
             calls

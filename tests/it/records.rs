@@ -354,6 +354,29 @@ async fn a_page_goes_on_only_with_the_same_filters() {
 }
 
 #[tokio::test]
+async fn neither_ids_nor_tokens_tell_how_many_batches_there_are() {
+    let (gateway, batches) = three_batches().await;
+    let one = List {
+        page_size: 1,
+        ..Default::default()
+    };
+    let (_, token) = gateway.list(one).await.unwrap();
+    assert!(!token.contains('.') && token.len() == 32, "{token}");
+    for (number, batch) in (1..).zip(&batches) {
+        assert!(batch.starts_with("bx") && batch.len() == 18, "{batch}");
+        // Nobody finds a batch by counting, not even its own.
+        let number = format!("b{number:012}");
+        let status = gateway.stop_batch(&number).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        let of_it = List {
+            batch_id: number,
+            ..Default::default()
+        };
+        assert_eq!(gateway.list(of_it).await.unwrap().0, [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn accounts_are_listed_with_what_each_can_do() {
     use Timing::{At, Now, PeriodEnd, ProviderDefault};
     let other = |name: &str, provider: &str, line: &str| {

@@ -280,13 +280,17 @@ async fn what_a_failed_journal_cannot_take_is_told_by_the_audit_all_the_same() {
     });
     let mut gateway = gateway().free_space(disk).start().await;
     let open = request("K", [subscription(Provider::Rebilly, "a", now())]);
-    gateway.cancel(open).await.unwrap();
+    let mut reader = gateway.open(open).await;
+    in_time(reader.rest()).await.unwrap();
     fails.store(true, Ordering::SeqCst);
     for _ in 0..2 {
         let status = gateway.refused(one("J", "b")).await;
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     }
-    let status = gateway.stop_batch("b000000000001").await.unwrap_err();
+    let status = gateway
+        .stop_batch(&reader.progress.batch_id)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
 
     assert_eq!(

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::page::Page;
 use crate::{
+    audit::Usage,
     dispatch::{AccountStanding, Dispatch, Standing},
     journal::Vitals,
 };
@@ -14,6 +15,7 @@ pub(super) fn encode(page: &mut Page<'_>, engine: &Arc<Dispatch>) -> fmt::Result
     outcomes(page, &accounts)?;
     lanes(page, &accounts)?;
     admission(page, engine)?;
+    audit(page, engine.audit())?;
     journal(
         page,
         &engine.journal().vitals(),
@@ -283,6 +285,26 @@ fn journal(page: &mut Page<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
         "cancelot_journal_failed",
         "Whether the journal has failed, after which the process ends.",
         [([], u64::from(failed))],
+    )
+}
+
+fn audit(page: &mut Page<'_>, usage: &Usage) -> fmt::Result {
+    page.gauge(
+        "cancelot_audit_bytes",
+        "Bytes of the audit's files.",
+        [([], usage.bytes())],
+    )?;
+    page.gauge(
+        "cancelot_audit_bytes_max",
+        "Bytes of the audit's files beyond which callers with more than their share of them are refused (audit.bytes_max).",
+        usage.bytes_max().map(|max| ([], max)),
+    )?;
+    let held = usage.held();
+    page.gauge(
+        "cancelot_caller_audit_bytes",
+        "Bytes of the audit's lines of a caller.",
+        held.iter()
+            .map(|(caller, bytes)| ([("caller", caller.as_str())], *bytes)),
     )
 }
 

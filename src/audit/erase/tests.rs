@@ -61,6 +61,7 @@ fn erased(dir: &Path) -> usize {
         whose: &whose(),
         digest: "0a",
         found: &found(),
+        names: &Names::plain(),
         known: None,
         why: None,
         now: Timestamp::UNIX_EPOCH,

@@ -8,6 +8,7 @@ use std::sync::{
 use super::*;
 use crate::{
     audit::segments::Segment,
+    domain::opaque::Names,
     journal::{Audited, Happened, Pending, Trailed, Unavailable},
 };
 
@@ -31,6 +32,10 @@ struct Scripted {
 impl Trail for Scripted {
     fn journal(&self) -> String {
         "scripted".to_owned()
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::new(Names::plain())
     }
 
     fn end(&self) -> u64 {
@@ -97,6 +102,7 @@ impl Bench {
             now: Arc::new(Timestamp::now),
             for_deletions: Arc::new(|| None),
             sink: Sink::default(),
+            usage: Usage::default(),
             config: None,
             signer: None,
             shown: Shown::default(),

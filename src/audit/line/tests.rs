@@ -1,13 +1,20 @@
-//! What lines say of free text: bounded, and without addresses.
+//! What lines say of free text: bounded, and without addresses; and of many items at once.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::{
     audit::{Error, Head},
-    domain::command::EnrollmentsCommand,
+    domain::{command::EnrollmentsCommand, ids::BatchId},
     journal::{Concluded, Failed, Said},
 };
+
+/// A line with what stands behind its hash.
+fn as_written(line: &Line<'_>) -> Result<serde_json::Value, Error> {
+    let mut text = Vec::new();
+    crate::audit::chain::add(&mut Head::empty(), line, line.personal(), &mut text)?;
+    Ok(serde_json::from_slice(&text).unwrap())
+}
 
 /// What lines say of an item with this text wherever a text is free.
 fn lines(text: &str) -> Vec<serde_json::Value> {
@@ -56,11 +63,8 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
         ],
     };
     let mut lines = Vec::new();
-    let given = each(Timestamp::MIN, &happened, |line| {
-        let mut text = Vec::new();
-        let personal = line.personal();
-        crate::audit::chain::add(&mut Head::empty(), &line, personal, &mut text)?;
-        lines.push(serde_json::from_slice(&text).unwrap());
+    let given = each(Timestamp::MIN, &Names::plain(), &happened, |line| {
+        lines.push(as_written(&line)?);
         Ok::<_, Error>(())
     });
     given.unwrap();
@@ -123,4 +127,87 @@ fn addresses_and_words_are_left_out_where_they_are_not_to_be_kept() {
             .is_some()
     );
     assert!(line.with(shown).personal().reason.is_none());
+}
+
+/// The end of an item that was stopped after so many requests.
+fn stopped(attempts: u32, second: i64) -> What {
+    What::Settled(Arc::new(Ended {
+        conclusion: Concluded {
+            outcome: Outcome::Stopped,
+            detail: Known::Subscription {
+                effective_at: None,
+                state: None,
+            },
+            failure: None,
+            confirmed_by_lookup: false,
+        },
+        attempts,
+        settled_at: at(second),
+    }))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// What lines say of items at these accounts, in short: the event, which items, and the account.
+fn told(items: &[(u32, &str, What)]) -> Vec<String> {
+    let items = items.iter().map(|(index, account, what)| {
+        let subject = Subject {
+            index: *index,
+            key: format!("k/{index}").as_str().try_into().unwrap(),
+            command: Arc::new(Command::Enrollments(EnrollmentsCommand {
+                account: (*account).try_into().unwrap(),
+                sequence_id: "seq".try_into().unwrap(),
+                target: EnrollmentsTarget::All,
+                reason: None,
+                matches_max: None,
+            })),
+        };
+        (subject, what.clone())
+    });
+    let happened = Happened::ToItems {
+        scope: Scope {
+            caller: "billing".try_into().unwrap(),
+            kind: Kind::Enrollments,
+        },
+        batch: BatchId(1),
+        from: None,
+        items: items.collect(),
+    };
+    let mut lines = Vec::new();
+    let given = each(Timestamp::MIN, &Names::plain(), &happened, |line| {
+        let line = as_written(&line)?;
+        assert_eq!(line["key"].is_string(), line["index"].is_u64(), "{line}");
+        let of = match &line["indexes"] {
+            serde_json::Value::Null => &line["index"],
+            indexes => indexes,
+        };
+        let (event, account, time) = (&line["event"], &line["account"], &line["time"]);
+        lines.push(format!("{event} {of} {account} {time}").replace('"', ""));
+        Ok::<_, Error>(())
+    });
+    given.unwrap();
+    lines
+}
+
+#[test]
+fn items_to_which_the_same_happened_share_a_line_and_one_alone_has_its_own() {
+    let lines = told(&[
+        (0, "a", stopped(0, 1)),
+        (1, "a", What::Admitted(at(2))),
+        (2, "a", stopped(3, 1)),
+        (3, "a", stopped(0, 5)),
+        (4, "a", stopped(0, 4)),
+        (9, "a", What::Opened(at(6))),
+    ]);
+    let expected = [
+        "settled [[0,0],[3,4]] a 1970-01-01T00:00:05Z",
+        "admitted 1 a 1970-01-01T00:00:02Z",
+        "settled 2 a 1970-01-01T00:00:01Z",
+        "opened 9 a 1970-01-01T00:00:06Z",
+    ];
+    assert_eq!(lines, expected);
+    let lines = told(&[(0, "a", What::Opened(at(6))), (1, "b", What::Opened(at(6)))]);
+    assert_eq!(lines, ["opened [[0,1]] null 1970-01-01T00:00:06Z"]);
 }

@@ -12,10 +12,11 @@ use std::{
 use super::*;
 use crate::{
     audit::{
-        Signer, Sink,
+        Signer, Sink, Usage,
         segments::Segment,
         verify::{Known, verify},
     },
+    domain::opaque::Names,
     journal::{Happened, Pending, Trailed, Unavailable},
 };
 
@@ -30,6 +31,10 @@ struct Told {
 impl Trail for Told {
     fn journal(&self) -> String {
         "told".to_owned()
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::new(Names::plain())
     }
 
     fn end(&self) -> u64 {
@@ -70,6 +75,7 @@ fn options(dir: &std::path::Path) -> Options {
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        usage: Usage::default(),
         config: None,
         signer: None,
         shown: crate::audit::Shown::default(),

@@ -16,6 +16,7 @@ use crate::{
     domain::{
         erasure::{Extent, Whose},
         ids::TargetId,
+        opaque::Names,
     },
     journal::{Audited, Found, durable::Options, erasing::Erasing},
     limits,
@@ -95,9 +96,10 @@ fn carry_out(arguments: &Arguments, whose: &Whose) -> Result<Exit, String> {
     let audit = audit_dir(arguments, audited.as_ref())?;
     let found = journal.find(whose, now).map_err(text)?;
     let mut out = terminal::json_lines();
-    let told = tell(&found, &mut out);
+    let names = journal.names();
+    let told = tell(&found, &names, &mut out);
     told.map_err(|error| format!("writing the answer: {error}"))?;
-    if let Some(refusal) = refusal(&found, now) {
+    if let Some(refusal) = refusal(&found, &names, now) {
         return Err(refusal);
     }
     let mut report = Report {
@@ -114,6 +116,7 @@ fn carry_out(arguments: &Arguments, whose: &Whose) -> Result<Exit, String> {
                 whose,
                 digest: &digest,
                 found: &found,
+                names: &names,
                 known: audited.as_ref(),
                 why: arguments.reason.as_deref(),
                 now,
@@ -151,13 +154,13 @@ fn audit_dir(arguments: &Arguments, audited: Option<&Audited>) -> Result<Option<
 }
 
 /// Why nothing can be erased yet.
-fn refusal(found: &Found, now: Timestamp) -> Option<String> {
+fn refusal(found: &Found, names: &Names, now: Timestamp) -> Option<String> {
     if let Some(open) = found.open.first() {
         return Some(format!(
             "{} items are open, the first of them {} of {} with the key {}: stop their batches \
              (`cancelot stop`), and erase when they have settled; nothing was erased",
             found.open.len(),
-            open.id,
+            format_args!("{}/{}", names.of(open.id.batch).as_str(), open.id.index),
             open.caller,
             open.key
         ));
@@ -169,10 +172,10 @@ fn refusal(found: &Found, now: Timestamp) -> Option<String> {
     ))
 }
 
-fn tell(found: &Found, out: &mut impl Write) -> io::Result<()> {
+fn tell(found: &Found, names: &Names, out: &mut impl Write) -> io::Result<()> {
     for (id, extent) in &found.items {
         let item = ItemLine {
-            batch_id: id.batch.to_string(),
+            batch_id: names.of(id.batch).as_str().to_owned(),
             index: id.index,
             whole: *extent == Extent::Whole,
             open: found.open.iter().any(|open| open.id == *id),

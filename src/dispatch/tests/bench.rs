@@ -114,6 +114,7 @@ impl Choices {
             scanners: self.scanners,
             members: self.members,
             open_bytes_max: self.open_bytes_max,
+            audit: crate::audit::Usage::default(),
             results_held_max: 1_000_000,
             reader_patience: HOUR,
             retry_window: HOUR,

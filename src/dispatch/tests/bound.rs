@@ -6,17 +6,18 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    scene::{Scene, dry, outcomes, prorated, request, settle_down, within},
+    scene::{Scene, dry, outcomes, prorated, request, settle_down, told, within},
     script::{fox, lost, obeys, says},
     stage::{SECOND, SETTLING, Stage},
 };
 use crate::{
+    dispatch::Submission,
     domain::outcome::{Outcome, Settled},
     journal::Journal,
     providers::Mode,
 };
 
-const UNSETTLED: &str = "an earlier cancellation of it may not be settled yet";
+const UNSETTLED: &str = "a cancellation of it may have to wait before it is sent";
 
 fn preview(settled: &Settled) -> &str {
     assert_eq!(
@@ -76,6 +77,54 @@ async fn a_dry_run_beside_one_that_settles_says_so_too() {
     assert!(preview(&both[0]).contains(UNSETTLED), "{both:?}");
     assert!(!preview(&both[1]).contains(UNSETTLED), "{both:?}");
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+/// As another caller sends it.
+fn of(caller: &str, mut request: Submission) -> Submission {
+    request.scope.caller = caller.try_into().unwrap();
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_cancel_of_another_caller_learns_no_more_than_that_it_waits() {
+    let scene = Stage::at_funnelfox().plays(|asked| match asked.is_look {
+        true => fox(asked, "active"),
+        false => lost(),
+    });
+    let scene = scene.await;
+    let first = scene
+        .opens(of("first", request("key-of-first", ["s"])))
+        .await;
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(first.feed.settling_count(), 1);
+    let begun = Instant::now();
+
+    let planned = scene
+        .outcome(of("second", dry(request("plan", ["s"]))))
+        .await;
+    let short = within(2 * SECOND, request("mine", ["s"]));
+    let waiting = scene.opens(of("second", short)).await;
+    settle_down().await;
+    assert_eq!(
+        waiting.feed.settling_count(),
+        0,
+        "it settles nothing itself"
+    );
+    let ended = outcomes(&waiting).await.remove(0);
+
+    assert_eq!(told(&ended).0, Outcome::Unavailable, "{ended:?}");
+    assert!(begun.elapsed() < SETTLING, "its own window ends it");
+    let failure = ended.conclusion.failure.as_ref().unwrap();
+    assert_eq!((ended.attempts, failure.retry_at), (0, None), "{failure:?}");
+    let of_first = first.batch.map(|batch| scene.dispatch.names().of(batch));
+    let of_first = of_first.unwrap().to_string();
+    for text in [preview(&planned), &failure.message] {
+        for word in [
+            "first", &of_first, "another", "earlier", "settl", "caller", "2026",
+        ] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

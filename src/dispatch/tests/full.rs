@@ -18,6 +18,7 @@ async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
         members: Members::default(),
         scanners: Members::default(),
         open_bytes_max: 1_000_000,
+        audit: crate::audit::Usage::default(),
         results_held_max: 1,
         reader_patience: PATIENCE,
         retry_window: Duration::from_secs(1),

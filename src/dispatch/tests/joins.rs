@@ -44,6 +44,7 @@ async fn admitted_elsewhere(journal: &Hooked, request: &Submission) -> BatchId {
         with_answers: false,
         quota: None,
         may_open: None,
+        overfull: None,
     };
     journal.disk.admit(admission).await.unwrap().batch
 }

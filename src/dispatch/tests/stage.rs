@@ -166,6 +166,7 @@ impl Stage {
             members: Members::default(),
             scanners: Members::default(),
             open_bytes_max: usize::MAX / 2,
+            audit: crate::audit::Usage::default(),
             results_held_max: 1_000_000,
             reader_patience: HOUR,
             retry_window: HOUR,

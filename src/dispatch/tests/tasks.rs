@@ -71,6 +71,7 @@ fn options(lanes: Vec<LaneOptions>) -> Options {
         members: Members::default(),
         scanners: Members::default(),
         open_bytes_max: 1_000_000,
+        audit: crate::audit::Usage::default(),
         results_held_max: 10,
         reader_patience: 30 * SECOND,
         retry_window: 60 * SECOND,

@@ -3,8 +3,11 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Shared;
-use crate::journal::{
-    Audited, Pending, Trail, Trailed, Unavailable, committer::Work, reader::Reader, retold,
+use crate::{
+    domain::opaque::Names,
+    journal::{
+        Audited, Pending, Trail, Trailed, Unavailable, committer::Work, reader::Reader, retold,
+    },
 };
 
 /// What an audit follows of the journal on disk.
@@ -19,6 +22,10 @@ impl std::fmt::Debug for SledTrail {
 impl Trail for SledTrail {
     fn journal(&self) -> String {
         self.0.name.clone()
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.0.names)
     }
 
     fn end(&self) -> u64 {

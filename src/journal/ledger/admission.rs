@@ -25,7 +25,7 @@ use crate::{
         reader::Reader,
         recent::Told,
         record::{self, Cleared, Header, Item, Ranges, Step},
-        room::NoRoom,
+        room::{NoRoom, Overfull},
         slots::{count, merge, put_group, put_indexes, rewrite},
         staged::Staged,
         standing::{Standing, Standings},
@@ -43,6 +43,7 @@ pub(in crate::journal) enum Refusal {
     NoRoom(NoRoom),
     OverQuota(Exhausted),
     Behind(Behind),
+    Overfull(Overfull),
     /// What its keys lead to cannot be read.
     Damaged(Fault),
 }
@@ -55,6 +56,7 @@ impl From<Refusal> for AdmitError {
             Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
             Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
             Refusal::Behind(behind) => Self::Behind(behind),
+            Refusal::Overfull(overfull) => Self::Overfull(overfull),
             Refusal::Damaged(fault) => Self::Damaged(fault.into()),
         }
     }
@@ -94,6 +96,11 @@ impl<T: Table> Ledger<T> {
             && !is_replay
         {
             return Ok(Err(refusal.clone()));
+        }
+        if let Some(overfull) = prepared.admission.overfull
+            && !is_replay
+        {
+            return Ok(Err(Refusal::Overfull(overfull)));
         }
         if let Some(may_open) = &prepared.admission.may_open {
             let opens = (0..).zip(&items).filter_map(|(index, item)| {
@@ -183,7 +190,11 @@ impl<T: Table> Ledger<T> {
                     let is_cleared = take(&mut left, asked);
                     if plan.header.is_some() {
                         let of = opened.entry(plan.batch).or_default();
-                        of.push(Opened { index, is_cleared });
+                        of.push(Opened {
+                            index,
+                            is_cleared,
+                            is_new: true,
+                        });
                     }
                     let batch = plan.batch;
                     let id = ItemId { batch, index };
@@ -207,7 +218,11 @@ impl<T: Table> Ledger<T> {
                                 let is_cleared = take(&mut left, asked);
                                 let index = id.index;
                                 let of = opened.entry(id.batch).or_default();
-                                of.push(Opened { index, is_cleared });
+                                of.push(Opened {
+                                    index,
+                                    is_cleared,
+                                    is_new: false,
+                                });
                                 AdmittedItem::Opened {
                                     id,
                                     previous: Some(settled),
@@ -362,7 +377,10 @@ impl<T: Table> Ledger<T> {
                 ));
             }
         }
-        let lines = u32::try_from(indexes.len()).unwrap_or(u32::MAX);
+        // Those that are opened again have a line together.
+        let new = opened.iter().filter(|opened| opened.is_new).count();
+        let again = usize::from(new < opened.len());
+        let lines = u32::try_from(new.saturating_add(again)).unwrap_or(u32::MAX);
         self.trail.note(Of::Step(id, batch.next_seq), lines);
         let step = Step::<()>::Opened {
             at: prepared.admission.at,
@@ -388,6 +406,8 @@ struct Looked {
 struct Opened {
     index: u32,
     is_cleared: bool,
+    /// It comes to a slot that was vacant.
+    is_new: bool,
 }
 
 /// Whether an item is among the first of its account.

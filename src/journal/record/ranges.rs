@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Ranges of indexes, each with its last one, in order and apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(in crate::journal) struct Ranges(Vec<(u32, u32)>);
+pub struct Ranges(Vec<(u32, u32)>);
 
 impl FromIterator<u32> for Ranges {
     fn from_iter<I: IntoIterator<Item = u32>>(indexes: I) -> Self {
@@ -25,19 +25,35 @@ impl FromIterator<u32> for Ranges {
 
 impl Ranges {
     /// How many ranges there are.
-    pub(in crate::journal) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many indexes there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let counts = self.0.iter().map(|(first, last)| last.abs_diff(*first));
+        let counts = counts.map(|apart| usize::try_from(apart).unwrap_or(usize::MAX));
+        counts.fold(0, |sum, apart| sum.saturating_add(apart).saturating_add(1))
+    }
+
     /// Whether an index is there.
-    pub(in crate::journal) fn contains(&self, index: u32) -> bool {
+    #[must_use]
+    pub fn contains(&self, index: u32) -> bool {
         let behind = self.0.partition_point(|(first, _)| *first <= index);
         let range = behind.checked_sub(1).and_then(|at| self.0.get(at));
         range.is_some_and(|(_, last)| index <= *last)
     }
 
     /// The indexes, in order.
-    pub(in crate::journal) fn indexes(&self) -> impl Iterator<Item = u32> {
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flat_map(|(first, last)| *first..=*last)
     }
 }
@@ -58,6 +74,7 @@ mod tests {
             let set: BTreeSet<_> = indexes.iter().copied().collect();
             let ranges = Ranges::from_iter(indexes);
             prop_assert_eq!(ranges.indexes().collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!((ranges.count(), ranges.is_empty()), (set.len(), set.is_empty()));
             for index in 0..70 {
                 prop_assert_eq!(ranges.contains(index), set.contains(&index));
             }

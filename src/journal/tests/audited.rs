@@ -3,13 +3,16 @@
 
 use std::{collections::HashMap, io::BufRead as _, time::Duration};
 
+use serde_json::Value;
+
 use super::*;
 use crate::{
     audit::{
-        Follower, Sink,
+        Follower, Sink, Usage,
         segments::Segment,
         verify::{Known, verify},
     },
+    domain::opaque::Names,
     journal::durable::SledJournal,
     observe::Overseer,
 };
@@ -24,6 +27,18 @@ pub(super) struct Told {
     items: HashMap<(String, u64), Vec<String>>,
 }
 
+/// Which items of its batch a line is of.
+fn indexes(line: &Value) -> Vec<u64> {
+    let number = |value: &Value| value.as_u64().unwrap();
+    match line["indexes"].as_array() {
+        Some(ranges) => ranges
+            .iter()
+            .flat_map(|range| number(&range[0])..=number(&range[1]))
+            .collect(),
+        None => vec![number(&line["index"])],
+    }
+}
+
 fn dir_in(dir: &Path) -> std::path::PathBuf {
     dir.join("audit")
 }
@@ -36,6 +51,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         now: Arc::new(|| at(0)),
         for_deletions: Arc::new(|| None),
         sink: Sink::default(),
+        usage: Usage::default(),
         config: None,
         signer: None,
         shown: crate::audit::Shown::default(),
@@ -63,14 +79,22 @@ impl Told {
     }
 
     #[track_caller]
-    fn take(&mut self, line: &serde_json::Value, seed: u64) {
+    fn take(&mut self, line: &Value, seed: u64) {
         let event = line["event"].as_str().unwrap();
+        if event == "started" {
+            return;
+        }
         let batch = line["batch"].as_str().unwrap_or_default().to_owned();
-        let item = (batch, line["index"].as_u64().unwrap_or(u64::MAX));
+        for index in indexes(line) {
+            self.take_item(line, event, (batch.clone(), index), seed);
+        }
+    }
+
+    #[track_caller]
+    fn take_item(&mut self, line: &Value, event: &str, item: (String, u64), seed: u64) {
         let told = self.items.entry(item).or_default();
         let before = told.last().map(String::as_str);
         let follows = match event {
-            "started" => return,
             "admitted" => before.is_none(),
             "settled" => matches!(before, Some("admitted" | "opened")),
             "opened" => before == Some("settled"),
@@ -82,9 +106,12 @@ impl Told {
 
     /// What it tells of these items is what is recorded of them.
     #[track_caller]
-    pub(super) fn check(&self, records: &[Record], seed: u64) {
+    pub(super) fn check(&self, names: &Names, records: &[Record], seed: u64) {
         for record in records {
-            let item = (record.id.batch.to_string(), u64::from(record.id.index));
+            let item = (
+                names.of(record.id.batch).to_string(),
+                u64::from(record.id.index),
+            );
             let told = self.items.get(&item).and_then(|told| told.last());
             let told = told.unwrap_or_else(|| panic!("{} is not told of, seed {seed}", record.id));
             let is_settled = outcome(record).is_some();

@@ -77,7 +77,7 @@ pub(super) fn noise(random: &mut fastrand::Rng) -> String {
 }
 
 /// Settles a batch of so many items with names that fill the disk.
-fn settle_batch(journal: &SledJournal, name: &str, items: u32, seconds: i64) {
+pub(super) fn settle_batch(journal: &SledJournal, name: &str, items: u32, seconds: i64) {
     let mut random = fastrand::Rng::with_seed(7);
     let slots = (0..items).map(|n| item(&format!("{n}-{}", noise(&mut random))));
     let batch = wait(journal.admit(admission(name, slots))).unwrap().batch;
@@ -242,7 +242,7 @@ fn what_is_written_meanwhile_is_in_the_copy() {
 }
 
 /// How many times a database was replaced.
-fn replaced(dir: &Path) -> u64 {
+pub(super) fn replaced(dir: &Path) -> u64 {
     let marker = Marker::read(dir).unwrap().unwrap();
     let number = marker.store.to_string();
     number.trim_start_matches("store-").parse::<u64>().unwrap() - 1

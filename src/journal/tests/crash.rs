@@ -248,7 +248,7 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, se
             usize::try_from(*items).unwrap(),
             "{request}, seed {seed}"
         );
-        told.check(&records, seed);
+        told.check(&journal.names(), &records, seed);
         let found: Vec<_> = records.iter().filter_map(outcome).collect();
         // All of a write is there or nothing, and what was acknowledged is.
         let whole = records

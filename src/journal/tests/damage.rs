@@ -13,6 +13,11 @@ use crate::journal::{
     verify::{Offline, Report},
 };
 
+/// The name of a batch, by its number.
+fn name(number: u64) -> BatchName {
+    BatchName::plain(BatchId(number))
+}
+
 /// A directory with a batch of three items in it, one of them settled.
 fn used() -> TempDir {
     let dir = TempDir::new().unwrap();
@@ -480,11 +485,11 @@ fn export_and_inspect_write_one_json_object_a_line() {
     let batches = lines(&|out| offline.inspect(None, out).unwrap());
     assert_eq!(batches.len(), 1);
     assert_eq!(batches[0]["open_items"], 1);
-    let one = lines(&|out| offline.inspect(Some(BatchId(1)), out).unwrap());
+    let one = lines(&|out| offline.inspect(Some(&name(1)), out).unwrap());
     assert_eq!(one.len(), 1 + 3 + 2);
     assert_eq!(one[5]["what"], "settled");
     assert_eq!(one[5]["indexes"][0], 1);
-    assert!(offline.inspect(Some(BatchId(2)), &mut Vec::new()).is_err());
+    assert!(offline.inspect(Some(&name(2)), &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -549,7 +554,7 @@ fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
     let mut out = Vec::new();
     let dir = made();
     let offline = Offline::open(&Options::new(dir.path())).unwrap();
-    offline.inspect(Some(BatchId(1)), &mut out).unwrap();
+    offline.inspect(Some(&name(1)), &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     for line in [
         r#""what":"cleared","at":"2027-01-15T08:00:03Z","indexes":[1,2]}"#,

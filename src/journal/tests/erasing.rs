@@ -85,6 +85,7 @@ impl Kept {
             whose,
             digest: &digest,
             found,
+            names: &journal.names(),
             known: known.as_ref(),
             why: Some("asked for"),
             now: at(0),

@@ -11,6 +11,7 @@ mod erasing;
 mod listing;
 mod model;
 mod month;
+mod naming;
 #[cfg(target_os = "linux")]
 mod power;
 mod promises;
@@ -39,7 +40,7 @@ use super::{
 use crate::domain::{
     answer::Answer,
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, SubscriptionCommand, When},
-    ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
+    ids::{AccountName, BatchId, BatchName, CallerId, ItemId, Key, Kind, Scope, TargetId},
     outcome::{
         Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled, SubscriptionDetail,
     },
@@ -333,6 +334,7 @@ fn admission(request_key: &str, slots: impl IntoIterator<Item = Slot>) -> Admiss
         with_answers: true,
         quota: None,
         may_open: None,
+        overfull: None,
     }
 }
 

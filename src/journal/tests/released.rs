@@ -29,7 +29,7 @@ pub(super) fn copy_of(format: u8) -> TempDir {
     dir
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -57,11 +57,11 @@ fn verify(dir: &Path) {
         (0, 10, 4),
         "{out}"
     );
-    for (of, items) in [(None, 10), (Some(BatchId(1)), 5)] {
+    for (of, items) in [(None, 10), (Some(BatchName::plain(BatchId(1))), 5)] {
         let mut out = Vec::new();
-        match of {
+        match &of {
             None => offline.export(&mut out).unwrap(),
-            of => offline.inspect(of, &mut out).unwrap(),
+            of => offline.inspect(of.as_ref(), &mut out).unwrap(),
         }
         let out = String::from_utf8(out).unwrap();
         let lines = out.lines().filter(|line| line.contains("request_key"));

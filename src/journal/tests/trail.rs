@@ -51,6 +51,24 @@ fn nothing_is_deleted_that_the_audit_has_not_read() {
 }
 
 #[test]
+fn a_stop_is_told_with_what_was_open_of_its_batch() {
+    for mut bench in Bench::both() {
+        let batch = bench.admit(many("a", 5)).batch;
+        bench.settle(id(batch, 2), &settled(Outcome::Canceled));
+        wait(bench.journal().stop(batch, scope().caller.into(), at(3))).unwrap();
+        bench.restart();
+        let told = bench.journal().trail().read(0, usize::MAX).unwrap();
+        let mut happened = told.into_iter().flat_map(|entry| entry.happened);
+        let stopped = happened.find_map(|happened| match happened {
+            Happened::Stopped { indexes, .. } => Some(indexes),
+            _ => None,
+        });
+        let indexes = stopped.unwrap().unwrap();
+        assert_eq!(indexes.indexes().collect::<Vec<_>>(), [0, 1, 3, 4]);
+    }
+}
+
+#[test]
 fn an_entry_reads_the_same_after_all_that_came_later() {
     for mut bench in Bench::both() {
         let first = bench.admit(admission("a", [item("s"), Slot::Vacant]));

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::{
         command::Command,
+        opaque::Names,
         outcome::{Outcome, Settled},
     },
     journal::Record,
@@ -22,6 +23,7 @@ use crate::{
 /// A whole record. `is_settling` says whether an open one settles a doubt.
 pub(in crate::rpc) fn record(
     record: &Record,
+    names: &Names,
     is_settling: bool,
     with_answer: bool,
 ) -> proto::Cancellation {
@@ -45,7 +47,7 @@ pub(in crate::rpc) fn record(
         kind: kind(record.scope.kind).into(),
         idempotency_key: key.as_str().to_owned(),
         request_key: record.request_key.as_str().to_owned(),
-        batch_id: record.id.batch.to_string(),
+        batch_id: names.of(record.id.batch).to_string(),
         caller: record.scope.caller.as_str().to_owned(),
         admitted_time: Some(time(record.admitted_at)),
         open: record.settled.is_none(),

@@ -40,10 +40,11 @@ LEGAL = {
     "require": "any",
     "jwt_claims": ["azp=c", 'tenant="<a>"'],
     "tls_sans": ["spiffe://prod/ns/c/sa/worker", "dns:c.internal"],
+    "authority": "partner",
     "callers.accounts": ["rebilly*", "sequenzy"],
 }
 # What proves a caller: each is set for a caller of its own, with what belongs to it.
-PROOFS = [["token_file"], ["token_env"], ["jwt_issuer", "jwt_subjects", "jwt_claims"], ["tls_sans"]]
+PROOFS = [["token_file"], ["token_env"], ["jwt_issuer", "jwt_subjects", "jwt_claims"], ["tls_sans", "authority"]]
 
 
 def legal(setting):
@@ -84,6 +85,8 @@ def wanted(settings):
             variables[s.variable.replace("NAME", "BY_VARIABLE")] = "a-secret-of-more-than-16"
         elif s.section == "issuers.<name>":
             issuers["by-file" if s.word == "jwks_file" else "by-url"][s.word] = legal(s)
+        elif s.section == "authorities.<name>":
+            config.setdefault("authorities", {}).setdefault("partner", {})[s.word] = legal(s)
         elif s.section == "callers.<name>":
             proof = next((group[0] for group in PROOFS if s.word in group), "secret")
             name = f"by-{proof}".replace("_", "-")

@@ -19,6 +19,8 @@ FILES = {
     "server/tls_key_file": "tls.key",
     "server/tls_client_ca_file": "ca.crt",
     "server/tls_client_crl_file": "ca.crl",
+    "server/revoked_file": "revoked",
+    "authorities/ca_file": "ca.crt",
     "issuers/jwks_ca_file": "ca.crt",
     "issuers/jwks_file": "jwks.json",
     "ca.crt": "ca.crt",

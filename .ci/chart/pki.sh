@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes certificates and keys as a cluster would have them, good for a day or so many, in a directory: an authority
-# (ca.crt) and what it has revoked, nothing (ca.crl), the service's certificate (tls.crt, tls.key) and a client's (client.crt, client.key), each
+# (ca.crt) and what it has revoked, nothing (ca.crl), a list of revoked proofs without any (revoked), the service's certificate (tls.crt, tls.key) and a client's (client.crt, client.key), each
 # by that authority, and the key of an issuer of tokens (issuer.key, and jwks.json with its public part).
 # Usage: pki.sh DIRECTORY SERVICE_NAME CLIENT_SAN [DAYS]
 set -euo pipefail
@@ -20,6 +20,7 @@ openssl req -x509 -new -key ca.key -subj /CN=authority -days "$days" -out ca.crt
 echo 01 >ca.number
 openssl ca -gencrl -cert ca.crt -keyfile ca.key -crldays "$days" -out ca.crl 2>/dev/null -config \
   <(printf '[ca]\ndefault_ca=all\n[all]\ndatabase=ca.index\ncrlnumber=ca.number\ndefault_md=sha256\ncrl_extensions=all_lists\n[all_lists]\nauthorityKeyIdentifier=keyid\n')
+printf '# None is revoked.\n' >revoked
 signed tls "DNS:$2,IP:127.0.0.1" serverAuth
 signed client "$3" clientAuth
 key issuer.key

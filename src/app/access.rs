@@ -11,8 +11,10 @@ use super::{
     tls::{Pem, Tls},
 };
 use crate::{
-    audit::{Refused, Sink},
-    config::{self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file},
+    audit::{Refused, Signer, Sink},
+    config::{
+        self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file, read_text,
+    },
     dispatch::{Clock, LaneOptions},
     domain::provenance::Provenance,
     egress::jwks::authorities,
@@ -135,6 +137,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, String> {
     let listener = config.server.tls.as_ref();
     let listener = listener.map(|settings| tls(settings, Clock::system()));
     let listener = listener.transpose()?;
+    signer(config).map_err(|why| format!("audit.sign_key_file: {why}"))?;
     let mut warnings: Vec<_> = listener
         .as_ref()
         .and_then(Tls::warning)
@@ -154,6 +157,19 @@ pub fn check(config: &Config) -> Result<Vec<String>, String> {
         }
     }
     Ok(warnings)
+}
+
+/// What signs the audit's head, if anything does.
+pub(super) fn signer(config: &Config) -> Result<Option<Arc<Signer>>, String> {
+    let file = config
+        .audit
+        .as_ref()
+        .and_then(|audit| audit.sign_key_file.as_ref());
+    let signer = file.map(|file| {
+        let pem = read_text(file, pem_bytes_max())?;
+        Signer::from_pem(&pem).map(Arc::new)
+    });
+    signer.transpose()
 }
 
 /// The listener's TLS from its files.

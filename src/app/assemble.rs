@@ -9,7 +9,7 @@ use super::{
     reconfigure::Reconfigure, telemetry::LostLines,
 };
 use crate::{
-    audit::{Sink, Usage},
+    audit::{Shown, Sink, Usage},
     config::{self, AccountConfig, AccountLimits, Config},
     dispatch::{self, Clock, LaneOptions, budget::Members},
     domain::ids::CallerId,
@@ -38,6 +38,9 @@ pub enum AssembleError {
     /// The listener's certificates cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    /// The key that the audit is to be signed with cannot be used.
+    #[error("audit.sign_key_file: {0}")]
+    SignKey(String),
 }
 
 /// Opens the journal and builds the way to every account.
@@ -58,6 +61,7 @@ pub fn journal(config: &Config) -> durable::Options {
         keep: Keep {
             answers: config.journal.answers_retention != Some(Duration::ZERO),
             emails: config.journal.emails_retention != Some(Duration::ZERO),
+            comments: config.journal.comments_retention != Some(Duration::ZERO),
         },
         audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
         ..durable::Options::new(&config.journal.dir)
@@ -146,6 +150,7 @@ pub fn engine(
         .map(|account| lane(account, backoff, tracer))
         .collect();
     let lanes = lanes?;
+    let signer = super::access::signer(config).map_err(AssembleError::SignKey)?;
     let following = Following {
         fixed: super::access::watches(config, changing, &lanes),
         following: super::access::watches_of_callers(config, changing, config.server.reload_grace),
@@ -175,12 +180,18 @@ pub fn engine(
             batches: config.journal.retention,
             answers: config.journal.answers_retention,
             emails: config.journal.emails_retention,
+            comments: config.journal.comments_retention,
         },
         clock_hold: Duration::from_secs(limits::CLOCK_HELD_SECONDS),
         audit: config.audit.as_ref().map(|audit| Audit {
             dir: audit.dir.clone(),
             retention: audit.retention,
             config: Some(digest(config)),
+            signer,
+            shown: Shown {
+                words: config.journal.comments_retention.is_none(),
+                emails: config.journal.emails_retention != Some(Duration::ZERO),
+            },
         }),
     };
     let journal = SledJournal::open(journal)?;

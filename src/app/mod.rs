@@ -92,6 +92,20 @@ pub struct Retention {
     pub answers: Option<Duration>,
     /// E-mail addresses, if that is less.
     pub emails: Option<Duration>,
+    /// Callers' own words, if that is less.
+    pub comments: Option<Duration>,
+}
+
+impl Retention {
+    /// How often files are freed of what was taken out.
+    fn vacate_every(&self) -> Duration {
+        let kept = [self.answers, self.emails, self.comments];
+        if kept.contains(&Some(Duration::ZERO)) {
+            VACATE_SOON
+        } else {
+            VACATE_DAILY
+        }
+    }
 }
 
 /// How the audit is kept.
@@ -103,6 +117,10 @@ pub struct Audit {
     pub retention: Duration,
     /// The digest of the configuration, in hexadecimal.
     pub config: Option<String>,
+    /// What signs its head.
+    pub signer: Option<Arc<audit::Signer>>,
+    /// What its lines show.
+    pub shown: audit::Shown,
 }
 
 /// The service could not start.
@@ -162,6 +180,10 @@ const SWEEP_BATCHES: usize = 100;
 const AUDIT_END: Duration = Duration::from_secs(3);
 /// How long reads that nobody waits for any more may keep the journal from being given back.
 const JOURNAL_END: Duration = Duration::from_secs(3);
+/// How often the journal's files are freed of what was taken out of its records: where something is
+/// to be gone with its item's outcome, and where it is kept for days.
+const VACATE_SOON: Duration = Duration::from_secs(10 * 60);
+const VACATE_DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Batches of which something is taken out in one go: each is read and may be written anew.
 const REDACT_BATCHES: usize = 4;
 
@@ -414,6 +436,8 @@ async fn follow(
         sink,
         usage,
         config: audit.config,
+        signer: audit.signer,
+        shown: audit.shown,
     };
     audit::Follower::start(journal.trail(), options, overseer).await
 }
@@ -427,12 +451,19 @@ async fn sweep(
 ) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut vacated: Option<Instant> = None;
     loop {
         ticks.tick().await;
         let Some(now) = course.for_deletions() else {
             continue;
         };
-        if let Err(unavailable) = sweep_once(&*journal, now, retention).await {
+        let mut swept = sweep_once(&*journal, now, retention).await;
+        let is_due = vacated.is_none_or(|at| at.elapsed() >= retention.vacate_every());
+        if swept.is_ok() && is_due {
+            swept = journal.vacate().await;
+            vacated = Some(Instant::now());
+        }
+        if let Err(unavailable) = swept {
             tracing::warn!(error = %unavailable, "expired records cannot be deleted");
             dispatch.journal_refused();
         }
@@ -457,6 +488,7 @@ async fn sweep_once(
     for (removal, kept) in [
         (Removal::Answers, retention.answers),
         (Removal::Emails, retention.emails),
+        (Removal::Comments, retention.comments),
     ] {
         let Some(kept) = kept else { continue };
         while journal

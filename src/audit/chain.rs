@@ -3,10 +3,17 @@
 //! written anew, which shows in the hash of the last line.
 //!
 //! A line is `{…,"prev":"<64 hex>","hash":"<64 hex>"}`, and its hash is the SHA-256 of its bytes
-//! before `,"hash":`. Other programs can check it with that.
+//! before `,"hash":`. Other programs can check it with that. In version 2 what is personal stands
+//! behind the hash, which covers digests of it: see [`super::opening`]. In version 1 it was in the
+//! line itself; what was erased there leaves a line that says so and keeps its hash.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
+
+use super::{
+    Error,
+    opening::{self, Openings, Values},
+};
 
 /// Where a chain stands: its last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,40 +60,85 @@ const HEX_CHARS: usize = 64;
 const BEFORE_SEQ: &[u8] = b"{\"seq\":";
 /// What stands between a line's content and the hash of the line before it.
 const BEFORE_PREV: &[u8] = b",\"prev\":\"";
+/// What stands before the digests of what is personal.
+const BEFORE_SEALED: &[u8] = b",\"sealed\":";
 /// What stands between that and its own hash.
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 /// What ends a line.
 const AFTER_HASH: &[u8] = b"\"}\n";
 
-/// Appends a line to `out`, and moves on to it. `content` has to be an object with a field.
+/// Appends a line to `out`, and moves on to it. `content` has to be an object with a field, and has
+/// nothing of what is personal.
 pub(super) fn add(
     head: &mut Head,
     content: &impl Serialize,
+    personal: Values<'_>,
     out: &mut Vec<u8>,
-) -> Result<(), serde_json::Error> {
+) -> Result<(), Error> {
+    let begin = out.len();
+    let added = add_to(head, content, personal, out);
+    if added.is_err() {
+        out.truncate(begin);
+    }
+    added
+}
+
+fn add_to(
+    head: &mut Head,
+    content: &impl Serialize,
+    personal: Values<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let begin = out.len();
     let seq = head.seq.saturating_add(1);
     out.extend(BEFORE_SEQ);
     out.extend(seq.to_string().as_bytes());
     let content_begin = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, content) {
-        out.truncate(begin);
-        return Err(error);
-    }
+    write(out, content)?;
     // It opened with a brace where the place already did, and closes after the hash.
     if let Some(brace) = out.get_mut(content_begin) {
         *brace = b',';
     }
     out.pop();
+    let sealed = (!personal.is_empty()).then(|| opening::seal(personal));
+    let sealed = sealed.transpose()?;
+    if let Some((sealed, _)) = &sealed {
+        out.extend(BEFORE_SEALED);
+        write(out, sealed)?;
+    }
     out.extend(BEFORE_PREV);
     out.extend(head.hash.as_bytes());
     out.push(b'"');
     let hash = hash_of(out.get(begin..).unwrap_or_default());
-    out.extend(BEFORE_HASH);
-    out.extend(hash.as_bytes());
-    out.extend(AFTER_HASH);
+    finish(out, &hash, sealed.as_ref().map(|(_, openings)| openings))?;
     *head = Head { seq, hash };
     Ok(())
+}
+
+/// Ends a line: its hash, and what opens its digests.
+pub(super) fn finish(
+    out: &mut Vec<u8>,
+    hash: &str,
+    openings: Option<&Openings<'_>>,
+) -> Result<(), Error> {
+    out.extend(BEFORE_HASH);
+    out.extend(hash.as_bytes());
+    let Some(openings) = openings.filter(|openings| !openings.values.is_empty()) else {
+        out.extend(AFTER_HASH);
+        return Ok(());
+    };
+    out.push(b'"');
+    let begin = out.len();
+    write(out, openings)?;
+    if let Some(brace) = out.get_mut(begin) {
+        *brace = b',';
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(out, value).map_err(|error| Error::Line(error.to_string()))
 }
 
 /// SHA-256 in hex.
@@ -118,8 +170,24 @@ pub(super) struct Sealed {
     pub(super) upto_seq: Option<u64>,
     #[serde(default)]
     pub(super) upto_hash: Option<String>,
+    /// The lines whose personal values were erased, such as `7,12-15`.
+    #[serde(default)]
+    pub(super) lines: Option<String>,
+    /// The key that signed the line before, and how.
+    #[serde(default)]
+    pub(super) kid: Option<String>,
+    #[serde(default)]
+    pub(super) signature: Option<String>,
+    #[serde(default)]
+    sealed: opening::Sealed,
+    /// Of version 1, and its content was erased.
+    #[serde(default)]
+    erased: bool,
     #[serde(skip)]
     pub(super) hash: String,
+    /// Something personal was taken out of it.
+    #[serde(skip)]
+    pub(super) lacks: bool,
 }
 
 impl Sealed {
@@ -131,34 +199,103 @@ impl Sealed {
     }
 }
 
-/// Reads a line, with its end, and checks its hash.
-pub(super) fn read(line: &[u8]) -> Result<Sealed, String> {
-    let body = line
-        .strip_suffix(AFTER_HASH)
-        .ok_or("it does not end like a line")?;
-    let (body, hash) = body
-        .split_last_chunk::<HEX_CHARS>()
-        .ok_or("it is too short")?;
-    let content = body
-        .strip_suffix(BEFORE_HASH)
-        .ok_or("its hash is not where it should be")?;
-    if hash_of(content).as_bytes() != hash {
-        return Err("its hash is not that of its content".to_owned());
+/// A line in its parts.
+pub(super) struct Parts<'a> {
+    /// What its hash is of.
+    pub(super) content: &'a [u8],
+    hash: &'a [u8],
+    pub(super) openings: Openings<'a>,
+}
+
+impl Parts<'_> {
+    /// Whether what is personal is sealed in it, as in version 2.
+    pub(super) fn is_sealed(&self) -> bool {
+        let sealed = self.content.windows(BEFORE_SEALED.len());
+        // Inside of a JSON string its quotes would be escaped.
+        sealed.into_iter().any(|part| part == BEFORE_SEALED)
     }
-    let json = line.trim_ascii_end();
-    let mut sealed: Sealed =
-        serde_json::from_slice(json).map_err(|error| format!("it does not decode ({error})"))?;
+
+    pub(super) fn hash_text(&self) -> String {
+        String::from_utf8_lossy(self.hash).into_owned()
+    }
+}
+
+/// Takes a line apart.
+pub(super) fn parts(line: &[u8]) -> Result<Parts<'_>, String> {
+    let line = line
+        .strip_suffix(b"\n")
+        .ok_or("it does not end like a line")?;
+    // Inside of a JSON string its quotes would be escaped.
+    let place = std::str::from_utf8(line)
+        .ok()
+        .and_then(|text| text.find(",\"hash\":\""))
+        .ok_or("its hash is not where it should be")?;
+    let (content, rest) = line.split_at_checked(place).unwrap_or((line, &[]));
+    let rest = rest.get(BEFORE_HASH.len()..).unwrap_or_default();
+    let (hash, rest) = rest
+        .split_first_chunk::<HEX_CHARS>()
+        .ok_or("it is too short")?;
+    let openings = match rest {
+        b"\"}" => Openings::default(),
+        [b'"', b',', _, ..] => {
+            let mut json = rest.get(1..).unwrap_or_default().to_vec();
+            if let Some(comma) = json.first_mut() {
+                *comma = b'{';
+            }
+            let openings: Openings<'static> = serde_json::from_slice::<Openings<'_>>(&json)
+                .map(Openings::into_owned)
+                .map_err(|error| {
+                    format!("what stands beside its hash does not decode ({error})")
+                })?;
+            // Nothing else may stand there, in no other form.
+            let again = serde_json::to_vec(&openings).map_err(|error| error.to_string())?;
+            if again != json {
+                return Err("what stands beside its hash is not as it was written".to_owned());
+            }
+            openings
+        }
+        _ => return Err("it does not end like a line".to_owned()),
+    };
+    Ok(Parts {
+        content,
+        hash,
+        openings,
+    })
+}
+
+/// Reads a line, with its end, and checks its hash. Of one of version 1 that was erased there is
+/// nothing to check; that somebody was to do that is for the walk over all lines to find.
+pub(super) fn read(line: &[u8]) -> Result<Sealed, String> {
+    let Parts {
+        content,
+        hash,
+        openings,
+    } = parts(line)?;
+    let is_whole = hash_of(content).as_bytes() == hash;
+    let changed = || "its hash is not that of its content".to_owned();
+    let sealed = serde_json::from_slice(line.trim_ascii_end());
+    let mut sealed: Sealed = match sealed {
+        Ok(sealed) => sealed,
+        Err(_) if !is_whole => return Err(changed()),
+        Err(error) => return Err(format!("it does not decode ({error})")),
+    };
+    if !is_whole && !sealed.erased {
+        return Err(changed());
+    }
+    sealed.lacks = openings.check(&sealed.sealed)? || sealed.erased;
     sealed.hash = String::from_utf8_lossy(hash).into_owned();
     Ok(sealed)
 }
 
 /// Whether bytes may be the beginning of a line whose end is not written yet.
 pub(super) fn is_unfinished(line: &[u8]) -> bool {
-    let hash = line
-        .windows(BEFORE_HASH.len())
-        .rposition(|part| part == BEFORE_HASH);
-    let after = hash.map_or(0, |at| line.len() - at - BEFORE_HASH.len());
-    !line.ends_with(b"\n") && after < HEX_CHARS + AFTER_HASH.len()
+    let mut values = serde_json::Deserializer::from_slice(line).into_iter::<IgnoredAny>();
+    let is_cut = match values.next() {
+        Some(Ok(_)) => values.byte_offset() == line.len(),
+        Some(Err(error)) => error.is_eof(),
+        None => true,
+    };
+    is_cut && !line.ends_with(b"\n")
 }
 
 #[cfg(test)]
@@ -174,10 +311,73 @@ mod tests {
                 "event": "admitted",
                 "key": format!("k/{number}"),
             });
-            add(&mut head, &content, &mut line).unwrap();
+            add(&mut head, &content, Values::default(), &mut line).unwrap();
             lines.push(line);
         }
         lines
+    }
+
+    /// A line with something personal.
+    fn personal() -> Vec<u8> {
+        let content = serde_json::json!({
+            "time": "2027-01-15T08:00:00Z",
+            "event": "admitted",
+        });
+        let values = Values {
+            key: Some("k,\"hash\":\"/0".into()),
+            subscribers: vec![Some("ann".into()), Some("bob".into())],
+            ..Values::default()
+        };
+        let mut line = Vec::new();
+        add(&mut Head::empty(), &content, values, &mut line).unwrap();
+        line
+    }
+
+    #[test]
+    fn what_is_personal_stands_beside_the_hash_and_can_go() {
+        let line = personal();
+        let sealed = read(&line).unwrap();
+        assert!(!sealed.lacks);
+        let text = String::from_utf8(line.clone()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["key"], "k,\"hash\":\"/0");
+        assert_eq!(json["subscribers"], serde_json::json!(["ann", "bob"]));
+        let covered = text.split_once(",\"hash\":").unwrap().0;
+        assert!(
+            !covered.contains("ann") && covered.contains("sealed"),
+            "{covered}"
+        );
+        let Parts {
+            content,
+            hash,
+            mut openings,
+        } = parts(&line).unwrap();
+        openings.values.subscribers[0] = None;
+        openings.salts.subscribers[0] = None;
+        let mut erased = content.to_vec();
+        finish(
+            &mut erased,
+            std::str::from_utf8(hash).unwrap(),
+            Some(&openings),
+        )
+        .unwrap();
+        let again = read(&erased).unwrap();
+        assert!(again.lacks && again.hash == sealed.hash);
+        let json: serde_json::Value = serde_json::from_slice(&erased).unwrap();
+        assert_eq!(json["subscribers"], serde_json::json!([null, "bob"]));
+    }
+
+    #[test]
+    fn a_cut_line_is_unfinished_and_a_changed_end_is_not() {
+        for line in [lines(1).remove(0), personal()] {
+            for end in 0..line.len() {
+                assert!(is_unfinished(&line[..end]), "{end}");
+            }
+            assert!(!is_unfinished(&line));
+            let mut changed = line.clone();
+            *changed.last_mut().unwrap() = b'\x0b';
+            assert!(!is_unfinished(&changed));
+        }
     }
 
     #[test]
@@ -192,12 +392,13 @@ mod tests {
 
     #[test]
     fn any_changed_bit_shows() {
-        let line = &lines(2)[1];
-        for at in 0..line.len() {
-            for bit in 0..8 {
-                let mut changed = line.clone();
-                changed[at] ^= 1 << bit;
-                assert!(read(&changed).is_err(), "byte {at}, bit {bit}");
+        for line in [lines(2).remove(1), personal()] {
+            for at in 0..line.len() {
+                for bit in 0..8 {
+                    let mut changed = line.clone();
+                    changed[at] ^= 1 << bit;
+                    assert!(read(&changed).is_err(), "byte {at}, bit {bit}");
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Error, Sink, Usage, writer::Writer};
+use super::{Error, Shown, Signer, Sink, Usage, writer::Writer};
 use crate::{journal::Trail, limits, observe::Overseer};
 
 /// Where the audit is and how long it is kept.
@@ -33,6 +33,10 @@ pub struct Options {
     pub usage: Usage,
     /// The digest of the configuration that the service started with, in hexadecimal.
     pub config: Option<String>,
+    /// What signs the head each hour; `None` for nothing.
+    pub signer: Option<Arc<Signer>>,
+    /// What its lines show.
+    pub shown: Shown,
 }
 
 impl fmt::Debug for Options {

@@ -1,7 +1,8 @@
 //! What a line says: who, what, when, why, how it ended, and the provider's own reference. It
 //! holds no secret, no comment, and no provider's words but its error code. Of a target that is a
 //! list of values it has their number, and e-mail addresses are taken out of what is free text.
-//! Ids and keys are as they are, for without them a line is of nothing.
+//! Ids and keys are as they are, for without them a line is of nothing, and can be erased
+//! ([`Line::personal`]).
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    chain::Head,
     noted::Noted,
+    opening::Values,
     refusals::{Refused, Suppressed},
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
         ids::{BatchName, Kind, Scope},
         opaque::Names,
         outcome::{FailureReason, Outcome, Reached},
-        personal::without_emails,
+        personal::{shown_text, without_emails},
         provenance::Provenance,
     },
     journal::{Ended, Happened, Known, Ranges, Subject, What},
@@ -56,14 +59,14 @@ pub(super) struct Line<'a> {
     /// Of a line for several items: which of their batch, as first and last of each range.
     #[serde(skip_serializing_if = "Option::is_none")]
     indexes: Option<Ranges>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<&'a str>,
     /// The subscription or the sequence.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     target: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip)]
     subscribers: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscribers_count: Option<usize>,
@@ -85,6 +88,9 @@ pub(super) struct Line<'a> {
     initiated_by: Option<Initiator>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
+    /// The reason in a caller's own words.
+    #[serde(skip)]
+    words: Option<Cow<'a, str>>,
     /// Why nobody knows who called.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
@@ -99,10 +105,10 @@ pub(super) struct Line<'a> {
     reached: Option<Reached>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     provider_code: Option<Cow<'a, str>>,
     /// The provider's own id of the effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     provider_reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_at: Option<Timestamp>,
@@ -131,7 +137,7 @@ pub(super) struct Line<'a> {
     config: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     whose: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(skip)]
     filters: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<usize>,
@@ -152,6 +158,34 @@ pub(super) struct Line<'a> {
     upto_seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upto_hash: Option<&'a str>,
+    /// Whether addresses are left out of ids and keys.
+    #[serde(skip)]
+    hides_emails: bool,
+    /// Numbers of lines, such as `7,12-15`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+}
+
+/// What lines show that others are not to read for as long as the lines are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Reasons in callers' own words.
+    pub words: bool,
+    /// E-mail addresses that are ids or keys.
+    pub emails: bool,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            words: true,
+            emails: true,
+        }
+    }
 }
 
 #[expect(
@@ -194,6 +228,34 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// What of it is personal, which stands beside the chain.
+    pub(super) fn personal(&self) -> Values<'a> {
+        let clean = |text: &'a str| {
+            if self.hides_emails {
+                without_emails(text)
+            } else {
+                Cow::Borrowed(text)
+            }
+        };
+        // The name of what is filtered by could be taken for the beginning of an address.
+        let filter_of = |filter: &'a str| match filter.split_once('=') {
+            Some((name, value)) if self.hides_emails => format!("{name}={}", clean(value)).into(),
+            _ => clean(filter),
+        };
+        let text = |text: Option<&'a str>| text.map(clean);
+        let subscribers = self.subscribers.iter();
+        let filters = self.filters.iter();
+        Values {
+            key: text(self.key),
+            target: text(self.target),
+            reason: self.words.clone(),
+            provider_code: self.provider_code.clone(),
+            provider_reference: text(self.provider_reference),
+            subscribers: subscribers.map(|id| Some(clean(id))).collect(),
+            filters: filters.map(|filter| Some(filter_of(filter))).collect(),
+        }
+    }
+
     /// The service started to write; what is in the journal named so is told from here on.
     pub(super) fn started(now: Timestamp, journal: &'a str, config: Option<&'a str>) -> Self {
         Self {
@@ -218,6 +280,49 @@ impl<'a> Line<'a> {
             upto_seq: Some(upto_seq),
             upto_hash: Some(upto_hash),
             ..Self::new(now, "dropped")
+        }
+    }
+
+    /// The line before it is signed, and with it all before that.
+    pub(super) fn signed(
+        now: Timestamp,
+        head: &'a Head,
+        (kid, signature): (&'a str, &'a str),
+    ) -> Self {
+        Self {
+            upto_seq: Some(head.seq),
+            upto_hash: Some(&head.hash),
+            kid: Some(kid),
+            signature: Some(signature),
+            ..Self::new(now, "signed")
+        }
+    }
+
+    /// The same without a caller's own words, or without e-mail addresses in ids and keys.
+    pub(super) fn with(self, shown: Shown) -> Self {
+        Self {
+            words: self.words.filter(|_| shown.words),
+            hides_emails: !shown.emails,
+            ..self
+        }
+    }
+
+    /// What was one person's was erased, from so many records and from these lines. `digest` stands
+    /// for whose it was.
+    pub(super) fn erased(
+        now: Timestamp,
+        (what, digest): (&'a str, &'a str),
+        why: Option<&'a str>,
+        records: usize,
+        lines: Option<&'a str>,
+    ) -> Self {
+        Self {
+            what: Some(what),
+            digest: Some(digest),
+            reason: why.map(|why| clip(why.into())),
+            records: Some(records),
+            lines,
+            ..Self::new(now, "erased")
         }
     }
 
@@ -302,7 +407,8 @@ impl<'a> Line<'a> {
             }
             Command::Enrollments(command) => {
                 line.max_matches = command.matches_max;
-                line.reason = command.reason.as_deref().map(clean);
+                let reason = shown_text(command.reason.as_deref());
+                line.words = Some(reason).filter(|words| !words.is_empty()).map(clean);
                 match &command.target {
                     EnrollmentsTarget::Subscriber(id) => line.subscribers = vec![id.as_str()],
                     EnrollmentsTarget::Subscribers(ids) => {

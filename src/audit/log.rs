@@ -257,11 +257,11 @@ impl Log {
             (self.at.trail, self.at.part) = (trail, part);
         }
         (line.trail, line.part) = (self.at.trail, self.at.part);
-        let before = self.buffer.len();
-        chain::add(&mut self.at.head, &line, &mut self.buffer)
-            .map_err(|error| Error::Line(error.to_string()))?;
+        let (before, caller) = (self.buffer.len(), line.caller);
+        let personal = line.personal();
+        chain::add(&mut self.at.head, &line, personal, &mut self.buffer)?;
         let bytes = self.buffer.len().saturating_sub(before);
-        self.written.add(line.caller, bytes);
+        self.written.add(caller, bytes);
         self.is_dirty = true;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
@@ -436,12 +436,12 @@ fn make_dir(dir: &Path) -> Result<(), Error> {
     made.map_err(io_error("making", dir))
 }
 
-fn sync_dir(dir: &Path) -> Result<(), Error> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(io_error("syncing", dir))
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io {
         doing,

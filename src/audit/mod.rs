@@ -7,12 +7,16 @@
 //! So a crash neither loses a line nor writes one twice, and a cut end shows.
 
 mod chain;
+pub mod erase;
 mod follower;
 mod line;
 mod log;
 mod noted;
+mod opening;
+mod ranges;
 mod refusals;
 pub mod segments;
+mod sign;
 mod usage;
 pub mod verify;
 mod writer;
@@ -22,14 +26,16 @@ use std::{io, path::PathBuf, time::Duration};
 pub use self::{
     chain::Head,
     follower::{Follower, Options},
+    line::Shown,
     noted::Noted,
     refusals::{Full, Refused, Sink, Why},
+    sign::{PublicKey, Signer},
     usage::Usage,
 };
 use crate::journal::{Unavailable, lock};
 
 /// What lines say that happened.
-pub const EVENTS: [&str; 13] = [
+pub const EVENTS: [&str; 15] = [
     "admitted",
     "opened",
     "settled",
@@ -43,6 +49,8 @@ pub const EVENTS: [&str; 13] = [
     "started",
     "gap",
     "dropped",
+    "erased",
+    "signed",
 ];
 
 /// Why the audit cannot be written. It is tried again.

@@ -1,11 +1,14 @@
 //! Whether the audit is as it was written: walks the chain over all files.
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
+    PublicKey,
     chain::{self, Head, Sealed},
+    ranges,
     segments::Segment,
 };
 
@@ -22,6 +25,15 @@ pub struct Report {
     pub head: Option<String>,
     /// The last line is not whole: it is being written, or was when the process ended.
     pub unfinished: bool,
+    /// Lines with a signature that was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<u64>,
+    /// The last line that a signature covers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_seq: Option<u64>,
+    /// When that was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Timestamp>,
     /// What is not as it was written.
     pub problems: u64,
 }
@@ -47,7 +59,14 @@ const PROBLEMS_TOLD_MAX: u64 = 20;
 pub struct Known {
     /// Lines that have to be in it: what was pinned, what the journal knows.
     pub heads: Vec<(Head, &'static str)>,
+    /// Keys that its head was signed by. With any of them, it has to be signed.
+    pub keys: Vec<PublicKey>,
+    /// When it was signed at the earliest for the last time.
+    pub signed_since: Option<Timestamp>,
 }
+
+/// How long after a signature lines may lack one: it comes each hour, and what it covers took its time.
+const UNSIGNED: SignedDuration = SignedDuration::from_hours(2);
 
 /// Walks over all files of a directory and gives each problem to `tell`.
 ///
@@ -64,6 +83,8 @@ pub fn verify(
         seen: vec![false; known.heads.len()],
         last: None,
         dropped: None,
+        lacking: BTreeSet::new(),
+        last_time: None,
         begins_after: None,
         problems: Vec::new(),
     };
@@ -91,6 +112,10 @@ struct Walk<'a> {
     last: Option<Head>,
     /// The last line that retention says to have removed.
     dropped: Option<Head>,
+    /// Lines that lack something personal, of which no later line says so yet.
+    lacking: BTreeSet<u64>,
+    /// The latest time of a line.
+    last_time: Option<Timestamp>,
     /// The line before the first one.
     begins_after: Option<Head>,
     problems: Vec<Problem>,
@@ -182,6 +207,15 @@ impl Walk<'_> {
             let hash = hash.clone();
             self.dropped = Some(Head { seq, hash });
         }
+        self.signature(sealed, place);
+        self.last_time = self.last_time.max(Some(sealed.time));
+        if sealed.lacks {
+            self.lacking.insert(seq);
+        }
+        if sealed.event == "erased" {
+            let erased = sealed.lines.as_deref().unwrap_or_default();
+            self.lacking.retain(|line| !ranges::has(erased, *line));
+        }
         let heads = self.known.heads.iter().zip(&mut self.seen);
         let mut wrong = Vec::new();
         for ((head, source), seen) in heads {
@@ -198,8 +232,64 @@ impl Walk<'_> {
         self.last = Some(sealed.head());
     }
 
+    /// Checks a line that signs the one before it.
+    fn signature(&mut self, sealed: &Sealed, place: Place<'_>) {
+        let known = self.known;
+        if sealed.event != "signed" || known.keys.is_empty() {
+            return;
+        }
+        let before = Head {
+            seq: sealed.seq.saturating_sub(1),
+            hash: sealed.prev.clone(),
+        };
+        let (kid, signature) = (sealed.kid.as_deref(), sealed.signature.as_deref());
+        let (kid, signature) = (kid.unwrap_or_default(), signature.unwrap_or_default());
+        let names_it =
+            sealed.upto_seq == Some(before.seq) && sealed.upto_hash.as_ref() == Some(&before.hash);
+        let key = known.keys.iter().find(|key| key.kid() == kid);
+        match key {
+            None => {
+                let problem = format!("it is signed by the key {kid}, which was not given");
+                self.problem(problem, Some(place));
+            }
+            Some(key) if names_it && key.has_signed(&before, sealed.time, signature) => {
+                *self.report.signatures.get_or_insert(0) += 1;
+                self.report.signed_seq = Some(before.seq);
+                self.report.signed_at = Some(sealed.time);
+            }
+            Some(_) => {
+                let problem = format!("its signature is not one of the line before it by {kid}");
+                self.problem(problem, Some(place));
+            }
+        }
+    }
+
+    /// Whether the end is signed, and lately.
+    fn end_of_signed(&mut self) {
+        let Known {
+            keys, signed_since, ..
+        } = self.known;
+        if keys.is_empty() {
+            return;
+        }
+        let Some(at) = self.report.signed_at else {
+            self.problem("no line of it is signed".to_owned(), None);
+            return;
+        };
+        let is_left = |last: Timestamp| last.duration_since(at) > UNSIGNED;
+        if self.last_time.is_some_and(is_left) {
+            let problem = format!("the end of it is not signed: the last signature is of {at}");
+            self.problem(problem, None);
+        }
+        if signed_since.is_some_and(|since| at < since) {
+            let problem = format!("its last signature is of {at}, which is earlier than asked for");
+            self.problem(problem, None);
+        }
+    }
+
     /// What only shows at the end.
     fn end(&mut self) {
+        self.end_of_signed();
         if let Some(before) = self.begins_after.take().filter(|before| before.seq > 0) {
             let is_dropped = self.dropped.as_ref().is_some_and(|dropped| {
                 // A crash may have left files that were about to be removed.
@@ -212,6 +302,11 @@ impl Walk<'_> {
                 );
                 self.problem(problem, None);
             }
+        }
+        for seq in std::mem::take(&mut self.lacking) {
+            let problem =
+                format!("line {seq} lacks what was personal, and no line says that it was erased");
+            self.problem(problem, None);
         }
         let end = self.last.as_ref().map_or(0, |last| last.seq);
         let known = self.known;

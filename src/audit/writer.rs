@@ -25,6 +25,8 @@ use crate::{
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// How often files whose time is over are looked for.
 const SWEEP: SignedDuration = SignedDuration::from_hours(1);
+/// How often the head is signed.
+const SIGNED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The one that writes.
 pub(super) struct Writer {
@@ -42,6 +44,8 @@ pub(super) struct Writer {
     gaps: Vec<String>,
     has_started: bool,
     sweep_at: Timestamp,
+    /// When the head was signed last, and which line has that.
+    signed: Option<(Timestamp, u64)>,
 }
 
 impl Writer {
@@ -99,6 +103,7 @@ impl Writer {
             begun,
             gaps,
             has_started: false,
+            signed: None,
         };
         if is_older {
             // The numbers come again, for other entries. Before there are any, the log has to say
@@ -124,6 +129,7 @@ impl Writer {
             || self.trail.end() > self.after
             || self.options.sink.is_waiting()
             || self.sweeps_by().is_some()
+            || self.signs_at((self.options.now)(), false)
     }
 
     /// Whether files are left of which nobody knows whose lines they have.
@@ -134,18 +140,20 @@ impl Writer {
     /// Writes what there is, durably, or takes it back.
     pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
         let taken = self.options.sink.take(is_last);
+        let shown = self.options.shown;
         let passed = self.follow_trail().and_then(|()| {
             let now = (self.options.now)();
             for refused in &taken.refused {
-                self.log.add(Line::refused(refused), None)?;
+                self.log.add(Line::refused(refused).with(shown), None)?;
             }
             for noted in &taken.noted {
-                self.log.add(Line::noted(noted), None)?;
+                self.log.add(Line::noted(noted).with(shown), None)?;
             }
             for suppressed in &taken.suppressed {
                 self.log.add(Line::suppressed(now, suppressed), None)?;
             }
-            self.sync()
+            self.sync()?;
+            self.sign(now, is_last)
         });
         if passed.is_err() {
             self.options.sink.give_back(taken);
@@ -155,6 +163,29 @@ impl Writer {
         }
         self.tallies.count_one();
         self.sweep()
+    }
+
+    /// Whether it is time to sign the head: each hour, and at the end if there is anything new.
+    fn signs_at(&self, now: Timestamp, is_last: bool) -> bool {
+        self.options.signer.is_some()
+            && self.signed.is_none_or(|(at, line)| {
+                now.duration_since(at).abs() >= SIGNED || (is_last && self.log.durable().seq > line)
+            })
+    }
+
+    /// Signs the head if it is time, in a line of its own.
+    fn sign(&mut self, now: Timestamp, is_last: bool) -> Result<(), Error> {
+        let is_due = self.signs_at(now, is_last);
+        let Some(signer) = self.options.signer.as_ref().filter(|_| is_due) else {
+            return Ok(());
+        };
+        let head = self.log.durable().clone();
+        let signature = signer.sign(&head, now);
+        let line = Line::signed(now, &head, (signer.kid(), &signature));
+        self.log.add(line, None)?;
+        self.sync()?;
+        self.signed = Some((now, self.log.durable().seq));
+        Ok(())
     }
 
     /// Says what is missing, and that it goes on from here.
@@ -185,6 +216,7 @@ impl Writer {
                 return Ok(());
             }
             let now = (self.options.now)();
+            let shown = self.options.shown;
             for entry in entries {
                 let number = entry.number;
                 let is_begun = number == self.after_durable.saturating_add(1);
@@ -194,7 +226,7 @@ impl Writer {
                     line::each(now, &self.names, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
-                            self.log.add(line, Some((number, part)))?;
+                            self.log.add(line.with(shown), Some((number, part)))?;
                         }
                         Ok::<_, Error>(())
                     })?;

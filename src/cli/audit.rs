@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     audit::{
-        EVENTS, Head,
+        EVENTS, Head, PublicKey,
         segments::{Lines, Segment},
         verify::{Known, verify},
     },
-    config::nearest::did_you_mean,
+    config::{nearest::did_you_mean, read_text},
     domain::outcome::Outcome,
     journal::{Ranges, durable::Options, home::OpenError, verify::Offline},
     limits,
@@ -93,7 +93,7 @@ struct Filter {
     #[arg(long)]
     target: Option<String>,
     /// Only this event: admitted, opened, settled, stopped, refused, read, dry_run, reloaded,
-    /// started, gap or dropped; may be repeated.
+    /// started, gap, dropped, erased or signed; may be repeated.
     #[arg(long, value_parser = event, value_delimiter = ',')]
     event: Vec<String>,
     /// Only this outcome, such as canceled or in_doubt; may be repeated.
@@ -108,6 +108,15 @@ struct Verify {
     /// A line that has to be in it, as an earlier run printed its head; may be repeated.
     #[arg(long, value_name = "SEQ:HASH")]
     expect: Vec<Head>,
+    /// A public key in PEM (Ed25519) that its head is signed with, as `openssl pkey -pubout` writes
+    /// it: each signature is checked, and there have to be some up to the end. May be repeated, for
+    /// keys that were replaced.
+    #[arg(long, value_name = "FILE")]
+    public_key: Vec<PathBuf>,
+    /// The last signature may not be older: so long ago, such as 2h, or a time. A log whose end was
+    /// cut off has an older one.
+    #[arg(long, value_name = "TIME", value_parser = times::point_or_ago, requires = "public_key")]
+    signed_since: Option<Timestamp>,
 }
 
 /// A word of the audit for what happened.
@@ -145,6 +154,10 @@ pub(super) fn run(arguments: Arguments) -> Exit {
             say(format!("cancelot: {why}"));
             Exit::Usage
         }
+        Err(Problem::File(why)) => {
+            say(format!("cancelot: {why}"));
+            Exit::Usage
+        }
         // `cancelot audit | head` ends before we do.
         Err(Problem::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(Problem::Io(error)) => {
@@ -156,6 +169,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
 
 enum Problem {
     Usage(&'static str),
+    File(String),
     Io(io::Error),
 }
 
@@ -219,7 +233,7 @@ struct Seen {
     key: Option<String>,
     target: Option<String>,
     #[serde(default)]
-    subscribers: Vec<String>,
+    subscribers: Vec<Option<String>>,
     outcome: Option<String>,
 }
 
@@ -281,10 +295,9 @@ impl Filter {
         let is_item = same(&self.account, &seen.account)
             && same(&self.key, &seen.key)
             && (same(&self.target, &seen.target)
-                || self
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| seen.subscribers.contains(target)));
+                || self.target.as_ref().is_some_and(|target| {
+                    seen.subscribers.iter().flatten().any(|id| id == target)
+                }));
         let is_one = self.account.is_some() || self.key.is_some() || self.target.is_some();
         let is_meant = match (&seen.batch, seen.index, &seen.indexes) {
             (Some(batch), Some(index), _) if is_one && is_item => {
@@ -321,6 +334,8 @@ fn check(arguments: &Verify) -> Result<bool, Problem> {
             .iter()
             .map(|head| (head.clone(), "--expect"))
             .collect(),
+        keys: public_keys(&arguments.public_key)?,
+        signed_since: arguments.signed_since,
     };
     let journal = match arguments.place.journal.as_deref().map(journal_head) {
         None => "not given",
@@ -348,6 +363,16 @@ fn check(arguments: &Verify) -> Result<bool, Problem> {
 fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
+}
+
+fn public_keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Problem> {
+    let read = |file: &PathBuf| {
+        let of_file = |why| Problem::File(format!("--public-key {}: {why}", file.display()));
+        let bytes_max = u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX);
+        let pem = read_text(file, bytes_max).map_err(of_file)?;
+        PublicKey::from_pem(&pem).map_err(of_file)
+    };
+    files.iter().map(read).collect()
 }
 
 /// The last line as the journal knows it, if no service has it open.

@@ -1,5 +1,7 @@
 //! `cancelot journal`: an operator's look into a journal that no service has open.
 
+mod erase;
+
 use std::{
     io::{self, BufWriter, Write as _},
     path::PathBuf,
@@ -39,6 +41,10 @@ enum Action {
     Export(Place),
     /// Read everything and check that it fits together; exits with 1 if something does not.
     Verify(Place),
+    /// Erase one person's data from the journal and its audit, and from their files. What is open
+    /// has to be stopped before. How it ended, counts and times stay, and digests of keys and
+    /// commands, so that a request that is sent again is still answered by its outcome.
+    Erase(erase::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +57,7 @@ struct Place {
 pub(super) fn run(arguments: Arguments) -> Exit {
     let place = match &arguments.action {
         Action::Inspect { place, .. } | Action::Export(place) | Action::Verify(place) => place,
+        Action::Erase(arguments) => return erase::run(arguments),
     };
     let journal = match Offline::open(&Options::new(&place.dir)) {
         Ok(journal) => journal,
@@ -64,6 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Exit {
         Action::Inspect { batch, .. } => journal.inspect(batch.as_ref(), &mut out).map(|()| true),
         Action::Export(_) => journal.export(&mut out).map(|()| true),
         Action::Verify(_) => journal.verify(&mut out).map(|report| report.problems == 0),
+        Action::Erase(_) => Ok(true),
     };
     let flushed = out.flush().map_err(OfflineError::from);
     match done.and_then(|sound| flushed.map(|()| sound)) {

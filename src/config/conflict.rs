@@ -98,6 +98,7 @@ fn retention(reader: &mut Reader<'_>, journal: &Journal) {
     for (setting, kept) in [
         (table::ANSWERS_DAYS.key, journal.answers_retention),
         (table::EMAILS_DAYS.key, journal.emails_retention),
+        (table::COMMENTS_DAYS.key, journal.comments_retention),
     ] {
         if kept.is_some_and(|kept| kept > journal.retention) {
             let problem = Problem::new(

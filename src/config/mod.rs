@@ -224,6 +224,8 @@ pub struct Journal {
     pub answers_retention: Option<Duration>,
     /// Time that e-mail addresses are kept, if it is another one.
     pub emails_retention: Option<Duration>,
+    /// Time that callers' own words are kept, if it is another one.
+    pub comments_retention: Option<Duration>,
 }
 
 /// How the audit is kept.
@@ -235,6 +237,8 @@ pub struct Audit {
     pub retention: Duration,
     /// Lines that may wait to be written while more is admitted.
     pub lag_max: u64,
+    /// The key that its end is signed with.
+    pub sign_key_file: Option<PathBuf>,
     /// Bytes that its files may have while more is admitted of everybody; `None` for no bound.
     pub bytes_max: Option<u64>,
 }
@@ -449,7 +453,13 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
     let retention_days = reader.get(&table::RETENTION_DAYS);
     let answers_retention = days(reader.get(&table::ANSWERS_DAYS));
     let emails_retention = days(reader.get(&table::EMAILS_DAYS));
-    for key in [table::ANSWERS_DAYS.key, table::EMAILS_DAYS.key] {
+    let comments_retention = days(reader.get(&table::COMMENTS_DAYS));
+    for setting in [
+        &table::ANSWERS_DAYS,
+        &table::EMAILS_DAYS,
+        &table::COMMENTS_DAYS,
+    ] {
+        let key = setting.key;
         reader.assume(key, retention_days);
     }
     Journal {
@@ -459,6 +469,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
         retention: Duration::from_hours(24) * retention_days,
         answers_retention,
         emails_retention,
+        comments_retention,
     }
 }
 
@@ -470,6 +481,11 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
     let dir = reader.get(&table::AUDIT_DIR);
     let days = reader.get(&table::AUDIT_RETENTION_DAYS);
     let lag_max = reader.get(&table::AUDIT_LAG_MAX);
+    let sign_key_file = reader.get(&table::AUDIT_SIGN_KEY_FILE);
+    if let Some(path) = &sign_key_file {
+        tls::readable(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
+        permissions::private(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
+    }
     let bytes_max = reader.get(&table::AUDIT_BYTES_MAX);
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
     let dir = dir.unwrap_or_else(|| journal.dir.join(limits::AUDIT_DIR));
@@ -490,6 +506,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         dir,
         retention: retention.max(journal.retention),
         lag_max,
+        sign_key_file,
         bytes_max: Some(bytes_max).filter(|max| *max > 0),
     })
 }

@@ -143,9 +143,17 @@ settings! {
     /// `journal.retention_days`; 0 never writes them.
     ANSWERS_DAYS: Option<u32> = "journal.answers_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
-    /// Time that e-mail addresses are kept after a batch settled, at most `journal.retention_days`;
-    /// with 0 they are not written, except those that an item needs until it has its final outcome.
+    /// Time that e-mail addresses are kept after a batch settled, at most
+    /// `journal.retention_days`, also as ids and keys; with 0 they are not written, but for those
+    /// that an item needs until it has its final outcome, and are gone from the files some minutes
+    /// after that. With 0 the audit has none either.
     EMAILS_DAYS: Option<u32> = "journal.emails_retention_days",
+        otherwise "`journal.retention_days`", within 0..=3_650;
+
+    /// Time that what callers wrote in their own words (comments, reasons, what line items are
+    /// called) is kept after a batch settled, at most `journal.retention_days`; with 0 until an item
+    /// has its final outcome. If it is set, the audit has no reasons in words.
+    COMMENTS_DAYS: Option<u32> = "journal.comments_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
 
     /// Whether an audit is written: a line for each admission, settlement, refusal and stop.
@@ -155,6 +163,9 @@ settings! {
     /// Time that lines of the audit are kept, at least `journal.retention_days`.
     AUDIT_RETENTION_DAYS: Option<u32> = "audit.retention_days",
         otherwise "400, or `journal.retention_days` if that is more", within 1..=36_500;
+    /// Path of the PEM file with an Ed25519 private key (PKCS#8) that the end of the audit is signed
+    /// with each hour; a change takes a restart.
+    AUDIT_SIGN_KEY_FILE: Option<PathBuf> = "audit.sign_key_file", otherwise "it is not signed";
     /// Lines that may wait to be written to the audit, beyond which requests are refused until
     /// it has caught up.
     AUDIT_LAG_MAX: u64 = "audit.lag_max", default 1_000_000, within 1..=1_000_000_000;

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    digests::DigestKey,
     ids::{AccountName, Kind, TargetId},
     money::{Amount, Currency},
-    personal::without_emails,
+    personal::{same_items, same_text},
 };
 
 /// One item of a request.
@@ -199,7 +200,7 @@ impl SubscriptionCommand {
     }
 
     /// Solidgate's channel, if one is named.
-    fn channel_id(&self) -> Option<&TargetId> {
+    pub(super) fn channel_id(&self) -> Option<&TargetId> {
         match self.options.as_ref()? {
             ProviderOptions::Solidgate { channel_id } => channel_id.as_ref(),
         }
@@ -326,9 +327,9 @@ impl Command {
     }
 
     /// The published names of the fields in which two commands differ; empty if they mean the
-    /// same.
+    /// same. What digests by this key stand for in one of them is compared by these.
     #[must_use]
-    pub fn differing_fields(&self, other: &Self) -> Vec<&'static str> {
+    pub fn differing_fields(&self, other: &Self, key: &DigestKey) -> Vec<&'static str> {
         let mut fields = Vec::new();
         let mut compare = |same: bool, field: &'static str| {
             if !same {
@@ -341,23 +342,22 @@ impl Command {
                 compare(a.subscription_id == b.subscription_id, "subscription_id");
                 compare(a.when == b.when, "when");
                 compare(a.reason == b.reason, "reason");
-                let same_comment = same_text(a.comment.as_deref(), b.comment.as_deref());
+                let same_comment = same_text(a.comment.as_deref(), b.comment.as_deref(), key);
                 compare(same_comment, "comment");
                 compare(a.initiated_by == b.initiated_by, "initiated_by");
                 // Unset means no, and options that say nothing are the same as none.
                 compare(a.prorates() == b.prorates(), "prorate");
-                compare(same_items(&a.line_items, &b.line_items), "line_items");
+                compare(same_items(&a.line_items, &b.line_items, key), "line_items");
                 compare(a.channel_id() == b.channel_id(), "provider_options");
             }
             (Self::Enrollments(a), Self::Enrollments(b)) => {
                 compare(a.account == b.account, "account");
                 compare(a.sequence_id == b.sequence_id, "sequence_id");
                 let same_target = a.target == b.target
-                    || *a.target_without_emails() == b.target
-                    || a.target == *b.target_without_emails();
+                    || a.target_without_emails(key) == b.target_without_emails(key);
                 compare(same_target, "target");
                 compare(
-                    same_text(a.reason.as_deref(), b.reason.as_deref()),
+                    same_text(a.reason.as_deref(), b.reason.as_deref(), key),
                     "reason",
                 );
                 compare(a.matches_max == b.matches_max, "max_matches");
@@ -368,25 +368,6 @@ impl Command {
         }
         fields
     }
-}
-
-/// Whether two texts are the same, where one may have lost its e-mail addresses since.
-fn same_text(a: Option<&str>, b: Option<&str>) -> bool {
-    a == b
-        || match (a, b) {
-            (Some(a), Some(b)) => without_emails(a) == b || a == without_emails(b),
-            (Some(_), None) | (None, Some(_)) | (None, None) => false,
-        }
-}
-
-/// The same of line items.
-fn same_items(a: &[LineItem], b: &[LineItem]) -> bool {
-    let same = |(a, b): (&LineItem, &LineItem)| {
-        let mut b_with_a_text = b.clone();
-        b_with_a_text.description.clone_from(&a.description);
-        *a == b_with_a_text && same_text(a.description.as_deref(), b.description.as_deref())
-    };
-    a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
 #[cfg(test)]
@@ -419,9 +400,13 @@ mod tests {
             ..plain.clone()
         };
         let [plain, spelled_out, other] = [plain, spelled_out, other].map(Command::Subscription);
-        assert!(plain.differing_fields(&spelled_out).is_empty());
+        assert!(
+            plain
+                .differing_fields(&spelled_out, &DigestKey::default())
+                .is_empty()
+        );
         assert_eq!(
-            plain.differing_fields(&other),
+            plain.differing_fields(&other, &DigestKey::default()),
             ["prorate", "provider_options"]
         );
     }

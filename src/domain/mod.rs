@@ -7,7 +7,9 @@
 pub mod account;
 pub mod answer;
 pub mod command;
+pub mod digests;
 pub mod doubt;
+pub mod erasure;
 pub mod exchange;
 pub mod ids;
 pub mod money;
@@ -18,3 +20,4 @@ pub mod personal;
 pub mod provenance;
 pub mod quota;
 pub mod reckoning;
+pub mod written;

@@ -122,6 +122,15 @@ pub struct Conclusion {
     /// E-mail addresses were in it, which are not kept.
     #[serde(default, skip_serializing_if = "is_false")]
     pub emails_removed: bool,
+    /// Words of the caller's were in it, which are not kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub comments_removed: bool,
+    /// What is one person's was in it, which was erased.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub personal_removed: bool,
+    /// So was something of the command, so that nothing takes it up again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub erased: bool,
 }
 
 impl Conclusion {
@@ -129,7 +138,7 @@ impl Conclusion {
     #[must_use]
     pub fn is_final(&self) -> bool {
         let reason = self.failure.as_ref().map(|failure| failure.reason);
-        self.outcome.is_final() || reason == Some(FailureReason::DoubtUnresolved)
+        self.outcome.is_final() || self.erased || reason == Some(FailureReason::DoubtUnresolved)
     }
 
     /// A success without further ado.
@@ -146,6 +155,9 @@ impl Conclusion {
             answer_headers: BTreeMap::new(),
             answer_removed: false,
             emails_removed: false,
+            comments_removed: false,
+            personal_removed: false,
+            erased: false,
         }
     }
 

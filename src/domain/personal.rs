@@ -1,58 +1,32 @@
-//! E-mail addresses, found and taken out: of a provider's answer and words, of the list of
-//! enrollments, and of a command's values, where a digest stays so that the same command is still
-//! known to be the same.
+//! What is personal, found and taken out: e-mail addresses of a provider's answer and words, of the
+//! list of enrollments and of a command's values, and whole texts that callers wrote. In a command
+//! a keyed digest stays in their place, so that the same command is still known to be the same.
+
+mod emails;
+
+pub use self::emails::without_emails;
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::emails::REMOVED;
+pub(super) use self::emails::has_email;
 use super::{
     answer::Answer,
-    command::{Command, EnrollmentsCommand, EnrollmentsTarget},
+    command::{Command, EnrollmentsCommand, EnrollmentsTarget, LineItem},
+    digests::{DigestKey, hex, is_digest},
     ids::TargetId,
     outcome::{Conclusion, Detail},
 };
 
-/// Stands where an address was.
-const REMOVED: &str = "(e-mail removed)";
 /// Begins the digest of an address.
-const DIGEST: &str = "e-mail:sha256:";
-
-/// A text without the e-mail addresses in it.
-#[must_use]
-pub fn without_emails(text: &str) -> Cow<'_, str> {
-    let mut clean = String::new();
-    let mut rest = text;
-    while let Some((begin, end)) = first_email(rest) {
-        clean.push_str(rest.get(..begin).unwrap_or_default());
-        clean.push_str(REMOVED);
-        rest = rest.get(end..).unwrap_or_default();
-    }
-    if clean.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    clean.push_str(rest);
-    Cow::Owned(clean)
-}
-
-/// Where the first address is.
-fn first_email(text: &str) -> Option<(usize, usize)> {
-    for (at, _) in text.match_indices('@') {
-        let (before, after) = (text.get(..at)?, text.get(at + 1..)?);
-        let local = before
-            .trim_end_matches(|c: char| c.is_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(c));
-        let domain_end = after
-            .find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '-'))
-            .unwrap_or(after.len());
-        let domain = after.get(..domain_end)?.trim_end_matches(['.', '-']);
-        let has_dot = domain.trim_start_matches('.').contains('.');
-        if local.len() < before.len() && has_dot {
-            return Some((local.len(), at + 1 + domain.len()));
-        }
-    }
-    None
-}
+const EMAIL: &str = "e-mail:hmac:";
+/// Began it in the journal's formats before 3, without a key.
+const EMAIL_UNKEYED: &str = "e-mail:sha256:";
+/// Begins the digest of a text.
+const TEXT: &str = "text:hmac:";
 
 fn clean_text(text: &mut String) {
     if let Cow::Owned(clean) = without_emails(text) {
@@ -71,7 +45,7 @@ fn clean_json(value: &mut Value) {
         Value::String(text) => clean_text(text),
         Value::Array(values) => values.iter_mut().for_each(clean_json),
         Value::Object(fields) => {
-            let dirty = fields.keys().any(|key| first_email(key).is_some());
+            let dirty = fields.keys().any(|key| has_email(key));
             if dirty {
                 let old = std::mem::take(fields);
                 fields.extend(old.into_iter().map(|(mut key, value)| {
@@ -155,6 +129,18 @@ impl Conclusion {
         is_changed
     }
 
+    /// Takes out what the provider keeps of a reason in words, which a caller may have written;
+    /// whether there was any.
+    pub fn remove_comments(&mut self) -> bool {
+        let Detail::Subscription(detail) = &mut self.detail else {
+            return false;
+        };
+        let state = detail.state.as_mut();
+        let is_changed = state.is_some_and(|state| state.provider_reason.take().is_some());
+        self.comments_removed |= is_changed;
+        is_changed
+    }
+
     /// Takes the provider's answer out; whether there was one.
     pub fn remove_answer(&mut self) -> bool {
         let headers = std::mem::take(&mut self.answer_headers);
@@ -168,41 +154,43 @@ impl EnrollmentsCommand {
     /// The target with digests in place of the e-mail addresses among its values. It is the same
     /// for a target that has them already.
     #[must_use]
-    pub fn target_without_emails(&self) -> Cow<'_, EnrollmentsTarget> {
+    pub fn target_without_emails(&self, key: &DigestKey) -> Cow<'_, EnrollmentsTarget> {
         let EnrollmentsTarget::Field { path, values } = &self.target else {
             return Cow::Borrowed(&self.target);
         };
-        if !values
-            .iter()
-            .any(|value| first_email(value.as_str()).is_some())
-        {
+        let digested = values.iter().map(|value| self.digested(value, key));
+        let mut digested: Vec<_> = digested.collect();
+        if digested == *values {
             return Cow::Borrowed(&self.target);
         }
-        let mut values: Vec<_> = values.iter().map(|value| self.digested(value)).collect();
-        values.sort();
+        digested.sort();
         Cow::Owned(EnrollmentsTarget::Field {
             path: path.clone(),
-            values,
+            values: digested,
         })
     }
 
     /// Of an address, a digest that means something at this sequence alone.
-    fn digested(&self, value: &TargetId) -> TargetId {
-        if first_email(value.as_str()).is_none() {
+    fn digested(&self, value: &TargetId, key: &DigestKey) -> TargetId {
+        let text = value.as_str();
+        // Earlier formats have kept this one, so it is what the key is applied to.
+        let unkeyed = if let Some(unkeyed) = text.strip_prefix(EMAIL_UNKEYED)
+            && is_digest(text, EMAIL_UNKEYED)
+        {
+            unkeyed.to_owned()
+        } else if has_email(text) {
+            let mut hash = Sha256::new();
+            for part in [self.account.as_str(), self.sequence_id.as_str(), text] {
+                hash.update(part.len().to_be_bytes());
+                hash.update(part.as_bytes());
+            }
+            hex(&hash.finalize())
+        } else {
             return value.clone();
-        }
-        let mut hash = Sha256::new();
-        for part in [
-            self.account.as_str(),
-            self.sequence_id.as_str(),
-            value.as_str(),
-        ] {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        };
+        let digest = key.digest("e-mail", &[&unkeyed]);
         // It is short and plain, so it is an id.
-        TargetId::try_from(format!("{DIGEST}{hex}")).unwrap_or_else(|_| value.clone())
+        TargetId::try_from(format!("{EMAIL}{digest}")).unwrap_or_else(|_| value.clone())
     }
 }
 
@@ -210,48 +198,110 @@ impl Command {
     /// The command without e-mail addresses, if it has any. It can be compared with what is sent
     /// again, and not be carried out.
     #[must_use]
-    pub fn without_emails(&self) -> Option<Self> {
+    pub fn without_emails(&self, key: &DigestKey) -> Option<Self> {
+        let mut clean = self.clone();
+        clean.each_text(clean_text);
+        if let Self::Enrollments(command) = &mut clean {
+            command.target = command.target_without_emails(key).into_owned();
+        }
+        (clean != *self).then_some(clean)
+    }
+
+    /// The command with digests in place of what its caller wrote, if that wrote anything: the
+    /// comment, the reason in words, and what line items are called. It can be compared with what
+    /// is sent again.
+    #[must_use]
+    pub fn without_comments(&self, key: &DigestKey) -> Option<Self> {
+        self.without_comments_if(key, |_| true)
+    }
+
+    /// The same of some of these texts.
+    pub(super) fn without_comments_if(
+        &self,
+        key: &DigestKey,
+        goes: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
+        let mut clean = self.clone();
+        clean.each_text(|text| {
+            if goes(text) {
+                *text = digest_of_text(text, key);
+            }
+        });
+        (clean != *self).then_some(clean)
+    }
+
+    /// Whether a text of its was taken out as a whole.
+    #[must_use]
+    pub fn lacks_comments(&self) -> bool {
+        let is_gone = |text: &Option<String>| text.as_ref().is_some_and(|t| is_digest(t, TEXT));
         match self {
             Self::Subscription(command) => {
-                let mut clean = command.clone();
-                clean_option(&mut clean.comment);
-                for item in &mut clean.line_items {
-                    clean_option(&mut item.description);
-                }
-                (clean != *command).then_some(Self::Subscription(clean))
+                let mut items = command.line_items.iter();
+                is_gone(&command.comment) || items.any(|item| is_gone(&item.description))
+            }
+            Self::Enrollments(command) => is_gone(&command.reason),
+        }
+    }
+
+    /// What a caller wrote in its own words.
+    fn each_text(&mut self, mut each: impl FnMut(&mut String)) {
+        match self {
+            Self::Subscription(command) => {
+                let described = command.line_items.iter_mut();
+                let described = described.filter_map(|item| item.description.as_mut());
+                command.comment.iter_mut().chain(described).for_each(each);
             }
             Self::Enrollments(command) => {
-                let mut clean = EnrollmentsCommand {
-                    target: command.target_without_emails().into_owned(),
-                    ..command.clone()
-                };
-                clean_option(&mut clean.reason);
-                (clean != *command).then_some(Self::Enrollments(clean))
+                if let Some(reason) = &mut command.reason {
+                    each(reason);
+                }
             }
         }
     }
 }
 
+/// The digest of a text. What the text has of e-mail addresses is left out of it, since they may
+/// have been taken out before.
+fn digest_of_text(text: &str, key: &DigestKey) -> String {
+    if is_digest(text, TEXT) {
+        return text.to_owned();
+    }
+    let digest = key.digest("text", &[&without_emails(text)]);
+    format!("{TEXT}{digest}")
+}
+
+/// What is shown of a text of a command: nothing of one that was taken out.
+#[must_use]
+pub fn shown_text(text: Option<&str>) -> &str {
+    text.filter(|text| !is_digest(text, TEXT))
+        .unwrap_or_default()
+}
+
+/// Whether two texts are the same, where one may have lost its e-mail addresses since, or all of
+/// it.
+pub(super) fn same_text(a: Option<&str>, b: Option<&str>, key: &DigestKey) -> bool {
+    let is_changed = |text: &str| text.contains(REMOVED) || is_digest(text, TEXT);
+    match (a, b) {
+        (Some(a), Some(b)) if is_changed(a) || is_changed(b) => {
+            a == b || digest_of_text(a, key) == digest_of_text(b, key)
+        }
+        _ => a == b,
+    }
+}
+
+/// The same of line items.
+pub(super) fn same_items(a: &[LineItem], b: &[LineItem], key: &DigestKey) -> bool {
+    let same = |(a, b): (&LineItem, &LineItem)| {
+        let mut b_with_a_text = b.clone();
+        b_with_a_text.description.clone_from(&a.description);
+        *a == b_with_a_text && same_text(a.description.as_deref(), b.description.as_deref(), key)
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_go_and_all_else_stays() {
-        for (text, clean) in [
-            ("ann@example.com", "(e-mail removed)"),
-            ("to <ann.b+c@mail.example.co.uk>.", "to <(e-mail removed)>."),
-            ("a@b.c, d@e.f!", "(e-mail removed), (e-mail removed)!"),
-            ("jürgen@exämple.de", "(e-mail removed)"),
-            (
-                "at @ nobody@localhost, 1 @ 2.5",
-                "at @ nobody@localhost, 1 @ 2.5",
-            ),
-            ("", ""),
-        ] {
-            assert_eq!(without_emails(text), clean, "{text}");
-        }
-    }
 
     #[test]
     fn an_answer_is_looked_into_whatever_it_is_written_like() {
@@ -282,13 +332,65 @@ mod tests {
     #[test]
     fn a_command_without_addresses_is_known_to_be_the_same_and_another_is_not() {
         let sent = Command::Enrollments(field(&["ann@example.com", "gold"]));
-        let kept = sent.without_emails().unwrap();
+        let key = DigestKey::new([7; 32]);
+        let kept = sent.without_emails(&key).unwrap();
         let text = serde_json::to_string(&kept).unwrap();
         assert!(!text.contains('@') && text.contains("gold"), "{text}");
-        assert_eq!(kept.without_emails(), None, "it has none any more");
-        assert!(kept.differing_fields(&sent).is_empty());
-        assert!(sent.differing_fields(&kept).is_empty());
+        assert_eq!(kept.without_emails(&key), None, "it has none any more");
+        assert!(kept.differing_fields(&sent, &key).is_empty());
+        assert!(sent.differing_fields(&kept, &key).is_empty());
         let other = Command::Enrollments(field(&["bob@example.com", "gold"]));
-        assert_eq!(kept.differing_fields(&other), ["target"]);
+        assert_eq!(kept.differing_fields(&other, &key), ["target"]);
+        let guessed = sent.without_emails(&DigestKey::new([8; 32])).unwrap();
+        assert_ne!(
+            guessed, kept,
+            "who has not the key cannot try addresses out"
+        );
+    }
+
+    #[test]
+    fn a_digest_of_an_earlier_format_is_keyed_without_the_address() {
+        let key = DigestKey::new([7; 32]);
+        // Of ann@example.com at this account and sequence, as format 2 had it.
+        let mut hash = Sha256::new();
+        for part in ["sequenzy", "seq", "ann@example.com"] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        let unkeyed = format!("e-mail:sha256:{}", hex(&hash.finalize()));
+        let kept = Command::Enrollments(field(&[&unkeyed, "gold"]));
+        let sent = Command::Enrollments(field(&["ann@example.com", "gold"]));
+        assert!(kept.differing_fields(&sent, &key).is_empty());
+        let keyed = kept.without_emails(&key).unwrap();
+        assert_eq!(Some(&keyed), sent.without_emails(&key).as_ref());
+        assert!(!serde_json::to_string(&keyed).unwrap().contains("sha256"));
+    }
+
+    #[test]
+    fn texts_go_as_a_whole_and_are_compared_all_the_same() {
+        let key = DigestKey::new([7; 32]);
+        let with = |reason: &str| {
+            let mut command = field(&["gold"]);
+            command.reason = Some(reason.to_owned());
+            Command::Enrollments(command)
+        };
+        let sent = with("ann@example.com moved to Graz");
+        let kept = sent.without_comments(&key).unwrap();
+        let text = serde_json::to_string(&kept).unwrap();
+        assert!(!text.contains("Graz") && kept.lacks_comments(), "{text}");
+        assert_eq!(kept.without_comments(&key), None);
+        assert!(kept.differing_fields(&sent, &key).is_empty());
+        // Whichever went first.
+        let without_emails = sent.without_emails(&key).unwrap();
+        assert!(!without_emails.lacks_comments());
+        assert_eq!(without_emails.without_comments(&key), Some(kept.clone()));
+        let other = with("ann@example.com moved to Linz");
+        for kept in [&kept, &without_emails] {
+            assert_eq!(kept.differing_fields(&other, &key), ["reason"]);
+        }
+        assert_eq!(
+            sent.differing_fields(&with("bob@example.com moved to Graz"), &key),
+            ["reason"]
+        );
     }
 }

@@ -3,19 +3,36 @@
 
 use std::fmt;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::domain::written::decoded;
 
 /// Stands where the credential was.
 const REMOVED: &str = "(credential removed)";
 /// Characters from which on a text is taken for the credential wherever it stands. A shorter one
 /// may be a word of the provider's own.
 const CHARS_MIN: usize = 12;
+/// Of such a credential, the first characters that are enough to be taken for it: some echo the
+/// beginning alone.
+const FIRST_CHARS: usize = 8;
+/// The same in base64, where they are this many whole characters.
+const FIRST_CHARS_BASE64: usize = FIRST_CHARS * 8 / 6;
 
-/// The forms of a credential that are looked for.
+/// The forms of a credential that are looked for. Each is found also where its characters are
+/// written by percent signs or JSON's escapes.
 #[derive(Clone)]
 pub(super) struct Scrub {
-    forms: Vec<SecretString>,
+    forms: Vec<Form>,
+    /// The characters that they begin with: most of a text begins none.
+    firsts: Vec<char>,
+}
+
+#[derive(Clone)]
+struct Form {
+    text: SecretString,
+    /// First characters that are enough.
+    enough: usize,
 }
 
 impl fmt::Debug for Scrub {
@@ -26,43 +43,112 @@ impl fmt::Debug for Scrub {
 
 impl Scrub {
     pub(super) fn new(credential: &SecretString) -> Self {
-        let plain = credential.expose_secret();
-        if plain.len() < CHARS_MIN {
-            return Self { forms: Vec::new() };
-        }
-        let mut forms = vec![
-            plain.to_owned(),
-            utf8_percent_encode(plain, NON_ALPHANUMERIC).to_string(),
-        ];
-        // Without its quotes, and as those write it who escape slashes.
-        if let Ok(json) = serde_json::to_string(plain) {
-            let json = json.trim_matches('"').to_owned();
-            forms.push(json.replace('/', "\\/"));
-            forms.push(json);
-        }
+        let whole = credential.expose_secret();
         // A credential of several parts may be echoed in part.
-        let parts = plain
-            .split([':', ' '])
-            .filter(|part| part.len() >= CHARS_MIN);
-        forms.extend(parts.map(str::to_owned));
-        // Longer ones first: a part would break the whole.
-        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        forms.dedup();
-        Self {
-            forms: forms.into_iter().map(SecretString::from).collect(),
+        let parts = whole.split([':', ' ']);
+        let mut plain: Vec<_> = std::iter::once(whole)
+            .chain(parts)
+            .filter(|part| part.len() >= CHARS_MIN)
+            .collect();
+        plain.dedup();
+        let mut forms = Vec::new();
+        let mut add = |text: String, enough| {
+            let text = SecretString::from(text);
+            forms.push(Form { text, enough });
+        };
+        for part in plain {
+            add(part.to_owned(), FIRST_CHARS);
+            for offset in 0..3 {
+                let form = in_base64(part.as_bytes(), offset);
+                add(form.replace('+', "-").replace('/', "_"), FIRST_CHARS_BASE64);
+                add(form, FIRST_CHARS_BASE64);
+            }
         }
+        let first = |form: &Form| form.text.expose_secret().chars().next();
+        let mut firsts: Vec<_> = forms.iter().filter_map(first).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        Self { forms, firsts }
     }
 
     /// The text without the credential.
     pub(super) fn clean(&self, text: String) -> String {
-        let mut text = text;
-        for form in &self.forms {
-            if text.contains(form.expose_secret()) {
-                text = text.replace(form.expose_secret(), REMOVED);
+        let mut clean: Option<String> = None;
+        let (mut at, mut kept) = (0, 0);
+        while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
+            let may_begin = matches!(char, '%' | '\\') || self.firsts.contains(&char);
+            let forms = self.forms.iter().filter(|_| may_begin);
+            match forms.filter_map(|form| form.end(&text, at)).max() {
+                Some(end) => {
+                    let clean = clean.get_or_insert_default();
+                    clean.push_str(text.get(kept..at).unwrap_or_default());
+                    clean.push_str(REMOVED);
+                    (at, kept) = (end, end);
+                }
+                None => at += char.len_utf8(),
             }
         }
-        text
+        match clean {
+            Some(mut clean) => {
+                clean.push_str(text.get(kept..).unwrap_or_default());
+                clean
+            }
+            None => text,
+        }
     }
+}
+
+impl Form {
+    /// Where it ends, or what is enough of it, if it begins here.
+    fn end(&self, text: &str, at: usize) -> Option<usize> {
+        let form = self.text.expose_secret();
+        // What looks like an escape may be of the credential itself.
+        let ends = [escaped, plain].map(|read: fn(&str, usize, char) -> Option<usize>| {
+            let (mut end, mut found) = (at, 0);
+            for expected in form.chars() {
+                match read(text, end, expected) {
+                    Some(next) => (end, found) = (next, found + 1),
+                    None => break,
+                }
+            }
+            (found >= self.enough).then_some(end)
+        });
+        ends.into_iter().flatten().max()
+    }
+}
+
+/// Where a character ends that stands here, however it is written.
+fn escaped(text: &str, at: usize, expected: char) -> Option<usize> {
+    let (char, next) = decoded(text, at)?;
+    if char == expected && expected != '\\' {
+        return Some(next);
+    }
+    let rest = text.get(at..)?;
+    match expected {
+        '%' if rest.starts_with("%25") => Some(at + 3),
+        '\\' => {
+            let run = rest.len() - rest.trim_start_matches('\\').len();
+            (run > 0).then_some(at + run)
+        }
+        _ => plain(text, at, expected),
+    }
+}
+
+/// The same of a text without escapes.
+fn plain(text: &str, at: usize, expected: char) -> Option<usize> {
+    let char = text.get(at..)?.chars().next()?;
+    (char == expected).then_some(at + char.len_utf8())
+}
+
+/// What is the same of bytes in base64 whatever stands around them, if so many bytes come before,
+/// counted in threes.
+fn in_base64(bytes: &[u8], before: usize) -> String {
+    let mut padded = vec![0; before];
+    padded.extend(bytes);
+    let whole = padded.len() * 8 / 6;
+    let begin = (before * 8).div_ceil(6);
+    let text = STANDARD_NO_PAD.encode(padded);
+    text.get(begin..whole).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -71,22 +157,65 @@ mod tests {
 
     #[test]
     fn a_credential_goes_in_whatever_form_it_is_echoed() {
-        let scrub = Scrub::new(&SecretString::from("sk/live+0123456789:abc\"defghijkl"));
+        let credential = "sk/live+0123456789:abc\"defghijkl";
+        let scrub = Scrub::new(&SecretString::from(credential));
+        let encoded = |text: String| STANDARD_NO_PAD.encode(text);
         for echoed in [
-            "key sk/live+0123456789:abc\"defghijkl is not known",
-            r#"{"key":"sk/live+0123456789:abc\"defghijkl"}"#,
-            r#"{"key":"sk\/live+0123456789:abc\"defghijkl"}"#,
-            "/login?key=sk%2Flive%2B0123456789%3Aabc%22defghijkl",
-            "user sk/live+0123456789 has no such password",
+            "key sk/live+0123456789:abc\"defghijkl is not known".to_owned(),
+            r#"{"key":"sk/live+0123456789:abc\"defghijkl"}"#.to_owned(),
+            r#"{"key":"sk\/live+0123456789:abc\"defghijkl"}"#.to_owned(),
+            r#"{"key":"\u0073k\u002flive+\u0030123456789"}"#.to_owned(),
+            r#"{"inner":"{\"key\":\"sk\\\/live\\u002b0123456789"}"#.to_owned(),
+            // Cut, so that it is no JSON.
+            r#"{"key":"sk\u002Flive+0123456789:a"#.to_owned(),
+            "/login?key=sk%2Flive%2B0123456789%3Aabc%22defghijkl".to_owned(),
+            "/login?key=sk%2flive%2b%30123456789".to_owned(),
+            "/login?to=%2Fa%3Fkey%3Dsk%252Flive%252B0123456789".to_owned(),
+            "user sk/live+0123456789 has no such password".to_owned(),
+            "your key sk/live+0123**** is not known".to_owned(),
+            format!("Basic {}", encoded(credential.to_owned())),
+            format!("Basic {}", encoded(format!("{credential}:"))),
+            format!("Basic {}", encoded(format!("a:{credential}"))),
+            format!("Basic {}", encoded(format!("me:{credential}"))),
+            format!("Basic {}", encoded("sk/live+0123456789".to_owned())),
         ] {
-            let clean = scrub.clean(echoed.to_owned());
+            let clean = scrub.clean(echoed.clone());
             assert!(clean.contains(REMOVED), "{clean}");
-            assert!(!clean.contains("0123456789"), "{clean}");
+            for part in ["0123", "MDEyMz", "AxMj", "wMTIz"] {
+                assert!(!clean.contains(part), "{part} of {echoed}: {clean}");
+            }
         }
-        let other = r#"{"sandbox":true}"#.to_owned();
+        let other = r#"{"sandbox":true,"kind":"sk/live","n":1.10}"#.to_owned();
         assert_eq!(scrub.clean(other.clone()), other);
         let short = Scrub::new(&SecretString::from("sandbox"));
         assert_eq!(short.clean(other.clone()), other);
         assert_eq!(format!("{scrub:?}"), "Scrub");
+    }
+
+    #[test]
+    fn what_is_around_a_credential_stays_and_an_escape_of_its_own_is_found() {
+        let scrub = Scrub::new(&SecretString::from("live%41\\key-0123456789"));
+        let echoed = r#"{"a":"ü","key":"live%41\\key-0123456789","b":2}"#;
+        let clean = r#"{"a":"ü","key":"(credential removed)","b":2}"#;
+        assert_eq!(scrub.clean(echoed.to_owned()), clean);
+        let beginning = "live%41\\key-01 and live%2541\\key-0123456789";
+        let clean = "(credential removed) and (credential removed)";
+        assert_eq!(scrub.clean(beginning.to_owned()), clean);
+        assert_eq!(scrub.clean("live%41".to_owned()), "live%41");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_echo_of_eight_characters_is_left_in_base64(
+            before in r"[ -~]{0,7}",
+            credential in r"[a-zA-Z0-9_]{12,40}",
+            after in r"[ -~]{0,7}",
+        ) {
+            let scrub = Scrub::new(&SecretString::from(credential.clone()));
+            let echoed = STANDARD_NO_PAD.encode(format!("{before}{credential}{after}"));
+            proptest::prop_assert!(scrub.clean(echoed).contains(REMOVED));
+            let json = serde_json::to_string(&format!("{before}{credential}")).unwrap();
+            proptest::prop_assert!(!scrub.clean(json).contains(&credential));
+        }
     }
 }

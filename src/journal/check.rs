@@ -18,6 +18,7 @@ use super::{
 use crate::{
     domain::{
         command::Command,
+        digests::DigestKey,
         doubt::{AccountState, Moment},
         ids::{AccountName, BatchId, ItemId, Key},
     },
@@ -56,7 +57,12 @@ impl Check<'_> {
             }
             StoreKey::Audited => reader.audited().err().map(|fault| fault.to_string()),
             StoreKey::Trail(_) => self.trail(value).err(),
-            StoreKey::AnswersRemoved | StoreKey::EmailsRemoved => redact::cursor_in(value).err(),
+            StoreKey::AnswersRemoved | StoreKey::EmailsRemoved | StoreKey::CommentsRemoved => {
+                redact::cursor_in(value).err()
+            }
+            StoreKey::Secret => {
+                record::read_whole::<DigestKey>(value, "it").map_or_else(told, |_| None)
+            }
             StoreKey::Life(_) => {
                 record::read_whole::<Moment>(value, "it").map_or_else(told, |_| None)
             }
@@ -64,7 +70,9 @@ impl Check<'_> {
                 record::read_whole::<AccountState>(value, "it").map_or_else(told, |_| None)
             }
             // The batch's own check tells.
-            StoreKey::Quarantine(_) => record::check_marker(value).err(),
+            StoreKey::Quarantine(_) | StoreKey::TakenOut | StoreKey::Erased => {
+                record::check_marker(value).err()
+            }
             StoreKey::Doubtful { account, hash } => doubtful(value, account, *hash).err(),
             StoreKey::Items { batch, .. }
             | StoreKey::Log { batch, .. }
@@ -230,7 +238,7 @@ impl Check<'_> {
 /// The items of a batch that are its own, with their indexes.
 pub(super) fn own_items(items: &Items) -> impl Iterator<Item = (u32, Option<&Key>, &Command)> {
     (0..).zip(items).filter_map(|(index, item)| match item {
-        Some(Item::Own { key, command }) => Some((index, key.as_ref(), &**command)),
+        Some(Item::Own { key, command, .. }) => Some((index, key.as_ref(), &**command)),
         Some(Item::Ref { .. }) | None => None,
     })
 }

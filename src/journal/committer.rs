@@ -51,6 +51,7 @@ pub(super) enum Work {
         batches_max: usize,
     },
     Audited(Audited),
+    Vacate,
 }
 
 /// What became of it.
@@ -172,7 +173,8 @@ impl Committer {
                 | Work::Stop(..)
                 | Work::Purge { .. }
                 | Work::Redact { .. }
-                | Work::Audited(_) => None,
+                | Work::Audited(_)
+                | Work::Vacate => None,
             }))?;
         let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
         let room = if group.iter().any(admits) {
@@ -211,6 +213,10 @@ impl Committer {
                     self.ledger.audited(audited)?;
                     Done::Written
                 }
+                Work::Vacate => {
+                    self.compactor.vacate();
+                    Done::Written
+                }
             });
         }
         if self.ledger.has_written()
@@ -246,7 +252,7 @@ impl Entry {
             Work::Admit(prepared) => prepared.admission.slots.len(),
             Work::Settle(group) => group.settlements.len(),
             Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } => 1,
-            Work::Begin(_) | Work::Audited(_) => 0,
+            Work::Begin(_) | Work::Audited(_) | Work::Vacate => 0,
         }
     }
 
@@ -260,7 +266,7 @@ impl Entry {
                 let items = group.settlements.len().saturating_add(group.notes.len());
                 items.max(1)
             }
-            Work::Begin(_) | Work::Stop(..) | Work::Audited(_) => 1,
+            Work::Begin(_) | Work::Stop(..) | Work::Audited(_) | Work::Vacate => 1,
             Work::Purge { .. } | Work::Redact { .. } => limits::BATCH_ITEMS_MAX,
         }
     }

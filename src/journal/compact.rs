@@ -21,6 +21,7 @@ use super::{
     room::FreeSpace,
     store::{OpenFailed, Store},
     stores::Stores,
+    table::Writes,
 };
 use crate::limits;
 
@@ -73,6 +74,8 @@ struct Count {
     upto: Vec<u8>,
     entries: u64,
     bytes: u64,
+    /// Whether the file is replaced however large it is.
+    is_asked_for: bool,
 }
 
 /// Why a copy was given up. The database that serves is as it was.
@@ -130,6 +133,22 @@ impl Compactor {
         }
     }
 
+    /// Replaces the file if something was taken out that may still be in it, however large it is.
+    pub(super) fn vacate(&mut self) {
+        let is_closing = self.closing.as_ref().is_some_and(|c| !c.is_finished());
+        // What is under way may have copied it already, so that does not count.
+        if self.is_busy() || is_closing || !self.stores.has_taken_out() {
+            return;
+        }
+        self.stores.take_removed();
+        let is_asked_for = true;
+        self.state = State::Counting(Count {
+            is_asked_for,
+            ..Count::default()
+        });
+        self.stores.set_compacting(true);
+    }
+
     /// Does the next bounded piece of work.
     ///
     /// # Errors
@@ -178,7 +197,7 @@ impl Compactor {
         self.counted = count.entries;
         let file_bytes = self.stores.current().file_bytes()?;
         let worth = count.bytes.saturating_mul(FILE_FACTOR);
-        if file_bytes <= worth.max(self.rules.file_bytes_min) {
+        if !count.is_asked_for && file_bytes <= worth.max(self.rules.file_bytes_min) {
             // What was removed while it counted may be what makes the difference.
             if self.stores.removed() > self.counted / 4 {
                 self.look();
@@ -198,6 +217,8 @@ impl Compactor {
             live_bytes = count.bytes,
             "replacing the journal's database"
         );
+        // What is taken out from here on may get into the copy's file before.
+        self.stores.set_taken_out(false);
         self.stores.begin_copy(copy);
         self.state = State::Copying;
         Ok(())
@@ -234,7 +255,7 @@ impl Compactor {
     fn check_copy(&self) -> Result<(), GivenUp> {
         let current = self.stores.current();
         self.stores.with_copy(|copy| {
-            for key in [StoreKey::Meta, StoreKey::Commits] {
+            for key in [StoreKey::Meta, StoreKey::Secret, StoreKey::Commits] {
                 let key = key.encode();
                 if copy.get(&key)? != current.get(&key)? {
                     return Err(Fault::Store("it is not a copy".to_owned()));
@@ -261,6 +282,12 @@ impl Compactor {
             let dir = old.dir().to_owned();
             self.close(move || drop(old), dir);
         }
+        if !self.stores.has_taken_out() {
+            // If a crash brings it back, the file is replaced once more.
+            let mut writes = Writes::default();
+            writes.remove(StoreKey::TakenOut.encode());
+            self.stores.current().write(&writes)?;
+        }
         let fresh_bytes = self.stores.current().file_bytes().unwrap_or(0);
         tracing::info!(file_bytes, fresh_bytes, "replaced the journal's database");
         Ok(())
@@ -269,6 +296,9 @@ impl Compactor {
     fn give_up(&mut self, why: &GivenUp) {
         tracing::warn!(%why, "the journal's database is not replaced; it is tried again later");
         self.state = State::Idle;
+        let marker = self.stores.current().get(&StoreKey::TakenOut.encode());
+        let is_marked = marker.is_ok_and(|marker| marker.is_some());
+        self.stores.set_taken_out(is_marked);
         // Whatever is removed next is reason enough to look again.
         self.counted = 0;
         let copy = self.stores.take_copy();

@@ -154,7 +154,7 @@ impl SledJournal {
     ) -> Result<Self, OpenError> {
         let is_audited = options.audit_lag_max.is_some();
         let ledger = Ledger::load(Arc::clone(&home.store), is_audited);
-        let ledger = ledger.map_err(damaged(&options.dir))?;
+        let mut ledger = ledger.map_err(damaged(&options.dir))?;
         if ledger.commits() < home.acknowledged {
             return Err(OpenError::Shortened {
                 dir: options.dir.clone(),
@@ -168,11 +168,13 @@ impl SledJournal {
         let Home {
             store,
             meta,
+            secret,
             marker,
             high_water,
             lock,
             ..
         } = home;
+        ledger.set_secret(secret);
         let trail = Arc::new(trail::Shared::default());
         trail.set_end(ledger.trail().end(), Recent::default());
         trail.set_progress(ledger.trail().progress());
@@ -435,6 +437,11 @@ impl Journal for SledJournal {
                 other @ (Done::Admitted(_) | Done::Written) => Err(mistaken(&other)),
             }
         })
+    }
+
+    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.write_only(Work::Vacate).await })
     }
 
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {

@@ -18,12 +18,16 @@ use super::{
     lock::{self, Lock, NotTaken},
     marker::{FRESH, MARKER, Marker, StoreName},
     private,
+    reader::Reader,
     record::{self, FORMAT, FORMATS_READ, Meta, Naming},
     store::{OpenFailed, Store},
     stores::Stores,
     table::Writes,
 };
-use crate::{domain::ids::BatchId, limits};
+use crate::{
+    domain::{digests::DigestKey, ids::BatchId},
+    limits,
+};
 
 /// Why a journal did not open. Nothing was changed in what it holds.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +131,8 @@ pub(super) enum Purpose {
 pub(super) struct Home {
     pub(super) store: Arc<Stores>,
     pub(super) meta: Meta,
+    /// The key of its digests.
+    pub(super) secret: DigestKey,
     /// The version of the format in which it says what it is.
     pub(super) format: u8,
     pub(super) marker: Marker,
@@ -183,9 +189,19 @@ impl Home {
                 tracing::warn!(%dir, %error, "what was made belongs to root, and not to the directory's owner");
             }
         }
+        let store = Arc::new(Stores::new(store));
+        let secret = match Reader(&*store).secret().map_err(damaged(dir))? {
+            Some(secret) => secret,
+            None if format < FORMAT_KEYED => new_secret(dir)?,
+            None => {
+                let why = "the key of its digests is gone".to_owned();
+                return Err(damaged(dir)(Fault::Damaged(why)));
+            }
+        };
         Ok(Self {
-            store: Arc::new(Stores::new(store)),
+            store,
             meta,
+            secret,
             format,
             marker,
             high_water,
@@ -215,6 +231,12 @@ impl Home {
             let mut writes = Writes::default();
             let value = record::whole(&self.meta).map_err(damaged(dir))?;
             writes.put(StoreKey::Meta.encode(), value);
+            if self.format < FORMAT_KEYED {
+                let secret = record::whole(&self.secret).map_err(damaged(dir))?;
+                writes.put(StoreKey::Secret.encode(), secret);
+                // What was digested without a key is gone through again.
+                writes.remove(StoreKey::EmailsRemoved.encode());
+            }
             let store = self.store.current();
             store.write(&writes).map_err(damaged(dir))?;
             let synced = store.sync();
@@ -325,6 +347,8 @@ fn make(
     let mut writes = Writes::default();
     let value = record::whole(&meta).map_err(damaged(dir))?;
     writes.put(StoreKey::Meta.encode(), value);
+    let secret = record::whole(&new_secret(dir)?).map_err(damaged(dir))?;
+    writes.put(StoreKey::Secret.encode(), secret);
     store.write(&writes).map_err(damaged(dir))?;
     let synced = store.sync_made();
     synced.map_err(io_error("syncing", store.dir()))?;
@@ -332,6 +356,20 @@ fn make(
     marker.journal.clone_from(&meta.store);
     marker.write(dir)?;
     Ok((store, meta, marker))
+}
+
+/// The first format that has a key for its digests.
+const FORMAT_KEYED: u8 = 3;
+
+/// A key for digests that nobody else knows.
+fn new_secret(dir: &Path) -> Result<DigestKey, OpenError> {
+    let mut bytes = [0; DigestKey::BYTES];
+    let drawn = aws_lc_rs::rand::fill(&mut bytes);
+    drawn.map_err(|_| {
+        let source = io::Error::other("the system gives no random bytes");
+        io_error("making a key for the digests of", dir)(source)
+    })?;
+    Ok(DigestKey::new(bytes))
 }
 
 fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta, u8), OpenError> {

@@ -27,6 +27,14 @@ pub(super) enum StoreKey {
     EmailsRemoved,
     /// When a process began to work on this journal: they are counted from one.
     Life(u64),
+    /// The key of its digests.
+    Secret,
+    /// The last batch whose callers' own words were removed.
+    CommentsRemoved,
+    /// Marks that something was taken out which may still be in the database's file.
+    TakenOut,
+    /// Marks that keys were erased, so that what a key means may be under its digest.
+    Erased,
     /// A batch.
     Header(BatchId),
     /// The commands of [`crate::limits::RECORD_ITEMS`] neighbours in a batch.
@@ -65,6 +73,10 @@ const AUDIT_OFF: u8 = 0x05;
 const ANSWERS_REMOVED: u8 = 0x06;
 const EMAILS_REMOVED: u8 = 0x07;
 const LIFE: u8 = 0x08;
+const SECRET: u8 = 0x09;
+const COMMENTS_REMOVED: u8 = 0x0a;
+const TAKEN_OUT: u8 = 0x0b;
+const ERASED: u8 = 0x0c;
 const HEADER: u8 = 0x10;
 const ITEMS: u8 = 0x11;
 const LOG: u8 = 0x12;
@@ -90,6 +102,10 @@ impl StoreKey {
             Self::AnswersRemoved => vec![ANSWERS_REMOVED],
             Self::EmailsRemoved => vec![EMAILS_REMOVED],
             Self::Life(number) => numbered(LIFE, *number),
+            Self::Secret => vec![SECRET],
+            Self::CommentsRemoved => vec![COMMENTS_REMOVED],
+            Self::TakenOut => vec![TAKEN_OUT],
+            Self::Erased => vec![ERASED],
             Self::Header(batch) => of_batch(HEADER, *batch),
             Self::Items { batch, group, part } => in_parts(ITEMS, *batch, *group, *part),
             Self::Log { batch, seq, part } => in_parts(LOG, *batch, *seq, *part),
@@ -136,6 +152,10 @@ impl StoreKey {
             AUDIT_OFF => (Self::AuditOff, rest),
             ANSWERS_REMOVED => (Self::AnswersRemoved, rest),
             EMAILS_REMOVED => (Self::EmailsRemoved, rest),
+            SECRET => (Self::Secret, rest),
+            COMMENTS_REMOVED => (Self::CommentsRemoved, rest),
+            TAKEN_OUT => (Self::TakenOut, rest),
+            ERASED => (Self::Erased, rest),
             LIFE => number_in(rest).map(|(number, rest)| (Self::Life(number), rest))?,
             HEADER => batch_in(rest).map(|(batch, rest)| (Self::Header(batch), rest))?,
             ITEMS => {

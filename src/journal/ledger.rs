@@ -18,7 +18,9 @@ use jiff::Timestamp;
 use self::group::Doubtful;
 use super::{
     Stopper,
+    erase::{self, Found},
     fault::Fault,
+    history::Wanted,
     keys::{self, Span, StoreKey},
     open_batch::OpenBatch,
     prepared::{PreparedGroup, PreparedSettlement},
@@ -30,7 +32,11 @@ use super::{
     table::{Table, Writes},
     trail::{Audited, Of, Trail},
 };
-use crate::domain::ids::BatchId;
+use crate::domain::{
+    digests::DigestKey,
+    erasure::Whose,
+    ids::{BatchId, ItemId},
+};
 
 /// The one that writes.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub(super) struct Ledger<T> {
     doubtful: Doubtful,
     /// Batches that are put aside.
     damaged: u64,
+    /// The key of its digests.
+    secret: DigestKey,
 }
 
 impl<T: Table> Ledger<T> {
@@ -78,6 +86,8 @@ impl<T: Table> Ledger<T> {
         let doubtful = Doubtful::load(reader)?;
         let damaged = table.scan(Span::quarantine()).count();
         Ok(Self {
+            // Only a table without a home, such as one in memory, has none.
+            secret: reader.secret()?.unwrap_or_default(),
             life: lives.last().copied().unwrap_or(0),
             lives,
             doubtful,
@@ -99,6 +109,11 @@ impl<T: Table> Ledger<T> {
     /// How many groups of writes it holds.
     pub(super) fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// Makes digests by this key.
+    pub(super) fn set_secret(&mut self, secret: DigestKey) {
+        self.secret = secret;
     }
 
     /// What the audit has not got yet.
@@ -152,11 +167,60 @@ impl<T: Table> Ledger<T> {
         let mut writes = Writes::default();
         let settlements = groups.clone().flat_map(|group| &group.settlements);
         self.settle_items(settlements, &mut writes)?;
-        self.change(groups, &mut writes)?;
-        if writes.0.is_empty() {
-            return Ok(());
+        self.change(groups.clone(), &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
         }
-        self.write(writes)
+        self.clean_settled(groups)
+    }
+
+    /// Takes out of commands at once what is not kept beyond their final outcomes.
+    fn clean_settled<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a PreparedGroup>,
+    ) -> Result<(), Fault> {
+        for group in groups {
+            let removals = group.keep.removals().collect::<Vec<_>>();
+            if removals.is_empty() {
+                continue;
+            }
+            let mut ended = BTreeMap::<BatchId, BTreeSet<u32>>::new();
+            for settlement in group.settlements.iter().filter(|one| one.is_final) {
+                let ItemId { batch, index } = settlement.id;
+                ended.entry(batch).or_default().insert(index);
+            }
+            for (batch, items) in ended {
+                let mut writes = Writes::default();
+                let removals = removals.iter().copied();
+                let reader = Reader(&*self.table);
+                redact::clean(reader, batch, &items, removals, &self.secret, &mut writes)?;
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+                if !group.keep.emails && !self.open.contains_key(&batch) {
+                    self.clean_addresses(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes addresses out that a settled batch has for ids and keys.
+    fn clean_addresses(&mut self, batch: BatchId) -> Result<(), Fault> {
+        let reader = Reader(&*self.table);
+        let header = reader.header(batch)?;
+        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let history = reader.history(batch, &header, |_| Wanted::Outcome)?;
+        let is_final = |index| {
+            let settled = history.trace(index).settled;
+            settled.is_some_and(|settled| settled.conclusion.is_final())
+        };
+        let mut writes = Writes::default();
+        erase::addresses(reader, batch, is_final, &self.secret, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        Ok(())
     }
 
     fn settle_items<'a>(
@@ -284,10 +348,49 @@ impl<T: Table> Ledger<T> {
         for (key, batch) in due {
             let mut writes = Writes::default();
             let reader = Reader(&*self.table);
-            let done = redact::remove(reader, removal, (&key, batch), &mut writes);
-            self.put_aside(done, (key, batch), writes)?;
+            let done = redact::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
+            if self.put_aside(done, (key, batch), writes)? && removal == Removal::Emails {
+                self.clean_addresses(batch)?;
+            }
         }
         Ok(looked_at)
+    }
+
+    /// Takes what is one person's out of the records, as it was found; says of how many items.
+    pub(super) fn erase(&mut self, found: &Found, whose: &Whose) -> Result<usize, Fault> {
+        let table = Arc::clone(&self.table);
+        let reader = Reader(&*table);
+        let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
+        batches.extend(&found.batches);
+        for id in &batches {
+            let mut writes = Writes::default();
+            let secret = &self.secret;
+            erase::batch(reader, *id, found, (whose, secret), &mut writes)?;
+            self.write(writes)?;
+        }
+        let headers: Result<Vec<_>, Fault> = table
+            .scan(Span::headers())
+            .map(|entry| Ok(entry?.0.as_ref().to_vec()))
+            .collect();
+        for key in headers? {
+            if let Some(StoreKey::Header(id)) = StoreKey::decode(&key) {
+                let mut writes = Writes::default();
+                match erase::references(reader, id, found, &self.secret, &mut writes) {
+                    // It was counted when it was not found to be theirs.
+                    Err(Fault::Damaged(_)) => continue,
+                    done => done?,
+                }
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+            }
+        }
+        let mut writes = Writes::default();
+        erase::doubtful(reader, whose, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        Ok(found.items.len())
     }
 
     fn purge_batch(&self, id: BatchId, writes: &mut Writes) -> Result<(), Fault> {

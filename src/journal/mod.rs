@@ -10,6 +10,8 @@ mod committer;
 mod compact;
 pub mod durable;
 mod ended;
+mod erase;
+pub mod erasing;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -52,6 +54,7 @@ pub mod verify;
 
 pub use self::{
     ended::{Concluded, Ended, Failed, Known, KnownState, Said},
+    erase::{Found, StillOpen},
     prepared::Keep,
     question::Question,
     record::Ranges,
@@ -135,6 +138,10 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         before: Timestamp,
         batches_max: usize,
     ) -> Pending<Result<usize, Unavailable>>;
+
+    /// Begins to make the files of the journal free of what was taken out of its records, if
+    /// anything was. It goes on beside other work.
+    fn vacate(&self) -> Pending<Result<(), Unavailable>>;
 
     /// What is open, oldest first: before anything is admitted, what the last run left. Reads
     /// the disk and waits for a write under way: call it off the async threads, as all that

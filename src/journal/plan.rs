@@ -15,6 +15,8 @@ use super::{
 };
 use crate::domain::{
     command::Command,
+    digests::DigestKey,
+    erasure::{erased_key, is_erased},
     ids::{BatchId, ItemId, Key},
 };
 
@@ -47,6 +49,7 @@ pub(super) fn plan(
     reader: Reader<'_, impl Table>,
     prepared: &Prepared,
     next: BatchId,
+    secret: &DigestKey,
 ) -> Result<Result<Plan, Vec<Conflict>>, Fault> {
     let admission = &prepared.admission;
     let known = match reader.request(&admission.scope, &admission.key)? {
@@ -72,7 +75,8 @@ pub(super) fn plan(
                 batch,
             }]));
         }
-        if header.refs == 0 && header.fingerprint == prepared.fingerprint {
+        let is_same = header.has_fingerprint(&prepared.fingerprint, || Ok(secret.clone()))?;
+        if header.refs == 0 && is_same {
             let slots = (0..).zip(&admission.slots).map(|(index, slot)| match slot {
                 Slot::Vacant => SlotPlan::Vacant,
                 Slot::Item { .. } => SlotPlan::Recorded(ItemId { batch, index }),
@@ -89,6 +93,7 @@ pub(super) fn plan(
     let mut planner = Planner {
         reader,
         admission,
+        secret,
         batch,
         has_own_keys_like_derived: reader
             .has_own_keys_like_derived(&admission.scope, &admission.key)?,
@@ -126,6 +131,7 @@ pub(super) fn plan(
 struct Planner<'a, T> {
     reader: Reader<'a, T>,
     admission: &'a Admission,
+    secret: &'a DigestKey,
     batch: BatchId,
     has_own_keys_like_derived: bool,
     headers: HashMap<BatchId, Option<Header>>,
@@ -168,14 +174,15 @@ impl<T: Table> Planner<'_, T> {
             Some(Item::Own {
                 key: recorded_own,
                 command: recorded,
+                erased,
             }) => {
                 let is_same_key = recorded_own.as_ref() == own || {
                     let recorded_key = self.effective(index, recorded_own.as_ref());
-                    recorded_key == self.effective(index, own)
+                    self.is_key(&recorded_key, &self.effective(index, own))
                 };
                 let batch = self.batch;
                 if is_same_key {
-                    self.compare(index, own, command, recorded, batch);
+                    self.compare(index, own, command, (recorded, erased.as_deref()), batch);
                 } else {
                     let key = self.effective(index, own);
                     self.conflict(index, &key, vec!["idempotency_key"], batch);
@@ -183,14 +190,20 @@ impl<T: Table> Planner<'_, T> {
                 Ok(SlotPlan::Recorded(ItemId { batch, index }))
             }
             Some(Item::Ref { key, id }) => {
-                if *key != self.effective(index, own) {
+                if !self.is_key(key, &self.effective(index, own)) {
                     let key = self.effective(index, own);
                     self.conflict(index, &key, vec!["idempotency_key"], self.batch);
                     return Ok(SlotPlan::Recorded(*id));
                 }
                 match self.item(*id)? {
-                    Some((_, recorded)) => {
-                        self.compare(index, own, command, &recorded, id.batch);
+                    Some((_, recorded, erased)) => {
+                        self.compare(
+                            index,
+                            own,
+                            command,
+                            (&recorded, erased.as_deref()),
+                            id.batch,
+                        );
                         Ok(SlotPlan::Recorded(*id))
                     }
                     None => self.unrecorded(index, own, command),
@@ -219,19 +232,36 @@ impl<T: Table> Planner<'_, T> {
             return Ok(SlotPlan::New);
         };
         let key = self.effective(index, own);
-        let Some((recorded_key, recorded)) = self.item(id)? else {
+        let Some((recorded_key, recorded, erased)) = self.item(id)? else {
             let what = format_args!("the index of key {key}");
             return Err(Fault::damaged(what, format_args!("there is no item {id}")));
         };
-        if recorded_key != key {
+        if !self.is_key(&recorded_key, &key) {
             let what = format_args!("the index of key {key}");
             return Err(Fault::damaged(
                 what,
                 format_args!("{id} has key {recorded_key}"),
             ));
         }
-        self.compare(index, own, command, &recorded, id.batch);
+        self.compare(
+            index,
+            own,
+            command,
+            (&recorded, erased.as_deref()),
+            id.batch,
+        );
         Ok(SlotPlan::Referred(id))
+    }
+
+    /// Whether a recorded key is the one that is sent, erased or not, or derived from one that was.
+    fn is_key(&self, recorded: &Key, sent: &Key) -> bool {
+        let scope = &self.admission.scope;
+        recorded == sent
+            || (is_erased(recorded.as_str())
+                && (*recorded == erased_key(scope, sent, self.secret)
+                    || sent.derived_from().is_some_and(|(of, index)| {
+                        *recorded == erased_key(scope, &of, self.secret).derive(index)
+                    })))
     }
 
     fn effective(&self, index: u32, own: Option<&Key>) -> Key {
@@ -243,11 +273,18 @@ impl<T: Table> Planner<'_, T> {
         index: u32,
         own: Option<&Key>,
         command: &Command,
-        recorded: &Command,
+        (recorded, erased): (&Command, Option<&str>),
         batch: BatchId,
     ) {
-        let fields = recorded.differing_fields(command);
-        if !fields.is_empty() {
+        let (is_same, fields) = match erased {
+            // Nobody can say any more in what they differ.
+            Some(_) => (command.digest(self.secret).as_deref() == erased, Vec::new()),
+            None => {
+                let fields = recorded.differing_fields(command, self.secret);
+                (fields.is_empty(), fields)
+            }
+        };
+        if !is_same {
             let key = self.effective(index, own);
             self.conflict(index, &key, fields, batch);
         }
@@ -263,7 +300,8 @@ impl<T: Table> Planner<'_, T> {
     }
 
     /// The key and command of an item, if its batch is still there.
-    fn item(&mut self, id: ItemId) -> Result<Option<(Key, Arc<Command>)>, Fault> {
+    #[expect(clippy::type_complexity, reason = "the parts of one record")]
+    fn item(&mut self, id: ItemId) -> Result<Option<(Key, Arc<Command>, Option<String>)>, Fault> {
         let header = match self.headers.entry(id.batch) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -281,10 +319,14 @@ impl<T: Table> Planner<'_, T> {
             }
         };
         match items.get(at) {
-            Some(Some(Item::Own { key, command })) => {
+            Some(Some(Item::Own {
+                key,
+                command,
+                erased,
+            })) => {
                 let key = key.clone();
                 let key = key.unwrap_or_else(|| header.key.derive(id.index));
-                Ok(Some((key, Arc::clone(command))))
+                Ok(Some((key, Arc::clone(command), erased.clone())))
             }
             Some(Some(Item::Ref { .. }) | None) | None => Err(Fault::damaged(
                 format_args!("item {id}"),

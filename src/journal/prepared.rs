@@ -12,6 +12,7 @@ use super::{
     ended::Ended,
     fault::Fault,
     record::{self, Item},
+    redact::Removal,
     sent,
 };
 use crate::{
@@ -29,6 +30,17 @@ pub struct Keep {
     pub answers: bool,
     /// E-mail addresses.
     pub emails: bool,
+    /// What callers wrote in their own words.
+    pub comments: bool,
+}
+
+impl Keep {
+    /// What is taken out of commands as soon as their items have their final outcomes.
+    pub(super) fn removals(self) -> impl Iterator<Item = Removal> {
+        let emails = (!self.emails).then_some(Removal::Emails);
+        let comments = (!self.comments).then_some(Removal::Comments);
+        emails.into_iter().chain(comments)
+    }
 }
 
 impl Default for Keep {
@@ -36,6 +48,7 @@ impl Default for Keep {
         Self {
             answers: true,
             emails: true,
+            comments: true,
         }
     }
 }
@@ -48,6 +61,7 @@ pub(super) struct PreparedGroup {
     pub(super) notes: Vec<Note>,
     pub(super) accounts: Vec<(AccountName, AccountState)>,
     pub(super) targets: Vec<DoubtfulTarget>,
+    pub(super) keep: Keep,
 }
 
 impl PreparedGroup {
@@ -60,6 +74,7 @@ impl PreparedGroup {
             notes: group.notes,
             accounts: group.accounts,
             targets: group.targets,
+            keep,
         })
     }
 }
@@ -71,6 +86,8 @@ pub(super) struct PreparedSettlement {
     pub(super) settled_at: Timestamp,
     /// Until when it is kept at least, whatever retention says.
     pub(super) kept: Option<Timestamp>,
+    /// Whether nothing takes it up again.
+    pub(super) is_final: bool,
     pub(super) json: Box<RawValue>,
     /// What the audit keeps of it.
     pub(super) ended: Arc<Ended>,
@@ -85,10 +102,14 @@ impl PreparedSettlement {
         if !keep.emails {
             settled.to_mut().conclusion.remove_emails();
         }
+        if !keep.comments {
+            settled.to_mut().conclusion.remove_comments();
+        }
         let json = serde_json::value::to_raw_value(&*settled);
         Ok(Self {
             id: settlement.id,
             settled_at: settlement.settled.settled_at,
+            is_final: settled.conclusion.is_final(),
             kept: sent::kept(&settlement.settled),
             ended: Arc::new(Ended::from(&*settled)),
             json: json.map_err(|error| {
@@ -140,6 +161,7 @@ impl Slot {
             Self::Item { key, command } => Some(Item::Own {
                 key: key.clone(),
                 command: Arc::clone(command),
+                erased: None,
             }),
         }
     }

@@ -149,7 +149,7 @@ fn close(path: &Path, found: &Metadata) {
 ///
 /// # Errors
 /// The directory cannot be listed, or a file cannot be given away.
-pub(super) fn give_to_owner(dir: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner(dir: &Path) -> io::Result<()> {
     let owner = fs::metadata(dir)?;
     if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
         return Ok(());

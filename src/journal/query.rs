@@ -96,13 +96,13 @@ pub(super) fn batch(
         for (index, item) in (0..).zip(items) {
             let here = ItemId { batch: id, index };
             records.push(match item {
-                Some(Item::Own { key, command }) => {
+                Some(Item::Own { key, command, .. }) => {
                     Some(compose(&header, here, key, command, history.trace(index)))
                 }
                 Some(Item::Ref { id: owner, .. }) => match owners.batch(owner.batch) {
                     Some((header, history)) => {
                         match reader.item(owner.batch, header, owner.index) {
-                            Ok(Some(Item::Own { key, command })) => {
+                            Ok(Some(Item::Own { key, command, .. })) => {
                                 let trace = history.trace(owner.index);
                                 Some(compose(header, owner, key, command, trace))
                             }
@@ -147,7 +147,7 @@ pub(super) fn open_items(reader: Reader<'_, impl Table>) -> Result<Vec<OpenItem>
             let mut found = Vec::new();
             for (index, item) in (0..).zip(items) {
                 let trace = history.trace(index);
-                let Some(Item::Own { key, command }) = item else {
+                let Some(Item::Own { key, command, .. }) = item else {
                     continue;
                 };
                 if trace.is_settled {
@@ -444,7 +444,7 @@ impl<T: Table> Listing<'_, T> {
                         .1
                 }
             };
-            if let Some(Some(Item::Own { key, command })) = items.get(at)
+            if let Some(Some(Item::Own { key, command, .. })) = items.get(at)
                 && self.is_asked_for(command)
             {
                 candidates.push(Candidate {

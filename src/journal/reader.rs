@@ -14,7 +14,9 @@ use super::{
 use crate::{
     domain::{
         command::Command,
+        digests::DigestKey,
         doubt::AccountState,
+        erasure::erased_key,
         ids::{AccountName, BatchId, ItemId, Key, Scope},
     },
     limits,
@@ -78,6 +80,14 @@ impl<T: Table> Reader<'_, T> {
             .transpose()
     }
 
+    /// The key of its digests; `None` before format 3.
+    pub(super) fn secret(self) -> Result<Option<DigestKey>, Fault> {
+        let value = self.0.get(&StoreKey::Secret.encode())?;
+        value
+            .map(|value| record::read_whole(value.as_ref(), "the key of its digests"))
+            .transpose()
+    }
+
     /// The processes that are known to have begun.
     pub(super) fn lives(self) -> Result<Lives, Fault> {
         let mut lives = Lives::new();
@@ -130,7 +140,12 @@ impl<T: Table> Reader<'_, T> {
 
     /// The batch of a request's key.
     pub(super) fn request(self, scope: &Scope, key: &Key) -> Result<Option<BatchId>, Fault> {
-        let value = self.0.get(&keys::request(scope, key))?;
+        let mut value = self.0.get(&keys::request(scope, key))?;
+        if value.is_none()
+            && let Some(erased) = self.erased_key(scope, key)?
+        {
+            value = self.0.get(&keys::request(scope, &erased))?;
+        }
         value
             .map(|value| number_in(value.as_ref(), format_args!("the index of request {key}")))
             .transpose()
@@ -139,7 +154,12 @@ impl<T: Table> Reader<'_, T> {
 
     /// The item that has this key for its own.
     pub(super) fn own_key(self, scope: &Scope, key: &Key) -> Result<Option<ItemId>, Fault> {
-        let value = self.0.get(&keys::item(scope, key))?;
+        let mut value = self.0.get(&keys::item(scope, key))?;
+        if value.is_none()
+            && let Some(erased) = self.erased_key(scope, key)?
+        {
+            value = self.0.get(&keys::item(scope, &erased))?;
+        }
         value
             .map(|value| {
                 record::item_id_in(value.as_ref())
@@ -148,12 +168,25 @@ impl<T: Table> Reader<'_, T> {
             .transpose()
     }
 
-    /// Whether an item's own key could be one that this request's key derives.
+    /// What stands in place of a key if it was erased; `None` if none ever was.
+    fn erased_key(self, scope: &Scope, key: &Key) -> Result<Option<Key>, Fault> {
+        if self.0.get(&StoreKey::Erased.encode())?.is_none() {
+            return Ok(None);
+        }
+        let secret = self.secret()?.unwrap_or_default();
+        Ok(Some(erased_key(scope, key, &secret)))
+    }
+
+    /// Whether an item's own key could be one that this request's key derives. One that was erased
+    /// does not show of which.
     pub(super) fn has_own_keys_like_derived(
         self,
         scope: &Scope,
         request_key: &Key,
     ) -> Result<bool, Fault> {
+        if self.0.get(&StoreKey::Erased.encode())?.is_some() {
+            return Ok(true);
+        }
         let mut scan = self.0.scan(Span::like_derived(scope, request_key));
         scan.next().transpose().map(|found| found.is_some())
     }
@@ -268,7 +301,7 @@ impl<T: Table> Reader<'_, T> {
                 return Ok(None);
             }
             match self.item(id.batch, &header, id.index)? {
-                Some(Item::Own { key, command }) => {
+                Some(Item::Own { key, command, .. }) => {
                     let history =
                         self.history(id.batch, &header, |index| Wanted::only(index == id.index))?;
                     let trace = history.trace(id.index);

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::fault::Fault;
 use crate::domain::{
     command::Command,
+    digests::DigestKey,
     doubt::{Boot, Doubt, Moment},
     ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
     opaque::{KEY_BYTES, Names},
@@ -34,11 +35,12 @@ use crate::domain::{
 };
 
 /// The version that is written. Version 2 says which items may be sent; in version 1 all could be
-/// as soon as they were admitted. A journal is raised to it before anything is written in it, so
+/// as soon as they were admitted. Version 3 has a key for its digests, which earlier ones could not
+/// compare with what is sent again. A journal is raised to it before anything is written in it, so
 /// that programs which do not know it refuse the journal.
-pub(super) const FORMAT: u8 = 2;
+pub(super) const FORMAT: u8 = 3;
 /// The versions that are read.
-pub(super) const FORMATS_READ: [u8; 2] = [1, 2];
+pub(super) const FORMATS_READ: [u8; 3] = [1, 2, 3];
 
 const _: () = {
     let mut readable = false;
@@ -154,13 +156,47 @@ pub(super) struct Cleared {
     pub(super) indexes: Ranges,
 }
 
+/// Begins a fingerprint that is keyed, since what it is of was taken out.
+const SEALED: &str = "hmac:";
+
 impl Header {
+    /// Keys the fingerprint, by which what was taken out could be tried out otherwise; whether it
+    /// was not keyed yet.
+    pub(super) fn seal(&mut self, secret: &DigestKey) -> bool {
+        let is_open = !self.is_sealed();
+        if is_open {
+            self.fingerprint = sealed_fingerprint(&self.fingerprint, secret);
+        }
+        is_open
+    }
+
+    /// Whether the fingerprint is keyed.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.fingerprint.starts_with(SEALED)
+    }
+
+    /// Whether the last request that wrote to it had this fingerprint.
+    pub(super) fn has_fingerprint<E>(
+        &self,
+        fingerprint: &str,
+        secret: impl FnOnce() -> Result<DigestKey, E>,
+    ) -> Result<bool, E> {
+        if self.is_sealed() {
+            return Ok(self.fingerprint == sealed_fingerprint(fingerprint, &secret()?));
+        }
+        Ok(self.fingerprint == fingerprint)
+    }
+
     pub(super) fn scope(&self) -> Scope {
         Scope {
             caller: self.caller.clone(),
             kind: self.kind,
         }
     }
+}
+
+fn sealed_fingerprint(fingerprint: &str, secret: &DigestKey) -> String {
+    format!("{SEALED}{}", secret.digest("fingerprint", &[fingerprint]))
 }
 
 /// What a slot holds; a vacant one holds `None`.
@@ -174,6 +210,9 @@ pub(super) enum Item {
         key: Option<Key>,
         #[serde(rename = "c")]
         command: Arc<Command>,
+        /// Something of the command was erased; this is the digest of all of it.
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        erased: Option<String>,
     },
     /// An item that was known when this batch was admitted.
     #[serde(rename = "r")]

@@ -1,8 +1,8 @@
 //! Takes out of settled batches what is kept for a shorter time than how they ended: providers'
-//! answers and e-mail addresses. Outcomes, counts and keys stay. What an item that may be taken up
-//! again needs for it stays too.
+//! answers, e-mail addresses and callers' own words. Outcomes, counts and keys stay. What an item
+//! that may be taken up again needs for it stays too.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -10,12 +10,12 @@ use super::{
     fault::Fault,
     history::{History, Wanted},
     keys::{Span, StoreKey},
-    reader::{Reader, first_of, groups},
-    record::{self, Item, Step},
+    reader::{Items, Reader, first_of, group_of, groups},
+    record::{self, Header, Item, Step},
     slots::put_group,
     table::{Table, Writes},
 };
-use crate::domain::{ids::BatchId, outcome::Settled};
+use crate::domain::{command::Command, digests::DigestKey, ids::BatchId, outcome::Settled};
 
 /// What is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Removal {
     Answers,
     /// E-mail addresses, wherever they are.
     Emails,
+    /// What callers wrote in their own words: comments, reasons, what line items are called.
+    Comments,
 }
 
 impl Removal {
@@ -31,6 +33,7 @@ impl Removal {
         match self {
             Self::Answers => StoreKey::AnswersRemoved,
             Self::Emails => StoreKey::EmailsRemoved,
+            Self::Comments => StoreKey::CommentsRemoved,
         }
     }
 
@@ -39,6 +42,16 @@ impl Removal {
         match self {
             Self::Answers => settled.conclusion.remove_answer(),
             Self::Emails => settled.conclusion.remove_emails(),
+            Self::Comments => settled.conclusion.remove_comments(),
+        }
+    }
+
+    /// A command without it, if it has any.
+    fn of_command(self, command: &Command, key: &DigestKey) -> Option<Command> {
+        match self {
+            Self::Answers => None,
+            Self::Emails => command.without_emails(key),
+            Self::Comments => command.without_comments(key),
         }
     }
 }
@@ -90,6 +103,7 @@ pub(super) fn remove(
     reader: Reader<'_, impl Table>,
     removal: Removal,
     (key, batch): (&[u8], BatchId),
+    secret: &DigestKey,
     writes: &mut Writes,
 ) -> Result<(), Fault> {
     let header = reader.header(batch)?;
@@ -119,37 +133,121 @@ pub(super) fn remove(
         Ok::<_, Fault>(())
     })?;
     for (seq, step) in dirty {
-        for entry in reader.0.scan(Span::log_step(batch, seq)) {
-            writes.remove(entry?.0.as_ref().to_vec());
-        }
-        for (part, value) in record::split(&record::body(&step)?)? {
-            writes.put(StoreKey::Log { batch, seq, part }.encode(), value);
-        }
+        note_taken_out(writes);
+        put_step(reader, batch, seq, &step, writes)?;
     }
-    if removal == Removal::Emails {
+    if removal != Removal::Answers {
         let history = reader.history(batch, &header, |_| Wanted::Outcome)?;
-        for group in 0..groups(header.total) {
-            let mut items = reader.group(batch, &header, group)?;
-            let mut is_dirty = false;
-            for (index, item) in (first_of(group)..).zip(&mut items) {
-                let settled = history.trace(index).settled;
-                let is_final = settled.is_some_and(|s| s.conclusion.is_final());
-                if let Some(Item::Own { command, .. }) = item
-                    && is_final
-                    && let Some(clean) = command.without_emails()
-                {
+        let is_final = |index| {
+            let settled = history.trace(index).settled;
+            settled.is_some_and(|settled| settled.conclusion.is_final())
+        };
+        let groups = 0..groups(header.total);
+        let removals = std::iter::once(removal);
+        clean_groups(
+            reader,
+            batch,
+            header,
+            (groups, is_final),
+            removals,
+            secret,
+            writes,
+        )?;
+    }
+    writes.put(removal.cursor().encode(), cursor(key));
+    Ok(())
+}
+
+/// Takes out of the commands of these items, which have just got their final outcomes, what is not
+/// kept longer than that.
+pub(super) fn clean(
+    reader: Reader<'_, impl Table>,
+    batch: BatchId,
+    items: &BTreeSet<u32>,
+    removals: impl Iterator<Item = Removal> + Clone,
+    secret: &DigestKey,
+    writes: &mut Writes,
+) -> Result<(), Fault> {
+    let header = reader.header(batch)?;
+    let header = header.ok_or_else(|| Fault::damaged(batch, "it settles and is not there"))?;
+    let groups: BTreeSet<_> = items.iter().map(|index| group_of(*index).0).collect();
+    let is_final = |index| items.contains(&index);
+    let which = (groups.into_iter(), is_final);
+    clean_groups(reader, batch, header, which, removals, secret, writes)
+}
+
+/// Takes something out of the commands of groups, as far as no item needs it any more.
+fn clean_groups(
+    reader: Reader<'_, impl Table>,
+    batch: BatchId,
+    mut header: Header,
+    (groups, is_final): (impl Iterator<Item = u32>, impl Fn(u32) -> bool),
+    removals: impl Iterator<Item = Removal> + Clone,
+    secret: &DigestKey,
+    writes: &mut Writes,
+) -> Result<(), Fault> {
+    let mut has_changed = false;
+    for group in groups {
+        let mut items = reader.group(batch, &header, group)?;
+        let mut is_dirty = false;
+        for (index, item) in (first_of(group)..).zip(&mut items) {
+            let Some(Item::Own { command, .. }) = item else {
+                continue;
+            };
+            for removal in removals.clone().filter(|_| is_final(index)) {
+                if let Some(clean) = removal.of_command(command, secret) {
                     *command = Arc::new(clean);
                     is_dirty = true;
                 }
             }
-            if is_dirty {
-                for entry in reader.0.scan(Span::item_group(batch, group)) {
-                    writes.remove(entry?.0.as_ref().to_vec());
-                }
-                put_group(batch, group, &record::body(&items)?, writes)?;
-            }
+        }
+        if is_dirty {
+            replace_group(reader, batch, group, &items, writes)?;
+            has_changed = true;
         }
     }
-    writes.put(removal.cursor().encode(), cursor(key));
+    if has_changed {
+        note_taken_out(writes);
+        // It is a digest of all of that.
+        if header.seal(secret) {
+            writes.put(StoreKey::Header(batch).encode(), record::whole(&header)?);
+        }
+    }
     Ok(())
+}
+
+/// Notes that the database's file may still have what these writes take out.
+pub(super) fn note_taken_out(writes: &mut Writes) {
+    writes.put(StoreKey::TakenOut.encode(), record::marker());
+}
+
+/// Writes a step anew, which may take fewer values than before.
+pub(super) fn put_step(
+    reader: Reader<'_, impl Table>,
+    batch: BatchId,
+    seq: u32,
+    step: &Step<Settled>,
+    writes: &mut Writes,
+) -> Result<(), Fault> {
+    for entry in reader.0.scan(Span::log_step(batch, seq)) {
+        writes.remove(entry?.0.as_ref().to_vec());
+    }
+    for (part, value) in record::split(&record::body(step)?)? {
+        writes.put(StoreKey::Log { batch, seq, part }.encode(), value);
+    }
+    Ok(())
+}
+
+/// Writes a group of items anew, which may take fewer values than before.
+pub(super) fn replace_group(
+    reader: Reader<'_, impl Table>,
+    batch: BatchId,
+    group: u32,
+    items: &Items,
+    writes: &mut Writes,
+) -> Result<(), Fault> {
+    for entry in reader.0.scan(Span::item_group(batch, group)) {
+        writes.remove(entry?.0.as_ref().to_vec());
+    }
+    put_group(batch, group, &record::body(items)?, writes)
 }

@@ -302,7 +302,7 @@ fn subject(
     item: Option<&Item>,
 ) -> Result<Subject, Fault> {
     match item {
-        Some(Item::Own { key, command }) => Ok(Subject {
+        Some(Item::Own { key, command, .. }) => Ok(Subject {
             index,
             key: key.clone().unwrap_or_else(|| header.key.derive(index)),
             command: Arc::clone(command),

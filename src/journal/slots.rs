@@ -53,7 +53,11 @@ pub(super) fn rewrite(
     let mut header = header.clone();
     header.own = count(&slots, |item| matches!(item, Item::Own { .. }));
     header.refs = count(&slots, |item| matches!(item, Item::Ref { .. }));
+    let is_sealed = header.is_sealed();
     header.fingerprint.clone_from(&prepared.fingerprint);
+    if is_sealed {
+        header.seal(&reader.secret()?.unwrap_or_default());
+    }
     writes.put(StoreKey::Header(id).encode(), record::whole(&header)?);
 
     let is_changed = |slot: &SlotPlan| matches!(slot, SlotPlan::New | SlotPlan::Referred(_));

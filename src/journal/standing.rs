@@ -93,7 +93,8 @@ pub(super) fn replay(
         return Ok(None);
     };
     let admitted = reader.of_batch(batch, |header| {
-        if header.fingerprint != prepared.fingerprint {
+        let secret = || Ok(reader.secret()?.unwrap_or_default());
+        if !header.has_fingerprint(&prepared.fingerprint, secret)? {
             return Ok(None);
         }
         let Some(ids) = ids(reader, batch, &header, &admission.slots)? else {

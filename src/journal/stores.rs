@@ -13,7 +13,7 @@ use std::{
 use super::{
     committer::Disk,
     fault::Fault,
-    keys::Span,
+    keys::{Span, StoreKey},
     store::{Bytes, Store},
     table::{Table, Writes},
 };
@@ -25,6 +25,7 @@ pub(super) struct Stores {
     copy: Mutex<Option<Copy>>,
     removed: AtomicU64,
     is_compacting: AtomicBool,
+    has_taken_out: AtomicBool,
 }
 
 /// A database that is filled with what the current one holds.
@@ -37,7 +38,9 @@ struct Copy {
 
 impl Stores {
     pub(super) fn new(current: Store) -> Self {
+        let taken_out = current.get(&StoreKey::TakenOut.encode());
         Self {
+            has_taken_out: AtomicBool::new(taken_out.is_ok_and(|marker| marker.is_some())),
             current: RwLock::new(Arc::new(current)),
             copy: Mutex::default(),
             removed: AtomicU64::new(0),
@@ -64,6 +67,16 @@ impl Stores {
     /// Entries that were removed since that was last taken.
     pub(super) fn removed(&self) -> u64 {
         self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Whether something was taken out that may still be in the file; it is to be replaced then.
+    pub(super) fn has_taken_out(&self) -> bool {
+        self.has_taken_out.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it was.
+    pub(super) fn set_taken_out(&self, has_taken_out: bool) {
+        self.has_taken_out.store(has_taken_out, Ordering::Relaxed);
     }
 
     /// Whether work on its size is under way.
@@ -166,6 +179,14 @@ impl Table for Stores {
         let removed = writes.0.iter().filter(|(_, value)| value.is_none()).count();
         let removed = u64::try_from(removed).unwrap_or(u64::MAX);
         self.removed.fetch_add(removed, Ordering::Relaxed);
+        let marker = StoreKey::TakenOut.encode();
+        if writes
+            .0
+            .iter()
+            .any(|(key, value)| value.is_some() && *key == marker)
+        {
+            self.set_taken_out(true);
+        }
         self.current().write(&writes)?;
         if let Some(copy) = self.copy().as_mut() {
             // What lies ahead is copied as it is when the copy gets there.

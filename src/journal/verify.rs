@@ -304,7 +304,7 @@ fn write_items(
 ) -> Result<(), OfflineError> {
     let history = reader.history(id, header, |_| Wanted::Everything)?;
     for (index, item) in (0..).zip(reader.items(id, header)?) {
-        let Some(Item::Own { key, command }) = item else {
+        let Some(Item::Own { key, command, .. }) = item else {
             continue;
         };
         let here = ItemId { batch: id, index };

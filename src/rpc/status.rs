@@ -411,11 +411,15 @@ fn of_conflicts(conflicts: &[Conflict], names: &Names) -> Status {
                 None => field.clone(),
             })
             .collect();
+        let differs = if fields.is_empty() {
+            "it was one person's and was erased, so nobody can say in what they differ".to_owned()
+        } else {
+            format!("these fields differ: {}", fields.join(", "))
+        };
         let description = format!(
-            "key {} was used before with other content (batch {}); these fields differ: {}",
+            "key {} was used before with other content (batch {}); {differs}",
             conflict.key,
-            names.of(conflict.batch),
-            fields.join(", ")
+            names.of(conflict.batch)
         );
         if told.len() < TOLD_MAX {
             told.push(description.clone());

@@ -181,6 +181,10 @@ impl Journal for Storage {
         self.disk.redact(removal, before, batches_max)
     }
 
+    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
+        self.disk.vacate()
+    }
+
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         let found = self.disk.open_items()?;
         let mut state = self.world.state();

@@ -201,6 +201,10 @@ impl Journal for Failing {
         self.write(|disk| disk.redact(removal, before, batches_max))
     }
 
+    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
+        self.write(|disk| disk.vacate())
+    }
+
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.whole()?.open_items()
     }

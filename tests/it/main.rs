@@ -35,6 +35,7 @@ mod discovery;
 mod disk;
 mod doubt;
 mod dry_runs;
+mod erasure;
 mod failing;
 mod files;
 mod floods;

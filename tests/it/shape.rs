@@ -154,6 +154,15 @@ fn each_library_stays_where_it_belongs() {
     named_only_in("rustls::", &["src/app/tls/"]);
     named_only_in("jsonwebtoken::", &["src/identity/"]);
     named_only_in("x509_parser::", &["src/identity/"]);
+    named_only_in(
+        "aws_lc_rs::",
+        &[
+            "src/app/tls/",
+            "src/audit/",
+            "src/domain/digests.rs",
+            "src/journal/home.rs",
+        ],
+    );
     named_only_in("std::env::var", &["src/config/"]);
     named_only_in("prometheus_client::", &["src/app/metrics/"]);
     named_only_in("opentelemetry::", &["src/observe/", "src/app/traces.rs"]);

@@ -104,6 +104,8 @@ impl Bench {
             sink: Sink::default(),
             usage: Usage::default(),
             config: None,
+            signer: None,
+            shown: Shown::default(),
         };
         let overseer = Overseer::default();
         let of_it = Arc::clone(&trail);

@@ -4,9 +4,17 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
+    audit::{Error, Head},
     domain::{command::EnrollmentsCommand, ids::BatchId},
     journal::{Concluded, Failed, Said},
 };
+
+/// A line with what stands behind its hash.
+fn as_written(line: &Line<'_>) -> Result<serde_json::Value, Error> {
+    let mut text = Vec::new();
+    crate::audit::chain::add(&mut Head::empty(), line, line.personal(), &mut text)?;
+    Ok(serde_json::from_slice(&text).unwrap())
+}
 
 /// What lines say of an item with this text wherever a text is free.
 fn lines(text: &str) -> Vec<serde_json::Value> {
@@ -56,8 +64,8 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
     };
     let mut lines = Vec::new();
     let given = each(Timestamp::MIN, &Names::plain(), &happened, |line| {
-        lines.push(serde_json::to_value(line)?);
-        Ok::<_, serde_json::Error>(())
+        lines.push(as_written(&line)?);
+        Ok::<_, Error>(())
     });
     given.unwrap();
     lines
@@ -84,6 +92,41 @@ fn free_text_is_bounded_and_has_no_addresses() {
         &format!("{filler}ann@example.com"),
         &format!("{filler}(e-mail rem"),
     );
+}
+
+#[test]
+fn addresses_and_words_are_left_out_where_they_are_not_to_be_kept() {
+    let noted = Noted {
+        event: "read",
+        filters: vec!["target=ann@example.com".to_owned(), "account=eu".to_owned()],
+        ..Noted::default()
+    };
+    let shown = Shown {
+        words: false,
+        emails: false,
+    };
+    let filters = |line: Line<'_>| {
+        let filters = line.personal().filters.into_iter().flatten();
+        filters.map(Cow::into_owned).collect::<Vec<_>>()
+    };
+    let line = Line::noted(&noted);
+    assert_eq!(filters(line.clone()), noted.filters);
+    assert_eq!(
+        filters(line.with(shown)),
+        ["target=(e-mail removed)", "account=eu"]
+    );
+    let line = Line {
+        words: Some("moved to Graz".into()),
+        ..Line::default()
+    };
+    assert!(
+        line.clone()
+            .with(Shown::default())
+            .personal()
+            .reason
+            .is_some()
+    );
+    assert!(line.with(shown).personal().reason.is_none());
 }
 
 /// The end of an item that was stopped after so many requests.
@@ -134,7 +177,7 @@ fn told(items: &[(u32, &str, What)]) -> Vec<String> {
     };
     let mut lines = Vec::new();
     let given = each(Timestamp::MIN, &Names::plain(), &happened, |line| {
-        let line = serde_json::to_value(line)?;
+        let line = as_written(&line)?;
         assert_eq!(line["key"].is_string(), line["index"].is_u64(), "{line}");
         let of = match &line["indexes"] {
             serde_json::Value::Null => &line["index"],
@@ -142,7 +185,7 @@ fn told(items: &[(u32, &str, What)]) -> Vec<String> {
         };
         let (event, account, time) = (&line["event"], &line["account"], &line["time"]);
         lines.push(format!("{event} {of} {account} {time}").replace('"', ""));
-        Ok::<_, serde_json::Error>(())
+        Ok::<_, Error>(())
     });
     given.unwrap();
     lines

@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     audit::{
-        Sink, Usage,
+        Signer, Sink, Usage,
         segments::Segment,
         verify::{Known, verify},
     },
@@ -77,6 +77,8 @@ fn options(dir: &std::path::Path) -> Options {
         sink: Sink::default(),
         usage: Usage::default(),
         config: None,
+        signer: None,
+        shown: crate::audit::Shown::default(),
     }
 }
 
@@ -187,4 +189,152 @@ fn a_second_writer_of_a_directory_is_refused_and_readers_are_not() {
     assert_eq!((report.lines, report.problems), (1, 0));
     drop(writer);
     of_another().unwrap();
+}
+
+/// A log that was signed each hour for a day, and what it says of itself with that key.
+fn signed(hours: i64) -> (tempfile::TempDir, Known) {
+    let dir = tempfile::tempdir().unwrap();
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    let now = Arc::new(Mutex::new(start));
+    let clock = Arc::clone(&now);
+    let (private, public) = crate::audit::sign::tests::pems();
+    let options = Options {
+        now: Arc::new(move || *clock.lock().unwrap()),
+        signer: Some(Arc::new(Signer::from_pem(&private).unwrap())),
+        ..options(dir.path())
+    };
+    let trail = Arc::new(Told::default());
+    let (mut writer, _) = Writer::open(Arc::<Told>::clone(&trail), options).unwrap();
+    for minutes in (0..hours * 60).step_by(20) {
+        *now.lock().unwrap() = start + SignedDuration::from_mins(minutes);
+        trail.end.fetch_add(1, Ordering::SeqCst);
+        assert!(writer.has_work());
+        writer.pass(false).unwrap();
+        assert!(!writer.has_work(), "once an hour is enough");
+    }
+    trail.end.fetch_add(1, Ordering::SeqCst);
+    writer.pass(true).unwrap();
+    let known = Known {
+        keys: vec![crate::audit::PublicKey::from_pem(&public).unwrap()],
+        ..Known::default()
+    };
+    (dir, known)
+}
+
+fn problems(dir: &std::path::Path, known: &Known) -> (crate::audit::verify::Report, String) {
+    let mut told = String::new();
+    let report = verify(dir, known, |problem| {
+        told.push_str(&problem.problem);
+        told.push('\n');
+        Ok(())
+    });
+    (report.unwrap(), told)
+}
+
+#[test]
+fn the_head_is_signed_each_hour_and_at_the_end() {
+    let (dir, known) = signed(6);
+    let (report, told) = problems(dir.path(), &known);
+    assert_eq!(told, "");
+    assert_eq!(report.signatures, Some(7));
+    assert_eq!(report.signed_seq, Some(report.lines - 1));
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    assert_eq!(
+        report.signed_at,
+        Some(start + SignedDuration::from_mins(340))
+    );
+}
+
+#[test]
+fn a_changed_or_cut_log_whose_chain_was_written_anew_fails_by_its_signatures() {
+    let (dir, known) = signed(6);
+    let file = Segment::list(dir.path()).unwrap().remove(0).path;
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = whole.lines().collect();
+    // Whoever can write the files can write the whole chain anew, and not its signatures.
+    let again = |lines: &mut dyn Iterator<Item = &str>| {
+        let (mut head, mut out) = (Head::empty(), Vec::new());
+        for line in lines {
+            let mut content: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
+            for field in ["seq", "prev", "hash"] {
+                content.remove(field);
+            }
+            let none = crate::audit::opening::Values::default();
+            crate::audit::chain::add(&mut head, &content, none, &mut out).unwrap();
+        }
+        fs::write(&file, out).unwrap();
+    };
+    let is_signed = |line: &&str| line.contains("\"signed\"");
+
+    again(&mut lines.iter().copied());
+    let (report, told) = problems(dir.path(), &known);
+    assert!(
+        report.problems > 0 && told.contains("its signature is not"),
+        "{told}"
+    );
+    // With one line less in the middle; without signatures; without those after some time.
+    again(
+        &mut lines
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(at, _)| *at != 5)
+            .map(|(_, line)| line),
+    );
+    assert!(
+        problems(dir.path(), &known)
+            .1
+            .contains("its signature is not")
+    );
+    again(&mut lines.iter().copied().filter(|line| !is_signed(line)));
+    assert!(
+        problems(dir.path(), &known)
+            .1
+            .contains("no line of it is signed")
+    );
+    let first: Vec<_> = whole.split_inclusive('\n').collect();
+    let kept = first
+        .iter()
+        .filter(|line| !is_signed(line) || line.contains("\"seq\":3,"));
+    let kept: String = kept.copied().collect();
+    fs::write(&file, kept).unwrap();
+    assert!(
+        problems(dir.path(), &known)
+            .1
+            .contains("the end of it is not signed")
+    );
+
+    // Cut off behind a signature it is whole, and old.
+    let signed = first
+        .iter()
+        .rposition(|line| is_signed(line) && !line.contains(first[first.len() - 1]));
+    fs::write(&file, first[..=signed.unwrap()].concat()).unwrap();
+    assert_eq!(problems(dir.path(), &known).1, "");
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    let lately = Known {
+        signed_since: Some(start + SignedDuration::from_mins(330)),
+        ..known.clone()
+    };
+    assert!(
+        problems(dir.path(), &lately)
+            .1
+            .contains("earlier than asked for")
+    );
+    // By a key that is not known.
+    fs::write(&file, &whole).unwrap();
+    let other = Known {
+        keys: vec![crate::audit::PublicKey::from_pem(&other_public()).unwrap()],
+        ..known
+    };
+    assert!(
+        problems(dir.path(), &other)
+            .1
+            .contains("which was not given")
+    );
+}
+
+fn other_public() -> String {
+    let kind = "PUBLIC KEY";
+    let text = "MCowBQYDK2VwAyEAT1R9cPBsBLMDqlZosVmSl7Iq3JkZ9F+EPvuNaaNIIW0=";
+    format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
 }

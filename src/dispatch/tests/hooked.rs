@@ -134,6 +134,10 @@ impl Journal for Hooked {
         self.disk.redact(removal, before, batches_max)
     }
 
+    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
+        self.disk.vacate()
+    }
+
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.disk.open_items()
     }

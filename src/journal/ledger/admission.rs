@@ -149,7 +149,7 @@ impl<T: Table> Ledger<T> {
         reader: Reader<'_, Staged<T>>,
         prepared: &Prepared,
     ) -> Result<Result<Looked, Vec<Conflict>>, Fault> {
-        let plan = match plan(reader, prepared, self.next)? {
+        let plan = match plan(reader, prepared, self.next, &self.secret)? {
             Ok(plan) => plan,
             Err(conflicts) => return Ok(Err(conflicts)),
         };

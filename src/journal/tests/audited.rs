@@ -53,6 +53,8 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         sink: Sink::default(),
         usage: Usage::default(),
         config: None,
+        signer: None,
+        shown: crate::audit::Shown::default(),
     };
     Follower::start(journal.trail(), options, &Overseer::default())
         .await

@@ -8,7 +8,7 @@ use crate::journal::{
     high_water::HIGH_WATER,
     home::{Home, OpenError, Purpose},
     keys::StoreKey,
-    record,
+    record::{self, FORMAT},
     table::{Table, Writes},
     verify::{Offline, Report},
 };
@@ -188,7 +188,7 @@ fn a_database_of_another_journal_is_refused() {
 #[test]
 fn a_making_that_was_cut_short_begins_anew() {
     let dir = TempDir::new().unwrap();
-    let marker = "format 2\njournal new\ndatabase store-1\n";
+    let marker = format!("format {FORMAT}\njournal new\ndatabase store-1\n");
     fs::write(dir.path().join("CANCELOT"), marker).unwrap();
     fs::create_dir(store(dir.path())).unwrap();
     fs::write(store(dir.path()).join("db"), [7; 100_000]).unwrap();
@@ -205,7 +205,11 @@ fn an_unknown_format_is_refused_by_its_version() {
     let dir = used();
     let marker = dir.path().join("CANCELOT");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace("format 2", "format 9")).unwrap();
+    fs::write(
+        &marker,
+        text.replace(&format!("format {FORMAT}"), "format 9"),
+    )
+    .unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Format { found, .. } if found == "9"));
     fs::write(&marker, text).unwrap();
 

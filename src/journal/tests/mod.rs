@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod doubt;
 mod durability;
+mod erasing;
 mod listing;
 mod model;
 mod month;

@@ -42,7 +42,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn earlier() -> impl Iterator<Item = u8> {
+pub(super) fn earlier() -> impl Iterator<Item = u8> {
     FORMATS_READ.into_iter().filter(|format| *format < FORMAT)
 }
 
@@ -74,7 +74,7 @@ fn verify(dir: &Path) {
 }
 
 /// What it says in the mark and in the database.
-fn formats(dir: &Path) -> (u8, u8) {
+pub(super) fn formats(dir: &Path) -> (u8, u8) {
     let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
     assert!(
         home.store

@@ -2,7 +2,10 @@
 
 use super::time;
 use crate::{
-    domain::command::{Direction, EnrollmentsTarget, Initiator, ProviderOptions, Reason, When},
+    domain::{
+        command::{Direction, EnrollmentsTarget, Initiator, ProviderOptions, Reason, When},
+        personal::shown_text,
+    },
     rpc::proto,
 };
 
@@ -22,7 +25,7 @@ pub(crate) fn subscription_command(
         idempotency_key: String::new(),
         when: Some(proto::When { when: Some(when) }),
         reason: c.reason.map_or(proto::Reason::Unspecified, reason).into(),
-        comment: c.comment.clone().unwrap_or_default(),
+        comment: shown_text(c.comment.as_deref()).to_owned(),
         initiated_by: c
             .initiated_by
             .map_or(proto::Initiator::Unspecified, initiator)
@@ -74,7 +77,7 @@ fn line_item(item: &crate::domain::command::LineItem) -> proto::LineItem {
             Direction::Credit => proto::LineItemType::Credit,
         }
         .into(),
-        description: item.description.clone().unwrap_or_default(),
+        description: shown_text(item.description.as_deref()).to_owned(),
         unit_price_amount: item.unit_price.as_str().to_owned(),
         unit_price_currency: item.currency.as_str().to_owned(),
         quantity: item.quantity,
@@ -105,7 +108,7 @@ pub(crate) fn enrollments_command(
         sequence_id: c.sequence_id.as_str().to_owned(),
         idempotency_key: String::new(),
         target: Some(target),
-        reason: c.reason.clone().unwrap_or_default(),
+        reason: shown_text(c.reason.as_deref()).to_owned(),
         // Only what was to be done is ever recorded.
         dry_run: Some(false),
         max_matches: c.matches_max,

@@ -118,9 +118,21 @@ fn removed_parts(conclusion: &Conclusion) -> Vec<String> {
     let parts = [
         (conclusion.answer_removed, "provider_response"),
         (conclusion.emails_removed, "email_addresses"),
+        (conclusion.comments_removed, COMMENTS),
+        (conclusion.personal_removed, "personal_data"),
     ];
     let removed = parts.into_iter().filter(|(is_removed, _)| *is_removed);
     removed.map(|(_, part)| part.to_owned()).collect()
+}
+
+const COMMENTS: &str = "comments";
+
+/// With what the command had and has no more.
+fn with_command(mut removed: Vec<String>, command: &Command) -> Vec<String> {
+    if command.lacks_comments() && removed.iter().all(|part| part != COMMENTS) {
+        removed.push(COMMENTS.to_owned());
+    }
+    removed
 }
 
 /// News of a subscription's cancellation.
@@ -171,7 +183,7 @@ pub(super) fn subscription(
         provider_response: common.provider_response,
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
-        removed_parts: common.removed_parts,
+        removed_parts: with_command(common.removed_parts, command),
         is_final: common.is_final,
         provider_response_headers: common.provider_response_headers,
     }
@@ -230,7 +242,7 @@ pub(super) fn enrollments(
         provider_response: common.provider_response,
         confirmed_by_lookup: common.confirmed_by_lookup,
         preview: common.preview,
-        removed_parts: common.removed_parts,
+        removed_parts: with_command(common.removed_parts, command),
         is_final: common.is_final,
         provider_response_headers: common.provider_response_headers,
     }

@@ -12,7 +12,7 @@ static ENGINE: LazyLock<(Runtime, Arc<Dispatch>)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let dispatch = runtime.block_on(async {
         let (journal, options) = app::assemble(&config).expect("a service");
-        Dispatch::start(journal, options.engine.dispatch)
+        Dispatch::start(journal, options.setup.dispatch)
             .await
             .expect("an engine")
     });

@@ -78,9 +78,9 @@ pub fn assemble_over(
     clock: &Clock,
 ) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
     let entrance = entrance(config, Tracer::off(), clock)?;
-    let (journal, mut engine) = engine(config, journal, &Tracer::off(), &entrance.changing())?;
-    engine.dispatch.clock = clock.clone();
-    Ok((journal, Options { entrance, engine }))
+    let (journal, mut setup) = engine_setup(config, journal, &Tracer::off(), &entrance.changing())?;
+    setup.dispatch.clock = clock.clone();
+    Ok((journal, Options { entrance, setup }))
 }
 
 /// What `config print` says, by its digest: it has no secrets, and the paths of those there are.
@@ -134,7 +134,7 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
 ///
 /// # Errors
 /// See [`AssembleError`].
-pub fn engine(
+pub fn engine_setup(
     config: &Config,
     journal: &durable::Options,
     tracer: &Tracer,
@@ -160,7 +160,7 @@ pub fn engine(
             .map(|again| Box::new(Reconfigure::new(again, config, changing))),
         every: config.server.reload,
     };
-    let engine = Engine {
+    let setup = Engine {
         dispatch: dispatch::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
@@ -195,7 +195,7 @@ pub fn engine(
         }),
     };
     let journal = SledJournal::open(journal)?;
-    Ok((Arc::new(journal), engine))
+    Ok((Arc::new(journal), setup))
 }
 
 /// The callers that share the service's room, each with the items that it may have open.

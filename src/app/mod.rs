@@ -19,7 +19,7 @@ pub mod traces;
 
 pub use self::{
     access::check,
-    assemble::{AssembleError, assemble, assemble_over, engine, entrance, journal},
+    assemble::{AssembleError, assemble, assemble_over, engine_setup, entrance, journal},
     edge::Edge,
     front::{Changing, Entrance, Front},
     reload::{Reload, Reloaded, Watch},
@@ -51,7 +51,7 @@ pub struct Options {
     /// How callers come in.
     pub entrance: Entrance,
     /// What is behind it.
-    pub engine: Engine,
+    pub setup: Engine,
 }
 
 /// What does the work.
@@ -198,7 +198,7 @@ impl App {
         options: Options,
     ) -> Result<Self, StartError> {
         let front = Front::open(listener, options.entrance).await?;
-        Self::serve(front, journal, options.engine).await
+        Self::serve(front, journal, options.setup).await
     }
 
     /// Takes up what the journal has open, then serves behind listeners that are open already.
@@ -208,9 +208,9 @@ impl App {
     pub async fn serve(
         front: Front,
         journal: Arc<dyn Journal>,
-        engine: Engine,
+        setup: Engine,
     ) -> Result<Self, StartError> {
-        let started = Self::serve_unless(front, journal, engine, std::future::pending()).await?;
+        let started = Self::serve_unless(front, journal, setup, std::future::pending()).await?;
         match started {
             Some(app) => Ok(app),
             // Nobody asks for that.
@@ -226,16 +226,16 @@ impl App {
     pub async fn serve_unless(
         front: Front,
         journal: Arc<dyn Journal>,
-        engine: Engine,
+        setup: Engine,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
-        let (clock, sink) = (engine.dispatch.clock.clone(), front.sink().clone());
-        let usage = engine.dispatch.audit.clone();
-        let (hold, doubted) = (engine.clock_hold, Arc::clone(front.clock_doubted()));
+        let (clock, sink) = (setup.dispatch.clock.clone(), front.sink().clone());
+        let usage = setup.dispatch.audit.clone();
+        let (hold, doubted) = (setup.clock_hold, Arc::clone(front.clock_doubted()));
         let taken_up = async {
             let course = begin_course(&journal, clock.clone(), hold, doubted).await?;
-            let audit = match engine.audit {
+            let audit = match setup.audit {
                 Some(audit) => {
                     let clocks = (clock, Arc::clone(&course));
                     Some(follow(&*journal, audit, clocks, (sink.clone(), usage), &overseer).await?)
@@ -243,7 +243,7 @@ impl App {
                 None => None,
             };
             let (journal, overseer) = (Arc::clone(&journal), overseer.clone());
-            let dispatch = Dispatch::start_watched(journal, engine.dispatch, overseer).await?;
+            let dispatch = Dispatch::start_watched(journal, setup.dispatch, overseer).await?;
             Ok::<_, StartError>((audit, dispatch, course))
         };
         let (audit, dispatch, course) = tokio::select! {
@@ -264,7 +264,7 @@ impl App {
             following,
             reconfigure,
             every,
-        } = engine.following;
+        } = setup.following;
         let restart_needed = Arc::default();
         let configuration =
             reconfigure.map(|of| of.configuration(&dispatch, Arc::clone(&restart_needed)));
@@ -280,13 +280,13 @@ impl App {
         let mut followers = JoinSet::new();
         followers.spawn(overseer.watched("reload", reload.clone().watch(every)));
         followers.spawn(overseer.watched("fetching of keys", fetchers.watch()));
-        let sweep = sweep(journal, Arc::clone(&dispatch), course, engine.retention);
+        let sweep = sweep(journal, Arc::clone(&dispatch), course, setup.retention);
         let sweeper = tokio::spawn(overseer.watched("sweep", sweep));
         front.let_in_to(&dispatch).await;
         Ok(Some(Self {
             front,
             dispatch,
-            drain: engine.drain,
+            drain: setup.drain,
             overseer,
             sweeper,
             reload,

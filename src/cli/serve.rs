@@ -260,7 +260,7 @@ async fn open(
         "taking up what was open"
     );
     let (config, changing) = (Arc::clone(config), front.changing().clone());
-    let opened = move || app::engine(&config, &app::journal(&config), &tracer, &changing);
+    let opened = move || app::engine_setup(&config, &app::journal(&config), &tracer, &changing);
     let opened = tokio::select! {
         opened = tokio::task::spawn_blocking(opened) => opened,
         // The reading goes on in its thread until the process has ended.
@@ -269,10 +269,10 @@ async fn open(
             return Ok(None);
         }
     };
-    let (journal, engine) = opened
+    let (journal, setup) = opened
         .map_err(|error| error.to_string())?
         .map_err(|error| error.to_string())?;
-    App::serve_unless(front, journal, engine, stop.asked())
+    App::serve_unless(front, journal, setup, stop.asked())
         .await
         .map_err(|error| error.to_string())
 }

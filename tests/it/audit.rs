@@ -352,7 +352,10 @@ async fn how_requests_came_that_stopped_a_batch_and_opened_it_again_is_told() {
 
     let (stopped, opened) = (gateway.events("stopped"), gateway.events("opened"));
     assert_eq!((stopped.len(), opened.len()), (1, 1));
-    assert_eq!((&stopped[0]["items"], &opened[0]["items"]), (&2.into(), &2.into()));
+    assert_eq!(
+        (&stopped[0]["items"], &opened[0]["items"]),
+        (&2.into(), &2.into())
+    );
     for line in stopped.iter().chain(&opened) {
         let proofs = serde_json::json!([fingerprint(BILLING_TOKEN)]);
         assert_eq!(line["proofs"], proofs, "{line}");

@@ -95,9 +95,9 @@ async fn while_the_journal_is_read_the_process_is_alive_and_nobody_is_served() {
     assert!(refused.get_error_details().retry_info().is_some());
 
     let changing = front.changing().clone();
-    let (journal, engine) =
-        app::engine(&config, &app::journal(&config), &Tracer::off(), &changing).unwrap();
-    let app = App::serve(front, journal, engine).await.unwrap();
+    let (journal, setup) =
+        app::engine_setup(&config, &app::journal(&config), &Tracer::off(), &changing).unwrap();
+    let app = App::serve(front, journal, setup).await.unwrap();
 
     assert_eq!(health(&url).await, [ServingStatus::Serving; 2]);
     assert_eq!(health(&admin_url).await, [ServingStatus::Serving; 2]);

@@ -220,9 +220,9 @@ async fn what_comes_before_the_journal_is_read_is_told() {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
 
     let changing = front.changing().clone();
-    let (opened, engine) =
-        app::engine(&config, &app::journal(&config), &Tracer::off(), &changing).unwrap();
-    let app = App::serve(front, opened, engine).await.unwrap();
+    let (opened, setup) =
+        app::engine_setup(&config, &app::journal(&config), &Tracer::off(), &changing).unwrap();
+    let app = App::serve(front, opened, setup).await.unwrap();
     app.stop().await;
 
     let mut lines = lines(&journal.join("audit"));

@@ -25,7 +25,7 @@ use cancelot::{
     },
     journal::{
         Admission, AdmittedItem, Journal, Settlement, Slot,
-        durable::{Options, SledJournal},
+        sled_journal::{Options, SledJournal},
     },
 };
 use futures_util::{StreamExt, future::join_all, stream};

@@ -19,8 +19,8 @@ use crate::{
     identity::Policy,
     journal::{
         Journal, Keep,
-        durable::{self, SledJournal},
-        home::OpenError,
+        directory::OpenError,
+        sled_journal::{self, SledJournal},
     },
     limits,
     observe::Tracer,
@@ -53,8 +53,8 @@ pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), Assemble
 
 /// The journal that a configuration asks for.
 #[must_use]
-pub fn journal(config: &Config) -> durable::Options {
-    durable::Options {
+pub fn journal(config: &Config) -> sled_journal::Options {
+    sled_journal::Options {
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
         ballast_bytes: limits::BALLAST_BYTES,
@@ -64,7 +64,7 @@ pub fn journal(config: &Config) -> durable::Options {
             comments: config.journal.comments_retention != Some(Duration::ZERO),
         },
         audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
-        ..durable::Options::new(&config.journal.dir)
+        ..sled_journal::Options::new(&config.journal.dir)
     }
 }
 
@@ -74,7 +74,7 @@ pub fn journal(config: &Config) -> durable::Options {
 /// See [`AssembleError`].
 pub fn assemble_over(
     config: &Config,
-    journal: &durable::Options,
+    journal: &sled_journal::Options,
     clock: &Clock,
 ) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
     let entrance = entrance(config, Tracer::off(), clock)?;
@@ -136,7 +136,7 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
 /// See [`AssembleError`].
 pub fn engine_setup(
     config: &Config,
-    journal: &durable::Options,
+    journal: &sled_journal::Options,
     tracer: &Tracer,
     changing: &Changing,
 ) -> Result<(Arc<dyn Journal>, Engine), AssembleError> {

@@ -29,7 +29,7 @@ use crate::{
         ids::{CallerId, Key},
         opaque::Names,
     },
-    journal::{Audited, Found, private},
+    journal::{Audited, Found, directory::private_files},
 };
 
 /// What is erased, and what is said of it.
@@ -165,7 +165,7 @@ pub fn erase(dir: &Path, erasure: &Erasure<'_>) -> Result<usize, Error> {
         }
     }
     // Root may have done it, for a service of another user.
-    private::give_to_owner(dir).map_err(io_error("giving to its owner what is in", dir))?;
+    private_files::give_to_owner(dir).map_err(io_error("giving to its owner what is in", dir))?;
     Ok(lines.len())
 }
 
@@ -315,7 +315,7 @@ impl Theirs {
             }
             Ok(()) | Err(_) => {}
         }
-        let file = private::make(&fresh).map_err(failed("making"))?;
+        let file = private_files::make(&fresh).map_err(failed("making"))?;
         let mut out = BufWriter::new(file);
         let mut has_changed = false;
         each_line(std::slice::from_ref(segment), |_, line| {

@@ -18,10 +18,9 @@ use super::{
     usage::{self, Synced, Tally},
 };
 use crate::{
-    journal::{
-        home::make_dirs,
+    journal::directory::{
         lock::{self, Lock, NotTaken},
-        private,
+        make_dirs, private_files,
     },
     limits,
 };
@@ -89,7 +88,7 @@ impl Log {
         let lock = take_lock(dir)?;
         let is_ours =
             |name: &str| name == lock::LOCK || Segment::is_name(name) || usage::is_name(name);
-        private::tighten(dir, is_ours).map_err(io_error("closing to other users", dir))?;
+        private_files::tighten(dir, is_ours).map_err(io_error("closing to other users", dir))?;
         let last = last_segment(dir)?;
         let mut log = Self {
             dir: dir.to_owned(),
@@ -201,7 +200,7 @@ impl Log {
             );
         }
         let mut options = File::options();
-        let file = private::open(&segment.path, options.append(true));
+        let file = private_files::open(&segment.path, options.append(true));
         let file = file.map_err(io_error("opening", &segment.path))?;
         let cut = file.set_len(end).and_then(|()| file.sync_all());
         cut.map_err(io_error("cutting the end of", &segment.path))?;
@@ -378,10 +377,10 @@ impl Log {
 impl Open {
     fn make(dir: &Path, first: u64) -> Result<Self, Error> {
         let path = Segment::new(dir, first).path;
-        let file = match private::make_to_append(&path) {
+        let file = match private_files::make_to_append(&path) {
             // Begun by us and then given up: nothing of it was promised.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_empty(&path) => {
-                fs::remove_file(&path).and_then(|()| private::make_to_append(&path))
+                fs::remove_file(&path).and_then(|()| private_files::make_to_append(&path))
             }
             made => made,
         };

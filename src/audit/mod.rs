@@ -32,7 +32,7 @@ pub use self::{
     sign::{PublicKey, Signer},
     usage::Usage,
 };
-use crate::journal::{Unavailable, lock};
+use crate::journal::{Unavailable, directory::lock};
 
 /// What lines say that happened.
 pub const EVENTS: [&str; 15] = [

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::segments::Segment;
 use crate::{
     domain::ids::CallerId,
-    journal::{Overfull, private},
+    journal::{Overfull, directory::private_files},
 };
 
 /// What the audit takes, for those who ask. Clones are of the same. The default one has no bound.
@@ -292,7 +292,7 @@ impl Tallies {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            private::make(&path)?.write_all(&told)
+            private_files::make(&path)?.write_all(&told)
         });
         if let Err(error) = saved {
             let file = path.display();

@@ -26,7 +26,7 @@ use crate::{
     },
     config::{nearest::did_you_mean, read_text},
     domain::outcome::Outcome,
-    journal::{Ranges, durable::Options, home::OpenError, verify::Offline},
+    journal::{Ranges, directory::OpenError, offline::Offline, sled_journal::Options},
     limits,
 };
 

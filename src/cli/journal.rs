@@ -16,8 +16,8 @@ use super::{
 use crate::{
     domain::ids::BatchName,
     journal::{
-        durable::Options,
-        verify::{Offline, OfflineError},
+        offline::{Offline, OfflineError},
+        sled_journal::Options,
     },
 };
 

@@ -6,9 +6,12 @@ use serde_json::value::RawValue;
 
 use super::{
     Audited, DoubtfulTarget, Ended,
-    keys::StoreKey,
-    record::{self, Header, Item, Joiner, Meta, Step},
-    redact, trail,
+    format::{
+        key::StoreKey,
+        record::{self, Header, Item, Joiner, Meta, Step},
+    },
+    outbox,
+    write::redaction,
 };
 use crate::domain::{
     doubt::{AccountState, Moment},
@@ -23,8 +26,8 @@ pub fn records(bytes: &[u8]) {
     let _ = record::check_marker(bytes);
     let _ = record::number_in(bytes);
     let _ = record::item_id_in(bytes);
-    let _ = trail::marks_in(bytes);
-    let _ = redact::cursor_in(bytes);
+    let _ = outbox::marks_in(bytes);
+    let _ = redaction::cursor_in(bytes);
     let _ = record::read_whole::<Audited>(bytes, "fuzz");
     let _ = record::read_whole::<Moment>(bytes, "fuzz");
     let _ = StoreKey::decode(bytes);

@@ -3,65 +3,37 @@
 //! A trait, so that dispatch and rpc know promises and not stores. Whatever resolves without an
 //! error here is on disk: it survives the process, the machine and its power supply.
 
-mod ballast;
-mod bits;
-mod check;
-mod committer;
-mod compact;
-pub mod durable;
-mod ended;
-mod erase;
-pub mod erasing;
-mod fault;
+pub mod directory;
+mod error;
+mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gate;
-mod high_water;
-mod history;
-pub mod home;
-mod keys;
-mod ledger;
-pub(crate) mod lock;
-mod marker;
 #[cfg(test)]
-pub(crate) mod memory;
-mod open_batch;
-mod plan;
-mod prepared;
-pub(crate) mod private;
-mod query;
-mod question;
-mod queue;
-mod reader;
-mod recent;
-mod record;
-mod redact;
-mod retold;
-mod room;
-mod sent;
-mod slots;
-mod staged;
-mod standing;
+pub(crate) mod memory_journal;
+pub mod offline;
+mod outbox;
+mod read;
+pub mod sled_journal;
 mod store;
-mod stores;
-mod table;
 #[cfg(test)]
 mod tests;
-mod trail;
-mod trailed;
-pub mod verify;
+mod write;
 
 pub use self::{
-    ended::{Concluded, Ended, Failed, Known, KnownState, Said},
-    erase::{Found, StillOpen},
-    prepared::Keep,
-    question::Question,
-    record::Ranges,
-    redact::Removal,
-    room::{FreeSpace, NoRoom, Overfull},
-    trail::{Audited, Behind, Progress},
-    trailed::{Happened, Subject, Trail, Trailed, What},
+    directory::disk_space::{FreeSpace, NoRoom, Overfull},
+    format::record::Ranges,
+    outbox::{
+        Audited, Behind, Progress,
+        event::{Happened, Subject, Trail, Trailed, What},
+        settlement::{Concluded, Ended, Failed, Known, KnownState, Said},
+    },
+    read::question::Question,
+    write::{
+        encoded::Keep,
+        erasure::{Found, StillOpen},
+        redaction::Removal,
+    },
 };
 
 use std::{

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::world::World;
 use crate::{
     domain::{ids::ItemId, outcome::Outcome},
-    journal::{Happened, Journal as _, Trailed, What, memory::MemoryJournal},
+    journal::{Happened, Journal as _, Trailed, What, memory_journal::MemoryJournal},
 };
 
 /// What happened to an item.

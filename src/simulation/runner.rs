@@ -21,7 +21,7 @@ use super::{
 use crate::{
     dispatch::Dispatch,
     domain::outcome::{FailureReason, Settled},
-    journal::memory::MemoryJournal,
+    journal::memory_journal::MemoryJournal,
 };
 
 /// Far more than any run takes, in simulated time.

@@ -24,7 +24,7 @@ use crate::{
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
         OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
-        memory::MemoryJournal,
+        memory_journal::MemoryJournal,
     },
 };
 

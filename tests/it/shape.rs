@@ -147,7 +147,7 @@ fn named_only_in(word: &str, allowed: &[&str]) {
 
 #[test]
 fn each_library_stays_where_it_belongs() {
-    named_only_in("sled::", &["src/journal/store.rs"]);
+    named_only_in("sled::", &["src/journal/store/sled.rs"]);
     named_only_in("reqwest::", &["src/egress/"]);
     named_only_in("tonic::", &["src/rpc/", "src/app/", "src/cli/"]);
     named_only_in("prost::", &["src/rpc/", "src/app/", "src/cli/"]);
@@ -160,7 +160,7 @@ fn each_library_stays_where_it_belongs() {
             "src/app/tls/",
             "src/audit/",
             "src/domain/digests.rs",
-            "src/journal/home.rs",
+            "src/journal/directory/mod.rs",
         ],
     );
     named_only_in("std::env::var", &["src/config/"]);
@@ -171,7 +171,7 @@ fn each_library_stays_where_it_belongs() {
         "Timestamp::now",
         &[
             "src/dispatch/clock.rs",
-            "src/journal/home.rs",
+            "src/journal/directory/mod.rs",
             "src/sandbox/",
         ],
     );

@@ -18,7 +18,7 @@ use crate::{
         ids::TargetId,
         opaque::Names,
     },
-    journal::{Audited, Found, durable::Options, erasing::Erasing},
+    journal::{Audited, Found, offline::erase::Erasing, sled_journal::Options},
     limits,
 };
 

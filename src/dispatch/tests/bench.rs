@@ -22,7 +22,7 @@ use crate::{
     egress::{
         Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
     },
-    journal::{Journal, memory::MemoryJournal},
+    journal::{Journal, memory_journal::MemoryJournal},
     observe,
     providers::Mode,
 };

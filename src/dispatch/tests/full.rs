@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    super::budget::Members,
-    super::{Clock, Dispatch, Hangup, Options, Submission, SubmitError, Ticket},
-    bench::{self, item},
+use super::bench::{self, item};
+use crate::{
+    dispatch::{
+        Clock, Dispatch, Hangup, Options, Submission, SubmitError, Ticket, budget::Members,
+    },
+    journal::{Unavailable, memory_journal::MemoryJournal},
 };
-use crate::journal::{Unavailable, memory::MemoryJournal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

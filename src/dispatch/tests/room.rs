@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bench::{Bench, Choices, item, items, keyed, submission};
 use crate::{
     dispatch::{Item, SubmitError, Ticket, run},
-    journal::{Journal as _, Question, memory::MemoryJournal},
+    journal::{Journal as _, Question, memory_journal::MemoryJournal},
     providers::Mode,
 };
 

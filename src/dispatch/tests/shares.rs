@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::bench::{Bench, Choices, items, keyed, submission};
 use crate::{
     dispatch::{Item, SubmitError, Ticket},
-    journal::memory::MemoryJournal,
+    journal::memory_journal::MemoryJournal,
     providers::Mode,
 };
 

@@ -22,7 +22,7 @@ use crate::{
         ids::ItemId,
     },
     egress::{Egress, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate},
-    journal::{Journal, memory::MemoryJournal},
+    journal::{Journal, memory_journal::MemoryJournal},
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);

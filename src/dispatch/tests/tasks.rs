@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    super::budget::Members,
-    super::{Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, feed::Update},
-    bench::{self, item},
-};
+use super::bench::{self, item};
 use crate::{
+    dispatch::{
+        Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, budget::Members,
+        feed::Update,
+    },
     domain::{
         account::{Account, FunnelFoxEnd, ProviderSettings},
         exchange::{Request, Response},
@@ -16,7 +16,7 @@ use crate::{
     egress::{
         Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
     },
-    journal::{Journal as _, memory::MemoryJournal},
+    journal::{Journal as _, memory_journal::MemoryJournal},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use crate::{
         verify::{Known, verify},
     },
     domain::opaque::Names,
-    journal::durable::SledJournal,
+    journal::sled_journal::SledJournal,
     observe::Overseer,
 };
 

@@ -9,13 +9,15 @@ use std::{
 
 use super::*;
 use crate::journal::{
-    compact::{Compactor, Rules},
-    home::{Home, Purpose},
-    keys::{Span, StoreKey},
-    marker::Marker,
-    room::FreeSpace,
-    table::{Table, Writes},
-    verify::Offline,
+    directory::{
+        Home, Purpose,
+        compaction::{Compactor, Rules},
+        disk_space::FreeSpace,
+        manifest::Marker,
+    },
+    format::key::{Span, StoreKey},
+    offline::Offline,
+    store::table::{Table, Writes},
 };
 
 /// Small enough for a test's journal.

@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     domain::doubt::Moment,
-    journal::{Clearance, home::OpenError, marker::Marker, verify::Offline},
+    journal::{
+        Clearance,
+        directory::{OpenError, manifest::Marker},
+        offline::Offline,
+    },
 };
 
 /// What was acknowledged, by request: its items, how many of them settled, and how.

@@ -4,13 +4,14 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::journal::{
-    committer::Disk,
-    high_water::HIGH_WATER,
-    home::{Home, OpenError, Purpose},
-    keys::StoreKey,
-    record::{self, FORMAT},
-    table::{Table, Writes},
-    verify::{Offline, Report},
+    directory::{Home, OpenError, Purpose, commit_watermark::HIGH_WATER},
+    format::{
+        key::StoreKey,
+        record::{self, FORMAT},
+    },
+    offline::{Offline, Report},
+    store::table::{Table, Writes},
+    write::writer_thread::Disk,
 };
 
 /// The name of a batch, by its number.
@@ -128,7 +129,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
         }
     }
     let empty = TempDir::new().unwrap();
-    drop(crate::journal::store::Store::open(empty.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled::Store::open(empty.path(), 16 << 20).unwrap());
     for name in ["db", "conf"] {
         fs::copy(empty.path().join(name), store(dir.path()).join(name)).unwrap();
     }
@@ -138,7 +139,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
 #[test]
 fn a_database_of_others_is_left_alone() {
     let dir = TempDir::new().unwrap();
-    drop(crate::journal::store::Store::open(dir.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled::Store::open(dir.path(), 16 << 20).unwrap());
     let before = fs::read(dir.path().join("db")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Foreign { .. }));
     assert_eq!(fs::read(dir.path().join("db")).unwrap(), before);

@@ -12,8 +12,8 @@ use std::{
 
 use super::*;
 use crate::journal::{
-    committer::Disk,
-    home::{Home, Purpose},
+    directory::{Home, Purpose},
+    write::writer_thread::Disk,
 };
 
 /// A disk that counts, and does what a test tells it to before it really syncs.

@@ -12,7 +12,10 @@ use crate::{
         verify::{Known, verify},
     },
     domain::erasure::{Extent, Whose},
-    journal::{Found, erasing::Erasing, verify::Offline},
+    journal::{
+        Found,
+        offline::{Offline, erase::Erasing},
+    },
 };
 
 fn target(id: &str) -> Whose {

@@ -34,8 +34,8 @@ use tempfile::TempDir;
 use super::{
     Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Group, Happened,
     Journal, OpenItem, Question, Record, Settlement, Slot, What,
-    durable::{Options, SledJournal},
-    memory::MemoryJournal,
+    memory_journal::MemoryJournal,
+    sled_journal::{Options, SledJournal},
 };
 use crate::domain::{
     answer::Answer,

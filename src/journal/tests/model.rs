@@ -422,7 +422,7 @@ fn check(mut bench: Bench, acts: &[Act]) {
     }
     bench.journal = None;
     if let Place::Disk(dir) = &bench.home {
-        let offline = crate::journal::verify::Offline::open(&Options::new(dir.path())).unwrap();
+        let offline = crate::journal::offline::Offline::open(&Options::new(dir.path())).unwrap();
         let mut out = Vec::new();
         let report = offline.verify(&mut out).unwrap();
         assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));

@@ -6,7 +6,7 @@ use super::{
     released::{copy, copy_of},
     *,
 };
-use crate::journal::verify::Offline;
+use crate::journal::offline::Offline;
 
 /// What an operator is shown of a batch, by either of its names.
 fn inspected(dir: &Path, name: &BatchName) -> String {

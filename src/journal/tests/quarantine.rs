@@ -7,7 +7,7 @@ use super::{
     damage::{tamper, torn, verify},
     *,
 };
-use crate::journal::{Removal, keys::StoreKey};
+use crate::journal::{Removal, format::key::StoreKey};
 
 const DAMAGED: BatchId = BatchId(1);
 

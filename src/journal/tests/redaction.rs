@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::outcome::{Enrollment, EnrollmentsDetail},
-    journal::{Removal, verify::Offline},
+    journal::{Removal, offline::Offline},
 };
 
 const ADDRESS: &str = "ann@example.com";

@@ -9,11 +9,12 @@ use super::{
 use crate::{
     domain::doubt::{Doubt, Moment},
     journal::{
-        home::{Home, Purpose},
-        keys::StoreKey,
-        marker::Marker,
-        record::{FORMAT, FORMATS_READ},
-        verify::Offline,
+        directory::{Home, Purpose, manifest::Marker},
+        format::{
+            key::StoreKey,
+            record::{FORMAT, FORMATS_READ},
+        },
+        offline::Offline,
     },
     limits,
 };

@@ -3,15 +3,14 @@
 use super::*;
 use crate::{
     domain::{
-        command::LineItem,
-        command::{Direction, Initiator, Reason},
+        command::{Direction, Initiator, LineItem, Reason},
         money::{Amount, Currency},
         outcome::{Enrollment, EnrollmentsDetail},
     },
     journal::{
-        home::{Home, Purpose},
-        keys::Span,
-        table::Table,
+        directory::{Home, Purpose},
+        format::key::Span,
+        store::table::Table,
     },
     limits,
 };

@@ -5,19 +5,15 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::{
-    super::{
-        fault::Fault,
-        keys::Span,
-        ledger::Ledger,
-        memory::MemoryTable,
-        prepared::Prepared,
-        reader::Reader,
-        retold,
-        table::{Table, Writes},
-        trail,
-    },
-    *,
+use super::*;
+use crate::journal::{
+    error::Fault,
+    format::key::Span,
+    memory_journal::MemoryTable,
+    outbox::{self, read},
+    read::reader::Reader,
+    store::table::{Table, Writes},
+    write::{encoded::Prepared, ledger::Ledger},
 };
 
 fn off(dir: &Path) -> SledJournal {
@@ -126,7 +122,7 @@ fn a_journal_that_had_no_audit_begins_one_and_a_pause_shows() {
     assert!(told.contains(&"admitted again/0".to_owned()), "{told:?}");
     assert!(told.iter().any(|told| told.starts_with("Off")), "{told:?}");
     drop(journal);
-    let offline = crate::journal::verify::Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = crate::journal::offline::Offline::open(&Options::new(dir.path())).unwrap();
     let mut out = Vec::new();
     let report = offline.verify(&mut out).unwrap();
     assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
@@ -246,11 +242,11 @@ fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
                 admit(&mut ledger, [item("s"), item("t")]);
             }))),
         };
-        let (shared, mut cache) = (trail::Shared::default(), retold::Cache::default());
+        let (shared, mut cache) = (outbox::Shared::default(), read::Cache::default());
         let (mut after, mut told) = (0, Vec::new());
         loop {
             let range = (after, u64::MAX);
-            let read = retold::read(
+            let read = read::read(
                 Reader(&racing),
                 &shared,
                 || {},

@@ -1,0 +1,103 @@
+//! What was written a moment ago, for an audit that would else read it back and decode it. It is
+//! a shortcut and no more: what is not here any more is read.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Of, settlement::Ended};
+use crate::{
+    journal::{format::record::Header, read::reader::Items},
+    limits,
+};
+
+/// What was written.
+#[derive(Debug)]
+pub(in crate::journal) enum Told {
+    /// A new batch.
+    Admitted(Header, Items),
+    /// Index and end of each item.
+    Settled(Vec<(u32, Arc<Ended>)>),
+}
+
+impl Told {
+    fn items(&self) -> usize {
+        match self {
+            Self::Admitted(_, items) => items.len(),
+            Self::Settled(items) => items.len(),
+        }
+    }
+}
+
+/// What was written, by what names it in the trail. It holds so many items and no more.
+#[derive(Debug, Default)]
+pub(in crate::journal) struct Recent {
+    told: HashMap<Of, Told>,
+    items: usize,
+}
+
+/// Items that are held: some 20 MB at most.
+const ITEMS_MAX: usize = 4 * limits::BATCH_ITEMS_MAX;
+
+impl Recent {
+    /// Holds it, unless there is too much already.
+    pub(in crate::journal) fn add(&mut self, of: Of, told: Told) {
+        let items = self.items.saturating_add(told.items());
+        if items <= ITEMS_MAX {
+            self.items = items;
+            self.told.insert(of, told);
+        }
+    }
+
+    /// Adds what another holds.
+    pub(in crate::journal) fn append(&mut self, other: Self) {
+        for (of, told) in other.told {
+            self.add(of, told);
+        }
+    }
+
+    /// Lets go of it.
+    pub(in crate::journal) fn take(&mut self, of: Of) -> Option<Told> {
+        let told = self.told.remove(&of)?;
+        self.items = self.items.saturating_sub(told.items());
+        Some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::BatchId;
+
+    #[test]
+    fn it_holds_no_more_than_it_may_and_all_that_is_taken_makes_room() {
+        let told = || Told::Admitted(header(), vec![None; limits::BATCH_ITEMS_MAX]);
+        let of = |number| Of::Admission(BatchId(number));
+        let mut recent = Recent::default();
+        for number in 0..6 {
+            recent.add(of(number), told());
+        }
+        let held: Vec<_> = (0..6).filter(|n| recent.take(of(*n)).is_some()).collect();
+        assert_eq!(held, [0, 1, 2, 3]);
+        let mut other = Recent::default();
+        other.add(of(7), told());
+        recent.append(other);
+        assert!(recent.take(of(7)).is_some());
+        assert!(recent.take(of(7)).is_none());
+        assert_eq!(recent.items, 0);
+    }
+
+    fn header() -> Header {
+        Header {
+            caller: "billing".try_into().unwrap(),
+            kind: crate::domain::ids::Kind::Subscription,
+            key: "k".try_into().unwrap(),
+            admitted_at: jiff::Timestamp::MIN,
+            retry_until: jiff::Timestamp::MIN,
+            total: 1,
+            own: 1,
+            refs: 0,
+            fingerprint: String::new(),
+            cleared: None,
+            from: None,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The trail, read: what each of its entries names, from what was written a moment ago or from
+//! the records themselves.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde_json::value::RawValue;
+
+use super::{
+    Of,
+    cache::Told,
+    entry_in,
+    event::{Happened, Subject, Trailed, What},
+    settlement::Ended,
+};
+use crate::{
+    domain::{ids::BatchId, provenance::Provenance},
+    journal::{
+        error::Fault,
+        format::{
+            key::Span,
+            record::{self, Header, Item, Step},
+        },
+        outbox,
+        read::{
+            batch_log::{History, Wanted},
+            reader::{Items, Reader, first_of, group_of, groups},
+        },
+        store::table::Table,
+    },
+    limits,
+};
+
+/// Batches and groups of items that were read and are likely to be asked for again: an item is
+/// admitted and settles soon after, among its neighbours.
+#[derive(Debug, Default)]
+pub(in crate::journal) struct Cache {
+    headers: HashMap<BatchId, Header>,
+    groups: HashMap<(BatchId, u32), Items>,
+}
+
+/// Times that a read is begun again that found what was half changed under its eyes.
+const READS_MAX: usize = 5;
+/// Batches that are kept.
+const HEADERS_MAX: usize = 1_024;
+/// Groups that are kept: some 10 MB.
+const GROUPS_MAX: usize = 2_048;
+
+/// Reads entries after this one and up to that one, and of what is still in memory no more than
+/// what they name. `settle` waits until what is being written is whole.
+pub(in crate::journal) fn read<T: Table>(
+    reader: Reader<'_, T>,
+    shared: &outbox::Shared,
+    settle: impl Fn(),
+    cache: &mut Cache,
+    (after, upto): (u64, u64),
+    entries_max: usize,
+) -> Result<Vec<Trailed>, Fault> {
+    let mut trailed = Vec::new();
+    for entry in reader.0.scan(Span::trail_after(after)) {
+        let (number, marks) = entry_in(entry?)?;
+        if number > upto || trailed.len() >= entries_max {
+            break;
+        }
+        let mut happened = Vec::with_capacity(marks.len());
+        for mark in marks {
+            let known = match (mark.of, shared.take(mark.of)) {
+                (Of::Admission(batch), Some(Told::Admitted(header, items))) => {
+                    cache.admitted(batch, header, items).ok()
+                }
+                (Of::Step(batch, _), Some(Told::Settled(items))) => {
+                    cache.settled(reader, batch, items).ok()
+                }
+                _ => None,
+            };
+            happened.push(match known {
+                Some(happened) => happened,
+                None => cache.tell(reader, mark.of, &settle)?,
+            });
+        }
+        trailed.push(Trailed { number, happened });
+    }
+    Ok(trailed)
+}
+
+impl Cache {
+    fn tell<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        of: Of,
+        settle: impl Fn(),
+    ) -> Result<Happened, Fault> {
+        let mut reads = 1;
+        loop {
+            let (batch, told) = match of {
+                Of::Admission(batch) => (batch, self.admission(reader, batch)),
+                Of::Step(batch, step) => (batch, self.step(reader, batch, step)),
+                Of::Off(commits) => return Ok(Happened::Off { commits }),
+            };
+            match told {
+                // Several looks are no snapshot; damage is there every time.
+                Err(Fault::Damaged(_)) if reads < READS_MAX => {
+                    settle();
+                    reads += 1;
+                }
+                // It stays so, and all that comes after can still be told.
+                Err(Fault::Damaged(why)) => return Ok(Happened::Unreadable { batch, why }),
+                told => return told,
+            }
+        }
+    }
+
+    /// As [`Self::admission`], of what is still in memory.
+    fn admitted(
+        &mut self,
+        batch: BatchId,
+        header: Header,
+        items: Items,
+    ) -> Result<Happened, Fault> {
+        let mut told = Vec::with_capacity(items.len());
+        for (index, item) in (0..).zip(&items) {
+            if let Some(item @ Item::Own { .. }) = item {
+                let what = What::Admitted(header.admitted_at);
+                told.push((subject(batch, &header, index, Some(item))?, what));
+            }
+        }
+        for (group, items) in (0..).zip(items.chunks(limits::RECORD_ITEMS)) {
+            self.keep((batch, group), items.to_vec());
+        }
+        let happened = to_items(batch, &header, header.from.as_deref().cloned(), told);
+        self.keep_header(batch, header);
+        Ok(happened)
+    }
+
+    fn admission<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+    ) -> Result<Happened, Fault> {
+        let header = self.header(reader, batch)?;
+        // The log after the slots: one that is filled in between is then seen vacant, or with the
+        // step that filled it. The other way round it would be told here and by that step.
+        let read: Result<Vec<_>, Fault> = (0..groups(header.total))
+            .map(|group| Ok((group, reader.group(batch, &header, group)?)))
+            .collect();
+        let read = read?;
+        let history = reader.history(batch, &header, |_| Wanted::Nothing)?;
+        let mut items = Vec::new();
+        for (group, read) in read {
+            let first = first_of(group);
+            for (index, item) in (first..).zip(&read) {
+                // What came to a vacant slot later was admitted by that step.
+                if history.trace(index).admitted_at.is_none()
+                    && let Some(item @ Item::Own { .. }) = item
+                {
+                    let what = What::Admitted(header.admitted_at);
+                    items.push((subject(batch, &header, index, Some(item))?, what));
+                }
+            }
+            self.keep((batch, group), read);
+        }
+        Ok(to_items(
+            batch,
+            &header,
+            header.from.as_deref().cloned(),
+            items,
+        ))
+    }
+
+    fn step<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+        step: u32,
+    ) -> Result<Happened, Fault> {
+        let header = self.header(reader, batch)?;
+        let (at, indexes, from) = match reader.step::<Step<Ended>>(batch, step)? {
+            Step::Stopped {
+                at,
+                by,
+                from,
+                indexes,
+            } => {
+                return Ok(Happened::Stopped {
+                    scope: header.scope(),
+                    batch,
+                    at,
+                    by,
+                    from: from.map(|from| *from),
+                    indexes,
+                });
+            }
+            Step::Settled { items, .. } => {
+                let items = items.into_iter();
+                let items = items.map(|(index, ended)| (index, Arc::new(ended)));
+                return self.settled(reader, batch, items.collect());
+            }
+            Step::Opened {
+                at, indexes, from, ..
+            } => (at, indexes, from),
+            Step::Cleared { .. } | Step::Noted { .. } | Step::Withdrawn { .. } => {
+                let what = format_args!("step {step} of batch {batch}");
+                return Err(Fault::damaged(what, "it is not for the audit"));
+            }
+        };
+        let known = settled_before(reader, batch, step)?;
+        let mut items = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let what = if known.contains(&index) {
+                What::Opened(at)
+            } else {
+                What::Admitted(at)
+            };
+            items.push((self.subject(reader, batch, &header, index)?, what));
+        }
+        let from = from.map(|from| *from);
+        Ok(to_items(batch, &header, from, items))
+    }
+
+    fn settled<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+        settled: Vec<(u32, Arc<Ended>)>,
+    ) -> Result<Happened, Fault> {
+        let header = self.header(reader, batch)?;
+        let mut items = Vec::with_capacity(settled.len());
+        for (index, ended) in settled {
+            let subject = self.subject(reader, batch, &header, index)?;
+            items.push((subject, What::Settled(ended)));
+        }
+        Ok(to_items(batch, &header, None, items))
+    }
+
+    fn header<T: Table>(&mut self, reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
+        if let Some(header) = self.headers.get(&batch) {
+            return Ok(header.clone());
+        }
+        let header = header_in(reader, batch)?;
+        self.keep_header(batch, header.clone());
+        Ok(header)
+    }
+
+    fn keep_header(&mut self, batch: BatchId, header: Header) {
+        if self.headers.len() >= HEADERS_MAX {
+            self.headers.clear();
+        }
+        self.headers.insert(batch, header);
+    }
+
+    fn subject<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+        header: &Header,
+        index: u32,
+    ) -> Result<Subject, Fault> {
+        let (group, at) = group_of(index);
+        if let Some(items) = self.groups.get(&(batch, group))
+            && let Some(Some(item @ Item::Own { .. })) = items.get(at)
+        {
+            return subject(batch, header, index, Some(item));
+        }
+        // Vacant when it was read, perhaps, and not any more.
+        let header = header_in(reader, batch)?;
+        let items = reader.group(batch, &header, group)?;
+        let found = subject(
+            batch,
+            &header,
+            index,
+            items.get(at).and_then(Option::as_ref),
+        );
+        self.keep((batch, group), items);
+        found
+    }
+
+    fn keep(&mut self, group: (BatchId, u32), items: Items) {
+        if self.groups.len() >= GROUPS_MAX {
+            self.groups.clear();
+        }
+        self.groups.insert(group, items);
+    }
+}
+
+fn to_items(
+    batch: BatchId,
+    header: &Header,
+    from: Option<Provenance>,
+    items: Vec<(Subject, What)>,
+) -> Happened {
+    Happened::ToItems {
+        scope: header.scope(),
+        batch,
+        from,
+        items,
+    }
+}
+
+fn header_in<T: Table>(reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
+    let header = reader.header(batch)?;
+    header.ok_or_else(|| Fault::damaged(batch, "it is gone"))
+}
+
+fn subject(
+    batch: BatchId,
+    header: &Header,
+    index: u32,
+    item: Option<&Item>,
+) -> Result<Subject, Fault> {
+    match item {
+        Some(Item::Own { key, command, .. }) => Ok(Subject {
+            index,
+            key: key.clone().unwrap_or_else(|| header.key.derive(index)),
+            command: Arc::clone(command),
+        }),
+        Some(Item::Ref { .. }) | None => Err(Fault::damaged(
+            format_args!("batch {batch}"),
+            format_args!("item {index} is not its own"),
+        )),
+    }
+}
+
+/// The items of a batch that had settled before a step.
+fn settled_before<T: Table>(
+    reader: Reader<'_, T>,
+    batch: BatchId,
+    before: u32,
+) -> Result<HashSet<u32>, Fault> {
+    let mut settled = HashSet::new();
+    History::each_step(reader.0, batch, |seq, body| {
+        if seq < before
+            && let Step::Settled { items, .. } =
+                record::parse::<Step<&RawValue>>(body, format_args!("step {seq} of batch {batch}"))?
+        {
+            settled.extend(items.iter().map(|(index, _)| *index));
+        }
+        Ok::<_, Fault>(())
+    })?;
+    Ok(settled)
+}

@@ -1,0 +1,234 @@
+//! How an item ended, as an audit keeps it: less than its outcome, and read from that.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::domain::outcome::{
+    Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled,
+};
+
+/// How many lines an audit makes of these, about: see [`Ended::is_shared`].
+pub(in crate::journal) fn lines<'a>(ended: impl Iterator<Item = &'a Ended>) -> usize {
+    let (mut own, mut shared) = (0_usize, 0);
+    for one in ended {
+        if one.is_shared() {
+            shared = 1;
+        } else {
+            own = own.saturating_add(1);
+        }
+    }
+    own.saturating_add(shared)
+}
+
+/// How an item ended: what an audit keeps of its outcome.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Ended {
+    /// What the provider concluded.
+    pub conclusion: Concluded,
+    /// HTTP requests that may have reached the provider.
+    pub attempts: u32,
+    /// When.
+    pub settled_at: Timestamp,
+}
+
+/// The same of a conclusion.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Concluded {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What is known of the target.
+    pub detail: Known,
+    /// Why there is no success.
+    #[serde(default)]
+    pub failure: Option<Failed>,
+    /// The outcome was learned by a look.
+    #[serde(default)]
+    pub confirmed_by_lookup: bool,
+}
+
+/// The same of a failure.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Failed {
+    /// A stable word.
+    pub reason: FailureReason,
+    /// Whether a request may have reached the provider.
+    pub reached: Reached,
+    /// What the provider said.
+    #[serde(default)]
+    pub provider: Option<Said>,
+}
+
+/// The same of a provider's error.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Said {
+    /// Its HTTP status.
+    pub http_status: u16,
+    /// Its own error code.
+    #[serde(default)]
+    pub code: Option<String>,
+}
+
+/// The same of what is known of a target.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// Of a subscription.
+    Subscription {
+        /// When it ended or will end.
+        #[serde(default)]
+        effective_at: Option<Timestamp>,
+        /// The subscription as last described.
+        #[serde(default)]
+        state: Option<KnownState>,
+    },
+    /// Of a sequence's enrollments.
+    Enrollments {
+        /// Matches when the first call was made.
+        matched: u64,
+        /// Ended so far.
+        canceled: u64,
+        /// Still matching.
+        remaining: u64,
+    },
+}
+
+/// The same of a subscription's state.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct KnownState {
+    /// The provider's id of the cancellation.
+    #[serde(default)]
+    pub cancellation_id: Option<String>,
+}
+
+impl Ended {
+    /// Whether an audit tells of it together with others that ended the same: a stop, of which
+    /// there can be thousands at once that never reached a provider.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.conclusion.outcome == Outcome::Stopped
+    }
+
+    /// Whether another ended the same, whenever it did.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.attempts == other.attempts && self.conclusion == other.conclusion
+    }
+}
+
+impl From<&Settled> for Ended {
+    fn from(settled: &Settled) -> Self {
+        Self {
+            conclusion: Concluded::from(&settled.conclusion),
+            attempts: settled.attempts,
+            settled_at: settled.settled_at,
+        }
+    }
+}
+
+impl From<&Conclusion> for Concluded {
+    fn from(conclusion: &Conclusion) -> Self {
+        Self {
+            outcome: conclusion.outcome,
+            detail: Known::from(&conclusion.detail),
+            failure: conclusion.failure.as_ref().map(Failed::from),
+            confirmed_by_lookup: conclusion.confirmed_by_lookup,
+        }
+    }
+}
+
+impl From<&Failure> for Failed {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            reason: failure.reason,
+            reached: failure.reached,
+            provider: failure.provider.as_ref().map(|said| Said {
+                http_status: said.http_status,
+                code: said.code.clone(),
+            }),
+        }
+    }
+}
+
+impl From<&Detail> for Known {
+    fn from(detail: &Detail) -> Self {
+        match detail {
+            Detail::Subscription(detail) => Self::Subscription {
+                effective_at: detail.effective_at,
+                state: detail.state.as_ref().map(|state| KnownState {
+                    cancellation_id: state.cancellation_id.clone(),
+                }),
+            },
+            Detail::Enrollments(detail) => Self::Enrollments {
+                matched: detail.matched,
+                canceled: detail.canceled,
+                remaining: detail.remaining,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outcome::{
+        EnrollmentsDetail, ProviderError, SubscriptionDetail, SubscriptionState,
+    };
+
+    /// What is taken from an outcome in memory is what is read from its record.
+    #[track_caller]
+    fn check(conclusion: Conclusion) {
+        let settled = Settled {
+            doubt: None,
+            conclusion,
+            attempts: 7,
+            settled_at: Timestamp::new(1_800_000_000, 123_456_789).unwrap(),
+        };
+        let read: Ended = serde_json::from_value(serde_json::to_value(&settled).unwrap()).unwrap();
+        assert_eq!(Ended::from(&settled), read);
+    }
+
+    #[test]
+    fn an_end_is_the_same_in_memory_and_in_the_record() {
+        let detail = Detail::Subscription(SubscriptionDetail {
+            effective_at: Some(Timestamp::MAX),
+            state: Some(SubscriptionState {
+                cancellation_id: Some("ord-1".to_owned()),
+                ..SubscriptionState::default()
+            }),
+            charges: None,
+        });
+        let mut conclusion = Conclusion::success(Outcome::Canceled, detail.clone());
+        conclusion.confirmed_by_lookup = true;
+        check(conclusion);
+        check(Conclusion::success(
+            Outcome::Canceled,
+            Detail::Subscription(SubscriptionDetail::default()),
+        ));
+        check(Conclusion::success(
+            Outcome::Canceled,
+            Detail::Enrollments(EnrollmentsDetail {
+                matched: 3,
+                canceled: 2,
+                remaining: 1,
+                ..EnrollmentsDetail::default()
+            }),
+        ));
+        let provider = Some(ProviderError {
+            http_status: 422,
+            code: Some("already".to_owned()),
+            message: Some("it is over".to_owned()),
+            fields: Vec::new(),
+        });
+        for provider in [None, provider] {
+            let failure = Failure {
+                reason: FailureReason::ProviderRefused,
+                message: "refused".to_owned(),
+                reached: Reached::Yes,
+                retry_at: Some(Timestamp::MIN),
+                provider,
+            };
+            let detail = detail.clone();
+            check(Conclusion::failure(Outcome::Rejected, detail, failure));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a batch's log says of permissions to send: given, taken back, and what is unknown once the
+//! process that had one is gone.
+
+use super::{History, Trace};
+use crate::{
+    domain::doubt::Doubt,
+    journal::{
+        format::record::Ranges,
+        read::possible_sends::{self, Lives, Permission, Sent},
+    },
+};
+
+impl History {
+    /// Enters a permission that the log has.
+    pub(super) fn give(&mut self, permission: Permission) -> Result<u32, String> {
+        self.permissions.push(permission);
+        // The admission's stands before them.
+        let place = u32::try_from(self.permissions.len());
+        place.map_err(|_| "it has too many steps".to_owned())
+    }
+
+    fn permission(&self, place: u32) -> Permission {
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let given = place.checked_sub(1).and_then(|at| self.permissions.get(at));
+        given.copied().unwrap_or(self.admission.permission)
+    }
+
+    /// Whether an item may have been sent, with what the admission says.
+    fn sent(&self, index: u32, trace: &Trace) -> Sent {
+        match trace.sent {
+            Sent::AsAdmitted if self.admission.clears(index) => Sent::since(0),
+            Sent::AsAdmitted => Sent::Not,
+            sent @ (Sent::Not | Sent::Since { .. }) => sent,
+        }
+    }
+
+    /// The processes that were allowed to send anything of this batch.
+    pub(in crate::journal) fn lives(&self) -> impl Iterator<Item = u64> {
+        let given = self.permissions.iter().chain([&self.admission.permission]);
+        given.map(|permission| permission.life)
+    }
+
+    /// What may have been sent of an open item. How it settled before has to have been read.
+    pub(in crate::journal) fn doubt(&self, index: u32, lives: &Lives) -> Option<Doubt> {
+        let trace = self.trace(index);
+        let before = match (&trace.noted, &trace.settled) {
+            (Some(noted), _) => Some(Doubt::clone(noted)),
+            (None, Some(settled)) => settled.left_unknown(),
+            (None, None) => None,
+        };
+        match self.sent(index, &trace) {
+            Sent::Since { first, last, .. } => {
+                let (first, last) = (self.permission(first), self.permission(last));
+                Some(possible_sends::doubt(first, last, lives, before))
+            }
+            Sent::AsAdmitted | Sent::Not => before,
+        }
+    }
+
+    /// Open items may be sent.
+    pub(super) fn clear(&mut self, permission: Permission, indexes: &Ranges) -> Result<(), String> {
+        let given = self.give(permission)?;
+        for index in indexes.indexes() {
+            let before = self.sent(index, self.trace_ref(index)?);
+            self.trace_mut(index)?.sent = match before {
+                Sent::Since { first, last, ended } => Sent::Since {
+                    first,
+                    last: given,
+                    ended: if self.permission(last).life < permission.life {
+                        Some(last)
+                    } else {
+                        ended
+                    },
+                },
+                Sent::AsAdmitted | Sent::Not => Sent::since(given),
+            };
+        }
+        Ok(())
+    }
+
+    /// Open items were not sent by a process. What another one may have sent stays.
+    pub(super) fn withdraw(&mut self, life: u64, indexes: &Ranges) -> Result<(), String> {
+        for index in indexes.indexes() {
+            let before = self.sent(index, self.trace_ref(index)?);
+            let Sent::Since { first, last, ended } = before else {
+                continue;
+            };
+            if self.permission(last).life != life {
+                continue;
+            }
+            self.trace_mut(index)?.sent = ended.map_or(Sent::Not, |last| Sent::Since {
+                first,
+                last,
+                ended: None,
+            });
+        }
+        Ok(())
+    }
+}

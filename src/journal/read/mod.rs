@@ -1,0 +1,8 @@
+//! Typed reads of what is recorded.
+
+pub(super) mod batch_log;
+pub(super) mod possible_sends;
+pub(super) mod query;
+pub(super) mod question;
+pub(super) mod reader;
+pub(super) mod replay;

@@ -1,0 +1,184 @@
+//! A question to the journal: whether anybody waits for its answer, and how much is read for it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    journal::{error::Fault, format::key::Span, store::table::Table},
+    limits,
+};
+
+/// A question. The default one waits for its answer for as long as it takes. Clones are of the
+/// same question.
+#[derive(Debug, Clone)]
+pub struct Question(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    over: CancellationToken,
+    /// Entries of the store that were read for it.
+    read: AtomicUsize,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self::bounded(limits::PAGE_ENTRIES_READ_MAX, limits::PAGE_BYTES_READ_MAX)
+    }
+}
+
+impl Question {
+    /// A question whose pages end where so many entries of the store, or bytes of them, were read.
+    #[must_use]
+    pub fn bounded(entries_max: usize, bytes_max: usize) -> Self {
+        Self(Arc::new(Asked {
+            over: CancellationToken::new(),
+            read: AtomicUsize::new(0),
+            entries_max,
+            bytes_max,
+        }))
+    }
+
+    /// The same question with other bounds. It is over when this one is.
+    #[must_use]
+    pub fn rebounded(&self, entries_max: usize, bytes_max: usize) -> Self {
+        Self(Arc::new(Asked {
+            over: self.0.over.clone(),
+            read: AtomicUsize::new(0),
+            entries_max,
+            bytes_max,
+        }))
+    }
+
+    /// Whether nobody waits for the answer any more. What is read for it stops soon then.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.over.is_cancelled()
+    }
+
+    /// Resolves when nobody waits for the answer any more.
+    pub async fn over(&self) {
+        self.0.over.cancelled().await;
+    }
+
+    /// Ends the question when it is dropped.
+    #[must_use]
+    pub fn waiter(&self) -> DropGuard {
+        self.0.over.clone().drop_guard()
+    }
+
+    /// Entries of the store that were read for it.
+    #[must_use]
+    pub fn entries_read(&self) -> usize {
+        self.0.read.load(Ordering::Relaxed)
+    }
+}
+
+/// Entries that are read between two looks at whether anybody waits.
+const ENTRIES_UNWATCHED: usize = 64;
+
+/// A table that is read for a question.
+pub(in crate::journal) struct Watched<'t, T> {
+    table: &'t T,
+    question: &'t Question,
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl<'t, T: Table> Watched<'t, T> {
+    pub(in crate::journal) fn new(table: &'t T, question: &'t Question) -> Self {
+        Self {
+            table,
+            question,
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether it has read as much as one page may.
+    pub(in crate::journal) fn has_read_enough(&self) -> bool {
+        let Asked {
+            entries_max,
+            bytes_max,
+            ..
+        } = *self.question.0;
+        self.entries.load(Ordering::Relaxed) >= entries_max
+            || self.bytes.load(Ordering::Relaxed) >= bytes_max
+    }
+
+    fn read(&self, bytes: usize) -> Result<(), Fault> {
+        self.question.0.read.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.entries.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(ENTRIES_UNWATCHED) && self.question.is_over() {
+            return Err(Fault::Abandoned);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Table> Table for Watched<'_, T> {
+    type Bytes = T::Bytes;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+        let value = self.table.get(key)?;
+        self.read(value.as_ref().map_or(0, |value| value.as_ref().len()))?;
+        Ok(value)
+    }
+
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+        self.table.scan(span).map(|entry| {
+            let (key, value) = entry?;
+            self.read(key.as_ref().len().saturating_add(value.as_ref().len()))?;
+            Ok((key, value))
+        })
+    }
+
+    fn unpacked(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn write(&self, _: crate::journal::store::table::Writes) -> Result<(), Fault> {
+        Err(Fault::Misused("a question writes".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{memory_journal::MemoryTable, store::table::Writes};
+
+    #[test]
+    fn what_is_being_read_ends_soon_after_nobody_waits() {
+        let table = MemoryTable::default();
+        let mut writes = Writes::default();
+        for n in 0..10_000_u32 {
+            writes.put(n.to_be_bytes().to_vec(), vec![0; 10]);
+        }
+        table.write(writes).unwrap();
+        let question = Question::default();
+        let waiter = question.waiter();
+        let watched = Watched::new(&table, &question);
+        let mut entries = watched.scan(Span::all());
+        for _ in 0..1_000 {
+            entries.next().unwrap().unwrap();
+        }
+        drop(waiter);
+        let fault = entries.find_map(Result::err);
+        assert_eq!(fault, Some(Fault::Abandoned));
+        let read = question.entries_read() - 1_000;
+        assert!(read <= ENTRIES_UNWATCHED, "{read}");
+        drop(entries);
+        // To look at keys one by one ends too.
+        let fault = (0..=ENTRIES_UNWATCHED).find_map(|_| watched.get(b"key").err());
+        assert_eq!(fault, Some(Fault::Abandoned));
+    }
+}

@@ -1,0 +1,183 @@
+//! The store on disk: the only file that knows sled 0.34, and the rules that make it safe.
+//!
+//! Its `flush` does not reach the disk, so the file is synced through a handle of our own. A kill
+//! while it opens leaves a torn snapshot that it trips over, so that goes first, under a lock of
+//! our own. Values above some 8 KiB go to files that are never synced, so none is that large.
+//! Its settings file is written once and never synced, so that is done here too.
+//! Deletes make room inside its file, which never shrinks: see `compact`.
+
+use std::{
+    fs::{self, File},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::table::Writes;
+use crate::{
+    journal::{error::Fault, format::key::Span},
+    limits,
+};
+
+/// An open database.
+pub(in crate::journal) struct Store {
+    db: sled::Db,
+    file: File,
+    dir: PathBuf,
+}
+
+/// Bytes as it holds them.
+pub(in crate::journal) type Bytes = sled::IVec;
+/// A key and its value.
+pub(in crate::journal) type Entry = (Bytes, Bytes);
+
+impl Store {
+    /// Opens the database in a directory, or makes one there. The caller holds the directory's
+    /// lock and knows which of the two it will be.
+    pub(in crate::journal) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
+        remove_torn_snapshots(dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .use_compression(false)
+            // Every commit is flushed and synced by the one that writes.
+            .flush_every_ms(None);
+        // It asserts where it should return an error, if what it finds makes no sense.
+        let db = catch_unwind(AssertUnwindSafe(|| open_when_free(&config)))
+            .map_err(|_| OpenFailed::Damaged("it panicked while it opened".to_owned()))?
+            .map_err(|error| match error {
+                sled::Error::Io(error) => OpenFailed::Io(error),
+                sled::Error::Corruption { .. }
+                | sled::Error::CollectionNotFound(_)
+                | sled::Error::Unsupported(_)
+                | sled::Error::ReportableBug(_) => OpenFailed::Damaged(error.to_string()),
+            })?;
+        let file = File::options().write(true).open(dir.join(FILE))?;
+        let dir = dir.to_owned();
+        Ok(Self { db, file, dir })
+    }
+
+    /// Whether a directory has a database in it.
+    pub(in crate::journal) fn exists(dir: &Path) -> bool {
+        fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0)
+    }
+
+    /// Where it is.
+    pub(in crate::journal) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The size of its file.
+    pub(in crate::journal) fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// The value of a key.
+    pub(in crate::journal) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.db.get(key).map_err(failed)
+    }
+
+    /// Keys and values in order.
+    pub(in crate::journal) fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, Fault>> + use<> {
+        let entries = self.db.range(span.from..span.to);
+        entries.map(|entry| entry.map_err(failed))
+    }
+
+    /// Applies all of it or nothing, now and after a crash.
+    pub(in crate::journal) fn write(&self, writes: &Writes) -> Result<(), Fault> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in &writes.0 {
+            match value {
+                Some(value) if value.len() > limits::STORE_VALUE_BYTES_MAX => {
+                    return Err(Fault::Misused(format!("a value has {} bytes", value.len())));
+                }
+                Some(value) => batch.insert(key.as_slice(), &**value),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        self.db.apply_batch(batch).map_err(failed)
+    }
+
+    /// Makes all that was written durable.
+    pub(in crate::journal) fn sync(&self) -> io::Result<()> {
+        self.db.flush()?;
+        self.file.sync_data()
+    }
+
+    /// Makes durable that it was made: its settings, which sled never syncs, and the names of its
+    /// files. None of them is promised before.
+    pub(in crate::journal) fn sync_made(&self) -> io::Result<()> {
+        self.sync()?;
+        File::open(self.dir.join("conf"))?.sync_all()?;
+        File::open(self.dir.join("blobs"))?.sync_all()?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// The name of its file in its directory.
+const FILE: &str = "db";
+
+/// Why a database did not open.
+#[derive(Debug)]
+pub(in crate::journal) enum OpenFailed {
+    Io(io::Error),
+    Damaged(String),
+}
+
+impl From<io::Error> for OpenFailed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// How long a store that was just closed in this process may take to let go of its file.
+const LETTING_GO: Duration = Duration::from_secs(10);
+/// How often to look.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Opens the database. The directory is locked for us by now, so if the database's own lock is
+/// held, then by threads of a store that this process has closed a moment ago: sled does not
+/// wait for them.
+fn open_when_free(config: &sled::Config) -> sled::Result<sled::Db> {
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock")
+                    && begun.elapsed() < LETTING_GO =>
+            {
+                thread::sleep(LOOK_INTERVAL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
+fn failed(error: sled::Error) -> Fault {
+    match error {
+        sled::Error::Corruption { .. } => Fault::Damaged(error.to_string()),
+        sled::Error::Io(_)
+        | sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_) => Fault::Store(error.to_string()),
+    }
+}

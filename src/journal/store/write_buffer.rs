@@ -1,0 +1,209 @@
+//! Writes that belong to one commit, laid over the table that they are not yet in. The store pays
+//! for each batch of writes with two trips to the disk, so a commit hands over one batch.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::table::{Table, Writes};
+use crate::journal::{error::Fault, format::key::Span};
+
+/// A table with writes that wait.
+#[derive(Debug)]
+pub(in crate::journal) struct Staged<T> {
+    base: Arc<T>,
+    // Only the one that writes uses it, so nobody ever waits for this lock.
+    waiting: Mutex<Waiting>,
+}
+
+type Waiting = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
+
+/// Changes handed over at once, if there are more: larger batches cost the store memory.
+const BATCH_CHANGES: usize = 1_000;
+
+impl<T: Table> Staged<T> {
+    pub(in crate::journal) fn over(base: Arc<T>) -> Self {
+        Self {
+            base,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Hands over what waits.
+    pub(in crate::journal) fn hand_over(&self) -> Result<(), Fault> {
+        let waiting = std::mem::take(&mut *self.waiting());
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.base.write(Writes(waiting.into_iter().collect()))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes of either.
+#[derive(Debug)]
+pub(in crate::journal) enum Held<B> {
+    Base(B),
+    Waiting(Arc<[u8]>),
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Base(bytes) => bytes.as_ref(),
+            Self::Waiting(bytes) => bytes,
+        }
+    }
+}
+
+impl<T: Table> Table for Staged<T> {
+    type Bytes = Held<T::Bytes>;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+        if let Some(value) = self.waiting().get(key) {
+            return Ok(value.clone().map(Held::Waiting));
+        }
+        Ok(self.base.get(key)?.map(Held::Base))
+    }
+
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+        let waiting = self.waiting();
+        let mut changes = waiting.range(span.from.clone()..span.to.clone()).peekable();
+        let base = || self.base.scan(span.clone());
+        if changes.peek().is_none() {
+            let base =
+                base().map(|entry| entry.map(|(key, value)| (Held::Base(key), Held::Base(value))));
+            return Entries::Untouched(base);
+        }
+        // What waits is about a few batches, and so is what is read of them.
+        let mut merged = BTreeMap::new();
+        for entry in base() {
+            match entry {
+                Ok((key, value)) => merged.insert(key.as_ref().to_vec(), Held::Base(value)),
+                Err(fault) => return Entries::Merged(vec![Err(fault)].into_iter()),
+            };
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => merged.insert(key.clone(), Held::Waiting(Arc::clone(value))),
+                None => merged.remove(key),
+            };
+        }
+        let merged = merged.into_iter();
+        let merged = merged.map(|(key, value)| Ok((Held::Waiting(key.into()), value)));
+        Entries::Merged(merged.collect::<Vec<_>>().into_iter())
+    }
+
+    /// All of it goes into one batch with what waits already, or with what comes later.
+    fn write(&self, writes: Writes) -> Result<(), Fault> {
+        let is_large = {
+            let mut waiting = self.waiting();
+            waiting.extend(writes.0);
+            waiting.len() >= BATCH_CHANGES
+        };
+        if is_large { self.hand_over() } else { Ok(()) }
+    }
+}
+
+/// Entries of the base alone, or merged.
+enum Entries<U, M> {
+    Untouched(U),
+    Merged(M),
+}
+
+impl<I, U: Iterator<Item = I>, M: Iterator<Item = I>> Iterator for Entries<U, M> {
+    type Item = I;
+
+    fn next(&mut self) -> Option<I> {
+        match self {
+            Self::Untouched(entries) => entries.next(),
+            Self::Merged(entries) => entries.next(),
+        }
+    }
+}
+
+impl<I, U, M> DoubleEndedIterator for Entries<U, M>
+where
+    U: DoubleEndedIterator<Item = I>,
+    M: DoubleEndedIterator<Item = I>,
+{
+    fn next_back(&mut self) -> Option<I> {
+        match self {
+            Self::Untouched(entries) => entries.next_back(),
+            Self::Merged(entries) => entries.next_back(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        domain::ids::BatchId,
+        journal::{format::key::StoreKey, memory_journal::MemoryTable},
+    };
+
+    fn entries(table: &impl Table, batch: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let forward: Vec<_> = table
+            .scan(Span::targets(BatchId(batch)))
+            .map(|entry| entry.unwrap())
+            .map(|(key, value)| (key.as_ref().to_vec(), value.as_ref().to_vec()))
+            .collect();
+        let backward = table.scan(Span::targets(BatchId(batch))).rev();
+        let backward = backward.map(|entry| entry.unwrap().0.as_ref().to_vec());
+        assert!(
+            forward
+                .iter()
+                .map(|(key, _)| key.clone())
+                .rev()
+                .eq(backward)
+        );
+        for (key, value) in &forward {
+            assert_eq!(table.get(key).unwrap().unwrap().as_ref(), value);
+        }
+        forward
+    }
+
+    proptest! {
+        #[test]
+        fn what_waits_reads_as_if_it_were_handed_over(
+            steps in proptest::collection::vec((0_u64..3, 0_u16..5, any::<Option<u8>>(), any::<bool>()), 0..40),
+        ) {
+            let (base, plain) = (Arc::new(MemoryTable::default()), MemoryTable::default());
+            let staged = Staged::over(Arc::clone(&base));
+            for (batch, part, value, hands_over) in steps {
+                let key = StoreKey::Targets { batch: BatchId(batch), part }.encode();
+                put(&staged, &key, value);
+                put(&plain, &key, value);
+                if hands_over {
+                    staged.hand_over().unwrap();
+                }
+                for batch in 0..3 {
+                    prop_assert_eq!(entries(&staged, batch), entries(&plain, batch));
+                }
+            }
+            staged.hand_over().unwrap();
+            for batch in 0..3 {
+                prop_assert_eq!(entries(&*base, batch), entries(&plain, batch));
+            }
+        }
+    }
+
+    fn put(table: &impl Table, key: &[u8], value: Option<u8>) {
+        let mut writes = Writes::default();
+        match value {
+            Some(value) => writes.put(key.to_vec(), vec![value]),
+            None => writes.remove(key.to_vec()),
+        }
+        table.write(writes).unwrap();
+    }
+}

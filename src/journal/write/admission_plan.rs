@@ -1,0 +1,339 @@
+//! What a request's keys already mean, and what has to be recorded for it. Only reads.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::encoded::Prepared;
+use crate::{
+    domain::{
+        command::Command,
+        digests::DigestKey,
+        erasure::{erased_key, is_erased},
+        ids::{BatchId, ItemId, Key},
+    },
+    journal::{
+        Admission, Conflict, Slot,
+        error::Fault,
+        format::record::{Header, Item},
+        read::reader::{Items, Reader, group_of},
+        store::table::Table,
+    },
+};
+
+/// What is to be done for a request without conflicts.
+#[derive(Debug)]
+pub(in crate::journal) struct Plan {
+    /// The batch of the request's key.
+    pub(in crate::journal) batch: BatchId,
+    /// Its header, if it is there already.
+    pub(in crate::journal) header: Option<Header>,
+    /// One per slot.
+    pub(in crate::journal) slots: Vec<SlotPlan>,
+}
+
+/// What is to be done for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::journal) enum SlotPlan {
+    /// Nothing.
+    Vacant,
+    /// Nothing: the batch has it, or leads to it.
+    Recorded(ItemId),
+    /// To be recorded as leading to this item of another batch.
+    Referred(ItemId),
+    /// To be recorded as a new item.
+    New,
+}
+
+/// Finds out what a request's keys mean. `next` is the id of its batch if it has none yet.
+pub(in crate::journal) fn plan(
+    reader: Reader<'_, impl Table>,
+    prepared: &Prepared,
+    next: BatchId,
+    secret: &DigestKey,
+) -> Result<Result<Plan, Vec<Conflict>>, Fault> {
+    let admission = &prepared.admission;
+    let known = match reader.request(&admission.scope, &admission.key)? {
+        Some(batch) => {
+            let header = reader.header(batch)?.ok_or_else(|| {
+                Fault::damaged(
+                    format_args!("the index of request {}", admission.key),
+                    "no batch",
+                )
+            })?;
+            Some((batch, header))
+        }
+        None => None,
+    };
+    let batch = known.as_ref().map_or(next, |(batch, _)| *batch);
+    let header = known.map(|(_, header)| header);
+    if let Some(header) = &header {
+        if usize::try_from(header.total) != Ok(admission.slots.len()) {
+            return Ok(Err(vec![Conflict {
+                index: None,
+                key: admission.key.clone(),
+                fields: vec!["cancellations".to_owned()],
+                batch,
+            }]));
+        }
+        let is_same = header.has_fingerprint(&prepared.fingerprint, || Ok(secret.clone()))?;
+        if header.refs == 0 && is_same {
+            let slots = (0..).zip(&admission.slots).map(|(index, slot)| match slot {
+                Slot::Vacant => SlotPlan::Vacant,
+                Slot::Item { .. } => SlotPlan::Recorded(ItemId { batch, index }),
+            });
+            let slots = slots.collect();
+            return Ok(Ok(Plan {
+                batch,
+                header: Some(header.clone()),
+                slots,
+            }));
+        }
+    }
+
+    let mut planner = Planner {
+        reader,
+        admission,
+        secret,
+        batch,
+        has_own_keys_like_derived: reader
+            .has_own_keys_like_derived(&admission.scope, &admission.key)?,
+        headers: HashMap::new(),
+        groups: HashMap::new(),
+        conflicts: Vec::new(),
+    };
+    planner.check_repeated_keys();
+    let recorded = match &header {
+        Some(header) => reader.items(batch, header)?,
+        None => Vec::new(),
+    };
+    let mut recorded = recorded.into_iter();
+    let mut slots = Vec::with_capacity(admission.slots.len());
+    for (index, slot) in (0..).zip(&admission.slots) {
+        let recorded = recorded.next().flatten();
+        slots.push(match slot {
+            Slot::Vacant => SlotPlan::Vacant,
+            Slot::Item { key, command } => {
+                planner.slot(index, key.as_ref(), command, recorded.as_ref())?
+            }
+        });
+    }
+    if planner.conflicts.is_empty() {
+        Ok(Ok(Plan {
+            batch,
+            header,
+            slots,
+        }))
+    } else {
+        Ok(Err(planner.conflicts))
+    }
+}
+
+struct Planner<'a, T> {
+    reader: Reader<'a, T>,
+    admission: &'a Admission,
+    secret: &'a DigestKey,
+    batch: BatchId,
+    has_own_keys_like_derived: bool,
+    headers: HashMap<BatchId, Option<Header>>,
+    groups: HashMap<(BatchId, u32), Items>,
+    conflicts: Vec<Conflict>,
+}
+
+impl<T: Table> Planner<'_, T> {
+    /// Whoever checks requests refuses those with one key twice. If one gets here all the same,
+    /// the second of the two is used with other content: its position.
+    fn check_repeated_keys(&mut self) {
+        let admission = self.admission;
+        let mut seen = HashSet::new();
+        for (index, slot) in (0..).zip(&admission.slots) {
+            let Slot::Item { key: Some(key), .. } = slot else {
+                continue;
+            };
+            let is_derived_too = key.derived_from().is_some_and(|(request_key, derived)| {
+                let slot = usize::try_from(derived)
+                    .ok()
+                    .and_then(|derived| admission.slots.get(derived));
+                request_key == admission.key
+                    && derived != index
+                    && matches!(slot, Some(Slot::Item { key: None, .. }))
+            });
+            if is_derived_too || !seen.insert(key) {
+                self.conflict(index, key, vec!["idempotency_key"], self.batch);
+            }
+        }
+    }
+
+    fn slot(
+        &mut self,
+        index: u32,
+        own: Option<&Key>,
+        command: &Command,
+        recorded: Option<&Item>,
+    ) -> Result<SlotPlan, Fault> {
+        match recorded {
+            Some(Item::Own {
+                key: recorded_own,
+                command: recorded,
+                erased,
+            }) => {
+                let is_same_key = recorded_own.as_ref() == own || {
+                    let recorded_key = self.effective(index, recorded_own.as_ref());
+                    self.is_key(&recorded_key, &self.effective(index, own))
+                };
+                let batch = self.batch;
+                if is_same_key {
+                    self.compare(index, own, command, (recorded, erased.as_deref()), batch);
+                } else {
+                    let key = self.effective(index, own);
+                    self.conflict(index, &key, vec!["idempotency_key"], batch);
+                }
+                Ok(SlotPlan::Recorded(ItemId { batch, index }))
+            }
+            Some(Item::Ref { key, id }) => {
+                if !self.is_key(key, &self.effective(index, own)) {
+                    let key = self.effective(index, own);
+                    self.conflict(index, &key, vec!["idempotency_key"], self.batch);
+                    return Ok(SlotPlan::Recorded(*id));
+                }
+                match self.item(*id)? {
+                    Some((_, recorded, erased)) => {
+                        self.compare(
+                            index,
+                            own,
+                            command,
+                            (&recorded, erased.as_deref()),
+                            id.batch,
+                        );
+                        Ok(SlotPlan::Recorded(*id))
+                    }
+                    None => self.unrecorded(index, own, command),
+                }
+            }
+            None => self.unrecorded(index, own, command),
+        }
+    }
+
+    /// A slot of which the batch has no record: its key may still be known.
+    fn unrecorded(
+        &mut self,
+        index: u32,
+        own: Option<&Key>,
+        command: &Command,
+    ) -> Result<SlotPlan, Fault> {
+        let scope = &self.admission.scope;
+        let known = match own {
+            Some(key) => self.reader.resolve(scope, key)?,
+            None if self.has_own_keys_like_derived => {
+                self.reader.own_key(scope, &self.effective(index, None))?
+            }
+            None => None,
+        };
+        let Some(id) = known else {
+            return Ok(SlotPlan::New);
+        };
+        let key = self.effective(index, own);
+        let Some((recorded_key, recorded, erased)) = self.item(id)? else {
+            let what = format_args!("the index of key {key}");
+            return Err(Fault::damaged(what, format_args!("there is no item {id}")));
+        };
+        if !self.is_key(&recorded_key, &key) {
+            let what = format_args!("the index of key {key}");
+            return Err(Fault::damaged(
+                what,
+                format_args!("{id} has key {recorded_key}"),
+            ));
+        }
+        self.compare(
+            index,
+            own,
+            command,
+            (&recorded, erased.as_deref()),
+            id.batch,
+        );
+        Ok(SlotPlan::Referred(id))
+    }
+
+    /// Whether a recorded key is the one that is sent, erased or not, or derived from one that was.
+    fn is_key(&self, recorded: &Key, sent: &Key) -> bool {
+        let scope = &self.admission.scope;
+        recorded == sent
+            || (is_erased(recorded.as_str())
+                && (*recorded == erased_key(scope, sent, self.secret)
+                    || sent.derived_from().is_some_and(|(of, index)| {
+                        *recorded == erased_key(scope, &of, self.secret).derive(index)
+                    })))
+    }
+
+    fn effective(&self, index: u32, own: Option<&Key>) -> Key {
+        own.map_or_else(|| self.admission.key.derive(index), Key::clone)
+    }
+
+    fn compare(
+        &mut self,
+        index: u32,
+        own: Option<&Key>,
+        command: &Command,
+        (recorded, erased): (&Command, Option<&str>),
+        batch: BatchId,
+    ) {
+        let (is_same, fields) = match erased {
+            // Nobody can say any more in what they differ.
+            Some(_) => (command.digest(self.secret).as_deref() == erased, Vec::new()),
+            None => {
+                let fields = recorded.differing_fields(command, self.secret);
+                (fields.is_empty(), fields)
+            }
+        };
+        if !is_same {
+            let key = self.effective(index, own);
+            self.conflict(index, &key, fields, batch);
+        }
+    }
+
+    fn conflict(&mut self, index: u32, key: &Key, fields: Vec<&'static str>, batch: BatchId) {
+        self.conflicts.push(Conflict {
+            index: Some(index),
+            key: key.clone(),
+            fields: fields.into_iter().map(str::to_owned).collect(),
+            batch,
+        });
+    }
+
+    /// The key and command of an item, if its batch is still there.
+    #[expect(clippy::type_complexity, reason = "the parts of one record")]
+    fn item(&mut self, id: ItemId) -> Result<Option<(Key, Arc<Command>, Option<String>)>, Fault> {
+        let header = match self.headers.entry(id.batch) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(self.reader.header(id.batch)?)
+            }
+        };
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let (group, at) = group_of(id.index);
+        let items = match self.groups.entry((id.batch, group)) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(self.reader.group(id.batch, header, group)?)
+            }
+        };
+        match items.get(at) {
+            Some(Some(Item::Own {
+                key,
+                command,
+                erased,
+            })) => {
+                let key = key.clone();
+                let key = key.unwrap_or_else(|| header.key.derive(id.index));
+                Ok(Some((key, Arc::clone(command), erased.clone())))
+            }
+            Some(Some(Item::Ref { .. }) | None) | None => Err(Fault::damaged(
+                format_args!("item {id}"),
+                "keys lead to it, and it is not there",
+            )),
+        }
+    }
+}

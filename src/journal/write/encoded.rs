@@ -1,0 +1,168 @@
+//! Requests made ready for the one thread that writes: everything that needs only the request is
+//! computed before, on the caller's side.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::redaction::Removal;
+use crate::{
+    domain::{
+        doubt::AccountState,
+        ids::{AccountName, ItemId},
+    },
+    journal::{
+        Admission, Clearance, DoubtfulTarget, Group, Note, Settlement, Slot,
+        error::Fault,
+        format::record::{self, Item},
+        outbox::settlement::Ended,
+        read::possible_sends,
+    },
+    limits,
+};
+
+/// What is written of outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Providers' answers.
+    pub answers: bool,
+    /// E-mail addresses.
+    pub emails: bool,
+    /// What callers wrote in their own words.
+    pub comments: bool,
+}
+
+impl Keep {
+    /// What is taken out of commands as soon as their items have their final outcomes.
+    pub(in crate::journal) fn removals(self) -> impl Iterator<Item = Removal> {
+        let emails = (!self.emails).then_some(Removal::Emails);
+        let comments = (!self.comments).then_some(Removal::Comments);
+        emails.into_iter().chain(comments)
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self {
+            answers: true,
+            emails: true,
+            comments: true,
+        }
+    }
+}
+
+/// What is written together, with the outcomes' JSON.
+#[derive(Debug)]
+pub(in crate::journal) struct PreparedGroup {
+    pub(in crate::journal) settlements: Vec<PreparedSettlement>,
+    pub(in crate::journal) clearances: Vec<Clearance>,
+    pub(in crate::journal) notes: Vec<Note>,
+    pub(in crate::journal) accounts: Vec<(AccountName, AccountState)>,
+    pub(in crate::journal) targets: Vec<DoubtfulTarget>,
+    pub(in crate::journal) keep: Keep,
+}
+
+impl PreparedGroup {
+    pub(in crate::journal) fn new(group: Group, keep: Keep) -> Result<Self, Fault> {
+        let settlements = group.settlements.iter();
+        let settlements = settlements.map(|settlement| PreparedSettlement::new(settlement, keep));
+        Ok(Self {
+            settlements: settlements.collect::<Result<_, _>>()?,
+            clearances: group.clearances,
+            notes: group.notes,
+            accounts: group.accounts,
+            targets: group.targets,
+            keep,
+        })
+    }
+}
+
+/// A settlement with its outcome's JSON.
+#[derive(Debug)]
+pub(in crate::journal) struct PreparedSettlement {
+    pub(in crate::journal) id: ItemId,
+    pub(in crate::journal) settled_at: Timestamp,
+    /// Until when it is kept at least, whatever retention says.
+    pub(in crate::journal) kept: Option<Timestamp>,
+    /// Whether nothing takes it up again.
+    pub(in crate::journal) is_final: bool,
+    pub(in crate::journal) json: Box<RawValue>,
+    /// What the audit keeps of it.
+    pub(in crate::journal) ended: Arc<Ended>,
+}
+
+impl PreparedSettlement {
+    fn new(settlement: &Settlement, keep: Keep) -> Result<Self, Fault> {
+        let mut settled = Cow::Borrowed(&*settlement.settled);
+        if !keep.answers && settled.conclusion.answer.is_some() {
+            settled.to_mut().conclusion.remove_answer();
+        }
+        if !keep.emails {
+            settled.to_mut().conclusion.remove_emails();
+        }
+        if !keep.comments {
+            settled.to_mut().conclusion.remove_comments();
+        }
+        let json = serde_json::value::to_raw_value(&*settled);
+        Ok(Self {
+            id: settlement.id,
+            settled_at: settlement.settled.settled_at,
+            is_final: settled.conclusion.is_final(),
+            kept: possible_sends::kept(&settlement.settled),
+            ended: Arc::new(Ended::from(&*settled)),
+            json: json.map_err(|error| {
+                Fault::Misused(format!("an outcome cannot be written as JSON: {error}"))
+            })?,
+        })
+    }
+}
+
+/// An admission with what can be known without the store.
+#[derive(Debug)]
+pub(in crate::journal) struct Prepared {
+    pub(in crate::journal) admission: Admission,
+    /// The bodies of the item groups as they are if this is a new batch and all its items are.
+    pub(in crate::journal) groups: Vec<Vec<u8>>,
+    /// SHA-256 over those bodies, in hex: equal requests have equal ones. It depends on the
+    /// format of the records, so different ones prove nothing.
+    pub(in crate::journal) fingerprint: String,
+}
+
+impl Prepared {
+    pub(in crate::journal) fn new(admission: Admission) -> Result<Self, Fault> {
+        let mut hasher = Sha256::new();
+        let mut groups = Vec::new();
+        for slots in admission.slots.chunks(limits::RECORD_ITEMS) {
+            let items: Vec<Option<Item>> = slots.iter().map(Slot::as_own).collect();
+            let body = record::body(&items)?;
+            hasher.update(&body);
+            groups.push(body);
+        }
+        let fingerprint = hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self {
+            admission,
+            groups,
+            fingerprint,
+        })
+    }
+}
+
+impl Slot {
+    /// What is recorded for it if it is new.
+    pub(in crate::journal) fn as_own(&self) -> Option<Item> {
+        match self {
+            Self::Vacant => None,
+            Self::Item { key, command } => Some(Item::Own {
+                key: key.clone(),
+                command: Arc::clone(command),
+                erased: None,
+            }),
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! All that is ever written: the one owner of the table's content decides here what an
+//! admission, a settlement, a stop and a purge change. Each is applied as a whole; those between
+//! two calls of `close_group` are handed to the table together. When that reaches the disk is
+//! its caller's matter.
+
+mod admission;
+mod group;
+
+pub(in crate::journal) use self::admission::Refusal;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use self::group::Doubtful;
+use super::{
+    encoded::{PreparedGroup, PreparedSettlement},
+    erasure::{self, Found},
+    open_batch::OpenBatch,
+    redaction::{self, Removal},
+};
+use crate::{
+    domain::{
+        digests::DigestKey,
+        erasure::Whose,
+        ids::{BatchId, ItemId},
+    },
+    journal::{
+        Stopper,
+        error::Fault,
+        format::{
+            key::{self, Span, StoreKey},
+            record::{self, Item, Step},
+        },
+        outbox::{Audited, Of, Trail, cache::Recent},
+        read::{batch_log::Wanted, reader::Reader},
+        store::{
+            table::{Table, Writes},
+            write_buffer::Staged,
+        },
+    },
+};
+
+/// The one that writes.
+#[derive(Debug)]
+pub(in crate::journal) struct Ledger<T> {
+    table: Arc<Staged<T>>,
+    /// Every batch with open items.
+    open: HashMap<BatchId, OpenBatch>,
+    next: BatchId,
+    commits: u64,
+    has_written: bool,
+    trail: Trail,
+    /// The process that works on it, counted from one; 0 if none has said that it begins.
+    life: u64,
+    /// The processes whose beginnings are recorded.
+    lives: BTreeSet<u64>,
+    doubtful: Doubtful,
+    /// Batches that are put aside.
+    damaged: u64,
+    /// The key of its digests.
+    secret: DigestKey,
+}
+
+impl<T: Table> Ledger<T> {
+    /// Takes over a table, with or without a trail for an audit.
+    pub(in crate::journal) fn load(table: Arc<T>, is_audited: bool) -> Result<Self, Fault> {
+        let table = Arc::new(Staged::over(table));
+        let reader = Reader(&*table);
+        let floor = reader.number(&StoreKey::BatchFloor)?.unwrap_or(1);
+        let commits = reader.number(&StoreKey::Commits)?.unwrap_or(0);
+        let next = match table.scan(Span::headers()).next_back().transpose()? {
+            Some((key, _)) => match StoreKey::decode(key.as_ref()) {
+                Some(StoreKey::Header(last)) => floor.max(last.0.saturating_add(1)),
+                _ => return Err(Fault::damaged("the last batch", "its key does not decode")),
+            },
+            None => floor,
+        };
+        let mut open = HashMap::new();
+        for entry in table.scan(Span::open()) {
+            let (key, _) = entry?;
+            let Some(StoreKey::Open(batch)) = StoreKey::decode(key.as_ref()) else {
+                return Err(Fault::damaged("an open batch", "its key does not decode"));
+            };
+            open.insert(batch, OpenBatch::load(reader, batch)?);
+        }
+        let trail = Trail::load(Reader(&*table), is_audited)?;
+        let lives: BTreeSet<_> = reader.lives()?.into_keys().collect();
+        let doubtful = Doubtful::load(reader)?;
+        let damaged = table.scan(Span::quarantine()).count();
+        Ok(Self {
+            // Only a table without a home, such as one in memory, has none.
+            secret: reader.secret()?.unwrap_or_default(),
+            life: lives.last().copied().unwrap_or(0),
+            lives,
+            doubtful,
+            damaged: u64::try_from(damaged).unwrap_or(u64::MAX),
+            table: Arc::clone(&table),
+            open,
+            next: BatchId(next),
+            commits,
+            has_written: false,
+            trail,
+        })
+    }
+
+    /// The next batch.
+    pub(in crate::journal) fn next(&self) -> BatchId {
+        self.next
+    }
+
+    /// How many groups of writes it holds.
+    pub(in crate::journal) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Makes digests by this key.
+    pub(in crate::journal) fn set_secret(&mut self, secret: DigestKey) {
+        self.secret = secret;
+    }
+
+    /// What the audit has not got yet.
+    pub(in crate::journal) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// What the last group of writes brought, for the audit.
+    pub(in crate::journal) fn take_recent(&mut self) -> Recent {
+        self.trail.take_recent()
+    }
+
+    /// Whether there is something to close a group for.
+    pub(in crate::journal) fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    /// Records how far the audit has got.
+    pub(in crate::journal) fn audited(&mut self, audited: &Audited) -> Result<(), Fault> {
+        let mut writes = Writes::default();
+        self.trail.audited(audited, &mut writes)?;
+        self.write(writes)
+    }
+
+    /// Closes a group of writes with its number; `None` if nothing was written.
+    pub(in crate::journal) fn close_group(&mut self) -> Result<Option<u64>, Fault> {
+        if !self.has_written {
+            return Ok(None);
+        }
+        self.commits += 1;
+        let mut writes = Writes::default();
+        writes.put(StoreKey::Commits.encode(), record::number(self.commits));
+        self.write(writes)?;
+        self.table.hand_over()?;
+        self.trail.close();
+        self.has_written = false;
+        Ok(Some(self.commits))
+    }
+
+    fn write(&mut self, mut writes: Writes) -> Result<(), Fault> {
+        self.has_written = true;
+        self.trail.add_to(&mut writes, self.commits);
+        self.table.write(writes)
+    }
+
+    /// Records a few groups, all or none of each call.
+    pub(in crate::journal) fn settle<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a PreparedGroup> + Clone,
+    ) -> Result<(), Fault> {
+        let mut writes = Writes::default();
+        let settlements = groups.clone().flat_map(|group| &group.settlements);
+        self.settle_items(settlements, &mut writes)?;
+        self.change(groups.clone(), &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        self.clean_settled(groups)
+    }
+
+    /// Takes out of commands at once what is not kept beyond their final outcomes.
+    fn clean_settled<'a>(
+        &mut self,
+        groups: impl Iterator<Item = &'a PreparedGroup>,
+    ) -> Result<(), Fault> {
+        for group in groups {
+            let removals = group.keep.removals().collect::<Vec<_>>();
+            if removals.is_empty() {
+                continue;
+            }
+            let mut ended = BTreeMap::<BatchId, BTreeSet<u32>>::new();
+            for settlement in group.settlements.iter().filter(|one| one.is_final) {
+                let ItemId { batch, index } = settlement.id;
+                ended.entry(batch).or_default().insert(index);
+            }
+            for (batch, items) in ended {
+                let mut writes = Writes::default();
+                let removals = removals.iter().copied();
+                let reader = Reader(&*self.table);
+                redaction::clean(reader, batch, &items, removals, &self.secret, &mut writes)?;
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+                if !group.keep.emails && !self.open.contains_key(&batch) {
+                    self.clean_addresses(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes addresses out that a settled batch has for ids and keys.
+    fn clean_addresses(&mut self, batch: BatchId) -> Result<(), Fault> {
+        let reader = Reader(&*self.table);
+        let header = reader.header(batch)?;
+        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let history = reader.history(batch, &header, |_| Wanted::Outcome)?;
+        let is_final = |index| {
+            let settled = history.trace(index).settled;
+            settled.is_some_and(|settled| settled.conclusion.is_final())
+        };
+        let mut writes = Writes::default();
+        erasure::addresses(reader, batch, is_final, &self.secret, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        Ok(())
+    }
+
+    fn settle_items<'a>(
+        &mut self,
+        settlements: impl Iterator<Item = &'a PreparedSettlement>,
+        writes: &mut Writes,
+    ) -> Result<(), Fault> {
+        let mut batches = BTreeMap::<BatchId, Vec<&PreparedSettlement>>::new();
+        for settlement in settlements {
+            batches
+                .entry(settlement.id.batch)
+                .or_default()
+                .push(settlement);
+        }
+        for (id, settlements) in batches {
+            let batch = self.open.get_mut(&id);
+            let batch = batch.ok_or_else(|| Fault::Misused(format!("{id} has nothing open")))?;
+            batch.settle(id, &settlements, &mut self.trail, writes)?;
+            if batch.open.is_empty() {
+                writes.remove(StoreKey::Open(id).encode());
+                writes.put(key::expiry(id, batch.latest), record::marker());
+                self.open.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that a batch was stopped, if anything of it is open.
+    pub(in crate::journal) fn stop(
+        &mut self,
+        id: BatchId,
+        by: Stopper,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        let Some(batch) = self.open.get_mut(&id) else {
+            return Ok(());
+        };
+        let mut writes = Writes::default();
+        self.trail.note(Of::Step(id, batch.next_seq), 1);
+        let step = Step::<()>::Stopped {
+            at,
+            by: Some(by.caller),
+            from: by.from.map(Box::new),
+            indexes: Some(batch.open.iter().collect()),
+        };
+        batch.log(id, &step, &mut writes)?;
+        self.write(writes)
+    }
+
+    /// Deletes batches that settled before this time, but for those that the audit still has to
+    /// read. Targets that were doubtful go by the same time: an outcome's own could be that of a
+    /// clock that is ahead.
+    pub(in crate::journal) fn purge(
+        &mut self,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Result<usize, Fault> {
+        let mut writes = Writes::default();
+        self.remove_targets(before, &mut writes);
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        let kept = self.trail.batches();
+        let mut due = Vec::new();
+        for entry in self.table.scan(Span::expired(before.as_microsecond())) {
+            if due.len() >= batches_max {
+                break;
+            }
+            let (key, _) = entry?;
+            let Some(StoreKey::Expiry { batch, .. }) = StoreKey::decode(key.as_ref()) else {
+                return Err(Fault::damaged("an expiry entry", "its key does not decode"));
+            };
+            if !kept.contains(&batch) {
+                due.push((key.as_ref().to_vec(), batch));
+            }
+        }
+        let mut purged = 0;
+        for (key, batch) in due {
+            let mut writes = Writes::default();
+            let done = self.purge_batch(batch, &mut writes);
+            writes.remove(key.clone());
+            if self.put_aside(done, (key, batch), writes)? {
+                purged += 1;
+            }
+        }
+        Ok(purged)
+    }
+
+    /// Writes what was to be done to a settled batch. If its records cannot be read it is put
+    /// aside instead, so that it stays for whoever repairs it, and nothing comes upon it again.
+    fn put_aside(
+        &mut self,
+        done: Result<(), Fault>,
+        (key, batch): (Vec<u8>, BatchId),
+        writes: Writes,
+    ) -> Result<bool, Fault> {
+        let why = match done {
+            Ok(()) => {
+                self.write(writes)?;
+                return Ok(true);
+            }
+            Err(Fault::Damaged(why)) => why,
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                return Err(fault);
+            }
+        };
+        tracing::error!(
+            %batch,
+            %why,
+            "a batch is damaged and put aside; `cancelot journal verify` says more"
+        );
+        let mut writes = Writes::default();
+        writes.remove(key);
+        writes.put(StoreKey::Quarantine(batch).encode(), record::marker());
+        self.write(writes)?;
+        self.damaged += 1;
+        Ok(false)
+    }
+
+    /// How many batches are put aside.
+    pub(in crate::journal) fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Takes out of settled batches what is kept for a shorter time; says of how many.
+    pub(in crate::journal) fn redact(
+        &mut self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Result<usize, Fault> {
+        let due = redaction::due(Reader(&*self.table), removal, before, batches_max)?;
+        let looked_at = due.len();
+        for (key, batch) in due {
+            let mut writes = Writes::default();
+            let reader = Reader(&*self.table);
+            let done = redaction::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
+            if self.put_aside(done, (key, batch), writes)? && removal == Removal::Emails {
+                self.clean_addresses(batch)?;
+            }
+        }
+        Ok(looked_at)
+    }
+
+    /// Takes what is one person's out of the records, as it was found; says of how many items.
+    pub(in crate::journal) fn erase(
+        &mut self,
+        found: &Found,
+        whose: &Whose,
+    ) -> Result<usize, Fault> {
+        let table = Arc::clone(&self.table);
+        let reader = Reader(&*table);
+        let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
+        batches.extend(&found.batches);
+        for id in &batches {
+            let mut writes = Writes::default();
+            let secret = &self.secret;
+            erasure::batch(reader, *id, found, (whose, secret), &mut writes)?;
+            self.write(writes)?;
+        }
+        let headers: Result<Vec<_>, Fault> = table
+            .scan(Span::headers())
+            .map(|entry| Ok(entry?.0.as_ref().to_vec()))
+            .collect();
+        for key in headers? {
+            if let Some(StoreKey::Header(id)) = StoreKey::decode(&key) {
+                let mut writes = Writes::default();
+                match erasure::references(reader, id, found, &self.secret, &mut writes) {
+                    // It was counted when it was not found to be theirs.
+                    Err(Fault::Damaged(_)) => continue,
+                    done => done?,
+                }
+                if !writes.0.is_empty() {
+                    self.write(writes)?;
+                }
+            }
+        }
+        let mut writes = Writes::default();
+        erasure::doubtful(reader, whose, &mut writes)?;
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        Ok(found.items.len())
+    }
+
+    fn purge_batch(&self, id: BatchId, writes: &mut Writes) -> Result<(), Fault> {
+        if self.open.contains_key(&id) {
+            return Err(Fault::damaged(id, "it would be purged and has open items"));
+        }
+        let reader = Reader(&*self.table);
+        let header = reader.header(id)?;
+        let header = header.ok_or_else(|| Fault::damaged(id, "it expired and is not there"))?;
+        let scope = header.scope();
+        for item in reader.items(id, &header)? {
+            if let Some(Item::Own { key: Some(key), .. }) = item {
+                writes.remove(key::item(&scope, &key));
+            }
+        }
+        for span in [Span::items(id), Span::log(id), Span::targets(id)] {
+            for entry in self.table.scan(span) {
+                writes.remove(entry?.0.as_ref().to_vec());
+            }
+        }
+        writes.remove(key::request(&scope, &header.key));
+        writes.remove(StoreKey::Header(id).encode());
+        // Other batches may still refer to this id, so it must never name another batch.
+        writes.put(StoreKey::BatchFloor.encode(), record::number(self.next.0));
+        Ok(())
+    }
+}

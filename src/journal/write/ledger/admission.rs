@@ -1,0 +1,432 @@
+//! What an admission changes: new batches, vacant slots that are filled, and items that are opened
+//! again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map},
+    sync::Arc,
+};
+
+use super::Ledger;
+use crate::{
+    domain::{
+        doubt::Moment,
+        ids::{AccountName, BatchId, ItemId},
+        quota::Exhausted,
+    },
+    journal::{
+        Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot,
+        directory::disk_space::{NoRoom, Overfull},
+        error::Fault,
+        format::{
+            index_set::Bits,
+            key::{self, StoreKey},
+            record::{self, Cleared, Header, Item, Ranges, Step},
+        },
+        outbox::{Behind, Of, cache::Told},
+        read::{
+            batch_log::{History, size},
+            reader::Reader,
+            replay::{Standing, Standings},
+        },
+        store::{
+            table::{Table, Writes},
+            write_buffer::Staged,
+        },
+        write::{
+            admission_plan::{Plan, SlotPlan, plan},
+            batch_slots::{count, merge, put_group, put_indexes, rewrite},
+            encoded::Prepared,
+            open_batch::OpenBatch,
+        },
+    },
+    limits,
+};
+
+/// Why a request was not admitted.
+#[derive(Debug, Clone)]
+pub(in crate::journal) enum Refusal {
+    Conflicts(Vec<Conflict>),
+    Unreserved(BTreeSet<u32>),
+    NoRoom(NoRoom),
+    OverQuota(Exhausted),
+    Behind(Behind),
+    Overfull(Overfull),
+    /// What its keys lead to cannot be read.
+    Damaged(Fault),
+}
+
+impl From<Refusal> for AdmitError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
+            Refusal::Unreserved(opens) => Self::Unreserved(opens),
+            Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
+            Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
+            Refusal::Behind(behind) => Self::Behind(behind),
+            Refusal::Overfull(overfull) => Self::Overfull(overfull),
+            Refusal::Damaged(fault) => Self::Damaged(fault.into()),
+        }
+    }
+}
+
+impl<T: Table> Ledger<T> {
+    /// Admits a request if there is room, or finds out what its keys already mean.
+    pub(in crate::journal) fn admit(
+        &mut self,
+        prepared: &Prepared,
+        room: Result<(), &Refusal>,
+    ) -> Result<Result<Admitted, Refusal>, Fault> {
+        let table = Arc::clone(&self.table);
+        let reader = Reader(&*table);
+        let known = match self.look(reader, prepared) {
+            Ok(Ok(known)) => known,
+            Ok(Err(conflicts)) => return Ok(Err(Refusal::Conflicts(conflicts))),
+            // It concerns this request alone, of which nothing has been written.
+            Err(fault @ Fault::Damaged(_)) => return Ok(Err(Refusal::Damaged(fault))),
+            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                return Err(fault);
+            }
+        };
+        let Looked {
+            plan,
+            standings,
+            items,
+            opened,
+        } = known;
+
+        let is_changed = plan
+            .slots
+            .iter()
+            .any(|slot| matches!(slot, SlotPlan::New | SlotPlan::Referred(_)));
+        let is_replay = plan.header.is_some() && !is_changed && opened.is_empty();
+        if let Err(refusal) = room
+            && !is_replay
+        {
+            return Ok(Err(refusal.clone()));
+        }
+        if let Some(overfull) = prepared.admission.overfull
+            && !is_replay
+        {
+            return Ok(Err(Refusal::Overfull(overfull)));
+        }
+        if let Some(may_open) = &prepared.admission.may_open {
+            let opens = (0..).zip(&items).filter_map(|(index, item)| {
+                matches!(item, AdmittedItem::Opened { .. }).then_some(index)
+            });
+            let opens: BTreeSet<u32> = opens.collect();
+            if !opens.is_subset(may_open) {
+                return Ok(Err(Refusal::Unreserved(opens)));
+            }
+        }
+        // Last, so that nothing is counted that is not admitted.
+        if let Some(quota) = &prepared.admission.quota {
+            let slots = items.iter().zip(&prepared.admission.slots);
+            // What is opened again may have its effect after all, so it counts again.
+            let people = slots.filter_map(|(item, slot)| match (item, slot) {
+                (AdmittedItem::Opened { .. }, Slot::Item { command, .. }) => Some(command.people()),
+                _ => None,
+            });
+            let people = people.fold(0, u64::saturating_add);
+            if let Err(exhausted) = quota.take(people, prepared.admission.at) {
+                return Ok(Err(Refusal::OverQuota(exhausted)));
+            }
+        }
+        let mut writes = Writes::default();
+        match &plan.header {
+            None => self.write_new(prepared, &plan, &items, &mut writes)?,
+            Some(header) if is_changed => {
+                rewrite(reader, prepared, &plan, header, &mut writes)?;
+            }
+            Some(_) => {}
+        }
+        for (batch, opened) in opened {
+            let read = standings.batch(batch);
+            self.open_again(batch, opened, prepared, read, &mut writes)?;
+        }
+        if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        let batch = plan.batch;
+        Ok(Ok(Admitted { batch, items }))
+    }
+
+    /// Reads all that is known of a request's keys, and all that its writes need to know.
+    fn look(
+        &self,
+        reader: Reader<'_, Staged<T>>,
+        prepared: &Prepared,
+    ) -> Result<Result<Looked, Vec<Conflict>>, Fault> {
+        let plan = match plan(reader, prepared, self.next, &self.secret)? {
+            Ok(plan) => plan,
+            Err(conflicts) => return Ok(Err(conflicts)),
+        };
+        let ids = plan.slots.iter().filter_map(|slot| match slot {
+            SlotPlan::Recorded(id) | SlotPlan::Referred(id) => Some(*id),
+            SlotPlan::Vacant | SlotPlan::New => None,
+        });
+        // Vacant slots of a batch may be filled of which no item was known to this request.
+        let (batch, index) = (plan.batch, 0);
+        let itself = plan.header.as_ref().map(|_| ItemId { batch, index });
+        let ids = ids.chain(itself);
+        let standings = Standings::read(reader, ids, prepared.admission.with_answers)?;
+        let (items, opened) = self.answer(&prepared.admission, &plan, &standings)?;
+        Ok(Ok(Looked {
+            plan,
+            standings,
+            items,
+            opened,
+        }))
+    }
+
+    /// The answer to a request, and what of batches that exist already it opens.
+    #[expect(clippy::type_complexity, reason = "two results of one pass")]
+    fn answer(
+        &self,
+        admission: &Admission,
+        plan: &Plan,
+        standings: &Standings,
+    ) -> Result<(Vec<AdmittedItem>, BTreeMap<BatchId, Vec<Opened>>), Fault> {
+        let mut opened = BTreeMap::<BatchId, Vec<Opened>>::new();
+        let mut items = Vec::with_capacity(plan.slots.len());
+        let mut left = admission.clear.clone();
+        let slots = plan.slots.iter().zip(&admission.slots);
+        for (index, (slot, asked)) in (0..).zip(slots) {
+            items.push(match *slot {
+                SlotPlan::Vacant => AdmittedItem::Vacant,
+                SlotPlan::New => {
+                    let is_cleared = take(&mut left, asked);
+                    if plan.header.is_some() {
+                        let of = opened.entry(plan.batch).or_default();
+                        of.push(Opened {
+                            index,
+                            is_cleared,
+                            is_new: true,
+                        });
+                    }
+                    let batch = plan.batch;
+                    let id = ItemId { batch, index };
+                    AdmittedItem::Opened {
+                        id,
+                        previous: None,
+                        cleared: is_cleared,
+                    }
+                }
+                SlotPlan::Recorded(id) | SlotPlan::Referred(id) => {
+                    let standing = standings
+                        .of(id)
+                        .ok_or_else(|| Fault::damaged(id, "keys lead to it, and it is gone"))?;
+                    let is_open = self.is_open(id);
+                    match standing {
+                        Standing::Open if is_open => AdmittedItem::Running { id },
+                        Standing::Settled(settled) if !is_open => {
+                            if settled.conclusion.is_final() {
+                                AdmittedItem::Settled { id, settled }
+                            } else {
+                                let is_cleared = take(&mut left, asked);
+                                let index = id.index;
+                                let of = opened.entry(id.batch).or_default();
+                                of.push(Opened {
+                                    index,
+                                    is_cleared,
+                                    is_new: false,
+                                });
+                                AdmittedItem::Opened {
+                                    id,
+                                    previous: Some(settled),
+                                    cleared: is_cleared,
+                                }
+                            }
+                        }
+                        Standing::Open | Standing::Settled(_) => {
+                            let why = "its log and what is known to be open do not agree";
+                            return Err(Fault::damaged(id, why));
+                        }
+                    }
+                }
+            });
+        }
+        Ok((items, opened))
+    }
+
+    fn write_new(
+        &mut self,
+        prepared: &Prepared,
+        plan: &Plan,
+        items: &[AdmittedItem],
+        writes: &mut Writes,
+    ) -> Result<(), Fault> {
+        let admission = &prepared.admission;
+        let id = plan.batch;
+        let is_cleared = |item: &AdmittedItem| match item {
+            AdmittedItem::Opened {
+                id: of, cleared, ..
+            } => *cleared && of.batch == id,
+            AdmittedItem::Vacant | AdmittedItem::Running { .. } | AdmittedItem::Settled { .. } => {
+                false
+            }
+        };
+        let cleared = (0..).zip(items).filter(|(_, item)| is_cleared(item));
+        let cleared: Ranges = cleared.map(|(index, _)| index).collect();
+        self.next = BatchId(id.0.saturating_add(1));
+        let slots = merge(prepared, plan, Vec::new());
+        // They lie side by side but for requests that mix accounts item by item.
+        let (cleared, apart) = if cleared.len() > limits::RECORD_RANGES_MAX {
+            (Ranges::default(), Some(cleared))
+        } else {
+            (cleared, None)
+        };
+        let header = Header {
+            caller: admission.scope.caller.clone(),
+            kind: admission.scope.kind,
+            key: admission.key.clone(),
+            admitted_at: admission.at,
+            retry_until: admission.retry_until,
+            total: u32::try_from(slots.len())
+                .map_err(|_| Fault::Misused("a request has too many items".to_owned()))?,
+            own: count(&slots, |item| matches!(item, Item::Own { .. })),
+            refs: count(&slots, |item| matches!(item, Item::Ref { .. })),
+            fingerprint: prepared.fingerprint.clone(),
+            cleared: Some(self.cleared(admission, cleared)),
+            from: admission.from.clone().map(Box::new),
+        };
+        size(header.total)?;
+
+        writes.put(
+            key::request(&admission.scope, &admission.key),
+            record::number(id.0),
+        );
+        writes.put(StoreKey::Header(id).encode(), record::whole(&header)?);
+        for (group, (items, body)) in
+            (0..).zip(slots.chunks(limits::RECORD_ITEMS).zip(&prepared.groups))
+        {
+            if header.refs == 0 {
+                put_group(id, group, body, writes)?;
+            } else {
+                put_group(id, group, &record::body(&items)?, writes)?;
+            }
+        }
+        put_indexes(id, 0, prepared, plan, writes);
+        if header.own == 0 {
+            writes.put(key::expiry(id, admission.at), record::marker());
+            return Ok(());
+        }
+        let mut open = Bits::default();
+        for (index, slot) in (0..).zip(&plan.slots) {
+            if *slot == SlotPlan::New {
+                open.insert(index);
+            }
+        }
+        let own = header.own;
+        let told = || Told::Admitted(header, slots);
+        self.trail.tell(Of::Admission(id), own, told);
+        writes.put(StoreKey::Open(id).encode(), record::marker());
+        let mut batch = OpenBatch {
+            open,
+            next_seq: 0,
+            latest: admission.at,
+            lives: [self.life].into(),
+        };
+        if let Some(indexes) = apart {
+            let step = Step::<()>::Cleared {
+                at: Moment {
+                    at: admission.at,
+                    boot: admission.boot,
+                },
+                life: self.life,
+                indexes,
+            };
+            batch.log(id, &step, writes)?;
+        }
+        self.open.insert(id, batch);
+        Ok(())
+    }
+
+    fn cleared(&self, admission: &Admission, indexes: Ranges) -> Cleared {
+        Cleared {
+            life: self.life,
+            boot: admission.boot,
+            indexes,
+        }
+    }
+
+    /// Opens items of a batch that exists already.
+    fn open_again(
+        &mut self,
+        id: BatchId,
+        opened: Vec<Opened>,
+        prepared: &Prepared,
+        read: Option<(&Header, &History)>,
+        writes: &mut Writes,
+    ) -> Result<(), Fault> {
+        let cleared = opened.iter().filter(|opened| opened.is_cleared);
+        let cleared = cleared.map(|opened| opened.index).collect();
+        let cleared = self.cleared(&prepared.admission, cleared);
+        let batch = match self.open.entry(id) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => {
+                let batch = match read {
+                    Some((header, history)) => OpenBatch::closed(header, history),
+                    // None of its items was known to this request, which fills vacant slots.
+                    None => OpenBatch::load(Reader(&*self.table), id)?,
+                };
+                writes.remove(key::expiry(id, batch.latest));
+                writes.put(StoreKey::Open(id).encode(), record::marker());
+                entry.insert(batch)
+            }
+        };
+        let indexes: Vec<_> = opened.iter().map(|opened| opened.index).collect();
+        batch.lives.insert(cleared.life);
+        for index in &indexes {
+            if !batch.open.insert(*index) {
+                return Err(Fault::damaged(
+                    id,
+                    format_args!("item {index} is open already"),
+                ));
+            }
+        }
+        // Those that are opened again have a line together.
+        let new = opened.iter().filter(|opened| opened.is_new).count();
+        let again = usize::from(new < opened.len());
+        let lines = u32::try_from(new.saturating_add(again)).unwrap_or(u32::MAX);
+        self.trail.note(Of::Step(id, batch.next_seq), lines);
+        let step = Step::<()>::Opened {
+            at: prepared.admission.at,
+            retry_until: prepared.admission.retry_until,
+            indexes,
+            cleared: Some(cleared),
+            from: prepared.admission.from.clone().map(Box::new),
+        };
+        batch.log(id, &step, writes)
+    }
+}
+
+/// What is known of a request's keys, and what it is answered.
+struct Looked {
+    plan: Plan,
+    standings: Standings,
+    items: Vec<AdmittedItem>,
+    opened: BTreeMap<BatchId, Vec<Opened>>,
+}
+
+/// An item of a batch that exists already and is open from now on.
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    index: u32,
+    is_cleared: bool,
+    /// It comes to a slot that was vacant.
+    is_new: bool,
+}
+
+/// Whether an item is among the first of its account.
+fn take(left: &mut BTreeMap<AccountName, usize>, slot: &Slot) -> bool {
+    let Slot::Item { command, .. } = slot else {
+        return false;
+    };
+    match left.get_mut(command.account()) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        Some(_) | None => false,
+    }
+}

@@ -1,0 +1,285 @@
+//! The one thread that writes: it takes what waits, applies it, makes it durable once for all of
+//! it, and then answers. Any error ends that for good, since after a failed write nobody knows
+//! what the disk holds.
+
+use std::{io, sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::{
+    durability_barrier::Gate,
+    encoded::{Prepared, PreparedGroup},
+    ledger::{Ledger, Refusal},
+    queue::Queue,
+    redaction::Removal,
+};
+use crate::{
+    domain::{doubt::Moment, ids::BatchId},
+    journal::{
+        Admitted, Audited, Stopper, Unavailable,
+        directory::{
+            ballast::Ballast, commit_watermark::HighWater, compaction::Compactor, disk_space::Room,
+        },
+        error::Fault,
+        outbox,
+        store::swap::Stores,
+    },
+    limits,
+    observe::JournalMeters,
+};
+
+/// Makes all that was written durable.
+pub(in crate::journal) trait Disk: Send {
+    /// Returns once it is.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub(in crate::journal) enum Work {
+    Admit(Box<Prepared>),
+    Begin(Moment),
+    Settle(PreparedGroup),
+    Stop(BatchId, Stopper, Timestamp),
+    Purge {
+        before: Timestamp,
+        batches_max: usize,
+    },
+    Redact {
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    },
+    Audited(Audited),
+    Vacate,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(in crate::journal) enum Done {
+    Admitted(Result<Admitted, Refusal>),
+    Written,
+    /// So many batches.
+    Purged(usize),
+}
+
+/// Something to write, and where its answer goes. Whoever asked may have gone away.
+#[derive(Debug)]
+pub(in crate::journal) struct Entry {
+    pub(in crate::journal) work: Work,
+    pub(in crate::journal) answer: oneshot::Sender<Result<Done, Unavailable>>,
+}
+
+/// The state of the thread that writes.
+pub(in crate::journal) struct Committer {
+    pub(in crate::journal) ledger: Ledger<Stores>,
+    pub(in crate::journal) disk: Box<dyn Disk>,
+    pub(in crate::journal) room: Room,
+    pub(in crate::journal) compactor: Compactor,
+    pub(in crate::journal) ballast: Ballast,
+    pub(in crate::journal) high_water: HighWater,
+    pub(in crate::journal) trail: Arc<outbox::Shared>,
+    /// Lines that the audit may lack while more is admitted.
+    pub(in crate::journal) audit_lag_max: u64,
+    pub(in crate::journal) queue: Arc<Queue<Entry>>,
+    pub(in crate::journal) gate: Arc<Gate>,
+    pub(in crate::journal) meters: Arc<JournalMeters>,
+}
+
+impl Committer {
+    /// Works until the queue is closed and empty.
+    pub(in crate::journal) fn run(mut self) {
+        let _end = End(Arc::clone(&self.gate), Arc::clone(&self.queue));
+        self.compactor.look();
+        loop {
+            // What waits goes first, and one piece of this after each group.
+            while self.queue.is_idle() && self.compact() {}
+            // The queue holds no more entries than a group may have.
+            let group = self.queue.take(limits::BATCH_ITEMS_MAX, Entry::weight);
+            if group.is_empty() {
+                return;
+            }
+            let done = match self.gate.failure() {
+                Some(why) => Err(why),
+                None => self.commit(&group),
+            };
+            match done {
+                Ok(done) => {
+                    if done.iter().any(|done| matches!(done, Done::Purged(_))) {
+                        self.compactor.look();
+                        self.ballast.keep();
+                    }
+                    for (entry, done) in group.into_iter().zip(done) {
+                        entry.answer.send(Ok(done)).ok();
+                    }
+                }
+                Err(why) => {
+                    for entry in group {
+                        entry.answer.send(Err(why.clone())).ok();
+                    }
+                }
+            }
+            self.compact();
+        }
+    }
+
+    /// Goes on with giving disk space back; whether it did anything.
+    fn compact(&mut self) -> bool {
+        if !self.compactor.is_busy() || self.gate.failure().is_some() {
+            return false;
+        }
+        if let Err(fault) = self.compactor.step() {
+            self.fail(&fault.into());
+        }
+        true
+    }
+
+    fn fail(&self, why: &Unavailable) {
+        tracing::error!(reason = %why, "journal failed");
+        self.gate.fail(why.clone());
+    }
+
+    fn commit(&mut self, group: &[Entry]) -> Result<Vec<Done>, Unavailable> {
+        self.gate.begin();
+        match self.apply(group) {
+            Ok(done) => {
+                self.gate.finish();
+                Ok(done)
+            }
+            Err(fault) => {
+                let why = Unavailable::from(fault);
+                self.fail(&why);
+                Err(why)
+            }
+        }
+    }
+
+    /// Whether the audit has kept up with what was admitted.
+    fn check_lag(&self) -> Result<(), Refusal> {
+        let behind = self.ledger.trail().check(self.audit_lag_max);
+        behind.map_err(Refusal::Behind)
+    }
+
+    /// Applies a group and makes it durable; says what became of each entry.
+    fn apply(&mut self, group: &[Entry]) -> Result<Vec<Done>, Fault> {
+        let begun = Instant::now();
+        // What settles was open before this group came. Settling first gathers all outcomes of a
+        // batch into one record, and the admissions of the group find them.
+        self.ledger
+            .settle(group.iter().filter_map(|entry| match &entry.work {
+                Work::Settle(group) => Some(group),
+                Work::Admit(_)
+                | Work::Begin(_)
+                | Work::Stop(..)
+                | Work::Purge { .. }
+                | Work::Redact { .. }
+                | Work::Audited(_)
+                | Work::Vacate => None,
+            }))?;
+        let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
+        let room = if group.iter().any(admits) {
+            self.room
+                .check()
+                .map_err(Refusal::NoRoom)
+                .and_then(|()| self.check_lag())
+        } else {
+            Ok(())
+        };
+        let mut done = Vec::with_capacity(group.len());
+        for entry in group {
+            done.push(match &entry.work {
+                Work::Admit(prepared) => {
+                    Done::Admitted(self.ledger.admit(prepared, room.as_ref().copied())?)
+                }
+                Work::Begin(at) => {
+                    self.ledger.begin(*at)?;
+                    Done::Written
+                }
+                Work::Settle(_) => Done::Written,
+                Work::Stop(batch, by, at) => {
+                    self.ledger.stop(*batch, by.clone(), *at)?;
+                    Done::Written
+                }
+                Work::Purge {
+                    before,
+                    batches_max,
+                } => Done::Purged(self.ledger.purge(*before, *batches_max)?),
+                Work::Redact {
+                    removal,
+                    before,
+                    batches_max,
+                } => Done::Purged(self.ledger.redact(*removal, *before, *batches_max)?),
+                Work::Audited(audited) => {
+                    self.ledger.audited(audited)?;
+                    Done::Written
+                }
+                Work::Vacate => {
+                    self.compactor.vacate();
+                    Done::Written
+                }
+            });
+        }
+        if self.ledger.has_written()
+            && let Some(audited) = self.trail.take_noted()
+        {
+            self.ledger.audited(&audited)?;
+        }
+        let damaged = self.ledger.damaged();
+        let counted = self.meters.damaged.get();
+        self.meters.damaged.add(damaged.saturating_sub(counted));
+        if let Some(commits) = self.ledger.close_group()? {
+            let synced = self.disk.sync();
+            synced
+                .and_then(|()| self.high_water.advance(commits))
+                .map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
+            self.meters.commit_time.time(begun.elapsed());
+            let changes = group.iter().map(Entry::changes).sum();
+            if changes > 0 {
+                self.meters.group_size.count(changes);
+            }
+            let recent = self.ledger.take_recent();
+            self.trail.set_end(self.ledger.trail().end(), recent);
+            self.trail.set_progress(self.ledger.trail().progress());
+        }
+        Ok(done)
+    }
+}
+
+impl Entry {
+    /// Items that it admits or settles; what is neither is none.
+    fn changes(&self) -> usize {
+        match &self.work {
+            Work::Admit(prepared) => prepared.admission.slots.len(),
+            Work::Settle(group) => group.settlements.len(),
+            Work::Stop(..) | Work::Purge { .. } | Work::Redact { .. } => 1,
+            Work::Begin(_) | Work::Audited(_) | Work::Vacate => 0,
+        }
+    }
+
+    /// Roughly how much there is to write: a group of large entries would keep the first of them
+    /// waiting for all.
+    fn weight(&self) -> usize {
+        match &self.work {
+            Work::Admit(prepared) => prepared.admission.slots.len(),
+            // A clearance is a range, however many items it has.
+            Work::Settle(group) => {
+                let items = group.settlements.len().saturating_add(group.notes.len());
+                items.max(1)
+            }
+            Work::Begin(_) | Work::Stop(..) | Work::Audited(_) | Work::Vacate => 1,
+            Work::Purge { .. } | Work::Redact { .. } => limits::BATCH_ITEMS_MAX,
+        }
+    }
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct End(Arc<Gate>, Arc<Queue<Entry>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.fail(Unavailable("the journal is closed".to_owned()));
+        self.1.close();
+        self.1.take(usize::MAX, |_| 1);
+    }
+}

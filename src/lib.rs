@@ -6,10 +6,11 @@
 pub mod app;
 pub mod audit;
 pub mod cli;
+pub(crate) mod clock;
 pub mod config;
-pub mod dispatch;
 pub mod domain;
 pub mod egress;
+pub mod engine;
 pub mod identity;
 pub mod journal;
 pub mod limits;
@@ -17,6 +18,7 @@ pub mod observe;
 pub mod providers;
 pub mod rpc;
 pub mod sandbox;
+pub mod shared_budget;
 #[cfg(test)]
 mod simulation;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cancelot::{app, dispatch::Dispatch, rpc::fuzzing};
+use cancelot::{app, engine::Dispatch, rpc::fuzzing};
 use tokio::runtime::Runtime;
 
 /// An engine that knows the accounts. Nothing is submitted to it.

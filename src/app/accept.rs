@@ -30,7 +30,7 @@ use tower::{Layer, Service};
 
 use super::tls::{Now, Shown};
 use crate::{
-    dispatch::Hangup,
+    engine::Hangup,
     observe::Thinning,
     rpc::{Refusals, SideRooms, Visitor, protocol},
 };

@@ -15,9 +15,9 @@ use crate::{
     config::{
         self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file, read_text,
     },
-    dispatch::{Clock, LaneOptions},
     domain::provenance::Provenance,
     egress::jwks::authorities,
+    engine::{Clock, LaneOptions},
     identity::{Authority, CallerSettings, Callers, Issuer, Keys, Revoked},
     limits,
     rpc::{Access, KeySource, Refusals},

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     audit::{Shown, Sink, Usage},
     config::{self, AccountConfig, AccountLimits, Config},
-    dispatch::{self, Clock, LaneOptions, budget::Members},
     domain::ids::CallerId,
     egress::{
         self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
     },
+    engine::{self, Clock, LaneOptions},
     identity::Policy,
     journal::{
         Journal, Keep,
@@ -24,6 +24,7 @@ use crate::{
     },
     limits,
     observe::Tracer,
+    shared_budget::Members,
 };
 
 /// A configuration that reads well and cannot be carried out.
@@ -161,7 +162,7 @@ pub fn engine_setup(
         every: config.server.reload,
     };
     let setup = Engine {
-        dispatch: dispatch::Options {
+        dispatch: engine::Options {
             lanes,
             open_items_max: config.engine.open_items_max,
             members: openers(config),

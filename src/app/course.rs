@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    dispatch::Clock,
     domain::{
         doubt::Moment,
         reckoning::{Judged, Reckoning},
     },
+    engine::Clock,
     journal::{Filter, Journal, Record, Unavailable},
     observe::Flag,
 };

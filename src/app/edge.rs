@@ -8,7 +8,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{StartError, accept::CallsLayer};
 use crate::{
-    dispatch::Dispatch,
+    engine::Dispatch,
     limits,
     observe::Method,
     rpc::{

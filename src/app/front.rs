@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     audit::Sink,
-    dispatch::Dispatch,
+    engine::Dispatch,
     identity::Callers,
     observe::{CallMeters, Flag, Overseer, Tracer},
     rpc::{Access, ObserveLayer, Opening, Refusals, SideRooms},

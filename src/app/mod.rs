@@ -38,8 +38,8 @@ use tokio::{
 use self::{course::Course, readiness::State, reconfigure::Reconfigure, reload::Watches};
 use crate::{
     audit,
-    dispatch::{self, Dispatch},
     domain::quota,
+    engine::{self, Dispatch},
     identity::Caller,
     journal::{Journal, Removal, Unavailable},
     observe::{Flag, Overseer, Panicked},
@@ -58,7 +58,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Engine {
     /// The engine's own options.
-    pub dispatch: dispatch::Options,
+    pub dispatch: engine::Options,
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
@@ -258,7 +258,7 @@ impl App {
             callers, fetchers, ..
         } = front.changing().clone();
         let counted = (Arc::clone(&journal), callers.all(), dispatch.clock().now());
-        dispatch::blocking(move || count_admitted(&*counted.0, &counted.1, counted.2)).await?;
+        engine::blocking(move || count_admitted(&*counted.0, &counted.1, counted.2)).await?;
         let Following {
             fixed,
             following,
@@ -411,20 +411,20 @@ fn count_admitted(
 /// Holds the clock against the newest record, from now on.
 async fn begin_course(
     journal: &Arc<dyn Journal>,
-    clock: dispatch::Clock,
+    clock: engine::Clock,
     hold: Duration,
     doubted: Arc<Flag>,
 ) -> Result<Arc<Course>, Unavailable> {
     let journal = Arc::clone(journal);
     let course = move || Ok(Course::begin(&*journal, clock, hold, doubted));
-    Ok(Arc::new(dispatch::blocking(course).await?))
+    Ok(Arc::new(engine::blocking(course).await?))
 }
 
 /// Takes the audit up.
 async fn follow(
     journal: &dyn Journal,
     audit: Audit,
-    (clock, course): (dispatch::Clock, Arc<Course>),
+    (clock, course): (engine::Clock, Arc<Course>),
     (sink, usage): (audit::Sink, audit::Usage),
     overseer: &Overseer,
 ) -> Result<audit::Follower, audit::Error> {

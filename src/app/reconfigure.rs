@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{self, Again, Config, Mistakes},
-    dispatch::Dispatch,
+    engine::Dispatch,
 };
 
 /// The configuration as it is in use, and how to read it again.

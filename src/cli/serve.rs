@@ -28,7 +28,7 @@ use crate::{
         traces::Traces,
     },
     config::{self, Config, Env, Sources},
-    dispatch::Clock,
+    engine::Clock,
     observe::Tracer,
     sandbox::{self, Sandbox},
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::dispatch::Clock;
+use crate::engine::Clock;
 
 /// A time with its offset, or the beginning of a day in UTC.
 pub(super) fn point(text: &str) -> Option<Timestamp> {

@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::{parse, policy::Whose, proto, records, status::Violations, weigh};
-use crate::{dispatch::Dispatch, domain::ids::CallerId, identity::Caller};
+use crate::{domain::ids::CallerId, engine::Dispatch, identity::Caller};
 
 /// Reads any bytes as each request message, weighs them first, and parses what is a message.
 pub fn requests(bytes: &[u8], dispatch: &Dispatch) {

@@ -21,11 +21,11 @@ use super::{
     weigh::{self, Shape, weigh},
 };
 use crate::{
-    dispatch::budget::{Budget, Share},
     domain::ids::CallerId,
     identity::Caller,
     limits,
     observe::{Refusal, Refusals},
+    shared_budget::{Budget, Share},
 };
 
 /// Receives whole requests for a service whose RPCs all take one message.
@@ -190,8 +190,10 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::dispatch::budget::Members;
-    use crate::rpc::proto::{CancelSubscriptionRequest, SubscriptionCancellation};
+    use crate::{
+        rpc::proto::{CancelSubscriptionRequest, SubscriptionCancellation},
+        shared_budget::Members,
+    };
 
     const CANCEL: &str = "/cancelot.v1.CancellationService/CancelSubscription";
     const STOP: &str = "/cancelot.v1.CancellationService/StopBatch";

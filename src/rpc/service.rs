@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     audit::Noted,
-    dispatch::{Dispatch, Hangup, Stopped, Submission, Ticket},
     domain::{
         command::Command,
         ids::{BatchId, BatchName, CallerId, Key},
     },
+    engine::{Dispatch, Hangup, Stopped, Submission, Ticket},
     identity::Caller,
     journal::{Batch, Record, Stopper, Unavailable},
     observe::Origin,

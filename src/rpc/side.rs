@@ -19,7 +19,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    dispatch::Hangup,
+    engine::Hangup,
     limits,
     observe::{Counter, Thinning},
 };

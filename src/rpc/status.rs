@@ -9,8 +9,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::refusal::{because, because_in_truth};
 use crate::{
     audit::{Full, Why},
-    dispatch::{AskError, SubmitError},
     domain::{opaque::Names, quota::Exhausted},
+    engine::{AskError, SubmitError},
     identity::{Caller, JwtFault, KEYS_UNAVAILABLE, Method, Unproven},
     journal::{Conflict, NoRoom, Overfull, Unavailable},
     limits,

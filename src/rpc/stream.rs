@@ -15,13 +15,13 @@ use super::{
     render, status,
 };
 use crate::{
-    dispatch::{
-        Item, Ticket,
-        feed::{Ended, Update},
-    },
     domain::{
         ids::{BatchName, Key},
         outcome::Outcome,
+    },
+    engine::{
+        Item, Ticket,
+        results::feed::{Ended, Update},
     },
     limits,
 };

@@ -7,8 +7,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{model::Recorded, plan::Act, world::World};
 use crate::{
-    dispatch::{Dispatch, SubmitError, feed::Update},
     domain::ids::ItemId,
+    engine::{Dispatch, SubmitError, results::feed::Update},
 };
 
 /// What came of sending a request.

@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 
 use super::plan::{AccountPlan, Target};
 use crate::{
-    dispatch::{Item, Submission},
     domain::{
         account::Timing,
         command::{
@@ -14,6 +13,7 @@ use crate::{
         },
         ids::{Key, Kind, Scope, TargetId},
     },
+    engine::{Item, Submission},
     observe::Origin,
     providers::{self, Mode},
     sandbox::Provider,

@@ -19,8 +19,8 @@ use super::{
     world::{State, World},
 };
 use crate::{
-    dispatch::Dispatch,
     domain::outcome::{FailureReason, Settled},
+    engine::Dispatch,
     journal::memory_journal::MemoryJournal,
 };
 

@@ -8,8 +8,9 @@ use super::{
     world::World,
 };
 use crate::{
-    dispatch::{Clock, LaneOptions, Options, budget::Members},
     egress::{Egress, backoff::Backoff, breaker::Pauses, concurrency::Bounds, gate},
+    engine::{Clock, LaneOptions, Options},
+    shared_budget::Members,
 };
 
 /// The first wait before a retry.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::{
-    dispatch::{SubmitError, Ticket},
     domain::outcome::{Outcome, Settled},
+    engine::{SubmitError, Ticket},
     journal::Conflict,
     providers::Mode,
 };

@@ -3,7 +3,7 @@
 
 use cancelot::{
     app::{self, App, Front},
-    dispatch::Clock,
+    engine::Clock,
     observe::Tracer,
     rpc::proto::ListAccountsRequest,
     sandbox::{Fault, Provider},

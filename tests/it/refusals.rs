@@ -11,7 +11,7 @@ use std::{
 
 use cancelot::{
     app::{self, App, Front},
-    dispatch::Clock,
+    engine::Clock,
     journal::FreeSpace,
     observe::Tracer,
     rpc::proto::StopBatchRequest,

@@ -170,7 +170,7 @@ fn each_library_stays_where_it_belongs() {
     named_only_in(
         "Timestamp::now",
         &[
-            "src/dispatch/clock.rs",
+            "src/clock.rs",
             "src/journal/directory/mod.rs",
             "src/sandbox/",
         ],

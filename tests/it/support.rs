@@ -14,7 +14,7 @@ use std::{
 use cancelot::{
     app::{self, App, Reloaded},
     config::{self, Env, Sources},
-    dispatch::Clock,
+    engine::Clock,
     journal::{FreeSpace, Journal},
     rpc::proto::{
         self, CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentResult, Outcome,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::page::Page;
 use crate::{
     audit::Usage,
-    dispatch::{AccountStanding, Dispatch, Standing},
+    engine::{AccountStanding, Dispatch, Standing},
     journal::Vitals,
 };
 

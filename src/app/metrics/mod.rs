@@ -19,7 +19,7 @@ use prometheus_client::{
 use self::page::Page;
 use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::LostLines};
 use crate::{
-    dispatch::Dispatch,
+    engine::Dispatch,
     observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
     rpc::{Refusals, SideRooms},
 };

@@ -13,7 +13,7 @@ use rustls::{
 
 use super::{parts::Parts, vouching::Vouching};
 use crate::{
-    dispatch::Clock,
+    engine::Clock,
     identity::{Authority, Validity},
 };
 

@@ -23,7 +23,7 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use self::{current::Current, parts::Parts};
 use crate::{
-    dispatch::Clock,
+    engine::Clock,
     identity::{Authority, Validity},
 };
 

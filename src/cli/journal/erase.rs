@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::{Exit, terminal};
 use crate::{
     audit::erase::{Erasure, erase},
-    dispatch::Clock,
     domain::{
         erasure::{Extent, Whose},
         ids::TargetId,
         opaque::Names,
     },
+    engine::Clock,
     journal::{Audited, Found, offline::erase::Erasing, sled_journal::Options},
     limits,
 };

@@ -1,8 +1,8 @@
 //! Ids stay ids: characters that no id of an account's provider has, by field.
 
 use crate::{
-    dispatch::Dispatch,
     domain::{account::ProviderId, ids::AccountName},
+    engine::Dispatch,
     limits, providers,
     rpc::proto::{
         EnrollmentCancellation, SubscriptionCancellation, enrollment_cancellation::Target,

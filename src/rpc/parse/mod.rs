@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     config::nearest::nearest,
-    dispatch::{Dispatch, Item, Submission},
     domain::{
         command::{Command, When},
         ids::{AccountName, Key, Kind, Scope, TargetId},
     },
+    engine::{Dispatch, Item, Submission},
     identity::Caller,
     limits,
     observe::Origin,

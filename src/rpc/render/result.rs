@@ -6,7 +6,6 @@ use prost_types::Struct;
 
 use super::{answer::answer, outcome, time};
 use crate::{
-    dispatch::{Item, feed::Update},
     domain::{
         command::Command,
         ids::Key,
@@ -15,6 +14,7 @@ use crate::{
             SubscriptionState, SubscriptionStatus,
         },
     },
+    engine::{Item, results::feed::Update},
     providers::Mode,
     rpc::proto,
 };

@@ -1,0 +1,7 @@
+//! From a parsed request to items in their lanes: the checks, the room, the durable admission.
+
+pub(super) mod late;
+pub(super) mod room;
+pub(super) mod start_items;
+pub(super) mod submission;
+pub(super) mod submit;

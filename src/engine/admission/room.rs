@@ -1,0 +1,122 @@
+//! Room for what is open of the whole service, in items and in bytes. What is new or opened again
+//! takes of it; what is under way already has its part, and what has settled needs none. Dry runs
+//! have room of their own: whoever has filled the service can still plan.
+
+use std::collections::BTreeSet;
+
+use super::submission::{Item, Submission, SubmitError};
+use crate::{
+    domain::ids::CallerId,
+    engine::{Dispatch, lane::work_item},
+    providers::Mode,
+    shared_budget::{Budget, Refused, Share},
+};
+
+/// A request's room. What it does not use is given back with it.
+#[derive(Debug)]
+pub(in crate::engine) struct Room {
+    /// For what is opened.
+    pub(in crate::engine) opened: Part,
+    /// For its dry runs.
+    pub(in crate::engine) planned: Part,
+}
+
+/// Room of one kind.
+#[derive(Debug)]
+pub(in crate::engine) struct Part {
+    pub(in crate::engine) items: Share,
+    pub(in crate::engine) bytes: Share,
+}
+
+impl Part {
+    /// Adds room that was taken later.
+    pub(in crate::engine) fn join(&mut self, more: Self) {
+        self.items.join(more.items);
+        self.bytes.join(more.bytes);
+    }
+}
+
+impl Dispatch {
+    /// Room for a request, and which of its items may be opened in it: all (`None`), or none yet
+    /// where there is no room for all. Its items may be under way or settled: whoever resumes is
+    /// not turned away for being part of what fills the service. Only the journal knows, and says
+    /// what it would open.
+    pub(in crate::engine) fn room_for(
+        &self,
+        submission: &Submission,
+    ) -> Result<(Room, Option<BTreeSet<u32>>), SubmitError> {
+        let caller = &submission.scope.caller;
+        let of = |mode| {
+            let items = submission.items.iter();
+            items.filter(move |item| item.mode == mode)
+        };
+        let wholes = [&self.planned_items, &self.planned_bytes];
+        let planned = part(caller, of(Mode::DryRun), wholes, "dry runs")?;
+        let (opened, may_open) = match self.room(caller, of(Mode::Cancel)) {
+            Ok(opened) => (opened, None),
+            Err(_) => (
+                self.room(caller, std::iter::empty())?,
+                Some(BTreeSet::new()),
+            ),
+        };
+        Ok((Room { opened, planned }, may_open))
+    }
+
+    /// Room for these items of a request.
+    pub(in crate::engine) fn room_to_open(
+        &self,
+        submission: &Submission,
+        opens: &BTreeSet<u32>,
+    ) -> Result<Part, SubmitError> {
+        let items = (0..).zip(&submission.items);
+        let items = items.filter_map(|(place, item)| opens.contains(&place).then_some(item));
+        self.room(&submission.scope.caller, items)
+    }
+
+    fn room<'a>(
+        &self,
+        caller: &CallerId,
+        items: impl Iterator<Item = &'a Item>,
+    ) -> Result<Part, SubmitError> {
+        let wholes = [&self.open_items, &self.open_bytes];
+        part(caller, items, wholes, "open items")
+    }
+}
+
+/// Room for items, or why there is none.
+fn part<'a>(
+    caller: &CallerId,
+    items: impl Iterator<Item = &'a Item>,
+    [places, memory]: [&Budget; 2],
+    what: &str,
+) -> Result<Part, SubmitError> {
+    let weights = items.map(|item| work_item::weight(&item.command));
+    let (items, bytes) = weights.fold((0, 0_usize), |(items, bytes), weight| {
+        (items + 1, bytes.saturating_add(weight))
+    });
+    if bytes > memory.most(caller) {
+        return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
+    }
+    if items > places.most(caller) {
+        return Err(SubmitError::Oversized(format!("{items} places for {what}")));
+    }
+    let full = |refused, whole: &Budget, unit: &str| {
+        let max = whole.max();
+        SubmitError::Full(match refused {
+            Refused::Own { held, max } => {
+                format!("this caller has {held} {unit} and may have {max}")
+            }
+            Refused::Whole { held } => format!(
+                "this caller has {held} {unit}; what is left of {max} is too little, or is kept for \
+                 others"
+            ),
+        })
+    };
+    let bytes = memory
+        .take(caller, bytes)
+        .map_err(|refused| full(refused, memory, &format!("bytes of {what}")))?;
+    let items = places
+        .take(caller, items)
+        .map_err(|refused| full(refused, places, what))?;
+    Ok(Part { items, bytes })
+}

@@ -1,0 +1,208 @@
+//! From an admission to running items: what is new is lined up, what runs is joined, and what has
+//! settled is told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    room::{Part, Room},
+    submission::{Item, Submission},
+};
+use crate::{
+    domain::{
+        doubt::Moment,
+        ids::{AccountName, BatchId, ItemId},
+        outcome::Settled,
+        quota::Reserved,
+    },
+    engine::{
+        Dispatch, blocking,
+        lane::{
+            belief::Plan,
+            work_item::{self, Clearance, Origin, Run},
+            work_item_start::Beginning,
+        },
+        results::{
+            feed::{Ended, Feed, Update},
+            watch::{Joined, Places, Watching},
+        },
+    },
+    journal::{Admitted, AdmittedItem, Question},
+};
+
+impl Dispatch {
+    /// Starts what was opened or is a dry run, and gives the feed its news. Gives back what the feed
+    /// listens to, and what [`Dispatch::catch_up`] has to ask the journal for.
+    pub(in crate::engine) fn start_items(
+        &self,
+        submission: &Submission,
+        admitted: Option<Admitted>,
+        feed: &Arc<Feed>,
+        mut room: Room,
+        (admitted_at, retry_until): (Moment, Timestamp),
+    ) -> (Watching, Joined) {
+        let batch = admitted
+            .as_ref()
+            .map_or(BatchId(0), |admitted| admitted.batch);
+        let fates = admitted.map_or_else(
+            || vec![AdmittedItem::Vacant; submission.items.len()],
+            |a| a.items,
+        );
+        let mut start = Start::default();
+        for (place, (item, fate)) in (0..).zip(submission.items.iter().zip(fates)) {
+            match fate {
+                AdmittedItem::Vacant => start.planned.push((place, item)),
+                AdmittedItem::Opened {
+                    id,
+                    previous,
+                    cleared,
+                } => start.opened.push((place, id, previous, cleared)),
+                AdmittedItem::Running { id } => start.joined.push((id, place)),
+                AdmittedItem::Settled { settled, .. } => {
+                    start.told.push((
+                        place,
+                        Update::Settled {
+                            settled,
+                            replayed: true,
+                        },
+                    ));
+                }
+            }
+        }
+        feed.push(std::mem::take(&mut start.told));
+        let mut watching = Watching::new(&self.shared.live, feed);
+        let unknown = watching.join(&start.joined);
+        let stops = self.watch(&start, submission.items.len(), batch, &mut watching);
+        let mut lanes: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
+        let mut line_up = |item: &Item, run: Run| {
+            lanes
+                .entry((item.command.account().clone(), run.batch))
+                .or_default()
+                .push(run);
+        };
+        let new_run = |item: &Item, place, origin, batch, room: &mut Part| {
+            Run::from(Beginning {
+                origin,
+                from: submission.from.clone(),
+                scope: &submission.scope,
+                key: &item.key_at(&submission.key, place),
+                batch,
+                command: Arc::clone(&item.command),
+                retry_until,
+                place: room.items.split(1),
+                bytes: room.bytes.split(work_item::weight(&item.command)),
+            })
+        };
+        for (place, item) in start.planned {
+            let origin = Origin::Planned(Arc::downgrade(feed), place);
+            line_up(item, new_run(item, place, origin, batch, &mut room.planned));
+        }
+        let now = self.shared.clock.moment();
+        for (place, id, previous, cleared) in start.opened {
+            let at = usize::try_from(place)
+                .ok()
+                .and_then(|place| submission.items.get(place));
+            let Some(item) = at else { continue };
+            let origin = Origin::Recorded(id);
+            let mut run = new_run(item, place, origin, id.batch, &mut room.opened);
+            run.reserved = Reserved::of(submission.quota.as_ref(), admitted_at.at);
+            if cleared {
+                run.clearance = Clearance::Given;
+                run.in_stock = true;
+                run.earliest = Some(admitted_at);
+            }
+            let doubt = previous.as_deref().and_then(Settled::left_unknown);
+            if let Some(doubt) = doubt
+                && let Some(lane) = self.lanes.get(item.command.account())
+            {
+                run.inherit(doubt, Plan::AtOnce, &lane.options, &now);
+                lane.settling(&run, run.belief.is_some());
+            }
+            run.previous = previous;
+            run.stop = stops.get(&id.batch).map(Arc::clone).unwrap_or_default();
+            line_up(item, run);
+        }
+        for ((account, batch), runs) in lanes {
+            match self.lanes.get(&account) {
+                Some(lane) => lane.enqueue(&submission.scope.caller, batch, runs),
+                // The request was checked against the accounts, which do not change.
+                None => tracing::error!(%account, "a checked request names an unknown account"),
+            }
+        }
+        (watching, unknown)
+    }
+
+    /// Enters what is opened, and lets the feed hear of it.
+    fn watch(
+        &self,
+        start: &Start<'_>,
+        total: usize,
+        batch: BatchId,
+        watching: &mut Watching,
+    ) -> HashMap<BatchId, Arc<AtomicBool>> {
+        let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
+        for (place, id, ..) in &start.opened {
+            by_batch.entry(id.batch).or_default().push((*id, *place));
+        }
+        let mut stops = HashMap::new();
+        for (of, items) in by_batch {
+            let stop = self
+                .shared
+                .live
+                .open(of, items.iter().map(|(id, _)| id.index));
+            stops.insert(of, stop);
+            let is_whole = of == batch && items.len() == total;
+            watching.listen(
+                of,
+                if is_whole {
+                    Places::Same
+                } else {
+                    Places::from(items.as_slice())
+                },
+            );
+        }
+        stops
+    }
+
+    /// Tells a feed how items that are not open here have settled; those that have not are about
+    /// to be entered, and are heard of then. If that cannot be read, the feed ends: its items go
+    /// on, and the same request finds them again.
+    pub(in crate::engine) async fn catch_up(&self, unknown: Joined, feed: &Feed) {
+        for (batch, items) in unknown {
+            let journal = Arc::clone(&self.journal);
+            let settled = blocking(move || {
+                let recorded = journal.batch(batch, &Question::default())?;
+                let recorded = recorded.map(|batch| batch.items).unwrap_or_default();
+                let news = items.into_iter().filter_map(|(id, place)| {
+                    let at = usize::try_from(id.index).ok()?;
+                    let settled = recorded.get(at)?.as_ref()?.settled.clone()?;
+                    let replayed = false;
+                    Some((place, Update::Settled { settled, replayed }))
+                });
+                Ok(news.collect::<Vec<_>>())
+            });
+            match settled.await {
+                Ok(settled) => feed.push(settled),
+                Err(error) => {
+                    let batch = self.shared.names.of(batch);
+                    tracing::error!(%error, %batch, "a batch that a request joins cannot be read");
+                    self.journal_refused();
+                    return feed.end(Ended::Unread);
+                }
+            }
+        }
+    }
+}
+
+/// A request's items by what is to be done with them.
+#[derive(Default)]
+struct Start<'a> {
+    planned: Vec<(u32, &'a Item)>,
+    opened: Vec<(u32, ItemId, Option<Arc<Settled>>, bool)>,
+    joined: Vec<(ItemId, u32)>,
+    told: Vec<(u32, Update)>,
+}

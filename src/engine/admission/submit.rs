@@ -1,0 +1,261 @@
+//! From a parsed request to its admission and a feed of its news.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tracing::Instrument as _;
+
+use super::{
+    room::Room,
+    submission::{Submission, SubmitError},
+};
+use crate::{
+    domain::{
+        doubt::Moment,
+        ids::{AccountName, BatchId},
+    },
+    engine::{
+        Dispatch,
+        lane::work_item,
+        results::{feed::Feed, watch::Watching},
+    },
+    journal::{Admission, AdmitError, Admitted, AdmittedItem, Slot, Unavailable},
+    providers::Mode,
+    shared_budget::Share,
+};
+
+/// A request that was taken on.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Its batch; `None` if all of it is a dry run.
+    pub batch: Option<BatchId>,
+    /// The news of its items.
+    pub feed: Arc<Feed>,
+    /// What the feed listens to.
+    _watching: Watching,
+    /// Its share of what streams may hold.
+    _held: [Share; 2],
+}
+
+impl Dispatch {
+    /// Admits a request and starts what is new in it. Once called, it goes to its end even if
+    /// the caller stops waiting.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; nothing was sent, and nothing was admitted unless the journal failed
+    /// over it.
+    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
+        let dispatch = Arc::clone(self);
+        let work = async move { dispatch.take_on(submission).await };
+        let work = self.shared.overseer.watched("admission", work);
+        let ended = tokio::spawn(work.in_current_span()).await.ok().flatten();
+        ended
+            .unwrap_or_else(|| Err(Unavailable("the engine failed".to_owned()).into()))
+            .inspect_err(|error| self.refusals.inc(error.refusal()))
+    }
+
+    async fn take_on(&self, submission: Submission) -> Result<Ticket, SubmitError> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(SubmitError::Draining);
+        }
+        let count = submission.items.len();
+        let caller = &submission.scope.caller;
+        let weights = submission
+            .items
+            .iter()
+            .map(|i| work_item::weight(&i.command));
+        let bytes: usize = weights.sum();
+        if bytes > self.results_bytes_held.most(caller) {
+            return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
+        }
+        let shares = (
+            self.results_held.take(caller, count),
+            self.results_bytes_held.take(caller, bytes),
+        );
+        let (Ok(held), Ok(bytes_held)) = shares else {
+            self.readers.make_room();
+            return Err(SubmitError::Full(
+                "too many results of this caller wait for their readers".to_owned(),
+            ));
+        };
+        let (mut room, may_open) = self.room_for(&submission)?;
+        let entering = self.entering.read().await;
+        let at = self.shared.clock.moment();
+        let retry_until = self.retry_until(at.at, submission.retry_window);
+        let clear = self.reserve_clearances(&submission);
+        let asked = Asked {
+            at,
+            retry_until,
+            clear: clear.clone(),
+            may_open,
+        };
+        let admitted = self.admit(&submission, asked, &mut room).await;
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.unreserve_clearances(clear);
+                return Err(error);
+            }
+        };
+        self.unreserve_clearances(unused(clear, &submission, admitted.as_ref()));
+        if admitted.as_ref().is_some_and(meets_others) {
+            // What was recorded before this admission is told before its items are entered, so
+            // that an outcome from before they were taken up again is no news of theirs.
+            // If it cannot be recorded, the feed ends.
+            let _ = self.flush().await;
+        }
+        let feed = self.shared.live.feed(count);
+        if let Some(hangup) = &submission.hangup {
+            self.readers.enter(&feed, hangup.clone());
+        }
+        let batch = admitted.as_ref().map(|admitted| admitted.batch);
+        let times = (at, retry_until);
+        let (watching, unknown) = self.start_items(&submission, admitted, &feed, room, times);
+        drop(entering);
+        self.catch_up(unknown, &feed).await;
+        Ok(Ticket {
+            batch,
+            feed,
+            _watching: watching,
+            _held: [held, bytes_held],
+        })
+    }
+
+    /// Reserves what the admission may clear in its own write, for each account.
+    fn reserve_clearances(&self, submission: &Submission) -> BTreeMap<AccountName, usize> {
+        let mut wanted = BTreeMap::<AccountName, usize>::new();
+        let items = submission.items.iter();
+        for item in items.filter(|item| item.mode == Mode::Cancel) {
+            match wanted.get_mut(item.command.account()) {
+                Some(count) => *count += 1,
+                None => drop(wanted.insert(item.command.account().clone(), 1)),
+            }
+        }
+        for (account, count) in &mut wanted {
+            let lane = self.lanes.get(account);
+            *count = lane.map_or(0, |lane| lane.reserve_clearances(*count));
+        }
+        wanted.retain(|_, count| *count > 0);
+        wanted
+    }
+
+    /// Gives reserved clearances back.
+    fn unreserve_clearances(&self, unused: BTreeMap<AccountName, usize>) {
+        for (account, count) in unused {
+            if let Some(lane) = self.lanes.get(&account) {
+                lane.unreserve_clearances(count);
+            }
+        }
+    }
+
+    /// Admits what is not a dry run; `None` if everything is. Takes more room if what is opened
+    /// needs it.
+    async fn admit(
+        &self,
+        submission: &Submission,
+        asked: Asked,
+        room: &mut Room,
+    ) -> Result<Option<Admitted>, SubmitError> {
+        let Asked {
+            at: Moment { at, boot },
+            retry_until,
+            clear,
+            may_open,
+        } = asked;
+        let slots: Vec<Slot> = submission
+            .items
+            .iter()
+            .map(|item| match item.mode {
+                Mode::DryRun => Slot::Vacant,
+                Mode::Cancel => Slot::Item {
+                    key: item.key.clone(),
+                    command: Arc::clone(&item.command),
+                },
+            })
+            .collect();
+        if slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
+            return Ok(None);
+        }
+        let mut admission = Admission {
+            scope: submission.scope.clone(),
+            key: submission.key.clone(),
+            slots,
+            from: submission.from.provenance().cloned(),
+            at,
+            boot,
+            clear,
+            retry_until,
+            with_answers: submission.with_answers,
+            quota: submission.quota.clone(),
+            may_open,
+            overfull: self.audit.check(&submission.scope.caller).err(),
+        };
+        let mut answer = self.journal.admit(admission.clone()).await;
+        if let Err(AdmitError::Unreserved(opens)) = answer {
+            room.opened.join(self.room_to_open(submission, &opens)?);
+            admission.may_open = Some(opens);
+            answer = self.journal.admit(admission).await;
+        }
+        match answer {
+            Ok(admitted) => Ok(Some(admitted)),
+            Err(AdmitError::Conflict(conflicts)) => Err(SubmitError::Conflict(conflicts)),
+            Err(AdmitError::Unavailable(unavailable)) => {
+                self.journal_refused();
+                Err(unavailable.into())
+            }
+            Err(AdmitError::NoRoom(no_room)) => Err(no_room.into()),
+            Err(AdmitError::OverQuota(exhausted)) => Err(exhausted.into()),
+            Err(AdmitError::Behind(behind)) => Err(behind.into()),
+            Err(AdmitError::Overfull(overfull)) => Err(overfull.into()),
+            Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
+            // More has settled meanwhile that is not final, and has to be opened again.
+            Err(AdmitError::Unreserved(_)) => Err(SubmitError::Full(
+                "more of it has to be opened again than there was room for".to_owned(),
+            )),
+        }
+    }
+
+    fn retry_until(&self, at: Timestamp, window: Option<Duration>) -> Timestamp {
+        at.checked_add(window.unwrap_or(self.retry_window))
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// What an admission is asked for beside its items.
+struct Asked {
+    at: Moment,
+    retry_until: Timestamp,
+    clear: BTreeMap<AccountName, usize>,
+    may_open: Option<BTreeSet<u32>>,
+}
+
+/// What of the reserved clearances an admission did not use.
+fn unused(
+    mut reserved: BTreeMap<AccountName, usize>,
+    submission: &Submission,
+    admitted: Option<&Admitted>,
+) -> BTreeMap<AccountName, usize> {
+    let items = admitted.map(|admitted| admitted.items.as_slice());
+    for (item, fate) in submission.items.iter().zip(items.unwrap_or_default()) {
+        if matches!(fate, AdmittedItem::Opened { cleared: true, .. })
+            && let Some(left) = reserved.get_mut(item.command.account())
+        {
+            *left = left.saturating_sub(1);
+        }
+    }
+    reserved.retain(|_, count| *count > 0);
+    reserved
+}
+
+/// Whether other requests have had items of this one under way.
+fn meets_others(admitted: &Admitted) -> bool {
+    admitted.items.iter().any(|item| match item {
+        AdmittedItem::Running { .. } => true,
+        AdmittedItem::Opened { previous, .. } => previous.is_some(),
+        AdmittedItem::Vacant | AdmittedItem::Settled { .. } => false,
+    })
+}

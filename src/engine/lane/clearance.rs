@@ -1,0 +1,487 @@
+//! What a lane may send, and what it has learned of its account: both are in the journal before
+//! they count.
+//!
+//! What was not cleared was not sent, so a restart leaves in doubt only what was. A lane clears
+//! ahead, in the order of turns and in writes that are made anyway, as far as it sends in a few
+//! seconds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Lane, State,
+    belief::Belief,
+    doubtful_targets::Owner,
+    work_item::{Clearance, Origin, Run},
+};
+use crate::{
+    domain::{
+        doubt::{AccountState, Doubt, Moment},
+        exchange::{Request, Safety},
+        ids::{AccountName, ItemId, TargetId},
+    },
+    engine::results::settler::{Cleared, Handover},
+    journal::{self, DoubtfulTarget, Note},
+    limits,
+    providers::{Evidence, Facts, Mode},
+};
+
+/// Seconds of an account's rate that may be cleared ahead.
+const AHEAD_SECONDS: f64 = 5.0;
+
+/// How much of a lane is cleared and not sent yet.
+#[derive(Debug)]
+pub(in crate::engine) struct Clearing {
+    /// How much may be.
+    allowance: usize,
+    /// How much is, or is asked for.
+    stock: usize,
+    /// Nothing that waits is left to clear.
+    is_done: bool,
+    /// The number of the last request, and of the last one that is on the disk.
+    asked: u64,
+    granted: u64,
+}
+
+impl Clearing {
+    pub(in crate::engine) fn new(rate_per_second: f64) -> Self {
+        let ahead = whole(rate_per_second * AHEAD_SECONDS);
+        Self {
+            allowance: ahead.clamp(limits::CLEARED_BY_ADMISSION_MAX, limits::CLEARED_MAX),
+            stock: 0,
+            is_done: false,
+            asked: 0,
+            granted: 0,
+        }
+    }
+
+    /// Something has come that may have to be cleared.
+    pub(in crate::engine) fn has_more(&mut self) {
+        self.is_done = false;
+    }
+
+    /// The last request that is on the disk.
+    pub(in crate::engine) fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// Reserves clearances for an admission.
+    fn reserve(&mut self, wanted: usize) -> usize {
+        let room = self.allowance.saturating_sub(self.stock);
+        let granted = wanted.min(room).min(limits::CLEARED_BY_ADMISSION_MAX);
+        self.stock += granted;
+        granted
+    }
+
+    /// An item has been sent, or ends without.
+    pub(in crate::engine) fn unstock(&mut self, run: &mut Run) {
+        if std::mem::take(&mut run.in_stock) {
+            self.stock = self.stock.saturating_sub(1);
+        }
+    }
+}
+
+/// A number of items, at least zero and at most a million.
+fn whole(count: f64) -> usize {
+    let count = count.clamp(0.0, 1e6).floor();
+    // A number of at most seven digits always reads.
+    format!("{count}").parse().unwrap_or_default()
+}
+
+/// What is known of the account, as far as the journal has it or is about to.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Learned {
+    state: AccountState,
+    /// Whether the journal has to be told.
+    is_new: bool,
+}
+
+/// What answers have shown, for those who ask at each step: without the lane's lock.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Shown {
+    answered: AtomicBool,
+    /// What was proven; 0 for nothing.
+    proof: AtomicU64,
+}
+
+impl Shown {
+    fn set(&self, known: &AccountState, place: u64) {
+        let answered = known.answered_place == Some(place);
+        self.answered.store(answered, Ordering::Release);
+        self.proof
+            .store(known.proven.unwrap_or_default(), Ordering::Release);
+    }
+}
+
+impl Run {
+    /// Whether it may be sent, given which request of its lane is on the disk.
+    pub(in crate::engine) fn clearance(&mut self, granted: u64) -> bool {
+        if let Clearance::Asked(number) = self.clearance
+            && number <= granted
+        {
+            self.clearance = Clearance::Given;
+        }
+        self.clearance == Clearance::Given
+    }
+}
+
+impl Lane {
+    /// Reserves clearances for so many new items of a request.
+    pub(in crate::engine) fn reserve_clearances(&self, wanted: usize) -> usize {
+        self.state().clearing.reserve(wanted)
+    }
+
+    /// Gives reserved clearances back.
+    pub(in crate::engine) fn unreserve_clearances(&self, count: usize) {
+        let mut state = self.state();
+        state.clearing.stock = state.clearing.stock.saturating_sub(count);
+        drop(state);
+        self.wake();
+    }
+
+    /// Asks for the clearance of what comes next, once half of the stock is gone.
+    pub(in crate::engine) fn clear_ahead(self: &Arc<Self>, state: &mut State) {
+        let Clearing {
+            allowance,
+            stock,
+            is_done,
+            ..
+        } = state.clearing;
+        if is_done || stock > allowance / 2 || state.firsts.is_empty() {
+            return;
+        }
+        let Ok(permit) = self.shared.settle.try_reserve() else {
+            // The settler is behind: it is asked again when the next item goes.
+            return;
+        };
+        let at = self.shared.clock.moment();
+        let number = state.clearing.asked.saturating_add(1);
+        let mut items: Vec<ItemId> = Vec::new();
+        let wanted = allowance.saturating_sub(stock);
+        state.firsts.visit(allowance.saturating_mul(2), |run| {
+            if let Origin::Recorded(id) = run.origin
+                && run.waits_for_clearance()
+                && run.clearance == Clearance::None
+                && items.len() < wanted
+            {
+                run.clearance = Clearance::Asked(number);
+                run.earliest = run.earliest.or(Some(at));
+                run.in_stock = true;
+                items.push(id);
+            }
+        });
+        if items.is_empty() {
+            // Looking at all that waits is not done again for each that goes.
+            state.clearing.is_done = true;
+            return;
+        }
+        state.clearing.asked = number;
+        state.clearing.stock += items.len();
+        let clearance = journal::Clearance { at, items };
+        let whom = Cleared::Ahead(Arc::downgrade(self), number);
+        permit.send(Handover::Clear(clearance, whom));
+    }
+
+    /// A request is on the disk: what it names may be sent.
+    pub(in crate::engine) fn granted(&self, number: u64) {
+        let mut state = self.state();
+        state.clearing.granted = state.clearing.granted.max(number);
+        drop(state);
+        self.wake();
+    }
+
+    /// Clears an item that is about to be sent, unless it is; says whether it may go. If not, the
+    /// journal has failed.
+    pub(in crate::engine) async fn clear(&self, run: &mut Run) -> bool {
+        let Origin::Recorded(id) = run.origin else {
+            return true;
+        };
+        let is_cleared = {
+            let mut state = self.state();
+            state.clearing.unstock(run);
+            run.clearance(state.clearing.granted)
+        };
+        if is_cleared {
+            return true;
+        }
+        let at = self.shared.clock.moment();
+        let clearance = journal::Clearance {
+            at,
+            items: vec![id],
+        };
+        let (done, cleared) = oneshot::channel();
+        let handover = Handover::Clear(clearance, Cleared::One(done));
+        if self.shared.settle.send(handover).await.is_err() || cleared.await.is_err() {
+            return false;
+        }
+        run.clearance = Clearance::Given;
+        run.earliest = run.earliest.or(Some(at));
+        true
+    }
+
+    /// What is known of the account.
+    pub(in crate::engine) fn facts(&self) -> Facts {
+        Facts {
+            answered: self.shown.answered.load(Ordering::Acquire),
+            proven: self.shown.proof.load(Ordering::Acquire) == self.proof(),
+            target_known: false,
+        }
+    }
+
+    /// Names the place and the credential that a proof is of.
+    pub(in crate::engine) fn proof(&self) -> u64 {
+        // 0 stands for nothing proven.
+        (self.options.place ^ self.options.egress.fingerprint()).max(1)
+    }
+
+    /// Learns what an answer shows of the account.
+    pub(in crate::engine) fn learn(&self, evidence: Evidence) {
+        let known = self.facts();
+        let is_news = (evidence.answered && !known.answered) || (evidence.proven && !known.proven);
+        if !is_news {
+            return;
+        }
+        let proof = self.proof();
+        let mut state = self.state();
+        let learned = &mut state.learned;
+        if learned.state.answered_place != Some(self.options.place) {
+            learned.state.answered_place = Some(self.options.place);
+            learned.is_new = true;
+        }
+        if evidence.proven && learned.state.proven != Some(proof) {
+            learned.state.proven = Some(proof);
+            learned.is_new = true;
+            self.options.egress.meters().unproven.set(false);
+        }
+        self.shown.set(&learned.state, self.options.place);
+    }
+
+    /// What the journal does not have yet of what was learned.
+    pub(in crate::engine) fn take_learned(&self) -> Option<(AccountName, AccountState)> {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.learned.is_new) {
+            return None;
+        }
+        let name = self.options.account.name.clone();
+        Some((name, state.learned.state.clone()))
+    }
+
+    /// Starts nothing before a time: the provider asked for it, and a restart does not forget it.
+    pub(in crate::engine) fn pause(&self, until: Instant) {
+        let wait = until.saturating_duration_since(Instant::now());
+        let durable = self.shared.clock.moment().after(wait);
+        let mut state = self.state();
+        state.gate.pause(until);
+        let known = state.learned.state.paused_until;
+        // Answers to requests that were under way ask for nearly the same.
+        let is_known = known.is_some_and(|known| {
+            let ahead = durable.at.duration_since(known.at);
+            ahead < jiff::SignedDuration::from_secs(1)
+        });
+        if is_known {
+            return;
+        }
+        state.learned.state.paused_until = Some(durable);
+        let (name, told) = (
+            self.options.account.name.clone(),
+            state.learned.state.clone(),
+        );
+        drop(state);
+        // If the settler is behind, it goes with the next outcome.
+        let sent = self.shared.settle.try_send(Handover::Account(name, told));
+        self.state().learned.is_new |= sent.is_err();
+    }
+
+    /// For how many items a look goes at once after a restart.
+    pub(in crate::engine) fn looks_at_once(&self) -> usize {
+        let third = self.options.settling.as_secs_f64() / 3.0;
+        whole(self.options.gate.rate_per_second * third)
+    }
+
+    /// Begins with what an earlier process learned. `is_new` says that there was none.
+    pub(in crate::engine) fn restore(
+        &self,
+        known: Option<AccountState>,
+        is_new: bool,
+        now: &Moment,
+    ) {
+        let mut state = self.state();
+        let at = Instant::now();
+        match &known {
+            Some(AccountState {
+                bucket: Some((tokens, since)),
+                ..
+            }) => {
+                let passed = since.until(now).unwrap_or_default().as_secs_f64();
+                let tokens = tokens + passed * self.options.gate.rate_per_second;
+                state.gate.begin_with(tokens, at);
+            }
+            // It did not stop in order: nobody knows what it sent last.
+            _ if !is_new => state.gate.begin_with(1.0, at),
+            _ => {}
+        }
+        let Some(mut known) = known else { return };
+        if let Some(left) = known.paused_until.and_then(|until| now.until(&until)) {
+            // A clock that was set back would bring the same pause at every start.
+            let left = left.min(Duration::from_millis(limits::THROTTLE_MS_MAX));
+            state.gate.pause(at + left);
+            known.paused_until = Some(now.after(left));
+        }
+        let is_used = known.bucket.is_some();
+        let known = AccountState {
+            bucket: None,
+            ..known
+        };
+        self.shown.set(&known, self.options.place);
+        state.learned.state = known.clone();
+        if is_used {
+            // What was saved is spent once, also if this process does not stop in order.
+            let name = self.options.account.name.clone();
+            let told = self.shared.settle.try_send(Handover::Account(name, known));
+            state.learned.is_new |= told.is_err();
+        }
+    }
+
+    /// What the next process has to know of the account after an orderly stop.
+    pub(in crate::engine) fn last_state(&self, now: Moment) -> (AccountName, AccountState) {
+        let state = self.state();
+        let tokens = state.gate.tokens(Instant::now());
+        let known = AccountState {
+            bucket: Some((tokens, now)),
+            ..state.learned.state.clone()
+        };
+        (self.options.account.name.clone(), known)
+    }
+
+    /// Binds targets on which requests of settled items may still act.
+    pub(in crate::engine) fn bind(&self, target: TargetId, owner: Owner, until: Instant) {
+        let mut state = self.state();
+        state.doubtful.bind(target, owner, until, Instant::now());
+    }
+
+    /// Until when an item's next request with an effect waits for one of another key that may still
+    /// act on its target. The item may have the target: both were there when a process went.
+    pub(in crate::engine) fn waits_for_others(
+        &self,
+        run: &Run,
+        request: &Request,
+    ) -> Option<Instant> {
+        let Origin::Recorded(id) = run.origin else {
+            return None;
+        };
+        let target = run.command.exclusive_target()?;
+        if request.safety == Safety::Look {
+            return None;
+        }
+        let doubtful = &self.state().doubtful;
+        doubtful.until_by_others(target, id, Instant::now())
+    }
+
+    /// Binds the target of an item that an earlier process left with a request that may still act.
+    pub(in crate::engine) fn bind_left(&self, run: &Run) {
+        let target = run.command.exclusive_target();
+        let belief = run.belief.as_ref().map(Belief::believed_at);
+        if let (&Origin::Recorded(id), Some(target), Some(until)) = (&run.origin, target, belief) {
+            self.bind(target.clone(), Some(id), until);
+        }
+    }
+
+    /// The target of an item that ends with a request that may still act.
+    pub(in crate::engine) fn doubtful_target(&self, run: &Run) -> Option<DoubtfulTarget> {
+        let target = run.command.exclusive_target()?;
+        let doubt = run.doubt.as_deref().filter(|doubt| doubt.may_act)?;
+        let believed_at = run.belief.as_ref()?.believed_at();
+        if believed_at <= Instant::now() {
+            return None;
+        }
+        let owner = match run.origin {
+            Origin::Recorded(id) => Some(id),
+            Origin::Planned(..) => None,
+        };
+        self.bind(target.clone(), owner, believed_at);
+        let wait = Duration::from_millis(doubt.settle_ms.unwrap_or_default());
+        Some(DoubtfulTarget {
+            account: self.options.account.name.clone(),
+            target: target.clone(),
+            until: doubt.latest.after(wait),
+            owner,
+        })
+    }
+
+    /// What an orderly stop knows of everything that waits: what was cleared and not sent is not
+    /// in doubt, and what was has its ends.
+    pub(in crate::engine) fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for run in self.take_all() {
+            // What was asked for and is not on the disk yet gets there before these notes.
+            if let Origin::Recorded(id) = run.origin
+                && run.clearance != Clearance::None
+            {
+                let doubt = run.doubt.as_deref().cloned();
+                let doubt = doubt.or_else(|| run.has_acted.then(|| self.acted(&run)));
+                notes.push(Note { id, doubt });
+            }
+        }
+        notes
+    }
+
+    /// What is left of an item that has done a part of its work and takes no more than its answers
+    /// with it: nothing can act any more, and what is found may be its own.
+    fn acted(&self, run: &Run) -> Doubt {
+        Doubt {
+            earliest: run.earliest,
+            latest: self.shared.clock.moment(),
+            settle_ms: Some(0),
+            may_act: false,
+            accepted: false,
+            looks: 0,
+            place: Some(self.options.place),
+            place_answered: true,
+        }
+    }
+
+    /// Whether another key may still act on an item's target, or is at work on it while a dry run
+    /// looks; and of a command that moves money, whether another key has ever aimed at it.
+    pub(in crate::engine) async fn is_target_known(&self, run: &Run) -> bool {
+        let Some(target) = run.command.exclusive_target() else {
+            return false;
+        };
+        let is_plan = run.mode() == Mode::DryRun;
+        let is_unsettled = {
+            let state = self.state();
+            let is_doubtful = state.doubtful.until(target, Instant::now()).is_some();
+            // What a dry run finds held is another's: it holds nothing itself.
+            is_doubtful || (is_plan && state.targets.is_held(target))
+        };
+        // A dry run looks in any case, and what has settled is no news to whoever plans.
+        if is_unsettled || is_plan || !run.command.moves_money() {
+            return is_unsettled;
+        }
+        let own = match run.origin {
+            Origin::Recorded(id) => Some(id),
+            Origin::Planned(..) => None,
+        };
+        let (name, target) = (self.options.account.name.clone(), target.clone());
+        let journal = Arc::clone(&self.shared.journal);
+        let turn = self.shared.target_looks.turn(&run.caller).await;
+        let found = crate::engine::blocking(move || {
+            let _turn = turn;
+            let filter = journal::Filter {
+                account: Some(name),
+                target: Some(target),
+                ..journal::Filter::default()
+            };
+            journal.newest(&filter, 2)
+        });
+        // A journal that cannot be read fails by itself; a look too many does no harm.
+        let found = found.await.unwrap_or_default();
+        found.iter().any(|record| Some(record.id) != own)
+    }
+}

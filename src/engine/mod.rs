@@ -1,0 +1,426 @@
+//! The engine: admits requests, owns every task, and sees each item to its outcome. Handlers
+//! only submit and read: a caller that goes away takes nothing with it.
+
+mod admission;
+mod lane;
+mod reads;
+mod recovery;
+pub mod results;
+mod snapshot;
+mod stop_batch;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{
+    admission::{
+        submission::{Item, Submission, SubmitError},
+        submit::Ticket,
+    },
+    lane::LaneOptions,
+    reads::questions::AskError,
+    results::slow_consumers::Hangup,
+    snapshot::{AccountStanding, Standing},
+    stop_batch::Stopped,
+};
+use self::{
+    lane::Lane,
+    reads::{fair_threads::Threads, questions::Questions},
+    results::{feed::Ended, settler::Handover, slow_consumers::Readers, subscriptions::Live},
+};
+pub use crate::clock::Clock;
+use crate::shared_budget::{Budget, Members};
+use crate::{
+    audit::Usage,
+    domain::{account::Account, ids::AccountName, opaque::Names},
+    journal::{Journal, Unavailable},
+    limits,
+    observe::{Overseer, Refusals},
+};
+
+/// How the engine runs.
+#[derive(Debug)]
+pub struct Options {
+    /// One lane per account.
+    pub lanes: Vec<LaneOptions>,
+    /// Items that may be open at a time; more are refused.
+    pub open_items_max: usize,
+    /// Bytes that open items may take, about; what goes beyond is refused.
+    pub open_bytes_max: usize,
+    /// The callers that share all this, with the open items that each may have at most.
+    pub members: Members,
+    /// The same callers, with the calls of ListCancellations that each may have at a time.
+    pub scanners: Members,
+    /// Results that streams may hold for their readers, all streams together.
+    pub results_held_max: usize,
+    /// How long a reader may take nothing before others may have its room.
+    pub reader_patience: Duration,
+    /// How long to keep trying if the caller does not say.
+    pub retry_window: Duration,
+    /// What the audit takes, and may take of each caller.
+    pub audit: Usage,
+    /// The time of day.
+    pub clock: Clock,
+    /// Where jitter comes from.
+    pub seed: u64,
+}
+
+/// What every lane and worker shares.
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    rng: Mutex<fastrand::Rng>,
+    settle: mpsc::Sender<Handover>,
+    live: Arc<Live>,
+    tasks: TaskTracker,
+    journal: Arc<dyn Journal>,
+    /// How batches are named in the log and to callers.
+    names: Arc<Names>,
+    /// For looks at what else aims at a target.
+    target_looks: Threads,
+    /// Nothing new is begun any more.
+    stopping: CancellationToken,
+    /// Ends conversations where they are, as the end of the process would.
+    cut: CancellationToken,
+    /// Watches every task.
+    overseer: Overseer,
+}
+
+impl Shared {
+    fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Dispatch {
+    journal: Arc<dyn Journal>,
+    lanes: BTreeMap<AccountName, Arc<Lane>>,
+    shared: Arc<Shared>,
+    members: Mutex<Members>,
+    /// What the callers share that is not the engine's own.
+    others_shared: Mutex<Vec<Budget>>,
+    open_items: Budget,
+    open_bytes: Budget,
+    planned_items: Budget,
+    planned_bytes: Budget,
+    results_held: Budget,
+    results_bytes_held: Budget,
+    readers: Readers,
+    questions: Questions,
+    audit: Usage,
+    retry_window: Duration,
+    draining: AtomicBool,
+    /// Held to read from an admission to the start of its items, so that who holds it to write
+    /// knows that everything admitted before is where it can be stopped.
+    entering: RwLock<()>,
+    failed: watch::Sender<Option<Unavailable>>,
+    refusals: Arc<Refusals>,
+}
+
+impl Dispatch {
+    /// Starts the engine and takes up everything that the journal has open. To drop the future is
+    /// to give the start up: nothing is at work before it resolves.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn start(
+        journal: Arc<dyn Journal>,
+        options: Options,
+    ) -> Result<Arc<Self>, Unavailable> {
+        Self::start_watched(journal, options, Overseer::default()).await
+    }
+
+    /// The same, with someone who watches the tasks of others too.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn start_watched(
+        journal: Arc<dyn Journal>,
+        options: Options,
+        overseer: Overseer,
+    ) -> Result<Arc<Self>, Unavailable> {
+        let (settle, handed_over) = mpsc::channel(limits::SETTLE_QUEUE_MAX);
+        let failed = watch::Sender::new(None);
+        let live = Arc::new(Live::default());
+        let tasks = TaskTracker::new();
+        let shared = Arc::new(Shared {
+            clock: options.clock,
+            rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
+            settle,
+            live: Arc::clone(&live),
+            tasks,
+            journal: Arc::clone(&journal),
+            names: journal.names(),
+            target_looks: Threads::new(limits::TARGET_THREADS),
+            stopping: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            overseer,
+        });
+        let settler =
+            results::settler::run(Arc::clone(&journal), live, handed_over, failed.clone());
+        tokio::spawn(shared.overseer.watched("settler", settler));
+        let lanes: BTreeMap<_, _> = options
+            .lanes
+            .into_iter()
+            .map(|lane| {
+                (
+                    lane.account.name.clone(),
+                    Lane::new(lane, Arc::clone(&shared)),
+                )
+            })
+            .collect();
+        for lane in lanes.values() {
+            // A lane is waited for like what it starts: between its last turn and the start of
+            // that conversation nothing else would be at work.
+            let serve = Arc::clone(lane).serve();
+            shared.tasks.spawn(shared.overseer.watched("lane", serve));
+        }
+        let others = options.members.unbounded();
+        let shared_by_all = |max| Budget::shared(max, &others);
+        let dispatch = Arc::new(Self {
+            journal,
+            lanes,
+            shared,
+            open_items: Budget::shared(options.open_items_max, &options.members),
+            open_bytes: shared_by_all(options.open_bytes_max),
+            planned_items: shared_by_all(planned(options.open_items_max, limits::BATCH_ITEMS_MAX)),
+            planned_bytes: shared_by_all(planned(
+                options.open_bytes_max,
+                limits::PLANNED_BYTES_MIN,
+            )),
+            results_held: shared_by_all(options.results_held_max),
+            results_bytes_held: shared_by_all(limits::RESULTS_BYTES_HELD_MAX),
+            members: Mutex::new(options.members),
+            others_shared: Mutex::default(),
+            questions: Questions::new(&options.scanners),
+            readers: Readers::new(options.reader_patience),
+            audit: options.audit,
+            retry_window: options.retry_window,
+            draining: AtomicBool::new(false),
+            entering: RwLock::new(()),
+            failed,
+            refusals: Arc::default(),
+        });
+        dispatch.recover().await?;
+        Ok(dispatch)
+    }
+
+    /// The configured accounts, by name.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.lanes.values().map(|lane| &*lane.options.account)
+    }
+
+    /// One account.
+    #[must_use]
+    pub fn account(&self, name: &AccountName) -> Option<&Account> {
+        self.lanes.get(name).map(|lane| &*lane.options.account)
+    }
+
+    /// The journal, for reading.
+    #[must_use]
+    pub fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// How batches are named to callers.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    /// The time of day as the engine sees it.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// What the audit takes.
+    #[must_use]
+    pub fn audit(&self) -> &Usage {
+        &self.audit
+    }
+
+    /// Something else of this size that the service's callers share, without bounds of their own,
+    /// whoever they come to be.
+    #[must_use]
+    pub fn shared_by_callers(&self, max: usize) -> Budget {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = Budget::shared(max, &members.unbounded());
+        self.others_shared().push(budget.clone());
+        budget
+    }
+
+    /// Has other callers share the service's room from now on; see [`Options::members`] and
+    /// [`Options::scanners`]. What is open of whom is not among them stays open.
+    pub fn share_anew(&self, members: Members, scanners: &Members) {
+        let mut current = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open_items.share_anew(&members);
+        let unbounded = members.unbounded();
+        for budget in [
+            &self.open_bytes,
+            &self.planned_items,
+            &self.planned_bytes,
+            &self.results_held,
+            &self.results_bytes_held,
+        ] {
+            budget.share_anew(&unbounded);
+        }
+        for budget in self.others_shared().iter() {
+            budget.share_anew(&unbounded);
+        }
+        self.questions.share_anew(scanners);
+        self.audit.share_anew(members.names());
+        *current = members;
+    }
+
+    fn others_shared(&self) -> MutexGuard<'_, Vec<Budget>> {
+        self.others_shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long to keep trying if the caller does not say.
+    #[must_use]
+    pub fn retry_window(&self) -> Duration {
+        self.retry_window
+    }
+
+    /// Why the journal has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<Unavailable> {
+        let failed = self.failed.borrow().clone();
+        failed.or_else(|| self.journal.failure())
+    }
+
+    /// Resolves when the journal has failed, or a task has panicked, with the reason. Once the
+    /// journal has, nothing is told any more.
+    pub async fn failed(&self) -> Unavailable {
+        tokio::select! {
+            why = self.journal_failed() => why,
+            panicked = self.shared.overseer.panicked() => Unavailable(panicked.to_string()),
+        }
+    }
+
+    async fn journal_failed(&self) -> Unavailable {
+        let mut failed = self.failed.subscribe();
+        match failed
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone())
+        {
+            Ok(Some(reason)) => reason,
+            // There is no failure to come.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes nothing more on, lets conversations go on for so long and cuts the others off,
+    /// records what they came to, and ends every stream. What is open then goes on after a
+    /// restart. Nothing can be recorded after that.
+    pub async fn drain(&self, patience: Duration) {
+        self.draining.store(true, Ordering::Release);
+        for lane in self.lanes.values() {
+            lane.close();
+        }
+        self.shared.stopping.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(patience, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                at_work = self.shared.tasks.len(),
+                "the drain time is over; what is open goes on after a restart"
+            );
+            // What goes on here would meet what a restart takes up.
+            self.shared.cut.cancel();
+            self.shared.tasks.wait().await;
+        }
+        self.leave_notes().await;
+        // Without a journal nothing is left to record.
+        let _ = self.hand_over(Handover::End).await;
+        self.shared.live.end(Ended::Draining);
+    }
+
+    /// Records what is known of everything that is still open, so that the next process doubts
+    /// only what was cut off.
+    async fn leave_notes(&self) {
+        let now = self.shared.clock.moment();
+        for lane in self.lanes.values() {
+            let notes = lane.notes();
+            // Only a failed journal closes the queue.
+            let _ = self.shared.settle.send(Handover::Note(notes)).await;
+            let (name, state) = lane.last_state(now);
+            let _ = self
+                .shared
+                .settle
+                .send(Handover::Account(name, state))
+                .await;
+        }
+    }
+
+    /// The journal could not do what was asked. If it failed for good, so does the engine, which
+    /// may have nothing to settle and would not find out otherwise.
+    pub fn journal_refused(&self) {
+        if let Some(why) = self.journal.failure() {
+            tracing::error!(error = %why, "the journal failed");
+            self.failed.send_replace(Some(why));
+            self.shared.live.end(Ended::Failed);
+        }
+    }
+
+    /// Waits until all that was handed over to be recorded is recorded and told, or cannot be.
+    async fn flush(&self) -> Result<(), Unavailable> {
+        self.hand_over(Handover::Flush).await
+    }
+
+    /// Asks the settler, and waits for its answer. A settler whose journal failed has none.
+    async fn hand_over(
+        &self,
+        question: fn(oneshot::Sender<()>) -> Handover,
+    ) -> Result<(), Unavailable> {
+        let (done, answered) = oneshot::channel();
+        let asked = self.shared.settle.send(question(done)).await;
+        if asked.is_ok() && answered.await.is_ok() {
+            return Ok(());
+        }
+        let why = self.failed.borrow().clone();
+        Err(why.unwrap_or_else(|| Unavailable("nothing is recorded any more".to_owned())))
+    }
+}
+
+/// The part of what open items may take that dry runs may take beside them: a quarter, and at least
+/// so much where there is so much. Whoever has filled the service can still plan.
+fn planned(open_max: usize, at_least: usize) -> usize {
+    (open_max / 4).max(at_least.min(open_max))
+}
+
+/// Reads the journal where waiting for a disk harms nobody.
+pub async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
+) -> Result<T, Unavailable> {
+    // A simulation runs on one thread: when another one is done, no seed can tell.
+    #[cfg(test)]
+    if tokio::runtime::Handle::current().runtime_flavor()
+        == tokio::runtime::RuntimeFlavor::CurrentThread
+    {
+        tokio::task::yield_now().await;
+        return read();
+    }
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(Unavailable(format!("reading the journal failed: {error}"))))
+}

@@ -1,0 +1,233 @@
+//! Reads of the journal for questions. They have threads of their own, so that no question takes a
+//! thread from admissions; each kind has its own, so that a look at one record does not wait behind
+//! lists; and callers share them. What is read ends soon after nobody waits for it any more.
+
+use std::{sync::Arc, time::Duration};
+
+use super::fair_threads::Threads;
+use crate::{
+    domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
+    engine::{Dispatch, blocking},
+    journal::{Batch, Filter, Journal, Page, Question, Record, Unavailable},
+    limits,
+    observe::Refusal,
+    shared_budget::{Budget, Members, Refused, Share},
+};
+
+/// Who may ask how much.
+#[derive(Debug)]
+pub(in crate::engine) struct Questions {
+    scans: Kind,
+    gets: Kind,
+    stops: Threads,
+    known: Threads,
+}
+
+/// Questions of one kind.
+#[derive(Debug)]
+struct Kind {
+    /// For those that are answered or wait.
+    places: Budget,
+    threads: Threads,
+}
+
+/// Why a question was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The caller lists as much as it may at a time, or all callers together do.
+    #[error("{0}")]
+    Scans(String),
+    /// Too many others ask.
+    #[error("{0}")]
+    Full(String),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl Questions {
+    /// For callers of whom each may have so many scans at a time.
+    pub(in crate::engine) fn new(scanners: &Members) -> Self {
+        Self {
+            scans: Kind {
+                places: Budget::shared(limits::SCANS_MAX, scanners),
+                threads: Threads::new(limits::SCAN_THREADS),
+            },
+            gets: Kind {
+                places: Budget::shared(limits::GETS_MAX, &scanners.unbounded()),
+                threads: Threads::new(limits::GET_THREADS),
+            },
+            stops: Threads::new(limits::STOP_THREADS),
+            known: Threads::new(limits::KNOWN_THREADS),
+        }
+    }
+
+    /// As [`Self::new`], for what is asked from now on.
+    pub(in crate::engine) fn share_anew(&self, scanners: &Members) {
+        self.scans.places.share_anew(scanners);
+        self.gets.places.share_anew(&scanners.unbounded());
+    }
+
+    /// A turn at a thread for lists.
+    #[cfg(test)]
+    pub(in crate::engine) async fn scan_turn(&self, by: &str) -> super::fair_threads::Turn {
+        let by = by.try_into().unwrap();
+        self.scans.threads.turn(&by).await
+    }
+
+    /// Lists that are read or wait, and how many may be.
+    pub(in crate::engine) fn scans(&self) -> &Budget {
+        &self.scans.places
+    }
+
+    /// Looks at one record that are taken or wait, and how many may be.
+    pub(in crate::engine) fn gets(&self) -> &Budget {
+        &self.gets.places
+    }
+}
+
+impl Dispatch {
+    /// The item that a key names, for this caller.
+    ///
+    /// # Errors
+    /// If too many are asked for, or the journal cannot be read.
+    pub async fn find(
+        &self,
+        scope: Scope,
+        key: Key,
+        by: &CallerId,
+    ) -> Result<Option<Record>, AskError> {
+        let find =
+            move |journal: &dyn Journal, question: &Question| journal.find(&scope, &key, question);
+        let found = self.ask(&self.questions.gets, by, find).await;
+        found.map_err(|error| self.unanswered(error, AskError::Full))
+    }
+
+    /// A page of records, for this caller.
+    ///
+    /// # Errors
+    /// If too much is listed at the moment, or the journal cannot be read.
+    pub async fn list(
+        &self,
+        filter: Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+        by: &CallerId,
+    ) -> Result<Page, AskError> {
+        let list = move |journal: &dyn Journal, question: &Question| {
+            journal.list(&filter, after, records_max, question)
+        };
+        let page = self.ask(&self.questions.scans, by, list).await;
+        page.map_err(|error| self.unanswered(error, AskError::Scans))
+    }
+
+    /// Whose a batch is that this caller wants to stop: as little is read as that takes, since it may
+    /// be another's, and anybody can make batches' ids up.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn whose_to_stop(
+        &self,
+        id: BatchId,
+        by: &CallerId,
+    ) -> Result<Option<Scope>, Unavailable> {
+        let turn = self.questions.stops.turn(by).await;
+        let whose = move |journal: &dyn Journal, question: &Question| journal.whose(id, question);
+        self.answer(turn, whose).await
+    }
+
+    /// A batch that this caller stops. However much is asked for, a stop is not refused.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn batch_to_stop(
+        &self,
+        id: BatchId,
+        by: &CallerId,
+    ) -> Result<Option<Batch>, Unavailable> {
+        let turn = self.questions.stops.turn(by).await;
+        let batch = move |journal: &dyn Journal, question: &Question| journal.batch(id, question);
+        self.answer(turn, batch).await
+    }
+
+    /// Whether keys name items: see [`Journal::known`].
+    pub(in crate::engine) async fn known(
+        &self,
+        scope: Scope,
+        request: Key,
+        keys: Vec<Key>,
+    ) -> Result<Vec<bool>, Unavailable> {
+        let turn = self.questions.known.turn(&scope.caller).await;
+        let known =
+            move |journal: &dyn Journal, _: &Question| journal.known(&scope, &request, &keys);
+        self.answer(turn, known).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        kind: &Kind,
+        by: &CallerId,
+        read: impl FnOnce(&dyn Journal, &Question) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let place: Share = kind.places.take(by, 1)?;
+        let longest = Duration::from_millis(limits::TURN_MS_MAX);
+        let turn = tokio::time::timeout(longest, kind.threads.turn(by)).await;
+        let turn = turn.map_err(|_| Unanswered::NoTurn)?;
+        Ok(self.answer((place, turn), read).await?)
+    }
+
+    /// Reads on another thread. What it holds is given back when nothing is read any more, which
+    /// may be a little after nobody waits any more.
+    async fn answer<T: Send + 'static>(
+        &self,
+        held: impl Send + 'static,
+        read: impl FnOnce(&dyn Journal, &Question) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let question = Question::default();
+        let _waiter = question.waiter();
+        let journal = Arc::clone(&self.journal);
+        blocking(move || {
+            let _held = held;
+            read(&*journal, &question)
+        })
+        .await
+    }
+
+    fn unanswered(&self, error: Unanswered, full: fn(String) -> AskError) -> AskError {
+        let why = match error {
+            Unanswered::Unavailable(unavailable) => return unavailable.into(),
+            Unanswered::Refused(Refused::Own { max, .. }) => {
+                format!("this caller may have {max} of these calls at a time, and has them")
+            }
+            Unanswered::Refused(Refused::Whole { held }) => format!(
+                "this caller has {held} of these calls; the others that there may be are others', \
+                 or are kept for them"
+            ),
+            Unanswered::NoTurn => format!(
+                "the call waited for {} s, and reads of this kind take longer now",
+                limits::TURN_MS_MAX / 1_000
+            ),
+        };
+        self.refusals.inc(Refusal::Reading);
+        full(why)
+    }
+}
+
+/// Why nothing was read, or not to the end.
+enum Unanswered {
+    Refused(Refused),
+    NoTurn,
+    Unavailable(Unavailable),
+}
+
+impl From<Refused> for Unanswered {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<Unavailable> for Unanswered {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}

@@ -1,0 +1,177 @@
+//! What items that are taken up again begin with: those that the journal has open at the start, and
+//! those whose keys are sent again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Dispatch, blocking,
+    lane::{
+        belief::Plan,
+        work_item::{self, Origin, Run},
+        work_item_start::Beginning,
+    },
+    results::settler::{Handover, Settle},
+};
+use crate::{
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId},
+        outcome::Reached,
+    },
+    journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
+    limits, observe,
+    shared_budget::Share,
+};
+
+impl Dispatch {
+    /// Takes up everything that the journal has open.
+    pub(super) async fn recover(&self) -> Result<(), Unavailable> {
+        let now = self.shared.clock.moment();
+        self.journal.begin(now).await?;
+        let journal = Arc::clone(&self.journal);
+        let (open, known, doubtful) = blocking(move || {
+            let known = journal.account_states()?;
+            Ok((journal.open_items()?, known, journal.doubtful_targets()?))
+        })
+        .await?;
+        // Reading may have taken long: what is left of a wait is counted from here.
+        let now = self.shared.clock.moment();
+        self.restore(&open, known, doubtful, &now);
+        if open.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(items = open.len(), "taking up what was open");
+        let mut runs: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
+        let mut looks_left = self.looks_at_once();
+        for mut item in open {
+            let stop = self.shared.live.open(item.id.batch, [item.id.index]);
+            let stop = if item.stopped {
+                Arc::new(AtomicBool::new(true))
+            } else {
+                stop
+            };
+            let caller = &item.scope.caller;
+            let room = [
+                self.open_items.force(caller, 1),
+                self.open_bytes
+                    .force(caller, work_item::weight(&item.command)),
+            ];
+            let doubt = item.doubt.take();
+            let mut run = recovered(item, stop, room);
+            let account = run.command.account().clone();
+            match (doubt, self.lanes.get(&account)) {
+                (Some(doubt), Some(lane)) => {
+                    let left = looks_left.entry(account.clone()).or_default();
+                    // Where many wait, looks at once would hold up what is new for nothing.
+                    let plan = match left.checked_sub(1) {
+                        Some(less) => {
+                            *left = less;
+                            Plan::AtOnce
+                        }
+                        None => Plan::AtBelief,
+                    };
+                    run.inherit(doubt, plan, &lane.options, &now);
+                    lane.bind_left(&run);
+                    lane.settling(&run, run.belief.is_some());
+                }
+                (doubt, _) => run.doubt = doubt.map(Box::new),
+            }
+            runs.entry((account, run.batch)).or_default().push(run);
+        }
+        let is_configured = |(account, _): &(AccountName, _)| self.lanes.contains_key(account);
+        for (place, runs) in &mut runs {
+            if !is_configured(place) {
+                self.settle_without_account(std::mem::take(runs)).await;
+            }
+        }
+        // Last and at once: whoever gives up a start drops it where it waits, and nothing may be
+        // at work then.
+        for ((account, batch), runs) in runs {
+            let caller = runs.first().map(|run| run.caller.clone());
+            if let (Some(lane), Some(caller)) = (self.lanes.get(&account), caller) {
+                lane.enqueue(&caller, batch, runs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives lanes what earlier processes learned of their accounts.
+    fn restore(
+        &self,
+        open: &[OpenItem],
+        mut known: BTreeMap<AccountName, AccountState>,
+        doubtful: Vec<DoubtfulTarget>,
+        now: &Moment,
+    ) {
+        for (name, lane) in &self.lanes {
+            let has_open = open.iter().any(|item| item.command.account() == name);
+            let known = known.remove(name);
+            let is_new = !has_open && known.is_none();
+            lane.restore(known, is_new, now);
+        }
+        // A clock that was set back would have others wait for as long as it was.
+        let acts_max = limits::SETTLING_MS_MAX.max(limits::TIMEOUT_MS_MAX);
+        let acts_max = Duration::from_millis(acts_max + limits::TCP_USER_TIMEOUT_MS);
+        for target in doubtful {
+            let left = now.until(&target.until).map(|left| left.min(acts_max));
+            if let (Some(lane), Some(left)) = (self.lanes.get(&target.account), left) {
+                lane.bind(target.target, target.owner, Instant::now() + left);
+            }
+        }
+    }
+
+    /// For how many items of each account a look goes at once: as many as its rate sends within a
+    /// third of its settling time.
+    fn looks_at_once(&self) -> BTreeMap<AccountName, usize> {
+        let lanes = self.lanes.iter();
+        let looks = lanes.map(|(name, lane)| (name.clone(), lane.looks_at_once()));
+        looks.collect()
+    }
+
+    /// Settles items whose account is not configured any more.
+    async fn settle_without_account(&self, runs: Vec<Run>) {
+        for mut run in runs {
+            let sent = match run.doubt {
+                Some(_) => Reached::Unknown,
+                None => Reached::No,
+            };
+            if let Origin::Recorded(id) = run.origin {
+                let conclusion = work_item::account_gone(&run.command, sent);
+                let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
+                let handover = Handover::Settle(Box::new(Settle {
+                    settlement: Settlement { id, settled },
+                    telling: None,
+                    target: None,
+                    account: None,
+                    place: run.place.split(1),
+                }));
+                // Only a failed journal closes the queue.
+                let _ = self.shared.settle.send(handover).await;
+            }
+        }
+    }
+}
+
+/// A run for an item that was open when the service started.
+fn recovered(item: OpenItem, stop: Arc<AtomicBool>, [place, bytes]: [Share; 2]) -> Run {
+    let mut run = Run::from(Beginning {
+        origin: Origin::Recorded(item.id),
+        from: observe::Origin::default(),
+        scope: &item.scope,
+        key: &item.key,
+        batch: item.id.batch,
+        command: item.command,
+        retry_until: item.retry_until,
+        place,
+        bytes,
+    });
+    run.previous = item.previous;
+    run.stop = stop;
+    run
+}

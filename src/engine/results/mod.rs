@@ -1,0 +1,8 @@
+//! From an outcome to whoever listens: it is recorded first, then published.
+
+pub mod feed;
+pub(super) mod settlement_log;
+pub(super) mod settler;
+pub(super) mod slow_consumers;
+pub(super) mod subscriptions;
+pub(super) mod watch;

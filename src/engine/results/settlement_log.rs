@@ -1,0 +1,53 @@
+//! What operators are told of an outcome: a count and a line in the log, once it is recorded. No
+//! ids but the batch's and no texts: a key, like an id at a provider, may be somebody's address.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::{account::Account, opaque::Names},
+    journal::Settlement,
+    observe::{AccountMeters, Origin},
+};
+
+/// What is known of an item beside its outcome.
+#[derive(Debug)]
+pub(in crate::engine) struct Telling {
+    pub(in crate::engine) account: Arc<Account>,
+    pub(in crate::engine) meters: Arc<AccountMeters>,
+    pub(in crate::engine) from: Origin,
+    pub(in crate::engine) names: Arc<Names>,
+    /// When it was admitted or taken up again.
+    pub(in crate::engine) since: Instant,
+}
+
+impl Telling {
+    /// Counts it, before anybody else is told.
+    pub(in crate::engine) fn count(&self, settlement: &Settlement) {
+        let conclusion = &settlement.settled.conclusion;
+        self.meters.outcomes.inc(conclusion.outcome);
+        if let Some(failure) = &conclusion.failure {
+            self.meters.failures.inc(failure.reason);
+        }
+        self.meters.settle_time.time(self.since.elapsed());
+    }
+
+    /// Writes its line, after all others have been told: lines take time.
+    pub(in crate::engine) fn write(&self, settlement: &Settlement) {
+        let conclusion = &settlement.settled.conclusion;
+        let took = self.since.elapsed();
+        tracing::info!(
+            account = %self.account.name,
+            provider = self.account.provider().name(),
+            outcome = conclusion.outcome.name(),
+            reason = conclusion.failure.as_ref().map(|failure| failure.reason.name()),
+            batch = %self.names.of(settlement.id.batch),
+            index = settlement.id.index,
+            attempts = settlement.settled.attempts,
+            duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id = self.from.id().map(tracing::field::display),
+            "cancellation settled"
+        );
+    }
+}

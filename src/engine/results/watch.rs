@@ -1,0 +1,100 @@
+//! What a stream listens to. It ends with the stream: what nobody reads is not kept.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak},
+};
+
+use super::{feed::Feed, subscriptions::Live};
+use crate::domain::ids::{BatchId, ItemId};
+
+/// A stream's interest in items of one batch.
+#[derive(Debug)]
+pub(in crate::engine) struct Watcher {
+    pub(in crate::engine) feed: Weak<Feed>,
+    pub(in crate::engine) places: Places,
+}
+
+impl Watcher {
+    /// The stream, and where an item of the batch stands in it; `None` if it is not in it.
+    pub(in crate::engine) fn of(&self, index: u32) -> Option<(Arc<Feed>, u32)> {
+        Some((self.feed.upgrade()?, self.places.of(index)?))
+    }
+}
+
+/// Where a batch's items stand in the watching request.
+#[derive(Debug)]
+pub(in crate::engine) enum Places {
+    /// At the same index.
+    Same,
+    /// Elsewhere, and only these.
+    Mapped(HashMap<u32, u32>),
+}
+
+impl Places {
+    pub(in crate::engine) fn of(&self, index: u32) -> Option<u32> {
+        match self {
+            Self::Same => Some(index),
+            Self::Mapped(map) => map.get(&index).copied(),
+        }
+    }
+}
+
+impl From<&[(ItemId, u32)]> for Places {
+    fn from(items: &[(ItemId, u32)]) -> Self {
+        Self::Mapped(items.iter().map(|(id, place)| (id.index, *place)).collect())
+    }
+}
+
+/// Items of other requests and their places in this one, by batch.
+pub(in crate::engine) type Joined = BTreeMap<BatchId, Vec<(ItemId, u32)>>;
+
+/// All that one stream listens to. Nothing is left of it when this is dropped.
+#[derive(Debug)]
+pub(in crate::engine) struct Watching {
+    live: Arc<Live>,
+    feed: Weak<Feed>,
+    /// The batches, each with the number of its watcher.
+    watched: Vec<(BatchId, u64)>,
+}
+
+impl Watching {
+    /// Listens to nothing yet.
+    pub(in crate::engine) fn new(live: &Arc<Live>, feed: &Arc<Feed>) -> Self {
+        Self {
+            live: Arc::clone(live),
+            feed: Arc::downgrade(feed),
+            watched: Vec::new(),
+        }
+    }
+
+    /// Listens to items of a batch.
+    pub(in crate::engine) fn listen(&mut self, batch: BatchId, places: Places) {
+        let feed = Weak::clone(&self.feed);
+        let number = self.live.watch(batch, Watcher { feed, places });
+        self.watched.push((batch, number));
+    }
+
+    /// Listens to items that other requests opened. Gives back those that are not open here: they
+    /// have settled since the journal was asked, or are about to be entered, and only the journal
+    /// knows which. What settles from now on is heard.
+    #[must_use]
+    pub(in crate::engine) fn join(&mut self, joined: &[(ItemId, u32)]) -> Joined {
+        let mut by_batch = Joined::new();
+        for (id, place) in joined {
+            by_batch.entry(id.batch).or_default().push((*id, *place));
+        }
+        for (batch, items) in &mut by_batch {
+            self.listen(*batch, Places::from(items.as_slice()));
+            self.live.retain_unknown(*batch, items);
+        }
+        by_batch.retain(|_, items| !items.is_empty());
+        by_batch
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.live.forget(&self.watched);
+    }
+}

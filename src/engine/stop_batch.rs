@@ -1,0 +1,69 @@
+//! Stopping a batch.
+
+use std::sync::Arc;
+
+use tracing::Instrument as _;
+
+use super::{Dispatch, lane::work_item};
+use crate::{
+    domain::ids::BatchId,
+    journal::{Stopper, Unavailable},
+    observe::Overseer,
+};
+
+/// What stopping a batch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Items that settled as stopped by this call.
+    pub stopped: usize,
+    /// Items that are being finished.
+    pub finishing: usize,
+}
+
+impl Dispatch {
+    /// Stops a batch, durably, before it says so: what has not been sent settles as stopped, the
+    /// rest is finished.
+    ///
+    /// # Errors
+    /// If the journal cannot record the stop or what it settled. Some of it may be on the disk all
+    /// the same, and a restart goes by that.
+    pub async fn stop_batch(
+        self: &Arc<Self>,
+        batch: BatchId,
+        by: impl Into<Stopper>,
+    ) -> Result<Stopped, Unavailable> {
+        let (dispatch, by) = (Arc::clone(self), by.into());
+        let overseer = self.shared.overseer.clone();
+        detached(&overseer, async move {
+            let now = dispatch.shared.clock.now();
+            let recorded = dispatch.journal.stop(batch, by, now);
+            recorded.await.inspect_err(|_| dispatch.journal_refused())?;
+            drop(dispatch.entering.write().await);
+            dispatch.shared.live.stop(batch);
+            let mut stopped = 0;
+            for lane in dispatch.lanes.values() {
+                for run in lane.take_stopped(batch) {
+                    stopped += 1;
+                    let conclusion = work_item::stopped(&run, None);
+                    lane.finish(run, conclusion).await;
+                }
+            }
+            dispatch.flush().await?;
+            Ok(Stopped {
+                stopped,
+                finishing: dispatch.shared.live.open_count(batch),
+            })
+        })
+        .await
+    }
+}
+
+/// Runs to its end whatever becomes of the one who waits for it.
+async fn detached<T: Send + 'static>(
+    overseer: &Overseer,
+    work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let work = overseer.watched("stop of a batch", work);
+    let ended = tokio::spawn(work.in_current_span()).await.ok().flatten();
+    ended.unwrap_or_else(|| Err(Unavailable("the engine failed".to_owned())))
+}

@@ -1,0 +1,94 @@
+//! Questions: how many there may be, and who waits for whom.
+
+use std::sync::Arc;
+
+use super::support::bench::{Bench, Choices, items, submission};
+use crate::{
+    domain::ids::{CallerId, Key, Scope},
+    engine::{AskError, Dispatch},
+    journal::{Filter, Page, Record},
+    limits::{CALLER_SCANS_DEFAULT, SCAN_THREADS, SCANS_MAX},
+    observe::Refusal,
+};
+
+fn caller(name: &str) -> CallerId {
+    name.try_into().unwrap()
+}
+
+/// An engine with a record, that ann and ben share.
+async fn bench() -> Bench {
+    let members = ["ann", "ben"].map(|name| (caller(name), Some(CALLER_SCANS_DEFAULT)));
+    let choices = Choices {
+        scanners: members.into_iter().collect(),
+        ..Choices::default()
+    };
+    let bench = choices.start().await;
+    drop(bench.dispatch.submit(submission("r", items("r", 1))).await);
+    bench
+}
+
+async fn list(dispatch: &Dispatch, by: &str) -> Result<Page, AskError> {
+    let filter = Filter::default();
+    dispatch.list(filter, None, 10, &caller(by)).await
+}
+
+async fn find(dispatch: &Dispatch, by: &str) -> Result<Option<Record>, AskError> {
+    let submission = submission("r", items("r", 1));
+    let key: Key = submission.key.derive(0);
+    let scope: Scope = submission.scope;
+    dispatch.find(scope, key, &caller(by)).await
+}
+
+fn refused(dispatch: &Dispatch) -> u64 {
+    let mut refusals = dispatch.refusals().iter();
+    let (_, count) = refusals.find(|(why, _)| *why == Refusal::Reading).unwrap();
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_finds_no_thread_in_time_is_refused_and_a_look_at_one_record_finds_one() {
+    let Bench { dispatch, .. } = bench().await;
+    let turns: Vec<_> = {
+        let scans = &dispatch.questions;
+        futures_util::future::join_all((0..SCAN_THREADS).map(|_| scans.scan_turn("ann"))).await
+    };
+    let error = list(&dispatch, "ben").await.unwrap_err();
+    assert!(matches!(error, AskError::Scans(_)), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "the call waited for 10 s, and reads of this kind take longer now"
+    );
+    assert_eq!((refused(&dispatch), dispatch.standing().scans[0]), (1, 0));
+    assert!(find(&dispatch, "ben").await.unwrap().is_some());
+    drop(turns);
+    assert_eq!(list(&dispatch, "ben").await.unwrap().records.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_lists_as_much_as_it_may_at_a_time_and_no_more() {
+    let Bench { dispatch, .. } = bench().await;
+    let _turns: Vec<_> = {
+        let scans = &dispatch.questions;
+        futures_util::future::join_all((0..SCAN_THREADS).map(|_| scans.scan_turn("ben"))).await
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..CALLER_SCANS_DEFAULT {
+        let dispatch = Arc::clone(&dispatch);
+        waiting.spawn(async move { list(&dispatch, "ann").await.map(drop) });
+    }
+    while dispatch.standing().scans != [CALLER_SCANS_DEFAULT, SCANS_MAX] {
+        tokio::task::yield_now().await;
+    }
+    let error = list(&dispatch, "ann").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "this caller may have 16 of these calls at a time, and has them"
+    );
+    // Those who hang up make room at once.
+    waiting.shutdown().await;
+    assert_eq!(dispatch.standing().scans[0], 0);
+    assert_eq!(
+        dispatch.scans_of(),
+        [("ann", 0), ("ben", 0)].map(|(of, n)| (caller(of), n))
+    );
+}

@@ -1,0 +1,191 @@
+//! A journal in memory whose reads of a batch do what a test says, and whose outcomes wait until it
+//! says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::{
+    domain::{
+        doubt::{AccountState, Moment},
+        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
+        opaque::Names,
+    },
+    journal::{
+        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
+        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
+        memory_journal::MemoryJournal,
+    },
+};
+
+type Hook = Arc<dyn Fn() -> Result<(), Unavailable> + Send + Sync>;
+
+/// The journal.
+#[derive(Clone)]
+pub(in crate::engine::tests) struct Hooked {
+    pub(in crate::engine::tests) disk: MemoryJournal,
+    before_batch: Arc<Mutex<Hook>>,
+    /// Whether outcomes are written.
+    settles: watch::Sender<bool>,
+    /// What each write of outcomes had.
+    written: Arc<Mutex<Vec<Written>>>,
+}
+
+/// What a write had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine::tests) struct Written {
+    pub(in crate::engine::tests) outcomes: usize,
+    pub(in crate::engine::tests) cleared: usize,
+}
+
+impl Hooked {
+    pub(in crate::engine::tests) fn new() -> Self {
+        Self::over(MemoryJournal::new())
+    }
+
+    pub(in crate::engine::tests) fn over(disk: MemoryJournal) -> Self {
+        Self {
+            disk,
+            written: Arc::default(),
+            before_batch: Arc::new(Mutex::new(Arc::new(|| Ok(())))),
+            settles: watch::Sender::new(true),
+        }
+    }
+
+    /// What happens before a batch is read from now on.
+    pub(in crate::engine::tests) fn before_batch(
+        &self,
+        hook: impl Fn() -> Result<(), Unavailable> + Send + Sync + 'static,
+    ) {
+        *self.before_batch.lock().unwrap() = Arc::new(hook);
+    }
+}
+
+impl Hooked {
+    /// Has outcomes wait to be written, or lets them.
+    pub(in crate::engine::tests) fn settles(&self, settles: bool) {
+        self.settles.send_replace(settles);
+    }
+
+    /// What has been written since this was asked last.
+    pub(in crate::engine::tests) fn written(&self) -> Vec<Written> {
+        std::mem::take(&mut *self.written.lock().unwrap())
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+impl Journal for Hooked {
+    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+        let hook = Arc::clone(&*self.before_batch.lock().unwrap());
+        hook()?;
+        self.disk.batch(batch, question)
+    }
+
+    fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
+        self.disk.admit(admission)
+    }
+
+    fn begin(&self, at: Moment) -> Pending<Result<(), Unavailable>> {
+        self.disk.begin(at)
+    }
+
+    fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
+        let (disk, mut settles) = (self.disk.clone(), self.settles.subscribe());
+        let written = Arc::clone(&self.written);
+        let cleared = group
+            .clearances
+            .iter()
+            .map(|clearance| clearance.items.len());
+        let had = Written {
+            outcomes: group.settlements.len(),
+            cleared: cleared.sum(),
+        };
+        Box::pin(async move {
+            settles.wait_for(|settles| *settles).await.unwrap();
+            written.lock().unwrap().push(had);
+            disk.settle(group).await
+        })
+    }
+
+    fn stop(&self, batch: BatchId, by: Stopper, at: Timestamp) -> Pending<Result<(), Unavailable>> {
+        self.disk.stop(batch, by, at)
+    }
+
+    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
+        self.disk.purge(before, batches_max)
+    }
+
+    fn redact(
+        &self,
+        removal: Removal,
+        before: Timestamp,
+        batches_max: usize,
+    ) -> Pending<Result<usize, Unavailable>> {
+        self.disk.redact(removal, before, batches_max)
+    }
+
+    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
+        self.disk.vacate()
+    }
+
+    fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
+        self.disk.open_items()
+    }
+
+    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
+        self.disk.account_states()
+    }
+
+    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
+        self.disk.doubtful_targets()
+    }
+
+    fn find(
+        &self,
+        scope: &Scope,
+        key: &Key,
+        question: &Question,
+    ) -> Result<Option<Record>, Unavailable> {
+        self.disk.find(scope, key, question)
+    }
+
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<ItemId>,
+        records_max: usize,
+        question: &Question,
+    ) -> Result<Page, Unavailable> {
+        self.disk.list(filter, after, records_max, question)
+    }
+
+    fn admitted_since(
+        &self,
+        from: Timestamp,
+        callers: &BTreeSet<CallerId>,
+    ) -> Result<Vec<Intake>, Unavailable> {
+        self.disk.admitted_since(from, callers)
+    }
+
+    fn names(&self) -> Arc<Names> {
+        Journal::names(&self.disk)
+    }
+
+    fn trail(&self) -> Arc<dyn Trail> {
+        self.disk.trail()
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        self.disk.failure()
+    }
+}

@@ -1,0 +1,179 @@
+//! A process on a stage, and what is asked of it.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    bench::{item, submission},
+    hooked::Hooked,
+    stage::{HOUR, Stage},
+};
+use crate::{
+    domain::{
+        command::Command,
+        outcome::{Outcome, Settled},
+    },
+    engine::{Dispatch, Item, Submission, Ticket, lane::Lane, results::feed::Update},
+    providers::Mode,
+};
+
+/// A process.
+pub(in crate::engine::tests) struct Scene {
+    stage: Stage,
+    pub(in crate::engine::tests) dispatch: Arc<Dispatch>,
+    /// The journal, as this process has it.
+    pub(in crate::engine::tests) hooked: Hooked,
+    /// Whether it is gone, and may send nothing.
+    is_gone: Arc<AtomicBool>,
+}
+
+/// What outlives it.
+impl Deref for Scene {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+impl Scene {
+    pub(in crate::engine::tests) fn new(
+        stage: Stage,
+        dispatch: Arc<Dispatch>,
+        hooked: Hooked,
+        is_gone: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            stage,
+            dispatch,
+            hooked,
+            is_gone,
+        }
+    }
+
+    /// The lane of the account.
+    pub(in crate::engine::tests) fn lane(&self) -> &Arc<Lane> {
+        self.dispatch.lanes.values().next().unwrap()
+    }
+
+    /// Sends a request.
+    pub(in crate::engine::tests) async fn opens(&self, request: Submission) -> Ticket {
+        self.dispatch.submit(request).await.unwrap()
+    }
+
+    /// Sends a request with one item, and waits for its outcome.
+    pub(in crate::engine::tests) async fn outcome(&self, request: Submission) -> Arc<Settled> {
+        outcomes(&self.opens(request).await).await.remove(0)
+    }
+
+    /// Cancels a subscription under this key.
+    pub(in crate::engine::tests) async fn cancels(&self, key: &str, id: &str) -> Arc<Settled> {
+        self.outcome(request(key, [id])).await
+    }
+
+    /// Finds out what that would do.
+    pub(in crate::engine::tests) async fn dry_runs(&self, id: &str) -> Arc<Settled> {
+        self.outcome(dry(request("dry", [id]))).await
+    }
+
+    /// Stops in order.
+    pub(in crate::engine::tests) async fn stops(self) -> Stage {
+        self.stops_within(HOUR).await
+    }
+
+    /// The same with so much time for it.
+    pub(in crate::engine::tests) async fn stops_within(self, time: Duration) -> Stage {
+        self.dispatch.drain(time).await;
+        self.ends()
+    }
+
+    /// Is killed: it writes nothing more.
+    pub(in crate::engine::tests) async fn dies(self) -> Stage {
+        self.stage.journal.fail("the process is gone");
+        for lane in self.dispatch.lanes.values() {
+            lane.close();
+        }
+        self.dispatch.shared.cut.cancel();
+        self.dispatch.shared.tasks.close();
+        self.dispatch.shared.tasks.wait().await;
+        self.ends()
+    }
+
+    fn ends(self) -> Stage {
+        self.is_gone.store(true, Ordering::Release);
+        self.stage.restarted()
+    }
+}
+
+/// A request for these subscriptions.
+pub(in crate::engine::tests) fn request(
+    key: &str,
+    ids: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Submission {
+    let items = ids.into_iter().map(|id| item(id.as_ref()));
+    submission(key, items.collect())
+}
+
+/// The same as a dry run.
+pub(in crate::engine::tests) fn dry(mut request: Submission) -> Submission {
+    for item in &mut request.items {
+        item.mode = Mode::DryRun;
+    }
+    request
+}
+
+/// The same with a prorated invoice.
+pub(in crate::engine::tests) fn prorated(mut request: Submission) -> Submission {
+    for Item { command, .. } in &mut request.items {
+        if let Command::Subscription(command) = Arc::make_mut(command) {
+            command.prorate = Some(true);
+        }
+    }
+    request
+}
+
+/// The same with a window of so much.
+pub(in crate::engine::tests) fn within(window: Duration, mut request: Submission) -> Submission {
+    request.retry_window = Some(window);
+    request
+}
+
+/// What comes of all items of a request, in their order.
+pub(in crate::engine::tests) async fn outcomes(ticket: &Ticket) -> Vec<Arc<Settled>> {
+    let mut settled = Vec::new();
+    let read = async {
+        while let Some(updates) = ticket.feed.take(usize::MAX).await.unwrap() {
+            settled.extend(updates.into_iter().filter_map(|(at, update)| match update {
+                Update::Settled { settled, .. } => Some((at, settled)),
+                Update::Progress { .. } => None,
+            }));
+        }
+    };
+    timeout(24 * HOUR, read)
+        .await
+        .expect("it ends within a day");
+    settled.sort_by_key(|(at, _)| *at);
+    settled.into_iter().map(|(_, settled)| settled).collect()
+}
+
+/// The outcome, and the reason of a failure.
+pub(in crate::engine::tests) fn told(settled: &Settled) -> (Outcome, &'static str) {
+    let failure = settled.conclusion.failure.as_ref();
+    let reason = failure.map_or("", |failure| failure.reason.name());
+    (settled.conclusion.outcome, reason)
+}
+
+/// Lets everything go on that can without more time.
+pub(in crate::engine::tests) async fn settle_down() {
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+}

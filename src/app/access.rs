@@ -16,7 +16,7 @@ use crate::{
         self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file, read_text,
     },
     domain::provenance::Provenance,
-    egress::jwks::authorities,
+    egress::jwks_client::authorities,
     engine::{Clock, LaneOptions},
     identity::{Authority, CallerSettings, Callers, Issuer, Keys, Revoked},
     limits,

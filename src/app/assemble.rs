@@ -13,7 +13,11 @@ use crate::{
     config::{self, AccountConfig, AccountLimits, Config},
     domain::ids::CallerId,
     egress::{
-        self, Egress, backoff::Backoff, breaker::Pauses, budget::Share, concurrency::Bounds, gate,
+        self, Egress,
+        flow::{
+            self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
+            retry_budget::Share,
+        },
     },
     engine::{self, Clock, LaneOptions},
     identity::Policy,
@@ -269,10 +273,10 @@ const PROBE_PAUSE: u32 = 5;
 /// that soon.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-fn gate(limits: &AccountLimits, backoff: Backoff) -> gate::Options {
+fn gate(limits: &AccountLimits, backoff: Backoff) -> flow::Options {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let saved = limits.rate_per_second * RETRY_SECONDS_SAVED;
-    gate::Options {
+    flow::Options {
         concurrency: Bounds {
             floor: count(limits.concurrency_min),
             ceiling: count(limits.concurrency_max),

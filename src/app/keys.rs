@@ -23,7 +23,7 @@ use super::reload::short;
 use crate::{
     audit::{Noted, Sink},
     config::{read_file, read_text},
-    egress::jwks::{Question, fetch},
+    egress::jwks_client::{Question, fetch},
     identity::{Issuer, Keys},
     limits,
     rpc::KeySource,

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::scrub::Scrub;
+use super::credential_scrubber::Scrub;
 use crate::domain::account::Auth;
 
 /// A credential as a header. Clones share it.

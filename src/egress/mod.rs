@@ -6,21 +6,16 @@
 //! again is decided here in [`policy`], and whether anything may be sent now in [`gate`], which
 //! also has the order of the whole stack.
 
-pub mod backoff;
-mod body;
-pub mod breaker;
-pub mod budget;
-mod client;
-pub mod concurrency;
+mod client_options;
 mod credential;
-pub mod gate;
-mod http;
-pub mod jwks;
-mod lost;
-mod observe;
-pub mod policy;
-pub mod rate;
-mod scrub;
+mod credential_scrubber;
+pub mod flow;
+mod http_client;
+mod instrumentation;
+pub mod jwks_client;
+mod reply_body;
+pub mod retry_policy;
+mod send_error;
 #[cfg(test)]
 mod tests;
 
@@ -126,16 +121,21 @@ impl Egress {
         };
         let auth = providers::of(options.account.provider()).auth(&options.account);
         let credential = Credential::new(auth, &options.credential).map_err(build_error)?;
-        let http = http::Http::build(options, credential.clone(), trusted).map_err(build_error)?;
+        let http =
+            http_client::Http::build(options, credential.clone(), trusted).map_err(build_error)?;
         let meters = Arc::<AccountMeters>::default();
         let (told, tracer) = (Arc::clone(&meters), options.tracer.clone());
         let stack = ServiceBuilder::new()
             // Sees every try with its final verdict, so it stands outside of what can end one.
-            .layer(observe::ObserveLayer::new(&options.account, told, tracer))
+            .layer(instrumentation::ObserveLayer::new(
+                &options.account,
+                told,
+                tracer,
+            ))
             // Bounds connecting, sending and reading together: a dribbling body is cut off too.
             // Inside of observe, so that a timeout is counted as what it is; right above HTTP, so
             // that no waiting for a turn ever uses up a provider's time.
-            .layer(http::DeadlineLayer::new(options.timeout))
+            .layer(http_client::DeadlineLayer::new(options.timeout))
             .service(http);
         Ok(Self {
             stack: BoxCloneSyncService::new(stack),
@@ -176,8 +176,8 @@ impl Egress {
         let meters = Arc::<AccountMeters>::default();
         let (told, tracer) = (Arc::clone(&meters), Tracer::off());
         let stack = ServiceBuilder::new()
-            .layer(observe::ObserveLayer::new(account, told, tracer))
-            .layer(http::DeadlineLayer::new(timeout))
+            .layer(instrumentation::ObserveLayer::new(account, told, tracer))
+            .layer(http_client::DeadlineLayer::new(timeout))
             .service(network);
         Self {
             stack: BoxCloneSyncService::new(stack),

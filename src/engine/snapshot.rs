@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Dispatch, lane::Lane};
 use crate::{
     domain::{account::Account, ids::CallerId},
-    egress::gate,
+    egress::flow,
     observe::{AccountMeters, Refusals, Waiting},
     shared_budget::Budget,
 };
@@ -43,7 +43,7 @@ pub struct AccountStanding<'a> {
     /// Open items that settle a doubt: they are among those that wait or are at work.
     pub settling: usize,
     /// What its gate lets through.
-    pub gate: gate::Standing,
+    pub gate: flow::Standing,
 }
 
 impl Dispatch {

@@ -12,7 +12,7 @@ use crate::{
         account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
         ids::Kind,
     },
-    egress::budget::Share,
+    egress::flow::retry_budget::Share,
     sandbox::{Provider, Standing, Variants, variants::Revolv3Already},
 };
 

@@ -8,7 +8,10 @@ use super::{
     world::World,
 };
 use crate::{
-    egress::{Egress, backoff::Backoff, breaker::Pauses, concurrency::Bounds, gate},
+    egress::{
+        Egress,
+        flow::{self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses},
+    },
     engine::{Clock, LaneOptions, Options},
     shared_budget::Members,
 };
@@ -33,7 +36,7 @@ pub(super) fn options(world: &Arc<World>) -> Options {
             place: account.place(None),
             account,
             egress: Egress::simulated(&of.account, TIMEOUT, network),
-            gate: gate::Options {
+            gate: flow::Options {
                 concurrency: Bounds {
                     floor: 1,
                     ceiling: of.concurrency_max,

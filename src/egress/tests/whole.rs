@@ -3,7 +3,7 @@
 use super::{CREDENTIAL, answered, call, in_doubt, request, stub::answering, way};
 use crate::{
     domain::exchange::{FaultKind, Path, Reply, Request, Safety},
-    egress::body::packing::gzip,
+    egress::reply_body::packing::gzip,
     limits,
 };
 

@@ -24,7 +24,7 @@ use crate::{
     },
     egress::{
         Outgoing,
-        policy::{self, Verdict},
+        retry_policy::{self, Verdict},
     },
     engine::results::{
         feed::Update,
@@ -251,7 +251,7 @@ impl Lane {
         run.attempts += u32::from(!matches!(reply, Reply::NotSent(_)));
         let task = self.task(run);
         let class = provider.classify(&task, &asked, &reply);
-        let verdict = policy::judge(class, safety, &reply);
+        let verdict = retry_policy::judge(class, safety, &reply);
         let now = self.shared.clock.moment();
         let mut exchange = Exchange {
             operation: Some(operation),
@@ -341,7 +341,7 @@ impl Lane {
         evidence.proven &= proof == self.proof();
         self.learn(evidence);
         // Not before: this answer may be the first one of the provider's own.
-        let heard = policy::heard(exchange.class, self.facts().answered, took);
+        let heard = retry_policy::heard(exchange.class, self.facts().answered, took);
         self.heard(run, heard, &exchange.reply);
     }
 
@@ -563,7 +563,7 @@ impl Lane {
                 facts: lane.facts(),
             };
             let class = provider.classify(&task, &asked, &reply);
-            let heard = policy::heard(class, task.facts.answered, begun.elapsed());
+            let heard = retry_policy::heard(class, task.facts.answered, begun.elapsed());
             lane.heard_of(&mut pass, heard, &reply);
             if let Reply::Answered(response) = &reply
                 && let Some(throttle) = provider.throttle(response)

@@ -48,8 +48,7 @@ use crate::{
     },
     egress::{
         Egress,
-        backoff::Backoff,
-        gate::{self, Change, Closed, Entry, Gate, Heard, Pass},
+        flow::{self, Change, Closed, Entry, Gate, Heard, Pass, backoff::Backoff},
     },
     observe::Waiting,
     providers::Mode,
@@ -63,7 +62,7 @@ pub struct LaneOptions {
     /// The way there.
     pub egress: Egress,
     /// What it lets through.
-    pub gate: gate::Options,
+    pub gate: flow::Options,
     /// Waits between tries.
     pub backoff: Backoff,
     /// Time for a whole request, after which its answer counts as lost.
@@ -392,7 +391,7 @@ impl Lane {
     }
 
     /// What waits, and how the gate stands.
-    pub(super) fn waiting(&self, now: Instant) -> (Waiting, gate::Standing) {
+    pub(super) fn waiting(&self, now: Instant) -> (Waiting, flow::Standing) {
         let state = self.state();
         let waiting = Waiting {
             first: state.firsts.len(),

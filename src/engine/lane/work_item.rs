@@ -22,7 +22,7 @@ use crate::{
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
         quota::Reserved,
     },
-    egress::gate::{Entry, Pass},
+    egress::flow::{Entry, Pass},
     engine::results::feed::Feed,
     observe,
     providers::{EffectId, Mode, Progress},

@@ -11,7 +11,7 @@ use crate::{
         command::Command,
         ids::{BatchId, Key, Scope},
     },
-    egress::gate::Pass,
+    egress::flow::Pass,
     observe,
     providers::EffectId,
     shared_budget::Share,

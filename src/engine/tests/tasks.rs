@@ -10,7 +10,11 @@ use crate::{
         outcome::{FailureReason, Outcome, Reached},
     },
     egress::{
-        Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
+        Egress, Unanswered,
+        flow::{
+            self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
+            retry_budget,
+        },
     },
     engine::{
         Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, results::feed::Update,
@@ -38,14 +42,14 @@ where
         place: account.place(None),
         egress: Egress::simulated(&account, SECOND, tower::service_fn(provider)),
         account,
-        gate: gate::Options {
+        gate: flow::Options {
             concurrency: Bounds {
                 floor: 1,
                 ceiling: 8,
             },
             rate_per_second: 1_000.0,
             rate_burst: 1_000,
-            retries: budget::Share {
+            retries: retry_budget::Share {
                 per_request: 0.2,
                 per_second: 1.0,
                 saved_max: 10.0,

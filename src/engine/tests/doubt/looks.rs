@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::outcome::Outcome,
-    egress::budget::Share,
+    egress::flow::retry_budget::Share,
     engine::tests::support::{
         scene::{outcomes, request, within},
         script::{Act, Asked, lost, obeys},

@@ -19,7 +19,11 @@ use crate::{
         ids::{Kind, Scope},
     },
     egress::{
-        Egress, Unanswered, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate,
+        Egress, Unanswered,
+        flow::{
+            self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
+            retry_budget,
+        },
     },
     engine::{Clock, Dispatch, Item, LaneOptions, Options, Submission},
     journal::{Journal, memory_journal::MemoryJournal},
@@ -84,14 +88,14 @@ impl Choices {
             place: account.place(None),
             egress: Egress::simulated(&account, HOUR, provider),
             account,
-            gate: gate::Options {
+            gate: flow::Options {
                 concurrency: Bounds {
                     floor: self.concurrency,
                     ceiling: self.concurrency,
                 },
                 rate_per_second: self.rate,
                 rate_burst: 1,
-                retries: budget::Share {
+                retries: retry_budget::Share {
                     per_request: 0.2,
                     per_second: 1.0,
                     saved_max: 10.0,

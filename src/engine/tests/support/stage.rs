@@ -20,7 +20,13 @@ use crate::{
         doubt::{Boot, Moment},
         ids::ItemId,
     },
-    egress::{Egress, backoff::Backoff, breaker::Pauses, budget, concurrency::Bounds, gate},
+    egress::{
+        Egress,
+        flow::{
+            self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
+            retry_budget,
+        },
+    },
     engine::{Clock, Dispatch, LaneOptions, Options},
     journal::{Journal, memory_journal::MemoryJournal},
     shared_budget::Members,
@@ -56,7 +62,7 @@ pub(in crate::engine::tests) struct Stage {
     pub(in crate::engine::tests) rate: f64,
     pub(in crate::engine::tests) burst: u32,
     pub(in crate::engine::tests) concurrency: usize,
-    pub(in crate::engine::tests) retries: budget::Share,
+    pub(in crate::engine::tests) retries: retry_budget::Share,
     pub(in crate::engine::tests) journal: MemoryJournal,
     provider: Provider,
     begun: Instant,
@@ -74,7 +80,7 @@ impl Stage {
             rate: 1_000.0,
             burst: 1_000,
             concurrency: 64,
-            retries: budget::Share {
+            retries: retry_budget::Share {
                 per_request: 0.2,
                 per_second: 1.0,
                 saved_max: 10.0,
@@ -136,7 +142,7 @@ impl Stage {
             place: account.place(None),
             egress: egress.showing(&account, self.secret),
             account,
-            gate: gate::Options {
+            gate: flow::Options {
                 concurrency: Bounds {
                     floor: self.concurrency,
                     ceiling: self.concurrency,

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::gate::Heard;
+use super::flow::Heard;
 use crate::domain::exchange::{Class, Fault, FaultKind, Reply, Safety};
 
 /// What to do with a reply.

@@ -18,11 +18,10 @@ use reqwest::{
 use tower::{Layer, Service};
 
 use super::{
-    Options, Unanswered,
-    body::{self, Unread},
-    client,
+    Options, Unanswered, client_options,
     credential::{Credential, Shown},
-    lost,
+    reply_body::{self, Unread},
+    send_error,
 };
 use crate::{
     domain::exchange::{Fault, FaultKind, Method, Request, Response, Safety},
@@ -45,7 +44,7 @@ impl Http {
         credential: Credential,
         trusted: &[Certificate],
     ) -> Result<Self, String> {
-        let client = client::build(options, trusted)?;
+        let client = client_options::build(options, trusted)?;
         let base_url = Url::parse(&options.account.base_url).map_err(|error| {
             format!(
                 "base URL {:?} cannot be used: {error}",
@@ -119,7 +118,7 @@ impl Http {
             .client
             .execute(request)
             .await
-            .map_err(|error| lost::sending(&error))?;
+            .map_err(|error| send_error::sending(&error))?;
         let status = response.status().as_u16();
         let headers: Vec<_> = response
             .headers()
@@ -134,7 +133,8 @@ impl Http {
             .iter()
             .filter(|(name, _)| name == CONTENT_ENCODING.as_str())
             .map(|(_, value)| value.as_str());
-        let text = body::text(encodings, body).map_err(|why| lost::unread(status, why))?;
+        let text =
+            reply_body::text(encodings, body).map_err(|why| send_error::unread(status, why))?;
         // After it was unpacked: what is scrubbed is what is kept.
         Ok(Response::new(status, headers, shown.scrub.clean(text)))
     }
@@ -150,8 +150,8 @@ async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, Unanswered> 
             Ok(Some(chunk)) if body.len() + chunk.len() <= limits::REPLY_BYTES_MAX => {
                 body.extend_from_slice(&chunk);
             }
-            Ok(Some(_)) => return Err(lost::unread(status, Unread::TooLong)),
-            Err(error) => return Err(lost::reading(status, &error)),
+            Ok(Some(_)) => return Err(send_error::unread(status, Unread::TooLong)),
+            Err(error) => return Err(send_error::reading(status, &error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use h2::Reason;
 
-use super::{Unanswered, body::Unread};
+use super::{Unanswered, reply_body::Unread};
 use crate::{
     domain::exchange::{Fault, FaultKind},
     limits,

@@ -2,9 +2,9 @@
 //!
 //! The order is that of a stack, outermost first, and part of the promises:
 //!
-//! 1. **observe** sees every try with its verdict (a layer in [`super::Egress::build`]).
+//! 1. **observe** sees every try with its verdict (a layer in [`crate::egress::Egress::build`]).
 //! 2. **retry**: a failed try waits outside of everything below, in the lane, so that it holds
-//!    no place, no token and no turn. [`super::policy`] says whether, [`super::backoff`] and the
+//!    no place, no token and no turn. [`crate::egress::retry_policy`] says whether, [`crate::egress::flow::backoff`] and the
 //!    provider's own signal say when.
 //! 3. **pause**: the provider asked for it, so nobody goes, not even a probe.
 //! 4. **breaker**: nobody uses up a retry, a place or a token at a provider that is away.
@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    breaker::{Admits, Breaker, Pauses},
-    budget::{Budget, Share},
-    concurrency::{Bounds, Limit},
-    rate::Bucket,
+use self::{
+    adaptive_concurrency::{Bounds, Limit},
+    circuit_breaker::{Admits, Breaker, Pauses},
+    retry_budget::{Budget, Share},
+    token_bucket::Bucket,
 };
 
 /// What an account's gate lets through.
@@ -347,6 +347,11 @@ impl Gate {
     }
 }
 
+pub mod adaptive_concurrency;
+pub mod backoff;
+pub mod circuit_breaker;
+pub mod retry_budget;
+pub mod token_bucket;
 #[cfg(test)]
 mod tests {
     use super::*;

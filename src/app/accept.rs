@@ -32,7 +32,7 @@ use super::tls::{Now, Shown};
 use crate::{
     engine::Hangup,
     observe::Thinning,
-    rpc::{Refusals, SideRooms, Visitor, protocol},
+    rpc::{Refusals, SideRooms, Visitor, middleware::protocol},
 };
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.

@@ -2,7 +2,12 @@
 
 use prost::Message;
 
-use super::{parse, policy::Whose, proto, records, status::Violations, weigh};
+use super::{
+    middleware::decoded_size,
+    parse, proto,
+    service::{authorization::Whose, record_query},
+    status::Violations,
+};
 use crate::{domain::ids::CallerId, engine::Dispatch, identity::Caller};
 
 /// Reads any bytes as each request message, weighs them first, and parses what is a message.
@@ -10,8 +15,12 @@ pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
     let caller = CallerId::anonymous;
     let anonymous = Caller::anonymous();
     let told = |violations: Violations| violations.into_status();
-    for shape in [&weigh::SUBSCRIPTIONS, &weigh::ENROLLMENTS, &weigh::PLAIN] {
-        weigh::weigh(shape, bytes);
+    for shape in [
+        &decoded_size::SUBSCRIPTIONS,
+        &decoded_size::ENROLLMENTS,
+        &decoded_size::PLAIN,
+    ] {
+        decoded_size::weigh(shape, bytes);
     }
     if let Some(request) = message::<proto::CancelSubscriptionRequest>(bytes) {
         let _ = parse::subscriptions(request, &anonymous, dispatch).map_err(told);
@@ -20,10 +29,11 @@ pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
         let _ = parse::enrollments(request, &anonymous, dispatch).map_err(told);
     }
     if let Some(request) = message::<proto::GetCancellationRequest>(bytes) {
-        let _ = records::get(&request, caller()).map_err(told);
+        let _ = record_query::get(&request, caller()).map_err(told);
     }
     if let Some(request) = message::<proto::ListCancellationsRequest>(bytes) {
-        let _ = records::list(&request, Whose::Of(caller()), None, dispatch.names()).map_err(told);
+        let _ =
+            record_query::list(&request, Whose::Of(caller()), None, dispatch.names()).map_err(told);
     }
     if let Some(request) = message::<proto::StopBatchRequest>(bytes) {
         let name = crate::domain::ids::BatchName::try_from(request.batch_id);

@@ -1,40 +1,28 @@
 //! The gRPC edge: parses requests into the domain's types, once, and renders results. Knows no
 //! provider by name and owns no task: what it starts belongs to dispatch.
 
-mod auth;
-mod behind;
-mod brief;
-mod deadline;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod intake;
-mod observe;
-mod opening;
+pub mod middleware;
 mod parse;
-mod policy;
-pub mod protocol;
-mod records;
-mod refusal;
 pub(crate) mod render;
 mod service;
-mod side;
 mod status;
-mod stream;
-mod visit;
-mod weigh;
 
 pub use self::{
-    auth::{Access, KeySource},
-    behind::{Before, Behind, Grpc},
-    brief::Brief,
-    intake::Intake,
-    observe::{ObserveLayer, methods},
-    opening::Opening,
-    refusal::{Asked, HANDSHAKE, Refusal, Refusals},
+    middleware::{
+        Before, Behind, Grpc,
+        authentication::{Access, KeySource},
+        observe::{ObserveLayer, methods},
+        receive::Intake,
+        rejection_log::{Asked, HANDSHAKE, Refusal, Refusals},
+        side_room::{RoomStanding, SideRooms, Visitor},
+        small_request::Brief,
+        startup_gate::Opening,
+        visit::Visit,
+    },
     service::Service,
-    side::{RoomStanding, SideRooms, Visitor},
-    visit::Visit,
 };
 
 /// The published API as generated code.

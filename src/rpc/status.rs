@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::refusal::{because, because_in_truth};
+use super::middleware::rejection_log::{because, because_in_truth};
 use crate::{
     audit::{Full, Why},
     domain::{opaque::Names, quota::Exhausted},

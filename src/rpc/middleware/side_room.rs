@@ -26,7 +26,7 @@ use crate::{
 
 /// What a call needs room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::rpc) enum Need {
     /// A question for the service's health.
     Check,
     /// Health, as it changes.
@@ -250,14 +250,14 @@ impl Visitor {
     }
 
     /// It has shown a caller.
-    pub(super) fn is_now_known(&self) {
+    pub(in crate::rpc) fn is_now_known(&self) {
         if !self.is_known.swap(true, Ordering::AcqRel) {
             self.wake_reader();
         }
     }
 
     /// When calls beside the service end that have no end of their own.
-    pub(super) fn ends(&self) -> Instant {
+    pub(in crate::rpc) fn ends(&self) -> Instant {
         self.ends
     }
 
@@ -304,7 +304,7 @@ impl Visitor {
     }
 
     /// Room for a call, until what is given is dropped; `None` if there is none.
-    pub(super) fn enter(self: &Arc<Self>, need: Need) -> Option<Stay> {
+    pub(in crate::rpc) fn enter(self: &Arc<Self>, need: Need) -> Option<Stay> {
         let is_known = self.is_known();
         if is_known && need == Need::Keys {
             return Some(Stay {
@@ -367,7 +367,7 @@ impl Visitor {
 
 /// A call's room, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Stay {
+pub(in crate::rpc) struct Stay {
     visitor: Arc<Visitor>,
     need: Need,
     /// Whether the connection was known when the call came, if it takes room.

@@ -8,10 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
 use tonic::{Status, body::Body};
 
-use super::{
-    behind::{Before, Grpc, answer_of},
-    protocol::one_message,
-};
+use super::{Before, Grpc, answer_of, protocol::one_message};
 use crate::limits;
 
 /// Lets questions through to a service once they are there.

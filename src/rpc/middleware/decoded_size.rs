@@ -2,14 +2,14 @@
 //! wire can be an empty item of several hundred bytes in memory, so 32 MiB could be five
 //! gigabytes before anybody has counted the items.
 
-use super::proto::{
+use crate::rpc::proto::{
     CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation, LineItem,
     SubscriptionCancellation,
 };
 
 /// A message, as far as its fields are lists or have lists in them.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(in crate::rpc) struct Shape {
     /// What it takes by itself.
     bytes: usize,
     /// Fields that hold something of a shape of its own, by number.
@@ -41,24 +41,24 @@ const ENROLLMENT: Shape = Shape {
     nested: &[(5, &SUBSCRIBER_IDS), (6, &FIELD_MATCH)],
 };
 /// CancelSubscriptionRequest.
-pub(super) const SUBSCRIPTIONS: Shape = Shape {
+pub(in crate::rpc) const SUBSCRIPTIONS: Shape = Shape {
     bytes: size_of::<CancelSubscriptionRequest>(),
     nested: &[(2, &SUBSCRIPTION)],
 };
 /// CancelEnrollmentsRequest.
-pub(super) const ENROLLMENTS: Shape = Shape {
+pub(in crate::rpc) const ENROLLMENTS: Shape = Shape {
     bytes: size_of::<CancelEnrollmentsRequest>(),
     nested: &[(2, &ENROLLMENT)],
 };
 /// Any message without lists.
-pub(super) const PLAIN: Shape = Shape {
+pub(in crate::rpc) const PLAIN: Shape = Shape {
     bytes: 0,
     nested: &[],
 };
 
 /// About how many bytes a message takes when it has been read. It counts as far as the bytes are
 /// well formed: reading ends there too.
-pub(super) fn weigh(shape: &Shape, message: &[u8]) -> usize {
+pub(in crate::rpc) fn weigh(shape: &Shape, message: &[u8]) -> usize {
     let mut bytes = shape.bytes.saturating_add(message.len());
     let mut rest = message;
     while let Some((field, after)) = next_field(rest) {
@@ -120,10 +120,8 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 mod tests {
     use prost::Message as _;
 
-    use super::{
-        super::proto::{FieldMatch, SubscriberIds, enrollment_cancellation::Target},
-        *,
-    };
+    use super::*;
+    use crate::rpc::proto::{FieldMatch, SubscriberIds, enrollment_cancellation::Target};
 
     /// Two bytes of the wire each, and what they are in memory.
     #[track_caller]

@@ -2,19 +2,19 @@
 //! of the request is looked at. The rules themselves are in [`crate::identity::Policy`]; the hourly
 //! limit is held where an admission is decided, since only there it is known what is new.
 
-use super::{
-    parse,
-    proto::{self, enrollment_cancellation::Target},
-    status::Violations,
-};
 use crate::{
     domain::ids::{AccountName, CallerId},
     identity::{Caller, Policy},
     limits,
+    rpc::{
+        parse,
+        proto::{self, enrollment_cancellation::Target},
+        status::Violations,
+    },
 };
 
 /// What a CancelSubscriptionRequest asks for that its caller may not.
-pub(super) fn subscriptions(
+pub(in crate::rpc) fn subscriptions(
     request: &proto::CancelSubscriptionRequest,
     policy: &Policy,
 ) -> Violations {
@@ -27,7 +27,7 @@ pub(super) fn subscriptions(
 }
 
 /// What a CancelEnrollmentsRequest asks for that its caller may not.
-pub(super) fn enrollments(
+pub(in crate::rpc) fn enrollments(
     request: &proto::CancelEnrollmentsRequest,
     policy: &Policy,
 ) -> Violations {
@@ -124,7 +124,7 @@ fn accounts<'a>(v: &mut Violations, names: impl Iterator<Item = &'a str>, policy
 
 /// Whose records a reader may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(in crate::rpc) enum Whose {
     /// One caller's.
     Of(CallerId),
     /// Everybody's.
@@ -133,7 +133,7 @@ pub(super) enum Whose {
 
 impl Whose {
     /// Whether it is others' too.
-    pub(super) fn is_others(&self, caller: &Caller) -> bool {
+    pub(in crate::rpc) fn is_others(&self, caller: &Caller) -> bool {
         match self {
             Self::Of(id) => *id != caller.id,
             Self::All => true,
@@ -142,7 +142,7 @@ impl Whose {
 }
 
 /// Whose records a caller asks for, if it may see them: its own, unless it is an auditor.
-pub(super) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, Denied> {
+pub(in crate::rpc) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, Denied> {
     let malformed = |field: &str, problem: String| {
         let mut v = Violations::default();
         v.add(field, problem);
@@ -177,7 +177,7 @@ pub(super) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, De
 
 /// What a reader asks for of others' records that it may not see: a provider's answers, and an
 /// account that is not its to name.
-pub(super) fn others(caller: &Caller, with_answer: bool, account: &str) -> Violations {
+pub(in crate::rpc) fn others(caller: &Caller, with_answer: bool, account: &str) -> Violations {
     let (policy, mut v) = (&caller.policy, Violations::default());
     if with_answer && !policy.auditor_answers {
         v.add(
@@ -204,7 +204,7 @@ fn not_allowed(account: &str, policy: &Policy) -> String {
 
 /// Why a reader may not see what it asks for.
 #[derive(Debug)]
-pub(super) enum Denied {
+pub(in crate::rpc) enum Denied {
     /// It is no question.
     Malformed(Violations),
     /// It is not this caller's to ask.

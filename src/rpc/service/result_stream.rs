@@ -9,11 +9,6 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{
-    deadline,
-    proto::{self, CancelEnrollmentsResponse, CancelSubscriptionResponse},
-    render, status,
-};
 use crate::{
     domain::{
         ids::{BatchName, Key},
@@ -24,10 +19,15 @@ use crate::{
         results::feed::{Ended, Update},
     },
     limits,
+    rpc::{
+        middleware::deadline,
+        proto::{self, CancelEnrollmentsResponse, CancelSubscriptionResponse},
+        render, status,
+    },
 };
 
 /// A response message: progress, and one kind of results.
-pub(super) trait Response: Sized + Send + 'static {
+pub(in crate::rpc) trait Response: Sized + Send + 'static {
     /// One result.
     type Result: Message;
     /// Renders one item's news.
@@ -38,10 +38,10 @@ pub(super) trait Response: Sized + Send + 'static {
 
 /// An item and where it stands.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    pub(super) index: u32,
-    pub(super) key: Key,
-    pub(super) item: &'a Item,
+pub(in crate::rpc) struct Place<'a> {
+    pub(in crate::rpc) index: u32,
+    pub(in crate::rpc) key: Key,
+    pub(in crate::rpc) item: &'a Item,
 }
 
 impl Response for CancelSubscriptionResponse {
@@ -76,12 +76,12 @@ impl Response for CancelEnrollmentsResponse {
 
 /// A request's items, for rendering what comes of them.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(in crate::rpc) struct Asked {
     /// The batch of the request; `None` if it has only dry runs.
-    pub(super) batch: Option<BatchName>,
-    pub(super) key: Key,
-    pub(super) items: Vec<Item>,
-    pub(super) with_answer: bool,
+    pub(in crate::rpc) batch: Option<BatchName>,
+    pub(in crate::rpc) key: Key,
+    pub(in crate::rpc) items: Vec<Item>,
+    pub(in crate::rpc) with_answer: bool,
 }
 
 struct State<R: Response> {
@@ -99,7 +99,7 @@ struct State<R: Response> {
 }
 
 /// The stream of a request's results.
-pub(super) fn results<R: Response>(
+pub(in crate::rpc) fn results<R: Response>(
     ticket: Ticket,
     asked: Asked,
     deadline: Option<Instant>,

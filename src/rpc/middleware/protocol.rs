@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Status, body::Body};
 
-use super::refusal::{Called, Refusals};
+use super::rejection_log::{Called, Refusals};
 
 /// What contents of calls are called; a parameter may follow.
 const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
@@ -56,11 +56,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Bytes before each message: a flag and the length.
-pub(super) const PREFIX_BYTES: usize = 5;
+pub(in crate::rpc) const PREFIX_BYTES: usize = 5;
 
 /// UNIMPLEMENTED if there is something behind the first message of a body, as the RPC takes one
 /// alone. What is cut off is for the decoder to tell.
-pub(super) fn one_message(body: &[u8]) -> Result<(), Status> {
+pub(in crate::rpc) fn one_message(body: &[u8]) -> Result<(), Status> {
     let Some((prefix, rest)) = body.split_first_chunk::<PREFIX_BYTES>() else {
         return Ok(());
     };

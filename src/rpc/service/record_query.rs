@@ -5,12 +5,7 @@ use std::collections::BTreeSet;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    parse::time_of,
-    policy::Whose,
-    proto::{self, CancellationKind},
-    status::Violations,
-};
+use super::authorization::Whose;
 use crate::{
     domain::{
         ids::{AccountName, BatchId, BatchName, CallerId, ItemId, Key, Kind, Scope, TargetId},
@@ -20,10 +15,15 @@ use crate::{
     },
     journal::{Filter, Page, Record},
     limits,
+    rpc::{
+        parse::time_of,
+        proto::{self, CancellationKind},
+        status::Violations,
+    },
 };
 
 /// Parses a GetCancellationRequest.
-pub(super) fn get(
+pub(in crate::rpc) fn get(
     request: &proto::GetCancellationRequest,
     caller: CallerId,
 ) -> Result<(Scope, Key), Violations> {
@@ -57,22 +57,22 @@ fn kind_of(v: &mut Violations, kind: i32) -> Option<Kind> {
 
 /// What to list.
 #[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) filter: Filter,
-    pub(super) after: Option<ItemId>,
-    pub(super) records_max: usize,
+pub(in crate::rpc) struct Listing {
+    pub(in crate::rpc) filter: Filter,
+    pub(in crate::rpc) after: Option<ItemId>,
+    pub(in crate::rpc) records_max: usize,
     print: u32,
 }
 
 impl Listing {
     /// The token of the page after this item.
-    pub(super) fn token(&self, next: ItemId, names: &Names) -> String {
+    pub(in crate::rpc) fn token(&self, next: ItemId, names: &Names) -> String {
         names.seal(next, self.print)
     }
 }
 
 /// What a ListCancellationsRequest asks for, as it is told. What is in it was found to be legal.
-pub(super) fn filters(request: &proto::ListCancellationsRequest) -> Vec<String> {
+pub(in crate::rpc) fn filters(request: &proto::ListCancellationsRequest) -> Vec<String> {
     let mut told = Vec::new();
     for (name, value) in [
         ("account", &request.account),
@@ -102,7 +102,7 @@ pub(super) fn filters(request: &proto::ListCancellationsRequest) -> Vec<String> 
 }
 
 /// Parses a ListCancellationsRequest.
-pub(super) fn list(
+pub(in crate::rpc) fn list(
     request: &proto::ListCancellationsRequest,
     whose: Whose,
     accounts: Option<Vec<AccountPattern>>,
@@ -174,7 +174,7 @@ pub(super) fn list(
 
 /// As much of a page as fits into one message, and where the next page begins: a client that takes
 /// messages of the usual size could not read it otherwise, and would never get further.
-pub(super) fn fitting(
+pub(in crate::rpc) fn fitting(
     page: Page,
     render: impl Fn(&Record) -> proto::Cancellation,
 ) -> (Vec<proto::Cancellation>, Option<ItemId>) {

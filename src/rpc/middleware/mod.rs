@@ -1,5 +1,17 @@
 //! Services behind something that sees their calls first and may answer in their place.
 
+pub(super) mod authentication;
+pub(super) mod deadline;
+pub(super) mod decoded_size;
+pub(super) mod observe;
+pub mod protocol;
+pub(super) mod receive;
+pub(super) mod rejection_log;
+pub(super) mod side_room;
+pub(super) mod small_request;
+pub(super) mod startup_gate;
+pub(super) mod visit;
+
 use std::{
     convert::Infallible,
     pin::Pin,

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tonic::{body::Body, server::NamedService};
 use tower::Service;
 
-use super::status;
+use crate::rpc::status;
 
 /// The place of a service.
 #[derive(Debug)]

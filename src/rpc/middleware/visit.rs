@@ -14,10 +14,10 @@ use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    behind::{Before, Grpc, answer_of},
-    side::{Need, Stay, Visitor},
-    status,
+    Before, Grpc, answer_of,
+    side_room::{Need, Stay, Visitor},
 };
+use crate::rpc::status;
 
 /// Lets calls through to a service that is not why there is one.
 #[derive(Debug, Clone, Copy)]

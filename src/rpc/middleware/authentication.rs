@@ -7,15 +7,14 @@ use http::{Request, Response, header::AUTHORIZATION, request::Parts};
 use tonic::{Status, body::Body};
 
 use super::{
-    behind::{Before, Grpc, answer_of},
-    observe,
-    refusal::{Called, Refusals},
-    side::{Need, Visitor},
-    status,
+    Before, Grpc, answer_of, observe,
+    rejection_log::{Called, Refusals},
+    side_room::{Need, Visitor},
 };
 use crate::{
     audit::Sink,
     identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven},
+    rpc::status,
 };
 
 /// Fetches issuers' keys anew when a token names one that is not known.

@@ -12,10 +12,10 @@ const MARGIN: Duration = Duration::from_millis(5);
 
 /// When the headers of a call came in.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Arrived(Instant);
+pub(in crate::rpc) struct Arrived(Instant);
 
 impl Arrived {
-    pub(super) fn now() -> Self {
+    pub(in crate::rpc) fn now() -> Self {
         Self(Instant::now())
     }
 }
@@ -24,14 +24,14 @@ impl Arrived {
 ///
 /// # Errors
 /// INVALID_ARGUMENT if the `grpc-timeout` header does not have the form the protocol gives it.
-pub(super) fn of<T>(request: &Request<T>) -> Result<Option<Instant>, Status> {
+pub(in crate::rpc) fn of<T>(request: &Request<T>) -> Result<Option<Instant>, Status> {
     let value = request.metadata().get("grpc-timeout");
     let arrived = request.extensions().get::<Arrived>();
     at(value.map(|value| value.to_str().ok()), arrived)
 }
 
 /// The same, of a request whose message has not been read.
-pub(super) fn of_head(
+pub(in crate::rpc) fn of_head(
     headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Result<Option<Instant>, Status> {
@@ -72,14 +72,14 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The status of a call whose caller stopped waiting.
-pub(super) fn exceeded() -> Status {
+pub(in crate::rpc) fn exceeded() -> Status {
     Status::deadline_exceeded(
         "the deadline passed; the work goes on: send the same request again for its results",
     )
 }
 
 /// Waits for the work, but not beyond the deadline.
-pub(super) async fn within<T>(
+pub(in crate::rpc) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {

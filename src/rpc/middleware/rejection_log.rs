@@ -12,7 +12,6 @@ use std::{
 use http::{Extensions, Request, Response};
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 
-use super::status;
 use crate::{
     audit::{Noted, Sink, Why},
     domain::{
@@ -22,6 +21,7 @@ use crate::{
     identity::{Caller, Callers, Method, Proof, Unproven},
     limits,
     observe::{BySource, Origin, RequestId, Source, code_name},
+    rpc::status,
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
@@ -179,7 +179,7 @@ impl Refusals {
 
     /// Tells of a call if its answer refuses it. Questions that are no good change nothing and are
     /// not told, but for who asked them.
-    pub(super) fn look(&self, call: &Called, answer: &Response<Body>) {
+    pub(in crate::rpc) fn look(&self, call: &Called, answer: &Response<Body>) {
         // The status of a call that was taken on comes after the answer's head.
         let Some(status) = answer.extensions().get::<Status>() else {
             return;
@@ -230,9 +230,9 @@ impl fmt::Debug for Refusals {
 
 /// A call, with what has come to be known of it.
 #[derive(Debug)]
-pub(super) struct Called {
-    pub(super) method: Option<Method>,
-    pub(super) caller: OnceLock<Arc<Caller>>,
+pub(in crate::rpc) struct Called {
+    pub(in crate::rpc) method: Option<Method>,
+    pub(in crate::rpc) caller: OnceLock<Arc<Caller>>,
     peer: Option<SocketAddr>,
     request_id: Option<RequestId>,
     proofs: Mutex<Vec<String>>,
@@ -242,7 +242,7 @@ pub(super) struct Called {
 }
 
 impl Called {
-    pub(super) fn by<B>(request: &Request<B>) -> Self {
+    pub(in crate::rpc) fn by<B>(request: &Request<B>) -> Self {
         Self {
             method: Method::of_path(request.uri().path()),
             caller: OnceLock::new(),
@@ -259,7 +259,7 @@ impl Called {
     }
 
     /// One of these callers.
-    pub(super) fn among(self, callers: Arc<Callers>) -> Self {
+    pub(in crate::rpc) fn among(self, callers: Arc<Callers>) -> Self {
         Self {
             callers: Some(callers),
             ..self
@@ -271,7 +271,7 @@ impl Called {
     ///
     /// # Errors
     /// If it may not make the call any more.
-    pub(super) fn caller_now(&self, was: &Arc<Caller>) -> Result<Arc<Caller>, Status> {
+    pub(in crate::rpc) fn caller_now(&self, was: &Arc<Caller>) -> Result<Arc<Caller>, Status> {
         let Some(callers) = &self.callers else {
             return Ok(Arc::clone(was));
         };
@@ -286,7 +286,7 @@ impl Called {
     }
 
     /// One whose looks at what is others' are told here.
-    pub(super) fn told_to(self, audit: Sink) -> Self {
+    pub(in crate::rpc) fn told_to(self, audit: Sink) -> Self {
         Self { audit, ..self }
     }
 
@@ -294,7 +294,7 @@ impl Called {
     ///
     /// # Errors
     /// If the audit has no room for it: then the call is not to be answered.
-    pub(super) fn note(&self, noted: Noted) -> Result<(), Status> {
+    pub(in crate::rpc) fn note(&self, noted: Noted) -> Result<(), Status> {
         let noted = Noted {
             caller: self.caller.get().map(|caller| caller.id.clone()),
             from: self.provenance(),
@@ -307,7 +307,7 @@ impl Called {
     }
 
     /// Notes what was shown of who calls, in place of what was noted before.
-    pub(super) fn shows(&self, shown: &[Proof]) {
+    pub(in crate::rpc) fn shows(&self, shown: &[Proof]) {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         *proofs = shown.iter().map(Proof::told).collect();
     }
@@ -318,7 +318,7 @@ impl Called {
     }
 
     /// How it came, as far as that is recorded.
-    pub(super) fn provenance(&self) -> Provenance {
+    pub(in crate::rpc) fn provenance(&self) -> Provenance {
         Provenance {
             peer: self.peer,
             proofs: self.proofs(),
@@ -327,7 +327,7 @@ impl Called {
     }
 
     /// Notes what is asked for. The first note stays.
-    pub(super) fn asks(&self, asked: Asked) {
+    pub(in crate::rpc) fn asks(&self, asked: Asked) {
         self.asked.get_or_init(|| asked);
     }
 }
@@ -348,7 +348,7 @@ struct Because {
 }
 
 /// Says why a status refuses, with the reason that it tells.
-pub(super) fn because(why: Why, reason: &'static str, mut status: Status) -> Status {
+pub(in crate::rpc) fn because(why: Why, reason: &'static str, mut status: Status) -> Status {
     status.set_source(Arc::new(Because {
         why,
         reason,
@@ -358,7 +358,7 @@ pub(super) fn because(why: Why, reason: &'static str, mut status: Status) -> Sta
 }
 
 /// Says why a status refuses, and more of it than its caller is told.
-pub(super) fn because_in_truth(
+pub(in crate::rpc) fn because_in_truth(
     why: Why,
     reason: &'static str,
     in_truth: String,

@@ -1,13 +1,21 @@
 //! The six RPCs: each parses, asks dispatch or the journal, and renders.
 
+pub(super) mod authorization;
+pub(super) mod record_query;
+pub(super) mod result_stream;
+
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
+use self::authorization::{Denied, Whose};
 use super::{
-    deadline, parse,
-    policy::{self, Denied, Whose},
+    middleware::{
+        deadline,
+        rejection_log::{Asked, Called},
+    },
+    parse,
     proto::{
         self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
         CancelSubscriptionResponse, GetCancellationRequest, GetCancellationResponse,
@@ -15,9 +23,7 @@ use super::{
         ListCancellationsResponse, StopBatchRequest, StopBatchResponse,
         cancellation_service_server::CancellationService,
     },
-    records,
-    refusal::{Asked, Called},
-    render, status, stream,
+    render, status,
 };
 use crate::{
     audit::Noted,
@@ -53,7 +59,7 @@ impl Service {
     }
 
     /// Submits what was parsed, and streams what comes of it.
-    async fn submit<R: stream::Response>(
+    async fn submit<R: result_stream::Response>(
         &self,
         caller: &Caller,
         parsed: Result<parse::Parsed, status::Violations>,
@@ -90,13 +96,13 @@ impl Service {
             caller = %caller.id,
             "request taken on"
         );
-        let asked = stream::Asked {
+        let asked = result_stream::Asked {
             batch,
             key,
             items,
             with_answer,
         };
-        Ok(Response::new(stream::results(
+        Ok(Response::new(result_stream::results(
             ticket,
             asked,
             deadline,
@@ -215,7 +221,7 @@ impl Known {
 
     /// Whose records are asked for, if they are the caller's to see.
     fn whose(&self, named: &str, all: bool) -> Result<Whose, Status> {
-        policy::whose(&self.caller, named, all).map_err(|denied| match denied {
+        authorization::whose(&self.caller, named, all).map_err(|denied| match denied {
             Denied::Malformed(violations) => violations.into_status(),
             Denied::NotAllowed(violations) => violations.into_denied(&self.caller),
         })
@@ -254,7 +260,7 @@ impl CancellationService for Service {
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
-        known.may(policy::subscriptions(&request, &known.caller.policy))?;
+        known.may(authorization::subscriptions(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::subscriptions(request, &caller, &dispatch);
@@ -273,7 +279,7 @@ impl CancellationService for Service {
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
-        known.may(policy::enrollments(&request, &known.caller.policy))?;
+        known.may(authorization::enrollments(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
         let parse = move || parse::enrollments(request, &caller, &dispatch);
@@ -316,7 +322,7 @@ impl CancellationService for Service {
         let whose = known.whose(&request.caller, false)?;
         let is_others = whose.is_others(&known.caller);
         if is_others {
-            known.may(policy::others(&known.caller, with_answer, ""))?;
+            known.may(authorization::others(&known.caller, with_answer, ""))?;
             self.is_told(&known.caller)?;
         }
         let caller = match whose {
@@ -325,7 +331,7 @@ impl CancellationService for Service {
         };
         let whose_told = caller.to_string();
         let (scope, key) =
-            records::get(&request, caller).map_err(status::Violations::into_status)?;
+            record_query::get(&request, caller).map_err(status::Violations::into_status)?;
         let name = key.to_string();
         let asking = &known.caller;
         let read = async {
@@ -366,7 +372,11 @@ impl CancellationService for Service {
         let with_answer = request.include_provider_response;
         let is_others = whose.is_others(&known.caller);
         if is_others {
-            known.may(policy::others(&known.caller, with_answer, &request.account))?;
+            known.may(authorization::others(
+                &known.caller,
+                with_answer,
+                &request.account,
+            ))?;
             self.is_told(&known.caller)?;
         }
         let whose_told = match &whose {
@@ -375,7 +385,7 @@ impl CancellationService for Service {
         };
         let accounts = is_others.then(|| known.caller.policy.accounts.clone());
         let names = self.dispatch.names();
-        let listing = records::list(&request, whose, accounts, names);
+        let listing = record_query::list(&request, whose, accounts, names);
         let listing = listing.map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let asking = &known.caller;
@@ -388,12 +398,12 @@ impl CancellationService for Service {
             let is_settling = self.dispatch.is_settling(record.id);
             render::record(record, names, is_settling, with_answer)
         };
-        let (cancellations, next) = records::fitting(page, render);
+        let (cancellations, next) = record_query::fitting(page, render);
         if is_others {
             known.call.note(Noted {
                 event: "read",
                 whose: Some(whose_told),
-                filters: records::filters(&request),
+                filters: record_query::filters(&request),
                 records: Some(cancellations.len()),
                 with_answers: with_answer,
                 ..Noted::default()

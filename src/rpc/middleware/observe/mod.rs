@@ -2,9 +2,9 @@
 //! line of the log and the response carry, and its span.
 
 mod body;
-mod messages;
+mod message_counter;
 mod methods;
-mod parent;
+mod traceparent;
 
 pub use self::methods::methods;
 
@@ -152,11 +152,11 @@ where
 
 /// Begins a call's span, when it is known whether anybody knows who calls. A stranger's word on
 /// traces counts for nothing: it could have every call recorded, or hang its own on others' traces.
-pub(super) fn begin_span(head: &mut Parts, is_known: bool) {
+pub(in crate::rpc) fn begin_span(head: &mut Parts, is_known: bool) {
     let Some(span) = head.extensions.remove::<Arc<CallSpan>>() else {
         return;
     };
-    let parent = is_known.then(|| parent::of(&head.headers)).flatten();
+    let parent = is_known.then(|| traceparent::of(&head.headers)).flatten();
     let context = span.begin(parent.as_ref());
     if context.is_sampled() {
         Span::current().record("trace_id", tracing::field::display(context.trace_id()));

@@ -14,17 +14,16 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body};
 
 use super::{
-    behind::{Before, Grpc, answer_of},
-    deadline,
+    Before, Grpc, answer_of, deadline,
+    decoded_size::{self, Shape, weigh},
     protocol::{PREFIX_BYTES, one_message},
-    status,
-    weigh::{self, Shape, weigh},
 };
 use crate::{
     domain::ids::CallerId,
     identity::Caller,
     limits,
     observe::{Refusal, Refusals},
+    rpc::status,
     shared_budget::{Budget, Share},
 };
 
@@ -53,9 +52,15 @@ impl Intake {
     /// What is in a method's request, how long that may be, and where its room is.
     fn bounds(&self, path: &str, caller: &Caller) -> (&'static Shape, usize, &Budget) {
         let shape = match path.rsplit('/').next() {
-            Some("CancelSubscription") => &weigh::SUBSCRIPTIONS,
-            Some("CancelEnrollments") => &weigh::ENROLLMENTS,
-            _ => return (&weigh::PLAIN, limits::QUESTION_BYTES_MAX, &self.questions),
+            Some("CancelSubscription") => &decoded_size::SUBSCRIPTIONS,
+            Some("CancelEnrollments") => &decoded_size::ENROLLMENTS,
+            _ => {
+                return (
+                    &decoded_size::PLAIN,
+                    limits::QUESTION_BYTES_MAX,
+                    &self.questions,
+                );
+            }
         };
         let items = caller.policy.batch_items_max;
         let bytes = items.saturating_mul(limits::REQUEST_BYTES_FOR_EACH);

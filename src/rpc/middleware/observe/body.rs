@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 
-use super::{Seen, messages::Messages};
+use super::{Seen, message_counter::Messages};
 use crate::observe::MethodMeters;
 
 /// A request's body.

@@ -12,9 +12,13 @@ use crate::domain::{
 };
 
 use super::{
-    Step, of, reasons,
-    standing::{Standing, answered},
-    whose::{self, Cause},
+    Step,
+    item_state::{Standing, answered},
+    of,
+    reply::{
+        answer_subject::{self, Cause},
+        reasons,
+    },
 };
 
 impl<'a> Standing<'a> {
@@ -33,7 +37,7 @@ impl<'a> Standing<'a> {
         cause: Cause,
     ) -> Step {
         let look = self.exchange_of(response);
-        let ours = self.ours && !look.is_some_and(|look| whose::is_others(look, cause));
+        let ours = self.ours && !look.is_some_and(|look| answer_subject::is_others(look, cause));
         let outcome = match outcome {
             Outcome::AlreadyCanceled if ours => Outcome::Canceled,
             Outcome::AlreadyScheduled if ours => Outcome::Scheduled,

@@ -20,13 +20,13 @@ use crate::domain::{
     outcome::FailureReason,
 };
 
+use self::wire::{read, read_error};
 use super::{
     Form, Provider, Step, Task,
+    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal},
     check::OPAQUE_ID_MARKS,
-    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal},
-    status,
+    reply::http_status,
 };
-use wire::{read, read_error};
 
 /// FunnelFox.
 pub(super) struct FunnelFox;
@@ -68,10 +68,10 @@ impl Provider for FunnelFox {
             Err(step) => return step,
         };
         let Some(ends) = ends(task.account) else {
-            return status::account_changed(task.command);
+            return http_status::account_changed(task.command);
         };
         let talk = Talk { command, ends };
-        match once::next(task, command, history, &talk, read_error) {
+        match cancel_then_lookup::next(task, command, history, &talk, read_error) {
             Step::Done(mut conclusion) => {
                 // There is one field for both notes, and the words go before the list's.
                 if command.comment.is_some() && command.reason.is_some() {

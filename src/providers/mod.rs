@@ -8,30 +8,24 @@
 //! Adding a provider: its file, its folder of fixtures, a line here in `mod` and in [`of`], and
 //! its variants in `domain::account`.
 
+mod cancel_then_lookup;
 mod check;
-mod classify;
 #[cfg(test)]
 mod conformance;
 mod endings;
-mod form;
 mod funnelfox;
-mod once;
+mod item_state;
 #[cfg(test)]
 mod properties;
-mod reading;
-mod reasons;
 mod rebilly;
-mod retry_after;
+mod reply;
 mod revolv3;
 mod sequenzy;
 mod solidgate;
-mod standing;
-mod status;
-mod whose;
 
+pub(crate) use self::reply::classify::is_not_passed_on;
+pub use self::reply::envelope::{Form, Sight};
 pub use check::{Violation, check, strange_in};
-pub(crate) use classify::is_not_passed_on;
-pub use form::{Form, Sight};
 
 use sha2::{Digest as _, Sha256};
 
@@ -124,7 +118,7 @@ impl<'a> Task<'a> {
     pub fn subscription(&self) -> Result<&'a SubscriptionCommand, Step> {
         match self.command {
             Command::Subscription(command) => Ok(command),
-            Command::Enrollments(_) => Err(status::account_changed(self.command)),
+            Command::Enrollments(_) => Err(reply::http_status::account_changed(self.command)),
         }
     }
 
@@ -136,7 +130,7 @@ impl<'a> Task<'a> {
     pub fn enrollments(&self) -> Result<&'a EnrollmentsCommand, Step> {
         match self.command {
             Command::Enrollments(command) => Ok(command),
-            Command::Subscription(_) => Err(status::account_changed(self.command)),
+            Command::Subscription(_) => Err(reply::http_status::account_changed(self.command)),
         }
     }
 }
@@ -233,12 +227,12 @@ pub trait Provider: Sync {
 
     /// What a reply to this request is. Decided once, when it comes, and kept in the history.
     fn classify(&self, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
-        classify::class(self.form(), task, request, reply)
+        reply::classify::class(self.form(), task, request, reply)
     }
 
     /// What an answer shows of the account.
     fn evidence(&self, task: &Task<'_>, exchange: &Exchange) -> Evidence {
-        classify::evidence(self.form(), task, exchange)
+        reply::classify::evidence(self.form(), task, exchange)
     }
 
     /// A request that makes sure that nothing of a dry run stays behind, if an answer of it was
@@ -268,10 +262,10 @@ pub trait Provider: Sync {
             429 => {
                 let asked = self
                     .signal(response)
-                    .or_else(|| status::retry_after(response));
+                    .or_else(|| reply::http_status::retry_after(response));
                 Some(asked.unwrap_or(Throttle::Unsaid))
             }
-            500..=599 => status::retry_after(response),
+            500..=599 => reply::http_status::retry_after(response),
             _ => None,
         }
     }

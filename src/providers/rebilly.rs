@@ -5,10 +5,10 @@
 //! state, and its errors have no codes. So whenever it refuses, the subscription itself is looked
 //! at, and its state decides (reference, section 2).
 
+mod adapter;
 mod decide;
 mod dry;
 mod requests;
-mod talk;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -24,9 +24,14 @@ use crate::domain::{
     ids::Kind,
 };
 
-use super::{Form, Mode, Provider, Sight, Step, Task, Violation, reading::Reading, status};
-use talk::Talk;
-use wire::{CancellationStatus, Life, Subscription};
+use self::{
+    adapter::Talk,
+    wire::{CancellationStatus, Life, Subscription},
+};
+use super::{
+    Form, Mode, Provider, Sight, Step, Task, Violation,
+    reply::{http_status, json::Reading},
+};
 
 /// Makes the cancellation.
 const CANCEL: Operation = Operation("cancel");
@@ -106,7 +111,7 @@ impl Provider for Rebilly {
         let command = match task.subscription() {
             // Not one of the timings above: admitted while the account was another provider's.
             Ok(command) if command.when == When::ProviderDefault => {
-                return status::account_changed(task.command);
+                return http_status::account_changed(task.command);
             }
             Ok(command) => command,
             Err(step) => return step,

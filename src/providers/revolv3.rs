@@ -22,14 +22,16 @@ use crate::domain::{
     outcome::FailureReason,
 };
 
+use self::wire::{read, read_error};
 use super::{
     Form, Provider, Step, Task, Violation,
-    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal, SET_TIMING},
-    reading::{Reading, plain},
-    standing::Standing,
-    status,
+    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal, SET_TIMING},
+    item_state::Standing,
+    reply::{
+        http_status,
+        json::{Reading, plain},
+    },
 };
-use wire::{read, read_error};
 
 /// Revolv3.
 pub(super) struct Revolv3;
@@ -89,7 +91,7 @@ impl Provider for Revolv3 {
             Err(step) => return step,
         };
         let Some((_, set_timing)) = settings(task.account) else {
-            return status::account_changed(task.command);
+            return http_status::account_changed(task.command);
         };
         let Some(id) = id(command.subscription_id.as_str()) else {
             return foreign_id(task, history);
@@ -100,7 +102,7 @@ impl Provider for Revolv3 {
             When::Now | When::PeriodEnd | When::At(_) | When::ProviderDefault => None,
         };
         let talk = Talk { id, wanted };
-        let step = once::next(task, command, history, &talk, read_error);
+        let step = cancel_then_lookup::next(task, command, history, &talk, read_error);
         confess(step, history, wanted)
     }
 }

@@ -24,12 +24,15 @@ use crate::{
     limits,
 };
 
-use super::{
-    Evidence, Form, Progress, Provider, Sight, Step, Task, check::OPAQUE_ID_MARKS, classify,
-    reading::Reading,
+use self::{
+    drain::Drain,
+    wire::{Call, Says},
 };
-use drain::Drain;
-use wire::{Call, Says};
+use super::{
+    Evidence, Form, Progress, Provider, Sight, Step, Task,
+    check::OPAQUE_ID_MARKS,
+    reply::{classify, json::Reading},
+};
 
 /// Counts what matches, by a call with `dryRun: true`.
 const COUNT: Operation = Operation("count");
@@ -131,7 +134,7 @@ impl Provider for Sequenzy {
 
     /// Nothing is documented but the status. Its SDKs also read `retry-after-ms`.
     fn signal(&self, response: &Response) -> Option<Throttle> {
-        if super::status::retry_after(response).is_some() {
+        if super::reply::http_status::retry_after(response).is_some() {
             return None;
         }
         let wait_ms = response.header("retry-after-ms")?.trim().parse::<u64>();

@@ -21,14 +21,13 @@ use crate::domain::{
     outcome::{FailureReason, Outcome},
 };
 
+use self::wire::{code, is_of_the_key, read, read_error};
 use super::{
     EffectId, Form, Provider, Step, Task,
+    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
     check::OPAQUE_ID_MARKS,
-    once::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
-    reading::Reading,
-    status,
+    reply::{http_status, json::Reading},
 };
-use wire::{code, is_of_the_key, read, read_error};
 
 /// Solidgate.
 pub(super) struct Solidgate;
@@ -62,7 +61,7 @@ impl Provider for Solidgate {
             lookup_path,
         } = &task.account.settings
         else {
-            return status::account_changed(task.command);
+            return http_status::account_changed(task.command);
         };
         let talk = Talk {
             command,
@@ -70,7 +69,7 @@ impl Provider for Solidgate {
             lookup_path,
             effect_id: task.effect_id,
         };
-        once::next(task, command, history, &talk, read_error)
+        cancel_then_lookup::next(task, command, history, &talk, read_error)
     }
 
     fn id_marks(&self) -> Option<&'static str> {

@@ -11,10 +11,12 @@ use crate::{
     },
     providers::{
         Form, Sight, Task,
-        once::{self, CANCEL, Found, LOOK, Life},
-        reading::{Reading, Told},
-        status,
-        whose::{self, Cause},
+        cancel_then_lookup::{self, CANCEL, Found, LOOK, Life},
+        reply::{
+            answer_subject::{self, Cause},
+            http_status,
+            json::{Reading, Told},
+        },
     },
 };
 
@@ -41,7 +43,7 @@ impl Form for FunnelFox {
     fn shows(&self, task: &Task<'_>, operation: Operation, response: &Response) -> Sight {
         let ends = ends(task.account);
         let found = ends.and_then(|ends| read(operation, response, ends));
-        once::sight(task, found)
+        cancel_then_lookup::sight(task, found)
     }
 
     fn looks(&self) -> &'static [Operation] {
@@ -60,7 +62,7 @@ impl Form for FunnelFox {
 /// `{message}`.
 pub(super) fn read_error(response: &Response) -> ProviderError {
     let message = Reading(response.json.as_ref()).at("message").text();
-    status::provider_error(response, None, message, Vec::new())
+    http_status::provider_error(response, None, message, Vec::new())
 }
 
 pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd) -> Option<Found> {
@@ -89,14 +91,14 @@ pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd
     };
     let state = SubscriptionState {
         status,
-        provider_status: status::cut(word),
+        provider_status: http_status::cut(word),
         period_end,
         canceled_at,
         renews: body.at("renews").flag(),
         customer_id: body.at("profile").at("id").id(),
-        payment_provider: body.at("payment_provider").text().map(status::cut),
+        payment_provider: body.at("payment_provider").text().map(http_status::cut),
         cancellation_id: None,
-        provider_reason: body.at("cancellation_reason").text().map(status::cut),
+        provider_reason: body.at("cancellation_reason").text().map(http_status::cut),
         sandbox: body.at("sandbox").flag(),
     };
     let detail = SubscriptionDetail {
@@ -150,7 +152,7 @@ fn life(operation: Operation, body: Reading<'_>, ends: FunnelFoxEnd) -> (Life, S
 fn as_of(response: &Response) -> Option<Timestamp> {
     let body = Reading(response.json.as_ref());
     let dates = [
-        whose::date(response),
+        answer_subject::date(response),
         body.at("updated_at").time(),
         body.at("cancelled_at").time(),
     ];

@@ -8,16 +8,18 @@ use crate::{
     },
     providers::{
         Step,
-        reading::Reading,
-        standing::settle,
-        status::{self, Verdict, verdict},
-        whose::Cause,
+        item_state::settle,
+        reply::{
+            answer_subject::Cause,
+            http_status::{self, Verdict, verdict},
+            json::Reading,
+        },
     },
 };
 
 use super::{
     LOOK_OWN,
-    talk::Talk,
+    adapter::Talk,
     timing,
     wire::{CancellationStatus, Life, Subscription, cancellation_detail, read_error},
 };
@@ -136,7 +138,7 @@ impl<'a> Talk<'a> {
             self.command.subscription_id
         );
         let (outcome, reason) = (Outcome::NotFound, FailureReason::TargetNotFound);
-        let detail = status::blank(self.at.task.command);
+        let detail = http_status::blank(self.at.task.command);
         self.at.refused(outcome, reason, message, detail, response)
     }
 

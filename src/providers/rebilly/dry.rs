@@ -8,16 +8,18 @@ use crate::{
     },
     providers::{
         Step,
-        reading::Reading,
-        standing::answered,
-        status::{Verdict, verdict},
+        item_state::answered,
+        reply::{
+            http_status::{Verdict, verdict},
+            json::Reading,
+        },
     },
 };
 
 use super::{
     DISCARD, DRAFT, LOOK,
+    adapter::Talk,
     requests::cancellation_id,
-    talk::Talk,
     wire::{CancellationStatus, Life, Subscription, cancellation_detail, charges},
 };
 

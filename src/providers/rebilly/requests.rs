@@ -8,7 +8,7 @@ use crate::{
     providers::{Mode, Task},
 };
 
-use super::{CANCEL, DISCARD, DRAFT, LOOK, LOOK_OWN, talk::Talk, wire::body};
+use super::{CANCEL, DISCARD, DRAFT, LOOK, LOOK_OWN, adapter::Talk, wire::body};
 
 impl Talk<'_> {
     fn path(&self, collection: &'static str) -> Path {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{command::When, exchange::Response},
-    providers::{reading::Reading, whose},
+    providers::reply::{answer_subject, json::Reading},
 };
 
 /// How far the provider's times may be apart.
@@ -20,7 +20,7 @@ pub(super) fn is_later(when: When, response: &Response, at: Option<Timestamp>) -
     let Some(churn) = Reading(response.json.as_ref()).at("churnTime").time() else {
         return false;
     };
-    let (now, tolerance) = match (whose::date(response), at) {
+    let (now, tolerance) = match (answer_subject::date(response), at) {
         (Some(date), Some(at)) => (date, TOLERANCE + date.duration_since(at).unsigned_abs()),
         (Some(date), None) => (date, TOLERANCE),
         (None, Some(at)) => (at, TOLERANCE_OF_CLOCKS),

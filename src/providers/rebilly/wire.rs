@@ -13,9 +13,9 @@ use crate::{
             SubscriptionStatus,
         },
     },
-    providers::{
-        reading::{self, Reading},
-        status,
+    providers::reply::{
+        http_status,
+        json::{self, Reading},
     },
 };
 
@@ -164,7 +164,7 @@ impl Subscription {
     pub(super) fn read(response: &Response) -> Self {
         let body = Reading(response.json.as_ref());
         let word = body.at("status").text().unwrap_or_default();
-        let (life, status) = match reading::plain(word).as_str() {
+        let (life, status) = match json::plain(word).as_str() {
             "pending" => (Life::Unstarted, SubscriptionStatus::Pending),
             "active" if body.at("inTrial").flag() == Some(true) => {
                 (Life::Running, SubscriptionStatus::Trialing)
@@ -222,5 +222,5 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
         (owned("field"), owned("message"))
     });
     let code = code.map(str::to_owned);
-    status::provider_error(response, code, message.as_deref(), fields.collect())
+    http_status::provider_error(response, code, message.as_deref(), fields.collect())
 }

@@ -11,10 +11,12 @@ use crate::{
     },
     providers::{
         Form, Sight, Task,
-        once::{self, CANCEL, Found, LOOK, Life, SET_TIMING},
-        reading::{self, Reading, plain},
-        status,
-        whose::Cause,
+        cancel_then_lookup::{self, CANCEL, Found, LOOK, Life, SET_TIMING},
+        reply::{
+            answer_subject::Cause,
+            http_status,
+            json::{self, Reading, plain},
+        },
     },
 };
 
@@ -64,7 +66,7 @@ impl Form for Revolv3 {
             SET_TIMING if self.is_error(response) => Sight::Nothing,
             SET_TIMING => Sight::Odd,
             CANCEL if found.is_none() && is_said => Sight::Odd,
-            _ => once::sight(task, found),
+            _ => cancel_then_lookup::sight(task, found),
         }
     }
 
@@ -102,12 +104,12 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
     let said = said.join("; ");
     let failures = || body.at("fluentValidatorErrors").list();
     let fields = failures().map(|failure| {
-        let text = |name| status::cut(failure.at(name).text().unwrap_or_default());
+        let text = |name| http_status::cut(failure.at(name).text().unwrap_or_default());
         (text("propertyName"), text("errorMessage"))
     });
     let code = failures().find_map(|failure| failure.at("errorCode").id());
     let message = Some(said.as_str()).filter(|said| !said.is_empty());
-    status::provider_error(response, code, message, fields.collect())
+    http_status::provider_error(response, code, message, fields.collect())
 }
 
 /// Reads a subscription, as the cancel's answer or the look's has it.
@@ -131,13 +133,16 @@ pub(super) fn read(body: Reading<'_>) -> Option<Found> {
     };
     let state = SubscriptionState {
         status,
-        provider_status: status::cut(word),
+        provider_status: http_status::cut(word),
         period_end,
         canceled_at,
         customer_id: body.at("customerId").id(),
         ..SubscriptionState::default()
     };
-    let timing = body.at("subscriptionCancelType").text().map(status::cut);
+    let timing = body
+        .at("subscriptionCancelType")
+        .text()
+        .map(http_status::cut);
     let detail = SubscriptionDetail {
         effective_at,
         state: Some(state),
@@ -155,7 +160,7 @@ pub(super) fn read(body: Reading<'_>) -> Option<Found> {
 /// A date of billing: a full time, or a day such as `08-Oct-25` or `2025-10-08`, which stands for
 /// its beginning in UTC. All else, such as `08/10/25`, can be read in several ways.
 fn bill_date(text: &str) -> Option<Timestamp> {
-    if let Some(time) = reading::time(text) {
+    if let Some(time) = json::time(text) {
         return Some(time);
     }
     let (digits, format) = match text.len() {
@@ -168,7 +173,7 @@ fn bill_date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let day = Date::strptime(format, text).ok()?;
-    reading::plausible(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    json::plausible(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     },
     providers::{
         Mode, Step, Task,
-        standing::{Standing, answered, settle},
+        item_state::{Standing, answered, settle},
     },
 };
 

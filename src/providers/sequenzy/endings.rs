@@ -6,7 +6,7 @@ use crate::{
         exchange::{Exchange, Response},
         outcome::{Conclusion, FailureReason, Outcome},
     },
-    providers::{Step, standing::answered},
+    providers::{Step, item_state::answered},
 };
 
 use super::{

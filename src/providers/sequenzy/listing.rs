@@ -9,9 +9,11 @@ use crate::{
     },
     providers::{
         Step,
-        reading::{self, Reading},
-        standing::{answered, settle},
-        whose::{Cause, is_others},
+        item_state::{answered, settle},
+        reply::{
+            answer_subject::{Cause, is_others},
+            json::{self, Reading},
+        },
     },
 };
 
@@ -121,7 +123,7 @@ impl<'a> Drain<'a> {
     /// it.
     fn is_ours(&self, exchange: &Exchange, row: Reading<'_>) -> bool {
         let status = row.at("status").word();
-        let is_canceled = status.is_none_or(|word| word == reading::plain("cancelled"));
+        let is_canceled = status.is_none_or(|word| word == json::plain("cancelled"));
         let subscriber = row.at("subscriberId").id();
         let is_named = subscriber.is_none_or(|id| self.ids().any(|named| named.as_str() == id));
         let changed = Cause::Asked(row.at("lastUpdatedAt").time());

@@ -12,9 +12,9 @@ use crate::{
         outcome::{Enrollment, EnrollmentsDetail, ProviderError},
     },
     limits,
-    providers::{
-        reading::{self, Reading},
-        status::{self, Verdict, verdict},
+    providers::reply::{
+        http_status::{self, Verdict, verdict},
+        json::{self, Reading},
     },
 };
 
@@ -37,7 +37,7 @@ impl Says {
         let success = match body.at("success").0 {
             Some(Value::Bool(flag)) => Some(*flag),
             Some(Value::Number(number)) => Some(number.as_f64() != Some(0.0)),
-            Some(Value::String(word)) => match reading::plain(word).as_str() {
+            Some(Value::String(word)) => match json::plain(word).as_str() {
                 "true" | "1" => Some(true),
                 "false" | "0" => Some(false),
                 _ => None,
@@ -113,7 +113,7 @@ impl<'a> Call<'a> {
         unknown
             .list()
             .filter_map(Reading::id)
-            .map(|id| status::cut(&id))
+            .map(|id| http_status::cut(&id))
     }
 }
 
@@ -176,10 +176,10 @@ pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
 
 /// One of a sample. Its texts are cut, so that a thousand of them have a bound.
 fn enrollment(body: Reading<'_>) -> Option<Enrollment> {
-    let text = |name| status::cut(body.at(name).text().unwrap_or_default());
+    let text = |name| http_status::cut(body.at(name).text().unwrap_or_default());
     Some(Enrollment {
-        enrollment_id: status::cut(&body.at("tokenId").id()?),
-        subscriber_id: status::cut(&body.at("subscriberId").id().unwrap_or_default()),
+        enrollment_id: http_status::cut(&body.at("tokenId").id()?),
+        subscriber_id: http_status::cut(&body.at("subscriberId").id().unwrap_or_default()),
         subscriber_email: text("subscriberEmail"),
         status: text("status"),
         enrollment_key: text("enrollmentKey"),
@@ -228,8 +228,8 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
         let text = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        (status::cut(name), status::cut(&text))
+        (http_status::cut(name), http_status::cut(&text))
     });
     let fields = fields.take(limits::LINE_ITEMS_MAX).collect();
-    status::provider_error(response, code, message.as_deref(), fields)
+    http_status::provider_error(response, code, message.as_deref(), fields)
 }

@@ -10,10 +10,12 @@ use crate::{
     },
     providers::{
         Form, Sight, Task,
-        once::{self, Found, LOOK, Life},
-        reading::{Reading, Told, plain},
-        status,
-        whose::Cause,
+        cancel_then_lookup::{self, Found, LOOK, Life},
+        reply::{
+            answer_subject::Cause,
+            http_status,
+            json::{Reading, Told, plain},
+        },
     },
 };
 
@@ -41,7 +43,7 @@ impl Form for Solidgate {
     }
 
     fn shows(&self, task: &Task<'_>, _operation: Operation, response: &Response) -> Sight {
-        once::sight(task, read(Reading(response.json.as_ref())))
+        cancel_then_lookup::sight(task, read(Reading(response.json.as_ref())))
     }
 
     fn looks(&self) -> &'static [Operation] {
@@ -83,11 +85,11 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
         let constraint = Reading(Some(constraint));
         let said = constraint.at("message").text();
         let said = said.or_else(|| constraint.at("type").text());
-        (field.clone(), status::cut(said.unwrap_or_default()))
+        (field.clone(), http_status::cut(said.unwrap_or_default()))
     });
     let code = body.at("code").id();
     let message = body.at("message").text();
-    status::provider_error(response, code, message, fields.collect())
+    http_status::provider_error(response, code, message, fields.collect())
 }
 
 /// Reads a subscription. The page contradicts itself on what is required within it, so that only
@@ -121,14 +123,14 @@ pub(super) fn read(body: Reading<'_>) -> Option<Found> {
         .or_else(|| body.at("trial_info").at("period").at("end_at").time());
     let state = SubscriptionState {
         status,
-        provider_status: status::cut(word),
+        provider_status: http_status::cut(word),
         period_end,
         canceled_at: info.at("requested_at").time(),
         renews: None,
         customer_id: body.at("customer_id").id(),
         payment_provider: None,
         cancellation_id: None,
-        provider_reason: info.at("reason").text().map(status::cut),
+        provider_reason: info.at("reason").text().map(http_status::cut),
         sandbox: None,
     };
     let detail = SubscriptionDetail {

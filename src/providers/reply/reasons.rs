@@ -6,11 +6,8 @@ use crate::domain::{
     outcome::{FailureReason, Reached},
 };
 
-use super::{
-    Step,
-    standing::Standing,
-    status::{self, Verdict, verdict},
-};
+use super::http_status::{self, Verdict, verdict};
+use crate::providers::{Step, item_state::Standing};
 
 /// What to do where nothing but time helps.
 const AGAIN: &str = "send the key again later";
@@ -21,7 +18,7 @@ type Why<'r> = (FailureReason, String, &'static str, Option<&'r Response>);
 impl<'a> Standing<'a> {
     /// Gives up for now because of this exchange: the default for everything but success, and for
     /// what a provider's own rules do not decide.
-    pub(super) fn unable(&self, exchange: &Exchange) -> Step {
+    pub(in crate::providers) fn unable(&self, exchange: &Exchange) -> Step {
         let account = &self.task.account.name;
         // What answers looks in no form of the provider's is what answered the cancel before.
         let stranger = self
@@ -172,14 +169,14 @@ impl<'a> Standing<'a> {
 fn foreign_words(response: &Response) -> String {
     let status = response.status;
     let to = match response.header("location") {
-        Some(location) => format!(" with Location {}", status::cut(location)),
+        Some(location) => format!(" with Location {}", http_status::cut(location)),
         None => String::new(),
     };
     format!("what answered {status}{to} is not the provider")
 }
 
 /// What to do about a 401 or 403 that is not the provider's own: either may be its cause.
-pub(super) fn advice_on_strangers_denial(
+pub(in crate::providers) fn advice_on_strangers_denial(
     reason: FailureReason,
     response: Option<&Response>,
 ) -> Option<&'static str> {

@@ -14,12 +14,12 @@ use crate::{
     limits,
 };
 
-use super::Step;
-pub(super) use super::retry_after::retry_after;
+pub(in crate::providers) use super::retry_after::retry_after;
+use crate::providers::Step;
 
 /// An exchange sorted by its class, with what came back.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Verdict<'a> {
+pub(in crate::providers) enum Verdict<'a> {
     /// The provider's own 2xx, about this target or without a body.
     Success(&'a Response),
     /// A documented no, but for the next.
@@ -47,7 +47,7 @@ pub(super) enum Verdict<'a> {
 }
 
 /// The view of an exchange that its class gives.
-pub(super) fn verdict(exchange: &Exchange) -> Verdict<'_> {
+pub(in crate::providers) fn verdict(exchange: &Exchange) -> Verdict<'_> {
     let response: &Arc<Response> = match &exchange.reply {
         Reply::Answered(response) => response,
         Reply::NotSent(fault) => return Verdict::Unsent(fault),
@@ -70,7 +70,7 @@ pub(super) fn verdict(exchange: &Exchange) -> Verdict<'_> {
 
 /// What a provider said, from the parts of its own envelope. Without a message there, it is where
 /// a redirect leads to, or a text that is not JSON: proxies answer like that.
-pub(super) fn provider_error(
+pub(in crate::providers) fn provider_error(
     response: &Response,
     code: Option<String>,
     message: Option<&str>,
@@ -95,12 +95,12 @@ fn redirect(response: &Response) -> Option<String> {
 }
 
 /// A provider's words, cut at [`limits::MESSAGE_CHARS_MAX`].
-pub(super) fn cut(text: &str) -> String {
+pub(in crate::providers) fn cut(text: &str) -> String {
     text.chars().take(limits::MESSAGE_CHARS_MAX).collect()
 }
 
 /// An empty detail of the command's kind.
-pub(super) fn blank(command: &Command) -> Detail {
+pub(in crate::providers) fn blank(command: &Command) -> Detail {
     match command {
         Command::Subscription(_) => Detail::Subscription(SubscriptionDetail::default()),
         Command::Enrollments(_) => Detail::Enrollments(EnrollmentsDetail::default()),
@@ -108,7 +108,7 @@ pub(super) fn blank(command: &Command) -> Detail {
 }
 
 /// The end of an item whose account was given to another kind of provider while it was open.
-pub(super) fn account_changed(command: &Command) -> Step {
+pub(in crate::providers) fn account_changed(command: &Command) -> Step {
     Step::Done(Conclusion::failure(
         Outcome::Unavailable,
         blank(command),

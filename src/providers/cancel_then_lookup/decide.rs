@@ -8,13 +8,12 @@ use crate::domain::{
     outcome::{Detail, FailureReason, Outcome},
 };
 
-use super::{
-    super::{
-        Step, of,
-        standing::{Standing, settle},
-        status::{Verdict, verdict},
-    },
-    CANCEL, Conversation, Found, Life, Refusal, SET_TIMING,
+use super::{CANCEL, Conversation, Found, Life, Refusal, SET_TIMING};
+use crate::providers::{
+    Step,
+    item_state::{Standing, settle},
+    of,
+    reply::http_status::{Verdict, verdict},
 };
 
 /// Changes of the timing that are accepted and do not show, until it is given up.

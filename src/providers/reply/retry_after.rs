@@ -20,7 +20,7 @@ use crate::domain::exchange::{Response, Throttle};
 
 /// What the `Retry-After` headers of any response ask for; `None` if they say nothing that can be
 /// read.
-pub(super) fn retry_after(response: &Response) -> Option<Throttle> {
+pub(in crate::providers) fn retry_after(response: &Response) -> Option<Throttle> {
     longest(response.headers_of("retry-after"))
 }
 
@@ -79,7 +79,7 @@ fn seconds(text: &str) -> Option<u64> {
 
 /// A date in one of HTTP's three forms (RFC 9110, section 5.6.7), or as RFC 3339 has it. The name
 /// of the day is not compared with the date, which alone counts.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
+pub(in crate::providers) fn time(text: &str) -> Option<Timestamp> {
     const IMF: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     if let Ok(time) = IMF.parse_timestamp(text) {
         return Some(time);

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use crate::domain::exchange::{Exchange, Response};
 
-use super::{classify, retry_after, standing::answered};
+use super::{classify, retry_after};
+use crate::providers::item_state::answered;
 
 /// How something came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(in crate::providers) enum Cause {
     /// By itself: it expired.
     Itself,
     /// It was ended or asked to end, at this time if the provider says so.
@@ -22,7 +23,7 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Whether others did it: it was there before anything of ours could have been sent. Both times
 /// are the provider's, so that its clock may be wrong.
-pub(super) fn is_others(look: &Exchange, cause: Cause) -> bool {
+pub(in crate::providers) fn is_others(look: &Exchange, cause: Cause) -> bool {
     let asked = match cause {
         Cause::Itself => return true,
         Cause::Asked(asked) => asked,
@@ -50,7 +51,7 @@ pub(super) fn is_others(look: &Exchange, cause: Cause) -> bool {
 }
 
 /// The `Date` of an answer, in any of HTTP's three forms.
-pub(super) fn date(response: &Response) -> Option<Timestamp> {
+pub(in crate::providers) fn date(response: &Response) -> Option<Timestamp> {
     retry_after::time(response.header("date")?.trim())
 }
 

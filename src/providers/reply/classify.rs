@@ -7,10 +7,10 @@ mod tests;
 use crate::domain::exchange::{Class, Exchange, Operation, Reply, Request, Response, Safety};
 
 use super::{
-    Evidence, Task,
-    form::{Form, Sight},
-    reading::Reading,
+    envelope::{Form, Sight},
+    json::Reading,
 };
+use crate::providers::{Evidence, Task};
 
 /// Statuses that are never the provider's own: a proxy wants to be logged in to, the connection
 /// is for another host, the protocol is wrong, or the headers are too long for a server.
@@ -36,7 +36,12 @@ enum Named {
 }
 
 /// What a reply to a request is.
-pub(super) fn class(form: &dyn Form, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
+pub(in crate::providers) fn class(
+    form: &dyn Form,
+    task: &Task<'_>,
+    request: &Request,
+    reply: &Reply,
+) -> Class {
     let response = match reply {
         Reply::Answered(response) => response,
         Reply::NotSent(_) => return Class::Unsent,
@@ -97,7 +102,11 @@ fn done(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Respo
 }
 
 /// What an exchange shows of the account: of its place, and of its credential.
-pub(super) fn evidence(form: &dyn Form, task: &Task<'_>, exchange: &Exchange) -> Evidence {
+pub(in crate::providers) fn evidence(
+    form: &dyn Form,
+    task: &Task<'_>,
+    exchange: &Exchange,
+) -> Evidence {
     let (Some(operation), Reply::Answered(response)) = (exchange.operation, &exchange.reply) else {
         return Evidence::default();
     };
@@ -137,7 +146,7 @@ fn named(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Resp
 }
 
 /// Whether a cache kept the answer for some time (RFC 9111, section 5.1).
-pub(super) fn is_of_a_cache(response: &Response) -> bool {
+pub(in crate::providers) fn is_of_a_cache(response: &Response) -> bool {
     let age = response.header("age").map(str::trim);
     age.is_some_and(|age| !age.is_empty() && age.bytes().any(|digit| digit != b'0'))
 }

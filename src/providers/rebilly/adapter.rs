@@ -7,8 +7,8 @@ use crate::{
     },
     providers::{
         Mode, Step, Task,
-        standing::{Standing, settle},
-        status::{Verdict, verdict},
+        item_state::{Standing, settle},
+        reply::http_status::{Verdict, verdict},
     },
 };
 

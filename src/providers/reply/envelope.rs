@@ -1,10 +1,10 @@
 //! The form of a provider's answers: what tells them from those of anything in between, and whose
 //! they are. Each provider describes its own; what follows from it is decided in one place
-//! ([`super::classify`], [`super::standing`]).
+//! ([`crate::providers::reply::classify`], [`crate::providers::item_state`]).
 
 use crate::domain::exchange::{Operation, Response};
 
-use super::Task;
+use crate::providers::Task;
 
 /// What an answer shows of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 //! untouched. Solidgate, FunnelFox and Revolv3 are of this kind and say through [`Conversation`]
 //! what is their own; nothing here knows any of them.
 
+mod decide;
 mod ends;
-mod item;
 mod looks;
 #[cfg(test)]
 mod tests;
 
-use self::item::Item;
+use self::decide::Item;
 use crate::domain::{
     account::Timing,
     command::{SubscriptionCommand, When},
@@ -21,9 +21,11 @@ use crate::domain::{
 
 use super::{
     Mode, Sight, Step, Task,
-    standing::Standing,
-    status::{Verdict, verdict},
-    whose::Cause,
+    item_state::Standing,
+    reply::{
+        answer_subject::Cause,
+        http_status::{Verdict, verdict},
+    },
 };
 
 /// The request that cancels.

@@ -6,13 +6,14 @@ use crate::domain::{
 };
 
 use super::{
-    super::{
-        Mode, Step, of,
-        standing::settle,
-        status::{self, Verdict, verdict},
-    },
     Absence, Found, LOOK, Life, Refusal,
-    item::{Item, PATCHES_MAX},
+    decide::{Item, PATCHES_MAX},
+};
+use crate::providers::{
+    Mode, Step,
+    item_state::settle,
+    of,
+    reply::http_status::{self, Verdict, verdict},
 };
 
 impl Item<'_> {
@@ -137,7 +138,7 @@ impl Item<'_> {
             Outcome::NotFound,
             FailureReason::TargetNotFound,
             message,
-            status::blank(standing.task.command),
+            http_status::blank(standing.task.command),
             response,
         )
     }
@@ -161,7 +162,7 @@ impl Item<'_> {
                     Outcome::Rejected,
                     FailureReason::ProviderRefused,
                     message,
-                    status::blank(standing.task.command),
+                    http_status::blank(standing.task.command),
                     refused,
                 )
             }

@@ -5,11 +5,8 @@ use crate::domain::{
     outcome::{Detail, FailureReason, Outcome, SubscriptionDetail},
 };
 
-use super::{
-    super::{Step, standing::settle, whose::Cause},
-    Found, Life, Refusal,
-    item::Item,
-};
+use super::{Found, Life, Refusal, decide::Item};
+use crate::providers::{Step, item_state::settle, reply::answer_subject::Cause};
 
 impl Item<'_> {
     /// The provider refused, and a look has shown that the goal is not reached.

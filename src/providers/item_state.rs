@@ -13,10 +13,11 @@ use crate::{
 };
 
 use super::{
-    Form, Mode, Sight, Step, Task,
-    classify::is_not_passed_on,
-    of,
-    status::{self, Verdict, verdict},
+    Form, Mode, Sight, Step, Task, of,
+    reply::{
+        classify::is_not_passed_on,
+        http_status::{self, Verdict, verdict},
+    },
 };
 
 /// Looks that can be believed and leave it open, until that is the end.
@@ -66,7 +67,7 @@ impl<'a> Standing<'a> {
             doubt: false,
             accepted: false,
             looks: 0,
-            detail: status::blank(task.command),
+            detail: http_status::blank(task.command),
             effects,
             read_error,
         };
@@ -274,7 +275,7 @@ fn is_whole(exchange: &Exchange) -> bool {
 
 /// How long an answer asks to wait.
 fn asked_wait(response: &Response, exchange: &Exchange) -> Option<Duration> {
-    match status::retry_after(response)? {
+    match http_status::retry_after(response)? {
         Throttle::After(seconds) => Some(Duration::from_secs(seconds)),
         Throttle::Until(then) => Duration::try_from(then.duration_since(exchange.seen.at?)).ok(),
         Throttle::Unsaid => None,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a member that holds a time says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(in crate::providers) enum Told {
     /// Nothing: it is not there, or is a zero that stands for nothing.
     Nothing,
     /// This time.
@@ -20,12 +20,12 @@ pub(super) enum Told {
 const YEAR_MIN: i16 = 2000;
 
 /// A time as RFC 3339 writes it, with however many digits the provider likes.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
+pub(in crate::providers) fn time(text: &str) -> Option<Timestamp> {
     text.trim().parse().ok().and_then(plausible)
 }
 
 /// The time, unless it is a zero of some system.
-pub(super) fn plausible(time: Timestamp) -> Option<Timestamp> {
+pub(in crate::providers) fn plausible(time: Timestamp) -> Option<Timestamp> {
     let year = time.to_zoned(TimeZone::UTC).year();
     (year >= YEAR_MIN).then_some(time)
 }
@@ -59,7 +59,7 @@ fn is_zero(text: &str) -> bool {
 
 /// A word without what varies: its case, spaces, underscores and hyphens, and the two spellings of
 /// "cancelled".
-pub(super) fn plain(word: &str) -> String {
+pub(in crate::providers) fn plain(word: &str) -> String {
     let letters = word
         .chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-'));
@@ -69,23 +69,23 @@ pub(super) fn plain(word: &str) -> String {
 
 /// A JSON object, or the lack of one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reading<'a>(pub(super) Option<&'a Value>);
+pub(in crate::providers) struct Reading<'a>(pub(in crate::providers) Option<&'a Value>);
 
 impl<'a> Reading<'a> {
     /// The member of this name.
-    pub(super) fn at(self, name: &str) -> Self {
+    pub(in crate::providers) fn at(self, name: &str) -> Self {
         Self(self.0.and_then(|value| value.get(name)))
     }
 
     /// A text that is not empty.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(in crate::providers) fn text(self) -> Option<&'a str> {
         self.0
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     }
 
     /// A text or a number, as text: for ids.
-    pub(super) fn id(self) -> Option<String> {
+    pub(in crate::providers) fn id(self) -> Option<String> {
         match self.0? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
@@ -98,12 +98,12 @@ impl<'a> Reading<'a> {
     }
 
     /// True or false.
-    pub(super) fn flag(self) -> Option<bool> {
+    pub(in crate::providers) fn flag(self) -> Option<bool> {
         self.0.and_then(Value::as_bool)
     }
 
     /// A count, also one written as `3522.0` (Sequenzy's SDKs type counts as floats).
-    pub(super) fn count(self) -> Option<u64> {
+    pub(in crate::providers) fn count(self) -> Option<u64> {
         let text = match self.0? {
             Value::Number(number) => number.to_string(),
             Value::Null
@@ -125,7 +125,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A number as the provider wrote it.
-    pub(super) fn decimal(self) -> Option<String> {
+    pub(in crate::providers) fn decimal(self) -> Option<String> {
         match self.0? {
             Value::Number(number) => Some(number.to_string()),
             Value::Null
@@ -137,12 +137,12 @@ impl<'a> Reading<'a> {
     }
 
     /// A time in RFC 3339, if it is one.
-    pub(super) fn time(self) -> Option<Timestamp> {
+    pub(in crate::providers) fn time(self) -> Option<Timestamp> {
         self.text().and_then(time)
     }
 
     /// What a member that is there only if it has a time says.
-    pub(super) fn told(self) -> Told {
+    pub(in crate::providers) fn told(self) -> Told {
         match self.0 {
             Some(Value::String(text)) => told(text),
             // A Unix time may be meant, in seconds or milliseconds.
@@ -154,12 +154,12 @@ impl<'a> Reading<'a> {
     }
 
     /// A word of the provider's, in the one form that is compared: [`plain`].
-    pub(super) fn word(self) -> Option<String> {
+    pub(in crate::providers) fn word(self) -> Option<String> {
         self.text().map(plain).filter(|word| !word.is_empty())
     }
 
     /// The elements of an array.
-    pub(super) fn list(self) -> impl Iterator<Item = Self> {
+    pub(in crate::providers) fn list(self) -> impl Iterator<Item = Self> {
         self.0
             .and_then(Value::as_array)
             .into_iter()

@@ -1,11 +1,13 @@
 //! Credentials that are refused, at each provider: by it, or by something in between.
 
 use super::*;
-use crate::domain::{
-    doubt::{Doubt, Moment},
-    outcome::{Conclusion, FailureReason, Outcome},
+use crate::{
+    domain::{
+        doubt::{Doubt, Moment},
+        outcome::{Conclusion, FailureReason, Outcome},
+    },
+    providers::Step,
 };
-use crate::providers::Step;
 
 const DENIALS: [(u16, FailureReason); 2] = [
     (401, FailureReason::CredentialsRefused),

@@ -1,0 +1,9 @@
+//! What one reply says: its envelope, its status, its fields, whose it is.
+
+pub(super) mod answer_subject;
+pub(super) mod classify;
+pub(super) mod envelope;
+pub(super) mod http_status;
+pub(super) mod json;
+pub(super) mod reasons;
+pub(super) mod retry_after;

@@ -18,10 +18,10 @@ use std::{
 
 use cancelot::{
     domain::{
-        answer::Answer,
         command::{Command, SubscriptionCommand, When},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::{Conclusion, Detail, Outcome, Settled, SubscriptionDetail},
+        provider_response::Answer,
     },
     journal::{
         Admission, AdmittedItem, Journal, Settlement, Slot,

@@ -8,7 +8,7 @@ use cancelot::{
     domain::{
         account::Account,
         command::{Command, Reason, SubscriptionCommand, When},
-        exchange::{Exchange, Seen},
+        http_exchange::{Exchange, Seen},
         ids::{AccountName, CallerId, Key, Kind, Scope, TargetId},
         outcome::{Conclusion, Detail, Outcome, SubscriptionState},
     },

@@ -13,7 +13,7 @@ use std::{
 use cancelot::{
     domain::{
         command::{Command, SubscriptionCommand, When},
-        exchange::{Reply, Request},
+        http_exchange::{Reply, Request},
         ids::{CallerId, Key, Kind, Scope, TargetId},
     },
     egress::Egress,

@@ -52,7 +52,7 @@ pub fn run(bytes: &[u8]) {
     let _ = Keys::parse(text);
     let _ = text.parse::<San>();
     let _ = Revoked::parse(text);
-    let _ = text.parse::<cancelot::domain::pattern::AccountPattern>();
+    let _ = text.parse::<cancelot::domain::access::pattern::AccountPattern>();
     for header in [text, &format!("Bearer {text}")] {
         let proofs = Proofs {
             authorization: Some(Ok(header)),

@@ -12,7 +12,7 @@ use cancelot::{
     config::Config,
     domain::{
         command::Command,
-        exchange::{Exchange, Fault, FaultKind, Reply, Response, Seen},
+        http_exchange::{Exchange, Fault, FaultKind, Reply, Response, Seen},
         ids::{CallerId, Key, Kind, Scope},
         outcome::Conclusion,
     },

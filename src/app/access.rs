@@ -15,7 +15,7 @@ use crate::{
     config::{
         self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file, read_text,
     },
-    domain::provenance::Provenance,
+    domain::access::provenance::Provenance,
     egress::jwks_client::authorities,
     engine::{Clock, LaneOptions},
     identity::{Authority, CallerSettings, Callers, Issuer, Keys, Revoked},

@@ -38,7 +38,7 @@ use tokio::{
 use self::{course::Course, readiness::State, reconfigure::Reconfigure, reload::Watches};
 use crate::{
     audit,
-    domain::quota,
+    domain::access::hourly_quota,
     engine::{self, Dispatch},
     identity::Caller,
     journal::{Journal, Removal, Unavailable},
@@ -397,7 +397,9 @@ fn count_admitted(
     if limited.is_empty() {
         return Ok(());
     }
-    let from = now.checked_sub(quota::WINDOW).unwrap_or(Timestamp::MIN);
+    let from = now
+        .checked_sub(hourly_quota::WINDOW)
+        .unwrap_or(Timestamp::MIN);
     let names = limited.keys().map(|name| (*name).clone()).collect();
     for intake in journal.admitted_since(from, &names)? {
         if let Some(quota) = limited.get(&intake.caller) {

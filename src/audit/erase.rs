@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     domain::{
-        erasure::{Extent, Whose},
         ids::{CallerId, Key},
         opaque::Names,
+        personal::erasure::{Extent, Whose},
     },
     journal::{Audited, Found, directory::private_files},
 };

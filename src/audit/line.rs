@@ -20,12 +20,12 @@ use super::{
 };
 use crate::{
     domain::{
+        access::provenance::Provenance,
         command::{Command, EnrollmentsTarget, Initiator, When},
         ids::{BatchName, Kind, Scope},
         opaque::Names,
         outcome::{FailureReason, Outcome, Reached},
         personal::{shown_text, without_emails},
-        provenance::Provenance,
     },
     journal::{Ended, Happened, Known, Ranges, Subject, What},
     limits,

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{ids::CallerId, provenance::Provenance};
+use crate::domain::{access::provenance::Provenance, ids::CallerId};
 
 /// Something that happened, without a trail in the journal. What does not apply is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

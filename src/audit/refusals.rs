@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::noted::Noted;
 use crate::{
     domain::{
+        access::provenance::Provenance,
         ids::{AccountName, BatchName, CallerId, Key},
-        provenance::Provenance,
     },
     limits,
     observe::{BySource, Counted, Source},

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::chain::Head;
-use crate::domain::digests::hex;
+use crate::domain::personal::digests::hex;
 
 /// A key that signs.
 pub struct Signer {

@@ -182,7 +182,7 @@ fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
         return;
     }
     for caller in whole.callers {
-        let unmatched = |pattern: &&crate::domain::pattern::AccountPattern| {
+        let unmatched = |pattern: &&crate::domain::access::pattern::AccountPattern| {
             let mut accounts = whole.accounts.iter();
             !accounts.any(|config| pattern.fits(config.account.name.as_str()))
         };

@@ -6,7 +6,7 @@ use super::{
     setting::{Kind, Raw, quoted},
 };
 use crate::{
-    domain::pattern::AccountPattern,
+    domain::access::pattern::AccountPattern,
     identity::{Algorithm, Method, San},
 };
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     domain::{
+        access::pattern::AccountPattern,
         account::{FunnelFoxEnd, ProviderId},
-        pattern::AccountPattern,
     },
     identity::{Algorithm, Method, Policy, San},
     limits,

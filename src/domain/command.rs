@@ -5,10 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    digests::DigestKey,
     ids::{AccountName, Kind, TargetId},
     money::{Amount, Currency},
-    personal::{same_items, same_text},
+    personal::{digests::DigestKey, same_items, same_text},
 };
 
 /// One item of a request.

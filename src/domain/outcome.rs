@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer::Answer,
     doubt::{Doubt, Moment},
+    provider_response::Answer,
 };
 
 /// How a cancellation ended. The proto describes each.

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::written::decoded;
+use crate::domain::personal::written::decoded;
 
 /// Stands where the credential was.
 const REMOVED: &str = "(credential removed)";

@@ -24,7 +24,7 @@ use super::{
     send_error,
 };
 use crate::{
-    domain::exchange::{Fault, FaultKind, Method, Request, Response, Safety},
+    domain::http_exchange::{Fault, FaultKind, Method, Request, Response, Safety},
     limits,
 };
 

@@ -16,7 +16,7 @@ use super::{Outgoing, Unanswered};
 use crate::{
     domain::{
         account::Account,
-        exchange::{Request, Response},
+        http_exchange::{Request, Response},
     },
     observe::{AccountMeters, ClientCall, Result as Met, Tracer},
 };

@@ -28,7 +28,7 @@ use self::credential::Credential;
 use crate::{
     domain::{
         account::Account,
-        exchange::{Fault, Reply, Request, Response},
+        http_exchange::{Fault, Reply, Request, Response},
     },
     observe::{AccountMeters, Origin, Tracer},
     providers,

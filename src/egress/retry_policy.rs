@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::flow::Heard;
-use crate::domain::exchange::{Class, Fault, FaultKind, Reply, Safety};
+use crate::domain::http_exchange::{Class, Fault, FaultKind, Reply, Safety};
 
 /// What to do with a reply.
 #[derive(Debug, Clone, PartialEq)]

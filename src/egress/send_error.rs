@@ -6,7 +6,7 @@ use h2::Reason;
 
 use super::{Unanswered, reply_body::Unread};
 use crate::{
-    domain::exchange::{Fault, FaultKind},
+    domain::http_exchange::{Fault, FaultKind},
     limits,
 };
 

@@ -20,7 +20,7 @@ use super::{
     unproven::{REVOKED_CERTIFICATE, REVOKED_JWT, REVOKED_TOKEN, Unproven},
 };
 use crate::{
-    domain::{ids::CallerId, quota::Hourly},
+    domain::{access::hourly_quota::Hourly, ids::CallerId},
     limits,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{domain::pattern::AccountPattern, limits};
+use crate::{domain::access::pattern::AccountPattern, limits};
 
 /// An RPC, by its published name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -49,14 +49,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
+        access::{
+            hourly_quota::{Exhausted, Hourly},
+            pattern::AccountPattern,
+            provenance::Provenance,
+        },
         command::Command,
         doubt::{AccountState, Boot, Doubt, Moment},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         opaque::Names,
         outcome::{Outcome, Settled},
-        pattern::AccountPattern,
-        provenance::Provenance,
-        quota::{Exhausted, Hourly},
     },
     observe::JournalMeters,
 };

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use opentelemetry::trace::SpanContext;
 
-use crate::domain::provenance::Provenance;
+use crate::domain::access::provenance::Provenance;
 
 /// Characters of an id that a caller chooses.
 const ID_CHARS_MAX: usize = 128;

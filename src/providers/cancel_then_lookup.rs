@@ -13,7 +13,7 @@ use self::decide::Item;
 use crate::domain::{
     account::Timing,
     command::{SubscriptionCommand, When},
-    exchange::{Exchange, Operation, Request, Response},
+    http_exchange::{Exchange, Operation, Request, Response},
     outcome::{
         Detail, FailureReason, Outcome, ProviderError, SubscriptionDetail, SubscriptionState,
     },

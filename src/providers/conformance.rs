@@ -22,7 +22,7 @@ use super::{EffectId, Mode, Step, Task, check, of};
 use crate::domain::{
     account::{Account, ProviderId},
     command::Command,
-    exchange::{Class, Exchange, Reply, Throttle},
+    http_exchange::{Class, Exchange, Reply, Throttle},
     ids::{CallerId, Key, Kind, Scope},
 };
 

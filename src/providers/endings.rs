@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     command::Command,
-    exchange::{Class, Exchange, Reply, Response, Throttle},
+    http_exchange::{Class, Exchange, Reply, Response, Throttle},
     outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached},
 };
 
@@ -183,10 +183,10 @@ impl<'a> Standing<'a> {
 
     /// Completes a conclusion with the answer and the notes that had no place.
     pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
-        conclusion.answer =
-            response.map(|response| crate::domain::answer::Answer::from_text(&response.text));
+        conclusion.answer = response
+            .map(|response| crate::domain::provider_response::Answer::from_text(&response.text));
         conclusion.answer_headers = response
-            .map(crate::domain::answer::headers)
+            .map(crate::domain::provider_response::headers)
             .unwrap_or_default();
         conclusion.ignored_fields = self.ignored();
         Step::Done(conclusion)

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, FunnelFoxEnd, ProviderSettings, Timing},
     command::SubscriptionCommand,
-    exchange::{Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
+    http_exchange::{Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
     ids::Kind,
     outcome::FailureReason,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     domain::{
         command::Command,
-        exchange::{Class, Exchange, Operation, Pace, Reply, Request, Response, Throttle},
+        http_exchange::{Class, Exchange, Operation, Pace, Reply, Request, Response, Throttle},
         outcome::{Detail, ProviderError},
     },
     limits,

@@ -33,7 +33,7 @@ use crate::domain::{
     account::{Account, Auth, Capabilities, ProviderId},
     command::{Command, EnrollmentsCommand, SubscriptionCommand},
     doubt::Doubt,
-    exchange::{Class, Exchange, Reply, Request, Response, Throttle},
+    http_exchange::{Class, Exchange, Reply, Request, Response, Throttle},
     ids::{Key, Scope},
     outcome::{Conclusion, Detail},
 };
@@ -212,9 +212,9 @@ pub trait Provider: Sync {
     /// [`crate::limits::EXCHANGES_MAX`] exchanges gives [`Step::Done`].
     ///
     /// The history holds finished exchanges only. Tries of a request that changed nothing are
-    /// one exchange, with the last reply; if a try of a [`Repeatable`](crate::domain::exchange::Safety::Repeatable) request may have
+    /// one exchange, with the last reply; if a try of a [`Repeatable`](crate::domain::http_exchange::Safety::Repeatable) request may have
     /// had an effect unseen, an exchange that is
-    /// [`InDoubt`](crate::domain::exchange::Reply::InDoubt) goes before it.
+    /// [`InDoubt`](crate::domain::http_exchange::Reply::InDoubt) goes before it.
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step;
 
     /// The characters that ids there may have beside ASCII letters and digits, as its pages have

@@ -19,7 +19,7 @@ use super::{Mode, Step, of};
 use crate::{
     domain::{
         account::ProviderId,
-        exchange::{Class, Exchange, FaultKind, Pace, Reply, Safety, Seen},
+        http_exchange::{Class, Exchange, FaultKind, Pace, Reply, Safety, Seen},
         outcome::{Conclusion, Outcome},
     },
     limits,

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, RebillyAuth, Timing},
     command::{Command, When},
-    exchange::{Class, Exchange, Operation, Request, Response, Throttle},
+    http_exchange::{Class, Exchange, Operation, Request, Response, Throttle},
     ids::Kind,
 };
 

@@ -17,7 +17,9 @@ use serde_json::json;
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Revolv3Auth, Timing},
     command::{Command, When},
-    exchange::{Body, Class, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
+    http_exchange::{
+        Body, Class, Exchange, Method, Operation, Pace, Path, Request, Response, Safety,
+    },
     ids::Kind,
     outcome::FailureReason,
 };

@@ -17,7 +17,7 @@ mod wire;
 use crate::{
     domain::{
         account::{Account, Auth, Capabilities, DryRun},
-        exchange::{Class, Exchange, Operation, Reply, Request, Response, Throttle},
+        http_exchange::{Class, Exchange, Operation, Reply, Request, Response, Throttle},
         ids::Kind,
         outcome::Outcome,
     },

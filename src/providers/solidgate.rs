@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Timing},
     command::{ProviderOptions, SubscriptionCommand, When},
-    exchange::{
+    http_exchange::{
         Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety, Throttle,
     },
     ids::Kind,

@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::middleware::rejection_log::{because, because_in_truth};
 use crate::{
     audit::{Full, Why},
-    domain::{opaque::Names, quota::Exhausted},
+    domain::{access::hourly_quota::Exhausted, opaque::Names},
     engine::{AskError, SubmitError},
     identity::{Caller, JwtFault, KEYS_UNAVAILABLE, Method, Unproven},
     journal::{Conflict, NoRoom, Overfull, Unavailable},

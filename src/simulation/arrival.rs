@@ -12,7 +12,7 @@ use super::{
     world::{State, World},
 };
 use crate::{
-    domain::exchange::{Request, Safety},
+    domain::http_exchange::{Request, Safety},
     sandbox::Provider,
 };
 

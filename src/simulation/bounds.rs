@@ -10,7 +10,7 @@ use super::{
     world::State,
 };
 use crate::{
-    domain::{exchange::Response, ids::ItemId},
+    domain::{http_exchange::Response, ids::ItemId},
     sandbox::Provider,
 };
 

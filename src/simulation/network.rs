@@ -23,7 +23,7 @@ use super::{
     world::World,
 };
 use crate::{
-    domain::exchange::{Fault, FaultKind, Request, Response, Safety},
+    domain::http_exchange::{Fault, FaultKind, Request, Response, Safety},
     egress::Unanswered,
     sandbox::{Control, Foreign, Provider, Standing},
 };

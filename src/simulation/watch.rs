@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{arrival::Late, plan::Plan};
-use crate::domain::exchange::{Request, Response, Safety};
+use crate::domain::http_exchange::{Request, Response, Safety};
 
 /// See the module docs.
 #[derive(Debug, Default)]

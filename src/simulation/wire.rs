@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{
     domain::{
         account::Account,
-        exchange::{Method, Request, Response},
+        http_exchange::{Method, Request, Response},
     },
     providers,
 };

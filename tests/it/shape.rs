@@ -159,7 +159,7 @@ fn each_library_stays_where_it_belongs() {
         &[
             "src/app/tls/",
             "src/audit/",
-            "src/domain/digests.rs",
+            "src/domain/personal/digests.rs",
             "src/journal/directory/mod.rs",
         ],
     );

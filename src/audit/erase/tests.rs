@@ -6,7 +6,7 @@ use crate::{
         Noted, Refused, Why,
         verify::{Known, verify},
     },
-    domain::provenance::Provenance,
+    domain::access::provenance::Provenance,
 };
 
 fn log(dir: &Path, add: impl Fn(&mut Log)) {

@@ -13,9 +13,9 @@ use super::{Exit, terminal};
 use crate::{
     audit::erase::{Erasure, erase},
     domain::{
-        erasure::{Extent, Whose},
         ids::TargetId,
         opaque::Names,
+        personal::erasure::{Extent, Whose},
     },
     engine::Clock,
     journal::{Audited, Found, offline::erase::Erasing, sled_journal::Options},

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::domain::written::{decoded, plain};
+use super::written::{decoded, plain};
 
 /// Stands where an address was.
 pub(super) const REMOVED: &str = "(e-mail removed)";

@@ -12,7 +12,7 @@ use super::{
     stub::{Http2, Served, answer},
 };
 use crate::{
-    domain::exchange::{FaultKind, Reply},
+    domain::http_exchange::{FaultKind, Reply},
     egress::Egress,
     limits,
 };

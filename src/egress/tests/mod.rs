@@ -12,7 +12,9 @@ use super::{Egress, Options};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},
-        exchange::{FaultKind, Method, Operation, Pace, Path, Reply, Request, Response, Safety},
+        http_exchange::{
+            FaultKind, Method, Operation, Pace, Path, Reply, Request, Response, Safety,
+        },
         ids::AccountName,
     },
     observe::Tracer,

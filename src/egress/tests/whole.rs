@@ -2,7 +2,7 @@
 
 use super::{CREDENTIAL, answered, call, in_doubt, request, stub::answering, way};
 use crate::{
-    domain::exchange::{FaultKind, Path, Reply, Request, Safety},
+    domain::http_exchange::{FaultKind, Path, Reply, Request, Safety},
     egress::reply_body::packing::gzip,
     limits,
 };

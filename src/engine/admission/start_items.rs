@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     domain::{
+        access::hourly_quota::Reserved,
         doubt::Moment,
         ids::{AccountName, BatchId, ItemId},
         outcome::Settled,
-        quota::Reserved,
     },
     engine::{
         Dispatch, blocking,

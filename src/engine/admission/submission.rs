@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{
+        access::hourly_quota::{Exhausted, Hourly},
         command::Command,
         ids::{Key, Scope},
-        quota::{Exhausted, Hourly},
     },
     engine::results::slow_consumers::Hangup,
     journal::{Behind, Conflict, NoRoom, Overfull, Unavailable},

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::{
         doubt::{AccountState, Doubt, Moment},
-        exchange::{Request, Safety},
+        http_exchange::{Request, Safety},
         ids::{AccountName, ItemId, TargetId},
     },
     engine::results::settler::{Cleared, Handover},

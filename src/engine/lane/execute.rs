@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         doubt::Moment,
-        exchange::{
+        http_exchange::{
             Class, Exchange, Fault, FaultKind, Pace, Reply, Request, Safety, Seen, Throttle,
         },
         outcome::{Conclusion, FailureReason, Settled},

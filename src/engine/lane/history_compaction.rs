@@ -1,6 +1,6 @@
 //! Keeps an item's history short, however long its provider is in trouble.
 
-use crate::domain::exchange::{Class, Exchange};
+use crate::domain::http_exchange::{Class, Exchange};
 
 /// Of two looks in a row the second one says all, if the first one proved nothing: it was sent
 /// while a request could still act.
@@ -50,7 +50,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::exchange::{Class, Fault, FaultKind, Operation, Reply, Response, Seen};
+    use crate::domain::http_exchange::{Class, Fault, FaultKind, Operation, Reply, Response, Seen};
 
     fn exchange(operation: &'static str, status: u16) -> Exchange {
         let fault = || Fault {

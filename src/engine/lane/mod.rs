@@ -43,7 +43,7 @@ use super::Shared;
 use crate::{
     domain::{
         account::Account,
-        exchange::{Obstacle, Reply},
+        http_exchange::{Obstacle, Reply},
         ids::{BatchId, CallerId},
     },
     egress::{

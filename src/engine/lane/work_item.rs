@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     domain::{
+        access::hourly_quota::Reserved,
         command::Command,
         doubt::{Doubt, Moment},
-        exchange::{Class, Exchange, Fault, Reply, Request, Safety, Seen},
+        http_exchange::{Class, Exchange, Fault, Reply, Request, Safety, Seen},
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
-        quota::Reserved,
     },
     egress::flow::{Entry, Pass},
     engine::results::feed::Feed,

@@ -6,7 +6,7 @@ use super::support::bench::{self, item};
 use crate::{
     domain::{
         account::{Account, FunnelFoxEnd, ProviderSettings},
-        exchange::{Request, Response},
+        http_exchange::{Request, Response},
         outcome::{FailureReason, Outcome, Reached},
     },
     egress::{

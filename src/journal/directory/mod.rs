@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{digests::DigestKey, ids::BatchId},
+    domain::{ids::BatchId, personal::digests::DigestKey},
     limits,
 };
 

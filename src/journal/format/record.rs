@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     domain::{
+        access::provenance::Provenance,
         command::Command,
-        digests::DigestKey,
         doubt::{Boot, Doubt, Moment},
         ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
         opaque::{KEY_BYTES, Names},
-        provenance::Provenance,
+        personal::digests::DigestKey,
     },
     journal::error::Fault,
 };

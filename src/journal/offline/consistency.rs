@@ -6,9 +6,9 @@ use super::Report;
 use crate::{
     domain::{
         command::Command,
-        digests::DigestKey,
         doubt::{AccountState, Moment},
         ids::{AccountName, BatchId, ItemId, Key},
+        personal::digests::DigestKey,
     },
     journal::{
         DoubtfulTarget,

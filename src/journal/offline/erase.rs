@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    domain::{erasure::Whose, opaque::Names},
+    domain::{opaque::Names, personal::erasure::Whose},
     journal::{
         Audited, Found, Unavailable,
         directory::{

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::{Audited, settlement::Ended};
 use crate::{
     domain::{
+        access::provenance::Provenance,
         command::Command,
         ids::{BatchId, CallerId, Key, Scope},
         opaque::Names,
-        provenance::Provenance,
     },
     journal::{Pending, Unavailable, format::record::Ranges},
 };

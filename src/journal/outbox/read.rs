@@ -16,7 +16,7 @@ use super::{
     settlement::Ended,
 };
 use crate::{
-    domain::{ids::BatchId, provenance::Provenance},
+    domain::{access::provenance::Provenance, ids::BatchId},
     journal::{
         error::Fault,
         format::{

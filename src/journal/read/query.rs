@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     domain::{
+        access::hourly_quota,
         command::Command,
         ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
-        quota,
     },
     journal::{
         Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, Question, Record,
@@ -259,7 +259,7 @@ fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, Fault> 
         .flatten()
         .filter(|record| record.id.batch == id);
     let people = own.map(|record| match &record.settled {
-        Some(settled) => quota::concerned(&record.command, &settled.conclusion),
+        Some(settled) => hourly_quota::concerned(&record.command, &settled.conclusion),
         None => record.command.people(),
     });
     Ok(people.fold(0, u64::saturating_add))

@@ -9,10 +9,9 @@ use super::{
 use crate::{
     domain::{
         command::Command,
-        digests::DigestKey,
         doubt::AccountState,
-        erasure::erased_key,
         ids::{AccountName, BatchId, ItemId, Key, Scope},
+        personal::{digests::DigestKey, erasure::erased_key},
     },
     journal::{
         Audited, DoubtfulTarget, Record,

@@ -11,7 +11,7 @@ use crate::{
         erase::{Erasure, erase},
         verify::{Known, verify},
     },
-    domain::erasure::{Extent, Whose},
+    domain::personal::erasure::{Extent, Whose},
     journal::{
         Found,
         offline::{Offline, erase::Erasing},

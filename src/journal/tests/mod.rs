@@ -38,12 +38,12 @@ use super::{
     sled_journal::{Options, SledJournal},
 };
 use crate::domain::{
-    answer::Answer,
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, SubscriptionCommand, When},
     ids::{AccountName, BatchId, BatchName, CallerId, ItemId, Key, Kind, Scope, TargetId},
     outcome::{
         Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled, SubscriptionDetail,
     },
+    provider_response::Answer,
 };
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =

@@ -9,9 +9,11 @@ use super::encoded::Prepared;
 use crate::{
     domain::{
         command::Command,
-        digests::DigestKey,
-        erasure::{erased_key, is_erased},
         ids::{BatchId, ItemId, Key},
+        personal::{
+            digests::DigestKey,
+            erasure::{erased_key, is_erased},
+        },
     },
     journal::{
         Admission, Conflict, Slot,

@@ -12,10 +12,12 @@ use jiff::Timestamp;
 use super::redaction::{note_taken_out, put_step, replace_group};
 use crate::{
     domain::{
-        digests::DigestKey,
-        erasure::{Extent, Whose, erased_key},
         ids::{BatchId, CallerId, ItemId, Key},
         outcome::Settled,
+        personal::{
+            digests::DigestKey,
+            erasure::{Extent, Whose, erased_key},
+        },
     },
     journal::{
         DoubtfulTarget,

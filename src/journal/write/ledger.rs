@@ -24,9 +24,8 @@ use super::{
 };
 use crate::{
     domain::{
-        digests::DigestKey,
-        erasure::Whose,
         ids::{BatchId, ItemId},
+        personal::{digests::DigestKey, erasure::Whose},
     },
     journal::{
         Stopper,

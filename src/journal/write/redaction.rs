@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::batch_slots::put_group;
 use crate::{
-    domain::{command::Command, digests::DigestKey, ids::BatchId, outcome::Settled},
+    domain::{command::Command, ids::BatchId, outcome::Settled, personal::digests::DigestKey},
     journal::{
         error::Fault,
         format::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::{
     account::Timing,
-    exchange::{Class, Exchange, Pace, Request, Response},
+    http_exchange::{Class, Exchange, Pace, Request, Response},
     outcome::{Detail, FailureReason, Outcome},
 };
 

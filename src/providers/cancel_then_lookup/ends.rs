@@ -1,7 +1,7 @@
 //! How an item of such a conversation ends, by what was seen of the subscription.
 
 use crate::domain::{
-    exchange::Response,
+    http_exchange::Response,
     outcome::{Detail, FailureReason, Outcome, SubscriptionDetail},
 };
 

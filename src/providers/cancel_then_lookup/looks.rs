@@ -1,7 +1,7 @@
 //! What follows from a look.
 
 use crate::domain::{
-    exchange::{Class, Exchange, Response},
+    http_exchange::{Class, Exchange, Response},
     outcome::{FailureReason, Outcome},
 };
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::fixture::SendPart;
-use crate::domain::exchange::{Method, Request, Safety};
+use crate::domain::http_exchange::{Method, Request, Safety};
 
 pub(super) fn same_request(expected: &SendPart, request: &Request) -> Result<(), String> {
     let pairs = |list: &[(&'static str, String)]| -> BTreeMap<String, String> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         doubt::{Doubt, Moment},
-        exchange::{Class, Fault, FaultKind, Pace, Reply, Response, Seen},
+        http_exchange::{Class, Fault, FaultKind, Pace, Reply, Response, Seen},
     },
     providers::Facts,
 };

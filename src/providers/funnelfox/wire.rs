@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         account::FunnelFoxEnd,
-        exchange::{Operation, Response},
+        http_exchange::{Operation, Response},
         outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
     },
     providers::{

@@ -15,7 +15,7 @@ use crate::{
         account::{Account, ProviderId},
         command::Command,
         doubt::{Doubt, Moment},
-        exchange::{Class, Exchange, Fault, FaultKind, Operation, Reply, Response, Seen},
+        http_exchange::{Class, Exchange, Fault, FaultKind, Operation, Reply, Response, Seen},
         ids::{CallerId, Key, Scope},
     },
     providers::{EffectId, Facts, Mode, Provider, Task, conformance, of},

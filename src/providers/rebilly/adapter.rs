@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::SubscriptionCommand,
-        exchange::{Class, Exchange, Response},
+        http_exchange::{Class, Exchange, Response},
     },
     providers::{
         Mode, Step, Task,

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::When,
-        exchange::{Exchange, Operation, Response},
+        http_exchange::{Exchange, Operation, Response},
         outcome::{Conclusion, FailureReason, Outcome, SubscriptionStatus},
     },
     providers::{

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::When,
-        exchange::{Exchange, Response},
+        http_exchange::{Exchange, Response},
         outcome::{Conclusion, Detail, FailureReason, Outcome, SubscriptionDetail},
     },
     providers::{

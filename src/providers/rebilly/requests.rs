@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         account::ProviderSettings,
-        exchange::{Body, Method, Operation, Pace, Path, Request, Safety},
+        http_exchange::{Body, Method, Operation, Pace, Path, Request, Safety},
     },
     providers::{Mode, Task},
 };

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         account::ProviderId,
         command::{Command, When},
-        exchange::{Class, Exchange, Fault, FaultKind, Method, Operation, Reply, Seen},
+        http_exchange::{Class, Exchange, Fault, FaultKind, Method, Operation, Reply, Seen},
         ids::{CallerId, Key, Scope},
         outcome::{Conclusion, FailureReason, Outcome},
     },

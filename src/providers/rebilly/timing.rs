@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    domain::{command::When, exchange::Response},
+    domain::{command::When, http_exchange::Response},
     providers::reply::{answer_subject, json::Reading},
 };
 

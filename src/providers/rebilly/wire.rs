@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     domain::{
         command::{Direction, Initiator, LineItem, SubscriptionCommand, When},
-        exchange::Response,
+        http_exchange::Response,
         outcome::{
             Charges, Detail, Outcome, ProviderError, SubscriptionDetail, SubscriptionState,
             SubscriptionStatus,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::exchange::{Exchange, Response};
+use crate::domain::http_exchange::{Exchange, Response};
 
 use super::{classify, retry_after};
 use crate::providers::item_state::answered;
@@ -60,7 +60,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::exchange::{Class, Operation, Reply, Seen};
+    use crate::domain::http_exchange::{Class, Operation, Reply, Seen};
 
     /// A look by a provider whose clock is `skew` seconds fast, an hour after the item could
     /// first be sent.

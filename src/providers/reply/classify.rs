@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::domain::exchange::{Class, Exchange, Operation, Reply, Request, Response, Safety};
+use crate::domain::http_exchange::{Class, Exchange, Operation, Reply, Request, Response, Safety};
 
 use super::{
     envelope::{Form, Sight},

@@ -2,7 +2,7 @@
 //! they are. Each provider describes its own; what follows from it is decided in one place
 //! ([`crate::providers::reply::classify`], [`crate::providers::item_state`]).
 
-use crate::domain::exchange::{Operation, Response};
+use crate::domain::http_exchange::{Operation, Response};
 
 use crate::providers::Task;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         command::Command,
-        exchange::{Class, Exchange, Fault, Reply, Response},
+        http_exchange::{Class, Exchange, Fault, Reply, Response},
         outcome::{
             Conclusion, Detail, EnrollmentsDetail, Failure, FailureReason, Outcome, ProviderError,
             Reached, SubscriptionDetail,

@@ -2,7 +2,7 @@
 //! that say what to do.
 
 use crate::domain::{
-    exchange::{Class, Exchange, Fault, FaultKind, Response},
+    http_exchange::{Class, Exchange, Fault, FaultKind, Response},
     outcome::{FailureReason, Reached},
 };
 

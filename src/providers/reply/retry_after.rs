@@ -16,7 +16,7 @@
 
 use jiff::{Timestamp, civil::DateTime, fmt::rfc2822, tz::TimeZone};
 
-use crate::domain::exchange::{Response, Throttle};
+use crate::domain::http_exchange::{Response, Throttle};
 
 /// What the `Retry-After` headers of any response ask for; `None` if they say nothing that can be
 /// read.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        exchange::{Operation, Response},
+        http_exchange::{Operation, Response},
         outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
     },
     providers::{

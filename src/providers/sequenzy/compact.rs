@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     domain::{
-        exchange::{Class, Exchange, Operation, Reply, Response},
+        http_exchange::{Class, Exchange, Operation, Reply, Response},
         outcome::Enrollment,
     },
     limits,

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         account::ProviderSettings,
         command::EnrollmentsCommand,
-        exchange::{Body, Class, Exchange, Method, Operation, Pace, Path, Request, Safety},
+        http_exchange::{Body, Class, Exchange, Method, Operation, Pace, Path, Request, Safety},
         outcome::{Detail, FailureReason},
     },
     providers::{

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::EnrollmentsTarget,
-        exchange::{Exchange, Response},
+        http_exchange::{Exchange, Response},
         outcome::{Conclusion, FailureReason, Outcome},
     },
     providers::{Step, item_state::answered},

@@ -4,7 +4,7 @@
 use crate::{
     domain::{
         command::EnrollmentsTarget,
-        exchange::{Class, Exchange, Method, Request, Safety},
+        http_exchange::{Class, Exchange, Method, Request, Safety},
         ids::TargetId,
     },
     providers::{

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     domain::{
         command::{EnrollmentsCommand, EnrollmentsTarget},
-        exchange::{Exchange, Operation, Response},
+        http_exchange::{Exchange, Operation, Response},
         outcome::{Enrollment, EnrollmentsDetail, ProviderError},
     },
     limits,

@@ -15,8 +15,8 @@ use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use crate::{
     audit::{Noted, Sink, Why},
     domain::{
+        access::provenance::Provenance,
         ids::{BatchName, CallerId, Key},
-        provenance::Provenance,
     },
     identity::{Caller, Callers, Method, Proof, Unproven},
     limits,

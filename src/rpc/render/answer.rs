@@ -2,7 +2,7 @@
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 
-use crate::domain::answer::Answer;
+use crate::domain::provider_response::Answer;
 
 /// Levels of an answer that are kept as structure. Each costs a client's decoder four levels of
 /// nested messages, and common decoders stop at 100.

@@ -8,10 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::authorization::Whose;
 use crate::{
     domain::{
+        access::pattern::AccountPattern,
         ids::{AccountName, BatchId, BatchName, CallerId, ItemId, Key, Kind, Scope, TargetId},
         opaque::Names,
         outcome::Outcome,
-        pattern::AccountPattern,
     },
     journal::{Filter, Page, Record},
     limits,

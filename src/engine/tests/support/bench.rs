@@ -15,7 +15,7 @@ use crate::{
     domain::{
         account::{Account, ProviderSettings, RebillyAuth},
         command::{Command, SubscriptionCommand, When},
-        exchange::{Request, Response},
+        http_exchange::{Request, Response},
         ids::{Kind, Scope},
     },
     egress::{

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    domain::exchange::{Fault, FaultKind, Operation, Request, Response, Safety},
+    domain::http_exchange::{Fault, FaultKind, Operation, Request, Response, Safety},
     egress::Unanswered,
 };
 

@@ -9,9 +9,9 @@ use std::{
 use super::Ledger;
 use crate::{
     domain::{
+        access::hourly_quota::Exhausted,
         doubt::Moment,
         ids::{AccountName, BatchId, ItemId},
-        quota::Exhausted,
     },
     journal::{
         Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot,

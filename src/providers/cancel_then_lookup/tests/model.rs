@@ -5,7 +5,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::domain::{account::ProviderId, exchange::Request};
+use crate::domain::{account::ProviderId, http_exchange::Request};
 
 /// What the subscription is at a provider.
 pub(super) struct Model {

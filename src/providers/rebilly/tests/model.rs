@@ -4,7 +4,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::domain::exchange::{Method, Request};
+use crate::domain::http_exchange::{Method, Request};
 
 pub(super) struct Model {
     /// `active`, `canceled` (it will end) or `churned`.

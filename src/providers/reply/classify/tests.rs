@@ -13,7 +13,7 @@ use crate::{
     domain::{
         account::{Account, ProviderId},
         command::Command,
-        exchange::{Fault, FaultKind, Method, Pace, Path, Seen},
+        http_exchange::{Fault, FaultKind, Method, Pace, Path, Seen},
         ids::{CallerId, Key, Scope},
     },
     providers::{EffectId, Facts, Mode, conformance, of},

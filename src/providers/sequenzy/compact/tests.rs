@@ -10,7 +10,7 @@ use crate::{
     domain::{
         account::{Account, ProviderId},
         command::Command,
-        exchange::{Exchange, Fault, FaultKind, Reply, Response, Seen},
+        http_exchange::{Exchange, Fault, FaultKind, Reply, Response, Seen},
         ids::{CallerId, Key, Scope},
     },
     limits,

@@ -12,7 +12,7 @@ use crate::{
         account::ProviderId,
         command::Command,
         doubt::{Doubt, Moment},
-        exchange::{
+        http_exchange::{
             Class, Exchange, Fault, FaultKind, Pace, Reply, Request, Response, Safety, Seen,
         },
         ids::{CallerId, Key, Scope},

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::domain::exchange::Request;
+use crate::domain::http_exchange::Request;
 
 /// Enrollments that one call cancels.
 const PER_CALL: usize = 2;

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
+use crate::domain::{
     command::Command,
     outcome::{Conclusion, Detail, Outcome},
 };

@@ -2,8 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::ids::Malformed;
-use crate::limits;
+use crate::{domain::ids::Malformed, limits};
 
 /// Accounts by name, such as `rebilly-eu` or `rebilly-*`: a star stands for any characters, also
 /// for none.

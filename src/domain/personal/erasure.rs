@@ -7,14 +7,12 @@ mod tests;
 
 use serde_json::Value;
 
-use super::{
-    answer::Answer,
+use super::{digests::DigestKey, has_email, written::folded};
+use crate::domain::{
     command::{Command, EnrollmentsTarget},
-    digests::DigestKey,
     ids::{Key, Scope, TargetId},
     outcome::{Charges, Conclusion, Detail, SubscriptionState},
-    personal::has_email,
-    written::folded,
+    provider_response::Answer,
 };
 
 /// Whose data it is.
@@ -363,7 +361,7 @@ fn is_value(value: &Value, whose: &Whose) -> bool {
     }
 }
 
-fn is_theirs(row: &super::outcome::Enrollment, whose: &Whose) -> bool {
+fn is_theirs(row: &crate::domain::outcome::Enrollment, whose: &Whose) -> bool {
     let texts = [
         &row.subscriber_id,
         &row.subscriber_email,

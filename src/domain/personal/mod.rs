@@ -2,7 +2,10 @@
 //! list of enrollments and of a command's values, and whole texts that callers wrote. In a command
 //! a keyed digest stays in their place, so that the same command is still known to be the same.
 
+pub mod digests;
 mod emails;
+pub mod erasure;
+pub mod written;
 
 pub use self::emails::without_emails;
 
@@ -11,14 +14,14 @@ use std::borrow::Cow;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::digests::{DigestKey, hex, is_digest};
 use self::emails::REMOVED;
 pub(super) use self::emails::has_email;
 use super::{
-    answer::Answer,
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, LineItem},
-    digests::{DigestKey, hex, is_digest},
     ids::TargetId,
     outcome::{Conclusion, Detail},
+    provider_response::Answer,
 };
 
 /// Begins the digest of an address.

@@ -52,7 +52,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::exchange::{Class, Seen};
+    use crate::domain::http_exchange::{Class, Seen};
 
     fn answered(headers: Vec<(String, String)>, text: &str) -> Exchange {
         Exchange {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::exchange::Response;
+use super::http_exchange::Response;
 use crate::limits;
 
 /// What a provider said, word for word up to [`limits::ANSWER_BYTES_MAX`].

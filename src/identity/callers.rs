@@ -11,13 +11,13 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
+    auth_error::{REVOKED_CERTIFICATE, REVOKED_JWT, REVOKED_TOKEN, Unproven},
     certificate::{Authority, Certificate, San},
-    issuer::{self, Claims, Issuer},
+    jwt::{self, Claims, Issuer},
     policy::Policy,
+    proof::Proof,
     revoked::Revoked,
-    shown::Proof,
     token::TokenDigest,
-    unproven::{REVOKED_CERTIFICATE, REVOKED_JWT, REVOKED_TOKEN, Unproven},
 };
 use crate::{
     domain::{access::hourly_quota::Hourly, ids::CallerId},
@@ -405,7 +405,7 @@ impl Known {
         if self.issuers.is_empty() || !is_jwt {
             return Err(Unproven::UnknownToken);
         }
-        let (issuer, claims) = issuer::verify(&self.issuers, token)?;
+        let (issuer, claims) = jwt::verify(&self.issuers, token)?;
         shown.pop();
         shown.push(Proof::jwt(&claims));
         let named = self.issuers.get(issuer).map_or("", |issuer| issuer.name());

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
-use super::shown;
+use super::proof;
 use crate::{domain::ids::Malformed, limits};
 
 /// A name of a certificate's that can be a caller's (a SAN). Compared as a whole: no wildcard, no
@@ -132,9 +132,9 @@ impl Certificate {
         }
         Ok(Self {
             names,
-            digest: shown::digest(der, 32),
-            fingerprint: shown::digest(der, 8),
-            serial: shown::hex(trimmed(certificate.raw_serial())),
+            digest: proof::digest(der, 32),
+            fingerprint: proof::digest(der, 8),
+            serial: proof::hex(trimmed(certificate.raw_serial())),
             vouched_by: BTreeSet::new(),
         })
     }

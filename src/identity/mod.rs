@@ -2,28 +2,28 @@
 //! from a caller to a policy. Knows no gRPC, no files and no HTTP: what is shown to it was received
 //! elsewhere, and keys and tokens are put here by whoever read them.
 
+mod auth_error;
 mod callers;
 mod certificate;
-mod issuer;
-mod keys;
+mod certificate_validity;
+mod jwks;
+mod jwt;
 mod policy;
+mod proof;
 #[cfg(test)]
 mod properties;
 mod revoked;
-mod shown;
 mod token;
-mod unproven;
-mod validity;
 
 pub use self::{
+    auth_error::{KEYS_UNAVAILABLE, Unproven},
     callers::{Caller, CallerSettings, Callers, Proofs, Shared, Subject},
     certificate::{Authority, Certificate, San},
-    issuer::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
-    keys::Keys,
+    certificate_validity::Validity,
+    jwks::Keys,
+    jwt::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     policy::{Method, Policy},
+    proof::Proof,
     revoked::Revoked,
-    shown::Proof,
     token::TokenDigest,
-    unproven::{KEYS_UNAVAILABLE, Unproven},
-    validity::Validity,
 };

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{certificate::Certificate, issuer::Claims, shown, token::TokenDigest};
+use super::{certificate::Certificate, jwt::Claims, proof, token::TokenDigest};
 use crate::limits;
 
 /// The proofs that are good no more.
@@ -86,7 +86,7 @@ impl Revoked {
         let named = |entry: fn(String, String) -> Entry, id: &str| {
             self.0.contains(&entry(issuer.to_owned(), id.to_owned()))
         };
-        let digest = shown::digest(claims.id().as_bytes(), 32);
+        let digest = proof::digest(claims.id().as_bytes(), 32);
         self.has(&digest, DIGITS, Entry::Jwt)
             || claims.jti().is_some_and(|jti| named(Entry::Jti, jti))
             || named(Entry::Sub, &claims.sub)
@@ -173,7 +173,7 @@ mod tests {
         }
         for (claims, id) in [(&ours, "j"), (&without, "s:1")] {
             for digits in [8, 32] {
-                let line = format!("jwt:{}", shown::digest(id.as_bytes(), digits));
+                let line = format!("jwt:{}", proof::digest(id.as_bytes(), digits));
                 assert!(list(&line).jwt("test", claims), "{line}");
             }
         }

@@ -21,7 +21,7 @@ impl TokenDigest {
 
     /// Its bytes, in hexadecimal.
     pub(super) fn hex(&self) -> String {
-        super::shown::hex(&self.0)
+        super::proof::hex(&self.0)
     }
 
     /// A digest as it is written: `sha256:` and 64 hexadecimal digits. `None` for what does not

@@ -5,7 +5,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 
-use super::issuer::Algorithm;
+use super::jwt::Algorithm;
 use crate::limits;
 
 /// The keys that an issuer signs with.

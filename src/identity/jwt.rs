@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, errors::ErrorKind};
 use tokio::time::Instant;
 
-use super::keys::Keys;
+use super::jwks::Keys;
 use crate::limits;
 
 /// What a signature may be made with. Nothing symmetric is in this list, and no `none`: a public

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::issuer::Claims;
+use super::jwt::Claims;
 
 /// A proof that was shown, good or not: its kind and the beginning of a SHA-256, in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]

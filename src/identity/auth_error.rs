@@ -1,6 +1,6 @@
 //! Why nobody knows whose a call is. The caller is not told: it could try what is wrong.
 
-use super::issuer::JwtFault;
+use super::jwt::JwtFault;
 use crate::{domain::ids::CallerId, limits};
 
 /// Why nobody knows whose a call is.
@@ -66,7 +66,7 @@ impl Unproven {
     }
 
     /// Whether it is a JWT that does not prove anybody. Such calls are answered alike, whatever is
-    /// wrong: see [`super::Callers::lacks_keys`].
+    /// wrong: see [`crate::identity::Callers::lacks_keys`].
     #[must_use]
     pub fn is_of_a_jwt(&self) -> bool {
         match self {

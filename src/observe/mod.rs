@@ -2,28 +2,28 @@
 //! trace contexts. The parts above add to what is here; `app` renders it. Adding costs one atomic
 //! operation, and whoever adds holds what it adds to: nothing is looked up on the way of an item.
 
-mod account;
-mod calls;
-mod code;
-mod journal;
-mod meter;
-mod origin;
+mod account_metrics;
+mod counters;
+mod grpc_code;
+mod journal_metrics;
+mod log_rate_limiter;
 mod overseer;
-mod refusals;
+mod rejection_metrics;
+mod request_context;
+mod rpc_metrics;
 mod sources;
-mod thinning;
-mod trace;
+mod tracing;
 
 pub use self::{
-    account::{AccountMeters, Result, Waiting},
-    calls::{CODES, Call, CallMeters, Method, MethodMeters},
-    code::code_name,
-    journal::JournalMeters,
-    meter::{Counter, Flag, Histogram, Snapshot, Tally},
-    origin::{Origin, RequestId},
+    account_metrics::{AccountMeters, Result, Waiting},
+    counters::{Counter, Flag, Histogram, Snapshot, Tally},
+    grpc_code::code_name,
+    journal_metrics::JournalMeters,
+    log_rate_limiter::Thinning,
     overseer::{Overseer, Panicked},
-    refusals::{Refusal, Refusals},
+    rejection_metrics::{Refusal, Refusals},
+    request_context::{Origin, RequestId},
+    rpc_metrics::{CODES, Call, CallMeters, Method, MethodMeters},
     sources::{BySource, Counted, Source},
-    thinning::Thinning,
-    trace::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},
+    tracing::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},
 };

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::thinning::{Flow, is_due};
+use super::log_rate_limiter::{Flow, is_due};
 use crate::{domain::ids::CallerId, limits};
 
 /// Who brings something about, as far as that is known.

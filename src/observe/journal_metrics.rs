@@ -1,6 +1,6 @@
 //! What is counted of the journal.
 
-use super::meter::{Counter, Histogram};
+use super::counters::{Counter, Histogram};
 
 /// What is counted of the journal.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What is counted of one account.
 
-use super::meter::{Counter, Flag, Histogram, Tally};
+use super::counters::{Counter, Flag, Histogram, Tally};
 use crate::domain::outcome::{FailureReason, Outcome};
 
 /// What one HTTP request to a provider came to.

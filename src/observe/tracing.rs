@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, Span},
 };
 
-use super::{account::Result, code::code_name, origin::Origin};
+use super::{account_metrics::Result, grpc_code::code_name, request_context::Origin};
 
 /// Begins spans.
 #[derive(Debug, Clone, Default)]

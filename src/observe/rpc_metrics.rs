@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use super::meter::{Counter, Histogram};
+use super::counters::{Counter, Histogram};
 
 /// The names of gRPC's status codes, by number.
 pub const CODES: [&str; 17] = [

@@ -1,6 +1,6 @@
 //! Requests that were not taken on.
 
-use super::meter::Tally;
+use super::counters::Tally;
 
 /// Why a request was not taken on, by the words of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

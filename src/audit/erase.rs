@@ -16,11 +16,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    Error, chain,
-    line::Line,
-    log::{Found as Opened, Log, Position, io_error, sync_dir},
-    opening::Openings,
-    ranges,
+    Error,
+    chain::{self, opening::Openings},
+    entry::{Line, ranges},
+    segment_log::{Found as Opened, Log, Position, io_error, sync_dir},
     segments::Segment,
 };
 use crate::{

@@ -6,30 +6,26 @@
 //! durable, and says so to the journal, which then forgets the trail and remembers the last line.
 //! So a crash neither loses a line nor writes one twice, and a cut end shows.
 
-mod chain;
+pub mod chain;
+mod entry;
 pub mod erase;
-mod follower;
-mod line;
-mod log;
-mod noted;
-mod opening;
-mod ranges;
-mod refusals;
+mod rejections;
+mod segment_log;
 pub mod segments;
-mod sign;
+mod task;
 mod usage;
-pub mod verify;
 mod writer;
 
 use std::{io, path::PathBuf, time::Duration};
 
 pub use self::{
-    chain::Head,
-    follower::{Follower, Options},
-    line::Shown,
-    noted::Noted,
-    refusals::{Full, Refused, Sink, Why},
-    sign::{PublicKey, Signer},
+    chain::{
+        Head,
+        signature::{PublicKey, Signer},
+    },
+    entry::{Shown, noted::Noted},
+    rejections::{Full, Refused, Sink, Why},
+    task::{Follower, Options},
     usage::Usage,
 };
 use crate::journal::{Unavailable, directory::lock};

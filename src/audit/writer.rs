@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Error,
     chain::Head,
-    follower::Options,
-    line::{self, Line},
-    log::{Found, Log, Position},
+    entry::{self, Line},
+    segment_log::{Found, Log, Position},
+    task::Options,
     usage::Tallies,
 };
 use crate::{
@@ -223,7 +223,7 @@ impl Writer {
                 let written = if is_begun { self.begun } else { 0 };
                 let mut part = 0_u32;
                 for happened in &entry.happened {
-                    line::each(now, &self.names, happened, |line| {
+                    entry::each(now, &self.names, happened, |line| {
                         part = part.saturating_add(1);
                         if part > written {
                             self.log.add(line.with(shown), Some((number, part)))?;

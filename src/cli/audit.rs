@@ -21,8 +21,8 @@ use super::{
 use crate::{
     audit::{
         EVENTS, Head, PublicKey,
+        chain::verify::{Known, verify},
         segments::{Lines, Segment},
-        verify::{Known, verify},
     },
     config::{nearest::did_you_mean, read_text},
     domain::outcome::Outcome,
@@ -321,7 +321,7 @@ impl Filter {
 #[derive(Serialize)]
 struct Verified<'a> {
     #[serde(flatten)]
-    report: &'a crate::audit::verify::Report,
+    report: &'a crate::audit::chain::verify::Report,
     /// Whether the journal's own word for the last line was compared.
     journal: &'static str,
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     audit::{
         Noted, Refused, Why,
-        verify::{Known, verify},
+        chain::verify::{Known, verify},
     },
     domain::access::provenance::Provenance,
 };

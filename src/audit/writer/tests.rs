@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     audit::{
         Signer, Sink, Usage,
+        chain::verify::{Known, verify},
         segments::Segment,
-        verify::{Known, verify},
     },
     domain::opaque::Names,
     journal::{Happened, Pending, Trailed, Unavailable},
@@ -197,7 +197,7 @@ fn signed(hours: i64) -> (tempfile::TempDir, Known) {
     let start = Timestamp::from_second(1_800_000_000).unwrap();
     let now = Arc::new(Mutex::new(start));
     let clock = Arc::clone(&now);
-    let (private, public) = crate::audit::sign::tests::pems();
+    let (private, public) = crate::audit::chain::signature::tests::pems();
     let options = Options {
         now: Arc::new(move || *clock.lock().unwrap()),
         signer: Some(Arc::new(Signer::from_pem(&private).unwrap())),
@@ -221,7 +221,7 @@ fn signed(hours: i64) -> (tempfile::TempDir, Known) {
     (dir, known)
 }
 
-fn problems(dir: &std::path::Path, known: &Known) -> (crate::audit::verify::Report, String) {
+fn problems(dir: &std::path::Path, known: &Known) -> (crate::audit::chain::verify::Report, String) {
     let mut told = String::new();
     let report = verify(dir, known, |problem| {
         told.push_str(&problem.problem);
@@ -259,7 +259,7 @@ fn a_changed_or_cut_log_whose_chain_was_written_anew_fails_by_its_signatures() {
             for field in ["seq", "prev", "hash"] {
                 content.remove(field);
             }
-            let none = crate::audit::opening::Values::default();
+            let none = crate::audit::chain::opening::Values::default();
             crate::audit::chain::add(&mut head, &content, none, &mut out).unwrap();
         }
         fs::write(&file, out).unwrap();

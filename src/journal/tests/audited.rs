@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     audit::{
         Follower, Sink, Usage,
+        chain::verify::{Known, verify},
         segments::Segment,
-        verify::{Known, verify},
     },
     domain::opaque::Names,
     journal::sled_journal::SledJournal,

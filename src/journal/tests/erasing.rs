@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     audit::{
+        chain::verify::{Known, verify},
         erase::{Erasure, erase},
-        verify::{Known, verify},
     },
     domain::personal::erasure::{Extent, Whose},
     journal::{

@@ -5,12 +5,8 @@ use std::{collections::BTreeSet, io, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{
-    PublicKey,
-    chain::{self, Head, Sealed},
-    ranges,
-    segments::Segment,
-};
+use super::{Head, Sealed};
+use crate::audit::{PublicKey, chain, entry::ranges, segments::Segment};
 
 /// What a walk found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use crate::domain::{access::provenance::Provenance, ids::CallerId};
 pub struct Noted {
     /// When.
     pub at: Timestamp,
-    /// What the line says that happened: one of [`super::EVENTS`].
+    /// What the line says that happened: one of [`crate::audit::EVENTS`].
     pub event: &'static str,
     /// Who asked.
     pub caller: Option<CallerId>,

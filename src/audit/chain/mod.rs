@@ -4,16 +4,14 @@
 //!
 //! A line is `{…,"prev":"<64 hex>","hash":"<64 hex>"}`, and its hash is the SHA-256 of its bytes
 //! before `,"hash":`. Other programs can check it with that. In version 2 what is personal stands
-//! behind the hash, which covers digests of it: see [`super::opening`]. In version 1 it was in the
+//! behind the hash, which covers digests of it: see [`crate::audit::chain::opening`]. In version 1 it was in the
 //! line itself; what was erased there leaves a line that says so and keeps its hash.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Error,
-    opening::{self, Openings, Values},
-};
+use self::opening::{Openings, Values};
+use super::Error;
 
 /// Where a chain stands: its last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,6 +296,9 @@ pub(super) fn is_unfinished(line: &[u8]) -> bool {
     is_cut && !line.ends_with(b"\n")
 }
 
+pub(super) mod opening;
+pub(super) mod signature;
+pub mod verify;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use base64::{
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::chain::Head;
+use super::Head;
 use crate::domain::personal::digests::hex;
 
 /// A key that signs.
@@ -131,7 +131,7 @@ fn der(pem: &str, kind: &str) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::audit) mod tests {
     use super::*;
 
     /// The key of RFC 8410, as `openssl genpkey -algorithm ed25519` would write it, and its public key.

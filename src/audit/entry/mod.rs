@@ -4,6 +4,8 @@
 //! Ids and keys are as they are, for without them a line is of nothing, and can be erased
 //! ([`Line::personal`]).
 
+pub(super) mod noted;
+pub(super) mod ranges;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +14,10 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::noted::Noted;
 use super::{
-    chain::Head,
-    noted::Noted,
-    opening::Values,
-    refusals::{Refused, Suppressed},
+    chain::{Head, opening::Values},
+    rejections::{Refused, Suppressed},
 };
 use crate::{
     domain::{

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::noted::Noted;
+use super::entry::noted::Noted;
 use crate::{
     domain::{
         access::provenance::Provenance,

@@ -1,7 +1,10 @@
 //! Numbers of lines as a line names them: `7,12-15`.
 
 /// Sorted numbers, as texts of so many ranges at most.
-pub(super) fn written(sorted: impl IntoIterator<Item = u64>, ranges_max: usize) -> Vec<String> {
+pub(in crate::audit) fn written(
+    sorted: impl IntoIterator<Item = u64>,
+    ranges_max: usize,
+) -> Vec<String> {
     let mut ranges = Vec::<(u64, u64)>::new();
     for number in sorted {
         match ranges.last_mut() {
@@ -23,7 +26,7 @@ pub(super) fn written(sorted: impl IntoIterator<Item = u64>, ranges_max: usize) 
 }
 
 /// Whether a text names a number.
-pub(super) fn has(text: &str, number: u64) -> bool {
+pub(in crate::audit) fn has(text: &str, number: u64) -> bool {
     text.split(',').any(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let bounds = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());

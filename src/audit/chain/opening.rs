@@ -11,40 +11,40 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
+use crate::audit::Error;
 
 /// Something for each field of a line that may be personal: of each value, and of each of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Fields<T, L> {
+pub(in crate::audit) struct Fields<T, L> {
     /// The item's or the request's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) key: Option<T>,
+    pub(in crate::audit) key: Option<T>,
     /// The subscription or the sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) target: Option<T>,
+    pub(in crate::audit) target: Option<T>,
     /// Why, in the caller's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<T>,
+    pub(in crate::audit) reason: Option<T>,
     /// The provider's own error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) provider_code: Option<T>,
+    pub(in crate::audit) provider_code: Option<T>,
     /// The provider's own id of the effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) provider_reference: Option<T>,
+    pub(in crate::audit) provider_reference: Option<T>,
     /// Whose enrollments.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
-    pub(super) subscribers: Vec<L>,
+    pub(in crate::audit) subscribers: Vec<L>,
     /// What was asked for.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
-    pub(super) filters: Vec<L>,
+    pub(in crate::audit) filters: Vec<L>,
 }
 
 /// What a line says that is personal; what was taken out of a list leaves its place.
-pub(super) type Values<'a> = Fields<Cow<'a, str>, Option<Cow<'a, str>>>;
+pub(in crate::audit) type Values<'a> = Fields<Cow<'a, str>, Option<Cow<'a, str>>>;
 /// The salt of each of them.
-pub(super) type Salts = Fields<String, Option<String>>;
+pub(in crate::audit) type Salts = Fields<String, Option<String>>;
 /// The digest of each value that it ever had.
-pub(super) type Sealed = Fields<String, String>;
+pub(in crate::audit) type Sealed = Fields<String, String>;
 
 const NOT_SEALED: &str = "what stands beside its hash is not what was sealed in it";
 /// Bytes of a salt.
@@ -70,21 +70,21 @@ impl<T, L> Fields<T, L> {
         [&self.subscribers, &self.filters]
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::audit) fn is_empty(&self) -> bool {
         self.ones().iter().all(Option::is_none) && self.lists().iter().all(|list| list.is_empty())
     }
 }
 
 /// What stands behind the hash of a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Openings<'a> {
-    pub(super) salts: Salts,
+pub(in crate::audit) struct Openings<'a> {
+    pub(in crate::audit) salts: Salts,
     #[serde(borrow, flatten)]
-    pub(super) values: Values<'a>,
+    pub(in crate::audit) values: Values<'a>,
 }
 
 /// Seals what a line says: the digests, and what opens them.
-pub(super) fn seal(values: Values<'_>) -> Result<(Sealed, Openings<'_>), Error> {
+pub(in crate::audit) fn seal(values: Values<'_>) -> Result<(Sealed, Openings<'_>), Error> {
     let mut count = values.ones().iter().flatten().count();
     count += values.lists().iter().map(|list| list.len()).sum::<usize>();
     let mut bytes = vec![0; count * SALT_BYTES];
@@ -135,7 +135,7 @@ fn digest(salt: &str, value: &str) -> String {
 
 impl Openings<'_> {
     /// The same, which borrows nothing.
-    pub(super) fn into_owned(self) -> Openings<'static> {
+    pub(in crate::audit) fn into_owned(self) -> Openings<'static> {
         let one = |value: Option<Cow<'_, str>>| value.map(|value| Cow::Owned(value.into_owned()));
         let list = |values: Vec<Option<Cow<'_, str>>>| values.into_iter().map(one).collect();
         let values = self.values;
@@ -154,7 +154,7 @@ impl Openings<'_> {
     }
 
     /// Whether they open what was sealed; if so, whether one of them is not there any more.
-    pub(super) fn check(&self, sealed: &Sealed) -> Result<bool, &'static str> {
+    pub(in crate::audit) fn check(&self, sealed: &Sealed) -> Result<bool, &'static str> {
         let mut lacks = false;
         let mut check = |sealed: Option<&String>, salt: Option<&String>, value: Option<&str>| match (
             sealed, salt, value,

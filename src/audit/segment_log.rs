@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Error,
     chain::{self, Head, Sealed},
-    line::Line,
+    entry::Line,
     segments::Segment,
     usage::{self, Synced, Tally},
 };

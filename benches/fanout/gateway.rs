@@ -1,6 +1,6 @@
 //! Cancelot, wired as `cancelot serve` wires it.
 
-use cancelot::app::{self, App, telemetry};
+use cancelot::app::{self, App, observability::logging};
 use tokio::net::TcpListener;
 
 use crate::{Failure, child, settings};
@@ -8,7 +8,7 @@ use crate::{Failure, child, settings};
 /// The role.
 pub(crate) fn main(text: &str) -> Result<(), Failure> {
     let config = settings::parse(text)?;
-    let _log = telemetry::init(config.log.format, &config.log.filter)?;
+    let _log = logging::init(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention,
-    reconfigure::Reconfigure, telemetry::LostLines,
+    observability::logging::LostLines, reconfigure::Reconfigure,
 };
 use crate::{
     audit::{Shown, Sink, Usage},
@@ -106,9 +106,9 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
         }
         None => Sink::default(),
     };
-    let (access, fetchers) = super::access::access(config, &sink);
+    let (access, fetchers) = super::auth_setup::access(config, &sink);
     let tls = config.server.tls.as_ref();
-    let tls = tls.map(|settings| super::access::tls(settings, clock.clone()));
+    let tls = tls.map(|settings| super::auth_setup::tls(settings, clock.clone()));
     let tls = tls.transpose().map_err(AssembleError::Tls)?;
     Ok(Entrance {
         edge: Edge {
@@ -155,10 +155,14 @@ pub fn engine_setup(
         .map(|account| lane(account, backoff, tracer))
         .collect();
     let lanes = lanes?;
-    let signer = super::access::signer(config).map_err(AssembleError::SignKey)?;
+    let signer = super::auth_setup::signer(config).map_err(AssembleError::SignKey)?;
     let following = Following {
-        fixed: super::access::watches(config, changing, &lanes),
-        following: super::access::watches_of_callers(config, changing, config.server.reload_grace),
+        fixed: super::auth_setup::watches(config, changing, &lanes),
+        following: super::auth_setup::watches_of_callers(
+            config,
+            changing,
+            config.server.reload_grace,
+        ),
         reconfigure: config
             .again
             .clone()

@@ -1,29 +1,26 @@
 //! The assembled service: journal, engine, gRPC server, health, and an orderly end. Tests and
 //! the demo start this very thing.
 
-mod accept;
-mod access;
-mod admin;
 mod assemble;
-mod course;
-mod edge;
-mod front;
-mod keys;
+mod auth_setup;
+mod file_watch;
+mod jwks_refresh;
 mod metrics;
+pub mod observability;
 mod readiness;
 mod reconfigure;
-mod reload;
-pub mod telemetry;
-mod tls;
-pub mod traces;
+mod run;
+mod server;
 
 pub use self::{
-    access::check,
     assemble::{AssembleError, assemble, assemble_over, engine_setup, entrance, journal},
-    edge::Edge,
-    front::{Changing, Entrance, Front},
-    reload::{Reload, Reloaded, Watch},
-    tls::Tls,
+    auth_setup::check,
+    file_watch::{Reload, Reloaded, Watch},
+    server::{
+        grpc_server::Edge,
+        listeners::{Changing, Entrance, Front},
+        tls::Tls,
+    },
 };
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -35,7 +32,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::{course::Course, readiness::State, reconfigure::Reconfigure, reload::Watches};
+use self::{file_watch::Watches, readiness::State, reconfigure::Reconfigure, run::Course};
 use crate::{
     audit,
     domain::access::hourly_quota,

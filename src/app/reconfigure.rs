@@ -12,10 +12,10 @@ use std::{
 
 use super::{
     Changing,
-    access::{callers, issuers, text, watches_of_callers},
     assemble::{openers, scanners},
+    auth_setup::{callers, issuers, text, watches_of_callers},
     count_admitted,
-    reload::{Configuration, Next, Watch},
+    file_watch::{Configuration, Next, Watch},
 };
 use crate::{
     config::{self, Again, Config, Mistakes},

@@ -24,8 +24,10 @@ use super::{
 use crate::{
     app::{
         self, App, Front, Reload, Reloaded,
-        telemetry::{self, Log},
-        traces::Traces,
+        observability::{
+            logging::{self, Log},
+            trace_export::Traces,
+        },
     },
     config::{self, Config, Env, Sources},
     engine::Clock,
@@ -126,7 +128,7 @@ async fn run_sandboxed(
 async fn serve(config: Config, guarded: rustix::io::Result<()>) -> Exit {
     let stop = Stop::listen();
     let hangup = signal(SignalKind::hangup());
-    let log = match telemetry::init(config.log.format, &config.log.filter) {
+    let log = match logging::init(config.log.format, &config.log.filter) {
         Ok(log) => log,
         Err(error) => {
             say(format!("cancelot: log.filter: {error}"));

@@ -165,8 +165,14 @@ fn each_library_stays_where_it_belongs() {
     );
     named_only_in("std::env::var", &["src/config/"]);
     named_only_in("prometheus_client::", &["src/app/metrics/"]);
-    named_only_in("opentelemetry::", &["src/observe/", "src/app/traces.rs"]);
-    named_only_in("opentelemetry_otlp::", &["src/app/traces.rs"]);
+    named_only_in(
+        "opentelemetry::",
+        &["src/observe/", "src/app/observability/trace_export.rs"],
+    );
+    named_only_in(
+        "opentelemetry_otlp::",
+        &["src/app/observability/trace_export.rs"],
+    );
     named_only_in(
         "Timestamp::now",
         &[

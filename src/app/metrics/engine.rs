@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::page::Page;
+use super::encoder::Page;
 use crate::{
     audit::Usage,
     engine::{AccountStanding, Dispatch, Standing},

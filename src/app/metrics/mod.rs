@@ -1,11 +1,11 @@
 //! What is measured, in Prometheus' forms. Everything is read from where it is counted when
 //! somebody asks; nothing here is on the way of a call or an item.
 
-mod classic;
+mod encoder;
 mod engine;
-mod entrance;
-mod page;
+mod listener;
 mod process;
+mod prometheus_text;
 
 use std::{
     fmt,
@@ -16,8 +16,11 @@ use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry,
 };
 
-use self::page::Page;
-use super::{front::Changing, readiness::Readiness, reload::Failing, telemetry::LostLines};
+use self::encoder::Page;
+use super::{
+    file_watch::Failing, observability::logging::LostLines, readiness::Readiness,
+    server::listeners::Changing,
+};
 use crate::{
     engine::Dispatch,
     observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
@@ -120,7 +123,7 @@ impl Metrics {
         text::encode(&mut out, &self.registry)?;
         Ok(match form {
             Form::OpenMetrics => out,
-            Form::Text => classic::of(&out),
+            Form::Text => prometheus_text::of(&out),
         })
     }
 }
@@ -154,10 +157,10 @@ impl Collector for Watched {
             [([], self.lost_lines.count())],
         )?;
         calls(&mut page, &self.calls)?;
-        entrance::encode(&mut page, &self.entrance)?;
-        entrance::rooms(&mut page, &self.rooms)?;
-        entrance::strangers(&mut page, &self.refusals)?;
-        entrance::files(&mut page, self.files.get().map(Arc::as_ref))?;
+        listener::encode(&mut page, &self.entrance)?;
+        listener::rooms(&mut page, &self.rooms)?;
+        listener::strangers(&mut page, &self.refusals)?;
+        listener::files(&mut page, self.files.get().map(Arc::as_ref))?;
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine::encode(&mut page, &engine)?;
         }

@@ -5,7 +5,7 @@ use std::{fmt, fs, time::Duration};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
-use super::page::Page;
+use super::encoder::Page;
 
 pub(super) fn encode(page: &mut Page<'_>) -> fmt::Result {
     let stat = Stat::read();

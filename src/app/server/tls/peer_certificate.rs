@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    current::{Current, unix_time},
+    server_config::{Current, unix_time},
     vouching::told,
 };
 use crate::{identity::Certificate, limits};

@@ -102,7 +102,7 @@ impl Parts {
     }
 }
 
-/// See [`super::Tls::check_authorities`].
+/// See [`crate::app::server::tls::Tls::check_authorities`].
 pub(super) fn check_authorities(pem: &[u8]) -> Result<(), String> {
     authorities(pem, CLIENT_CA).map(drop)
 }

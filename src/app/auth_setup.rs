@@ -6,9 +6,9 @@ use tokio::sync::Mutex;
 
 use super::{
     Changing,
-    keys::{Fetcher, Fetchers, Freshness, State},
-    reload::Watch,
-    tls::{Pem, Tls},
+    file_watch::Watch,
+    jwks_refresh::{Fetcher, Fetchers, Freshness, State},
+    server::tls::{Pem, Tls},
 };
 use crate::{
     audit::{Refused, Signer, Sink},

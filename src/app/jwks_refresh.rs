@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::reload::short;
+use super::file_watch::short;
 use crate::{
     audit::{Noted, Sink},
     config::{read_file, read_text},

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use super::keys::Fetchers;
+use super::jwks_refresh::Fetchers;
 use crate::{
     audit::{Noted, Sink},
     config::read_file,

@@ -3,9 +3,12 @@
 
 use std::fmt;
 
-use super::page::Page;
+use super::encoder::Page;
 use crate::{
-    app::{front::Changing, reload::Failing, tls::Tls},
+    app::{
+        file_watch::Failing,
+        server::{listeners::Changing, tls::Tls},
+    },
     rpc::{Refusals, SideRooms},
 };
 

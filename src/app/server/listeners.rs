@@ -9,18 +9,20 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
 use super::{
-    StartError,
-    accept::Door,
-    admin,
-    edge::{self, Bounded, Edge},
-    keys::Fetchers,
-    metrics::Metrics,
-    readiness::{Readiness, State},
-    reload::Failing,
-    telemetry::LostLines,
+    admin_server,
+    connection_limit::Door,
+    grpc_server::{self, Bounded, Edge},
     tls::{Secured, Tls},
 };
 use crate::{
+    app::{
+        StartError,
+        file_watch::Failing,
+        jwks_refresh::Fetchers,
+        metrics::Metrics,
+        observability::logging::LostLines,
+        readiness::{Readiness, State},
+    },
     audit::Sink,
     engine::Dispatch,
     identity::Callers,
@@ -40,7 +42,7 @@ pub struct Entrance {
     /// TLS of the listener; `None` for none.
     pub tls: Option<Tls>,
     /// Where keys of issuers come from.
-    pub(super) fetchers: Arc<Fetchers>,
+    pub(in crate::app) fetchers: Arc<Fetchers>,
     /// Where metrics and probes are served, if they are.
     pub admin: Option<TcpListener>,
     /// What begins the spans of calls.
@@ -65,11 +67,11 @@ impl Entrance {
 /// What changes while the service runs. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Changing {
-    pub(super) callers: Arc<Callers>,
-    pub(super) tls: Option<Tls>,
-    pub(super) fetchers: Arc<Fetchers>,
+    pub(in crate::app) callers: Arc<Callers>,
+    pub(in crate::app) tls: Option<Tls>,
+    pub(in crate::app) fetchers: Arc<Fetchers>,
     /// Who hears of it.
-    pub(super) audit: Sink,
+    pub(in crate::app) audit: Sink,
 }
 
 /// The listeners, open.
@@ -113,10 +115,10 @@ impl Front {
             ..
         } = entrance;
         let addr = listener.local_addr()?;
-        let calls = Arc::new(CallMeters::new(edge::methods()?));
+        let calls = Arc::new(CallMeters::new(grpc_server::methods()?));
         let (readiness, health) = Readiness::new().await;
         let readiness = Arc::new(readiness);
-        let health = health.max_decoding_message_size(edge::SMALL_BYTES_MAX);
+        let health = health.max_decoding_message_size(grpc_server::SMALL_BYTES_MAX);
         let rooms = SideRooms::new(edge.connection_age);
         let (overseer, clock_doubted) = (Overseer::default(), Arc::<Flag>::default());
         let metrics = Arc::new(Metrics::new(
@@ -131,8 +133,8 @@ impl Front {
         let admin_addr = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let serve_admin = admin.map(|listener| {
             let told = (Arc::clone(&metrics), Arc::clone(&readiness));
-            let routes = admin::routes(told.0, told.1, health.clone());
-            let served = overseer.watched("admin listener", admin::serve(listener, routes));
+            let routes = admin_server::routes(told.0, told.1, health.clone());
+            let served = overseer.watched("admin listener", admin_server::serve(listener, routes));
             AbortOnDropHandle::new(tokio::spawn(served))
         });
         let refusals = access.refusals.clone();
@@ -141,7 +143,7 @@ impl Front {
         let counts = AbortOnDropHandle::new(counts);
         let opening = Opening::new();
         let observe = ObserveLayer::new(calls, tracer);
-        let router = edge::router(opening.clone(), health, access, observe, &edge)?;
+        let router = grpc_server::router(opening.clone(), health, access, observe, &edge)?;
         let tcp = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
@@ -196,35 +198,35 @@ impl Front {
     }
 
     /// Who watches all tasks.
-    pub(super) fn overseer(&self) -> &Overseer {
+    pub(in crate::app) fn overseer(&self) -> &Overseer {
         &self.overseer
     }
 
     /// Whether the clock is not believed by those who delete.
-    pub(super) fn clock_doubted(&self) -> &Arc<Flag> {
+    pub(in crate::app) fn clock_doubted(&self) -> &Arc<Flag> {
         &self.clock_doubted
     }
 
     /// Where refusals are left for the audit.
-    pub(super) fn sink(&self) -> &Sink {
+    pub(in crate::app) fn sink(&self) -> &Sink {
         &self.sink
     }
 
     /// Tells whoever watches of files that cannot be used, too.
-    pub(super) fn watch_files(&self, failing: &Arc<Failing>) {
+    pub(in crate::app) fn watch_files(&self, failing: &Arc<Failing>) {
         self.metrics.watch_files(failing);
     }
 
     /// Lets callers in to an engine.
-    pub(super) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
+    pub(in crate::app) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
         self.metrics.watch(dispatch);
-        let service = edge::service(dispatch, &self.edge);
+        let service = grpc_server::service(dispatch, &self.edge);
         self.opening.open(service);
         self.tell(State::Serving).await;
     }
 
     /// Tells whoever asks what the service is doing.
-    pub(super) async fn tell(&self, state: State) {
+    pub(in crate::app) async fn tell(&self, state: State) {
         self.readiness.tell(state).await;
     }
 

@@ -45,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The places that there are, and who has them.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(in crate::app) struct Door {
     places: usize,
     handshake_timeout: Duration,
     rooms: Arc<SideRooms>,
@@ -105,7 +105,7 @@ impl Guest {
 }
 
 impl Door {
-    pub(super) fn new(
+    pub(in crate::app) fn new(
         places: usize,
         handshake_timeout: Duration,
         rooms: Arc<SideRooms>,
@@ -133,7 +133,7 @@ impl Door {
 
     /// The connections that are let in. It ends with what it accepts from, and never with an
     /// error.
-    pub(super) fn let_in<
+    pub(in crate::app) fn let_in<
         IO: AsyncRead + AsyncWrite + Connected<ConnectInfo = Extensions> + Unpin + Send + 'static,
     >(
         self: Arc<Self>,
@@ -227,7 +227,7 @@ impl Drop for Place {
 }
 
 /// A connection that has a place. It ends, reading or writing, when it has to leave.
-pub(super) struct Connection<IO> {
+pub(in crate::app) struct Connection<IO> {
     io: IO,
     received: usize,
     /// Whether the other end does not take what is written.
@@ -334,7 +334,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
 /// What a call is told of its connection: what the connection itself would tell, and whose call
 /// it is.
 #[derive(Debug, Clone)]
-pub(super) struct CameBy {
+pub(in crate::app) struct CameBy {
     told: Extensions,
     guest: Arc<Guest>,
 }
@@ -370,7 +370,7 @@ impl Drop for OpenCall {
 /// Counts the open calls of each connection, and refuses those of connections that are to end, and
 /// what is no call.
 #[derive(Debug, Clone)]
-pub(super) struct CallsLayer(pub(super) Refusals);
+pub(in crate::app) struct CallsLayer(pub(in crate::app) Refusals);
 
 impl<S> Layer<S> for CallsLayer {
     type Service = CountsCalls<S>;
@@ -385,7 +385,7 @@ impl<S> Layer<S> for CallsLayer {
 
 /// See [`CallsLayer`].
 #[derive(Debug, Clone)]
-pub(super) struct CountsCalls<S> {
+pub(in crate::app) struct CountsCalls<S> {
     inner: S,
     refusals: Refusals,
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{Accept, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::{Tls, shown::Shown, vouching::told};
+use super::{Tls, peer_certificate::Shown, vouching::told};
 use crate::{
     audit::Why,
     rpc::{HANDSHAKE, Refusal, Refusals},

@@ -24,13 +24,12 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tonic::{Status, service::Routes, transport::server::TcpIncoming};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{
-    accept::Door,
-    metrics::{Form, Metrics},
-    readiness::Readiness,
-    tls::Secured,
-};
+use super::{connection_limit::Door, tls::Secured};
 use crate::{
+    app::{
+        metrics::{Form, Metrics},
+        readiness::Readiness,
+    },
     limits,
     rpc::{Behind, Brief, Refusals, SideRooms},
 };
@@ -46,7 +45,7 @@ struct Told {
 }
 
 /// What there is to ask.
-pub(super) fn routes<H: Health>(
+pub(in crate::app) fn routes<H: Health>(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     health: HealthServer<H>,
@@ -95,7 +94,7 @@ async fn ready(With(told): With<Told>) -> Response {
 }
 
 /// Serves on a listener for as long as it is polled. Connections end with it.
-pub(super) async fn serve(listener: TcpListener, routes: Router) {
+pub(in crate::app) async fn serve(listener: TcpListener, routes: Router) {
     // Nobody asks for room here: the bounds of connections are enough.
     let rooms = SideRooms::new(Duration::ZERO);
     let door = Door::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT, rooms);

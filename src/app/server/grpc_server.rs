@@ -6,8 +6,9 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::layer::util::{Identity, Stack};
 
-use super::{StartError, accept::CallsLayer};
+use super::connection_limit::CallsLayer;
 use crate::{
+    app::StartError,
     engine::Dispatch,
     limits,
     observe::Method,
@@ -35,13 +36,13 @@ pub struct Edge {
 }
 
 /// Bytes of a message to the services that everybody brings along: they are sent names.
-pub(super) const SMALL_BYTES_MAX: usize = 16 * 1024;
+pub(in crate::app) const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// The service behind what bounds its memory.
-pub(super) type Bounded = Behind<Intake, CancellationServiceServer<Service>>;
+pub(in crate::app) type Bounded = Behind<Intake, CancellationServiceServer<Service>>;
 
 /// The service over an engine.
-pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
+pub(in crate::app) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
     let service = Service::new(Arc::clone(dispatch), edge.progress_interval);
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
@@ -54,7 +55,7 @@ pub(super) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
 }
 
 /// The methods of all services.
-pub(super) fn methods() -> Result<Vec<Method>, StartError> {
+pub(in crate::app) fn methods() -> Result<Vec<Method>, StartError> {
     Ok(rpc::methods(&[
         proto::DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -67,7 +68,7 @@ pub(super) fn methods() -> Result<Vec<Method>, StartError> {
 type Layers = Stack<CallsLayer, Stack<ObserveLayer, Identity>>;
 
 /// The gRPC services behind their bounds.
-pub(super) fn router<H: Health>(
+pub(in crate::app) fn router<H: Health>(
     opening: Opening<Bounded>,
     health: HealthServer<H>,
     access: Access,

@@ -1,18 +1,18 @@
-//! TLS of the listener. It lies under the door of [`super::accept`], so that a connection without a
+//! TLS of the listener. It lies under the door of [`crate::app::server::connection_limit`], so that a connection without a
 //! handshake is one that has not said anything yet: it has a place for so long and no longer. The
 //! handshake is made by the connection's own task as it reads, and holds nobody up.
 
-mod current;
 mod nobody;
 mod parts;
-mod secured;
-mod shown;
+mod peer_certificate;
+mod server_config;
+mod stream;
 mod vouching;
 
-pub(super) use self::{
+pub(in crate::app) use self::{
     parts::Pem,
-    secured::Secured,
-    shown::{Now, Shown},
+    peer_certificate::{Now, Shown},
+    stream::Secured,
 };
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use self::{current::Current, parts::Parts};
+use self::{parts::Parts, server_config::Current};
 use crate::{
     engine::Clock,
     identity::{Authority, Validity},
@@ -130,7 +130,7 @@ impl Tls {
 
     /// When what is in use is good: the listener's chain, and the authorities for clients. Of
     /// each, the certificate that ends first.
-    pub(super) fn validities(&self) -> Vec<(String, Validity)> {
+    pub(in crate::app) fn validities(&self) -> Vec<(String, Validity)> {
         let current = self.current.load();
         let own = current.own_validity.map(|own| ("server".to_owned(), own));
         let clients = current
@@ -144,7 +144,7 @@ impl Tls {
     }
 
     /// What is wrong with the listener's certificate at this time, although it can be used.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(in crate::app) fn warning(&self) -> Option<String> {
         self.current.load().ended()
     }
 

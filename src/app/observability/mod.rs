@@ -1,0 +1,4 @@
+//! Where logs and traces go.
+
+pub mod logging;
+pub mod trace_export;

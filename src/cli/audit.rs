@@ -24,7 +24,7 @@ use crate::{
         chain::verify::{Known, verify},
         segments::{Lines, Segment},
     },
-    config::{nearest::did_you_mean, read_text},
+    config::{did_you_mean::did_you_mean, read_text},
     domain::outcome::Outcome,
     journal::{Ranges, directory::OpenError, offline::Offline, sled_journal::Options},
     limits,

@@ -6,31 +6,16 @@
 //! nothing of gRPC, HTTP clients, stores or tasks. A new setting is a line in `table` and a line
 //! where it is read.
 
-mod account;
-mod caller;
-mod conflict;
-mod env;
-mod file;
-mod form;
-mod identity;
-mod issuer;
-mod kind;
-mod layers;
-mod list;
-mod log;
-mod mistake;
-pub(crate) mod nearest;
+mod cross_checks;
+pub(crate) mod did_you_mean;
+mod error;
 mod permissions;
 mod print;
-mod reader;
-mod secret;
-mod setting;
-mod table;
-mod telemetry;
+mod schema;
+mod section;
+mod source;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,24 +26,30 @@ use std::{
     time::Duration,
 };
 
-pub use self::{
-    account::{AccountConfig, AccountLimits},
-    caller::{CallerConfig, tokens},
-    env::{Env, NotUtf8},
-    file::{read_file, read_text},
-    issuer::{IssuerConfig, KeysFrom, read_keys},
-    log::{Format, Log},
-    mistake::{Mistake, Mistakes, Source},
-    print::{print, reference_markdown},
-    secret::{FILE_BYTES_MAX as SECRET_FILE_BYTES_MAX, credential},
-    telemetry::Telemetry,
-    tls::{ClientCertificates, Tls},
-};
 use self::{
-    layers::Layers,
-    mistake::Problem,
-    reader::{Entry, Reader},
-    words::Group,
+    error::Problem,
+    schema::names::Group,
+    source::{
+        layers::Layers,
+        reader::{Entry, Reader},
+    },
+};
+pub use self::{
+    error::{Mistake, Mistakes, Source},
+    print::{print, reference_markdown},
+    section::{
+        account::{AccountConfig, AccountLimits},
+        caller::{CallerConfig, tokens},
+        issuer::{IssuerConfig, KeysFrom, read_keys},
+        log::{Format, Log},
+        secret::{FILE_BYTES_MAX as SECRET_FILE_BYTES_MAX, credential},
+        telemetry::Telemetry,
+        tls::{ClientCertificates, Tls},
+    },
+    source::{
+        env::{Env, NotUtf8},
+        file::{read_file, read_text},
+    },
 };
 use crate::{identity::Revoked, limits};
 
@@ -354,19 +345,19 @@ fn parse_named(
         entries: Vec::new(),
     };
     let server = server(&mut reader);
-    let loose = reader.get(&table::FILE_PERMISSIONS);
+    let loose = reader.get(&schema::settings::FILE_PERMISSIONS);
     let journal = journal(&mut reader);
     let audit = audit(&mut reader, &journal);
     let engine = engine(&mut reader);
-    let log = log::read(&mut reader);
-    let issuers = issuer::read_all(&mut reader);
-    let telemetry = telemetry::read(&mut reader);
-    let callers = caller::read_all(&mut reader);
-    let accounts = account::read_all(&mut reader);
+    let log = section::log::read(&mut reader);
+    let issuers = section::issuer::read_all(&mut reader);
+    let telemetry = section::telemetry::read(&mut reader);
+    let callers = section::caller::read_all(&mut reader);
+    let accounts = section::account::read_all(&mut reader);
     if reader.layers.names(Group::Callers).is_empty() {
         refuse_open_door(&mut reader, &server);
     }
-    let whole = conflict::Whole {
+    let whole = cross_checks::Whole {
         server: &server,
         engine: &engine,
         journal: &journal,
@@ -376,12 +367,12 @@ fn parse_named(
         callers: &callers,
         accounts: &accounts,
     };
-    conflict::look(&mut reader, &whole);
-    permissions::directory(&mut reader, table::JOURNAL_DIR.key, &journal.dir);
+    cross_checks::look(&mut reader, &whole);
+    permissions::directory(&mut reader, schema::settings::JOURNAL_DIR.key, &journal.dir);
     if let Some(audit) = &audit
-        && reader.source(table::AUDIT_DIR.key).is_some()
+        && reader.source(schema::settings::AUDIT_DIR.key).is_some()
     {
-        permissions::directory(&mut reader, table::AUDIT_DIR.key, &audit.dir);
+        permissions::directory(&mut reader, schema::settings::AUDIT_DIR.key, &audit.dir);
     }
     if let Some((file, source)) = named {
         permissions::configuration(&mut reader, file, source);
@@ -406,27 +397,31 @@ fn parse_named(
 
 fn server(reader: &mut Reader<'_>) -> Server {
     Server {
-        listen: reader.get(&table::LISTEN),
-        insecure: reader.get(&table::INSECURE),
-        drain: Duration::from_millis(reader.get(&table::DRAIN_MS)),
-        streams_max: reader.get(&table::STREAMS_MAX),
-        connections_max: reader.get(&table::CONNECTIONS_MAX),
-        handshake_timeout: Duration::from_millis(reader.get(&table::HANDSHAKE_TIMEOUT_MS)),
-        connection_age: Duration::from_millis(reader.get(&table::CONNECTION_AGE_MS)),
-        request_bytes_max: reader.get(&table::REQUEST_BYTES_MAX),
-        progress_interval: Duration::from_millis(reader.get(&table::PROGRESS_INTERVAL_MS)),
-        tls: tls::read(reader),
+        listen: reader.get(&schema::settings::LISTEN),
+        insecure: reader.get(&schema::settings::INSECURE),
+        drain: Duration::from_millis(reader.get(&schema::settings::DRAIN_MS)),
+        streams_max: reader.get(&schema::settings::STREAMS_MAX),
+        connections_max: reader.get(&schema::settings::CONNECTIONS_MAX),
+        handshake_timeout: Duration::from_millis(
+            reader.get(&schema::settings::HANDSHAKE_TIMEOUT_MS),
+        ),
+        connection_age: Duration::from_millis(reader.get(&schema::settings::CONNECTION_AGE_MS)),
+        request_bytes_max: reader.get(&schema::settings::REQUEST_BYTES_MAX),
+        progress_interval: Duration::from_millis(
+            reader.get(&schema::settings::PROGRESS_INTERVAL_MS),
+        ),
+        tls: section::tls::read(reader),
         revoked: revoked(reader),
-        reload: Duration::from_millis(reader.get(&table::RELOAD_MS)),
-        reload_grace: Duration::from_millis(reader.get(&table::RELOAD_GRACE_MS)),
-        admin_listen: reader.get(&table::ADMIN_LISTEN),
-        core_dumps: reader.get(&table::CORE_DUMPS),
+        reload: Duration::from_millis(reader.get(&schema::settings::RELOAD_MS)),
+        reload_grace: Duration::from_millis(reader.get(&schema::settings::RELOAD_GRACE_MS)),
+        admin_listen: reader.get(&schema::settings::ADMIN_LISTEN),
+        core_dumps: reader.get(&schema::settings::CORE_DUMPS),
     }
 }
 
 fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
-    let path = reader.get(&table::REVOKED_FILE)?;
-    permissions::trusted(reader, table::REVOKED_FILE.key, &path);
+    let path = reader.get(&schema::settings::REVOKED_FILE)?;
+    permissions::trusted(reader, schema::settings::REVOKED_FILE.key, &path);
     let bytes_max = u64::try_from(limits::REVOKED_BYTES_MAX).unwrap_or(u64::MAX);
     let revoked = read_text(&path, bytes_max).and_then(|text| {
         let parsed = Revoked::parse(&text);
@@ -439,7 +434,7 @@ fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
                 format!("names a list that cannot be used ({why})"),
                 "give the path of a list of revoked proofs",
             );
-            reader.refuse(table::REVOKED_FILE.key, problem);
+            reader.refuse(schema::settings::REVOKED_FILE.key, problem);
             None
         }
     }
@@ -447,17 +442,17 @@ fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
 
 fn journal(reader: &mut Reader<'_>) -> Journal {
     let days = |days: Option<u32>| days.map(|days| Duration::from_hours(24) * days);
-    let dir = reader.get(&table::JOURNAL_DIR);
-    let cache_bytes = reader.get(&table::CACHE_BYTES);
-    let free_bytes_min = reader.get(&table::FREE_BYTES_MIN);
-    let retention_days = reader.get(&table::RETENTION_DAYS);
-    let answers_retention = days(reader.get(&table::ANSWERS_DAYS));
-    let emails_retention = days(reader.get(&table::EMAILS_DAYS));
-    let comments_retention = days(reader.get(&table::COMMENTS_DAYS));
+    let dir = reader.get(&schema::settings::JOURNAL_DIR);
+    let cache_bytes = reader.get(&schema::settings::CACHE_BYTES);
+    let free_bytes_min = reader.get(&schema::settings::FREE_BYTES_MIN);
+    let retention_days = reader.get(&schema::settings::RETENTION_DAYS);
+    let answers_retention = days(reader.get(&schema::settings::ANSWERS_DAYS));
+    let emails_retention = days(reader.get(&schema::settings::EMAILS_DAYS));
+    let comments_retention = days(reader.get(&schema::settings::COMMENTS_DAYS));
     for setting in [
-        &table::ANSWERS_DAYS,
-        &table::EMAILS_DAYS,
-        &table::COMMENTS_DAYS,
+        &schema::settings::ANSWERS_DAYS,
+        &schema::settings::EMAILS_DAYS,
+        &schema::settings::COMMENTS_DAYS,
     ] {
         let key = setting.key;
         reader.assume(key, retention_days);
@@ -477,22 +472,22 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
 const AUDIT_DAYS: u32 = 400;
 
 fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
-    let is_enabled = reader.get(&table::AUDIT_ENABLED);
-    let dir = reader.get(&table::AUDIT_DIR);
-    let days = reader.get(&table::AUDIT_RETENTION_DAYS);
-    let lag_max = reader.get(&table::AUDIT_LAG_MAX);
-    let sign_key_file = reader.get(&table::AUDIT_SIGN_KEY_FILE);
+    let is_enabled = reader.get(&schema::settings::AUDIT_ENABLED);
+    let dir = reader.get(&schema::settings::AUDIT_DIR);
+    let days = reader.get(&schema::settings::AUDIT_RETENTION_DAYS);
+    let lag_max = reader.get(&schema::settings::AUDIT_LAG_MAX);
+    let sign_key_file = reader.get(&schema::settings::AUDIT_SIGN_KEY_FILE);
     if let Some(path) = &sign_key_file {
-        tls::readable(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
-        permissions::private(reader, table::AUDIT_SIGN_KEY_FILE.key, path);
+        section::tls::readable(reader, schema::settings::AUDIT_SIGN_KEY_FILE.key, path);
+        permissions::private(reader, schema::settings::AUDIT_SIGN_KEY_FILE.key, path);
     }
-    let bytes_max = reader.get(&table::AUDIT_BYTES_MAX);
+    let bytes_max = reader.get(&schema::settings::AUDIT_BYTES_MAX);
     let retention = Duration::from_hours(24) * days.unwrap_or(AUDIT_DAYS);
     let dir = dir.unwrap_or_else(|| journal.dir.join(limits::AUDIT_DIR));
     let whole_days = |time: Duration| u32::try_from(time.as_secs() / (24 * 60 * 60)).ok();
-    reader.assume(table::AUDIT_DIR.key, dir.clone());
+    reader.assume(schema::settings::AUDIT_DIR.key, dir.clone());
     reader.assume(
-        table::AUDIT_RETENTION_DAYS.key,
+        schema::settings::AUDIT_RETENTION_DAYS.key,
         whole_days(retention.max(journal.retention)),
     );
     if days.is_some() && retention < journal.retention {
@@ -500,7 +495,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
             "is less than journal.retention_days",
             "keep the audit at least as long as the journal, or leave it away",
         );
-        reader.refuse(table::AUDIT_RETENTION_DAYS.key, problem);
+        reader.refuse(schema::settings::AUDIT_RETENTION_DAYS.key, problem);
     }
     is_enabled.then(|| Audit {
         dir,
@@ -512,16 +507,19 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
 }
 
 fn engine(reader: &mut Reader<'_>) -> Engine {
-    let open_items_max = reader.get(&table::OPEN_ITEMS_MAX);
-    let open_bytes_max = reader.get(&table::OPEN_BYTES_MAX);
-    let retry_window_ms = reader.get(&table::RETRY_WINDOW_MS);
-    let base_ms = reader.get(&table::BACKOFF_BASE_MS);
-    let max_ms = reader.get(&table::BACKOFF_MAX_MS);
+    let open_items_max = reader.get(&schema::settings::OPEN_ITEMS_MAX);
+    let open_bytes_max = reader.get(&schema::settings::OPEN_BYTES_MAX);
+    let retry_window_ms = reader.get(&schema::settings::RETRY_WINDOW_MS);
+    let base_ms = reader.get(&schema::settings::BACKOFF_BASE_MS);
+    let max_ms = reader.get(&schema::settings::BACKOFF_MAX_MS);
     if base_ms > max_ms {
-        let key = [table::BACKOFF_BASE_MS.key, table::BACKOFF_MAX_MS.key]
-            .into_iter()
-            .find(|key| reader.source(key).is_some())
-            .unwrap_or(table::BACKOFF_BASE_MS.key);
+        let key = [
+            schema::settings::BACKOFF_BASE_MS.key,
+            schema::settings::BACKOFF_MAX_MS.key,
+        ]
+        .into_iter()
+        .find(|key| reader.source(key).is_some())
+        .unwrap_or(schema::settings::BACKOFF_BASE_MS.key);
         let problem = Problem::new(
             format!("makes backoff_base_ms = {base_ms} more than backoff_max_ms = {max_ms}"),
             "lower the first or raise the second",
@@ -547,5 +545,5 @@ fn refuse_open_door(reader: &mut Reader<'_>, server: &Server) {
         "add a [callers.some-name] with a token, listen on 127.0.0.1, or set server.insecure = \
          true (or --insecure) if something in front of it decides who may call",
     );
-    reader.refuse(table::LISTEN.key, problem);
+    reader.refuse(schema::settings::LISTEN.key, problem);
 }

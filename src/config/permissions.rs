@@ -10,9 +10,9 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::{
-    kind::Choice,
-    mistake::{Problem, Source},
-    reader::Reader,
+    error::{Problem, Source},
+    schema::value_type::Choice,
+    source::reader::Reader,
 };
 
 /// What is done about loose permissions.

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::{
     Config, is_reloaded,
-    reader::Entry,
-    setting::{Described, variable},
-    table::{self, ALL},
+    schema::{
+        setting::{Described, variable},
+        settings::{self, ALL},
+    },
+    source::reader::Entry,
 };
 
 /// The configuration in effect as a file that means the same, with the origin of everything that
@@ -64,7 +66,7 @@ pub fn reference_markdown() -> String {
 }
 
 fn row(setting: &dyn Described) -> String {
-    let secret = [table::CREDENTIAL.key, table::TOKEN.key].contains(&setting.key());
+    let secret = [settings::CREDENTIAL.key, settings::TOKEN.key].contains(&setting.key());
     let name = if secret {
         "(variable only)".to_owned()
     } else {

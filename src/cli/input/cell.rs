@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Mistake, spoiled};
 use crate::{
-    config::nearest::did_you_mean,
+    config::did_you_mean::did_you_mean,
     domain::ids::{Key, Malformed, TargetId},
     limits,
 };

@@ -1,7 +1,7 @@
 //! The header of a CSV file: what separates its cells, and which column each is.
 
 use super::{Mistake, Mistakes, Naming, csv_lines::Line, naming::Named};
-use crate::config::nearest::nearest;
+use crate::config::did_you_mean::nearest;
 
 /// What a cell of the header stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

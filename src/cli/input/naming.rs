@@ -1,7 +1,7 @@
 //! How the names in an input stand for columns: as people and programs write them, and as somebody
 //! says for the rest.
 
-use crate::config::nearest::did_you_mean;
+use crate::config::did_you_mean::did_you_mean;
 
 /// What to make of names that are no columns of ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

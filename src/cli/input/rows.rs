@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::times,
-    config::nearest::nearest,
+    config::did_you_mean::nearest,
     domain::{
         command::{EnrollmentsTarget, Initiator, LineItem, Reason, When},
         ids::{AccountName, Key, TargetId},

@@ -6,8 +6,10 @@ use super::{accepted, refused};
 use crate::{
     config::{
         AccountLimits,
-        setting::Described as _,
-        table::{RATE_BURST, RATE_PER_SECOND},
+        schema::{
+            setting::Described as _,
+            settings::{RATE_BURST, RATE_PER_SECOND},
+        },
     },
     domain::account::{FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
 };

@@ -11,7 +11,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{
     Config, Env, Format, Mistakes, Sources, load, parse, print, reference_markdown,
-    setting::variable, table::ALL,
+    schema::{setting::variable, settings::ALL},
 };
 
 /// Appears in no message, print or debug output, wherever it was written.

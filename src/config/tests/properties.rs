@@ -2,10 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{
-    super::{print, table::ALL},
-    read,
-};
+use super::read;
+use crate::config::{print, schema::settings::ALL};
 
 fn toml_like() -> impl Strategy<Value = String> {
     let sections = [

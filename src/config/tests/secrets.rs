@@ -4,13 +4,13 @@ use secrecy::ExposeSecret;
 
 use crate::identity::TokenDigest;
 
-use super::{
-    super::{
-        print,
+use super::{PLANTED, accepted, env, read, refused};
+use crate::config::{
+    print,
+    schema::{
         setting::{NAME, variable},
-        table::ALL,
+        settings::ALL,
     },
-    PLANTED, accepted, env, read, refused,
 };
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
     status::{Mark, Violations},
 };
 use crate::{
-    config::nearest::nearest,
+    config::did_you_mean::nearest,
     domain::{
         command::{Command, When},
         ids::{AccountName, Key, Kind, Scope, TargetId},

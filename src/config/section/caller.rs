@@ -8,15 +8,19 @@ use std::{
 
 use super::{
     identity::Require,
-    mistake::{Problem, Source},
-    nearest::did_you_mean,
-    reader::Reader,
     secret::{self, Ways},
-    setting::{Described as _, keyed, variable},
-    table::{self, TOKEN, TOKEN_ENV, TOKEN_FILE},
-    words::Group,
 };
 use crate::{
+    config::{
+        did_you_mean::did_you_mean,
+        error::{Problem, Source},
+        schema::{
+            names::Group,
+            setting::{Described as _, keyed, variable},
+            settings::{self, TOKEN, TOKEN_ENV, TOKEN_FILE},
+        },
+        source::reader::Reader,
+    },
     domain::ids::CallerId,
     identity::{Authority, CallerSettings, Policy, Subject, TokenDigest},
 };
@@ -43,7 +47,7 @@ pub struct CallerConfig {
 }
 
 /// Reads all callers.
-pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
+pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
     let mut callers = Vec::new();
     for (name, named) in reader.layers.names(Group::Callers) {
         callers.extend(read(reader, &name, &named));
@@ -54,7 +58,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
 
 fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerConfig> {
     let (subjects, claims) = jwt(reader, name);
-    let sans = reader.get_of(&table::TLS_SANS, name).unwrap_or_default();
+    let sans = reader.get_of(&settings::TLS_SANS, name).unwrap_or_default();
     let authority = authority(reader, name);
     let policy = policy(reader, name);
     let (tokens, token_file) = match secret::is_given(reader, &WAYS, name) {
@@ -62,22 +66,22 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
         false => (Vec::new(), None),
     };
     let proofs = [
-        table::JWT_ISSUER.key,
-        table::JWT_SUBJECTS.key,
-        table::TLS_SANS.key,
+        settings::JWT_ISSUER.key,
+        settings::JWT_SUBJECTS.key,
+        settings::TLS_SANS.key,
         TOKEN.key,
         TOKEN_FILE.key,
         TOKEN_ENV.key,
     ];
-    let requires_both = reader.get_of(&table::REQUIRE, name) == Require::All;
+    let requires_both = reader.get_of(&settings::REQUIRE, name) == Require::All;
     let is_given = |key: &str| reader.source(&keyed(key, name)).is_some();
-    let has_token = secret::is_given(reader, &WAYS, name) || is_given(table::JWT_ISSUER.key);
-    if requires_both && !(has_token && is_given(table::TLS_SANS.key)) {
+    let has_token = secret::is_given(reader, &WAYS, name) || is_given(settings::JWT_ISSUER.key);
+    if requires_both && !(has_token && is_given(settings::TLS_SANS.key)) {
         let problem = Problem::new(
             "asks for a certificate and a token, and one of them has nothing that proves it",
             "set tls_sans, and a token or jwt_issuer",
         );
-        reader.refuse(&keyed(table::REQUIRE.key, name), problem);
+        reader.refuse(&keyed(settings::REQUIRE.key, name), problem);
     }
     // One that was given is there, and the mistake in it is noted.
     if proofs
@@ -92,9 +96,9 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
                 TOKEN_FILE.word(),
                 TOKEN_ENV.word(),
                 variable(&inline),
-                table::JWT_ISSUER.word(),
-                table::JWT_SUBJECTS.word(),
-                table::TLS_SANS.word(),
+                settings::JWT_ISSUER.word(),
+                settings::JWT_SUBJECTS.word(),
+                settings::TLS_SANS.word(),
             ),
         );
         let table = keyed(TOKEN.section(), name);
@@ -186,9 +190,11 @@ fn parse_token(word: &str) -> Result<TokenDigest, Problem> {
 
 /// The subjects of a caller's JWTs, and the claims that they need.
 fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, String)>) {
-    let issuer = reader.get_of(&table::JWT_ISSUER, name);
-    let subjects = reader.get_of(&table::JWT_SUBJECTS, name);
-    let claims = reader.get_of(&table::JWT_CLAIMS, name).unwrap_or_default();
+    let issuer = reader.get_of(&settings::JWT_ISSUER, name);
+    let subjects = reader.get_of(&settings::JWT_SUBJECTS, name);
+    let claims = reader
+        .get_of(&settings::JWT_CLAIMS, name)
+        .unwrap_or_default();
     let key = |setting: &str| keyed(setting, name);
     let issuers = reader.layers.names(Group::Issuers);
     let is_known = |issuer: &str| issuers.iter().any(|(known, _)| known == issuer);
@@ -201,24 +207,24 @@ fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, Strin
             _ => did_you_mean(&issuer.0, known),
         };
         let problem = Problem::new("names no [issuers] that there is", remedy);
-        reader.refuse(&key(table::JWT_ISSUER.key), problem);
+        reader.refuse(&key(settings::JWT_ISSUER.key), problem);
     }
     let is_given = |setting: &str| reader.source(&key(setting)).is_some();
     let (has_issuer, has_subjects) = (
-        is_given(table::JWT_ISSUER.key),
-        is_given(table::JWT_SUBJECTS.key),
+        is_given(settings::JWT_ISSUER.key),
+        is_given(settings::JWT_SUBJECTS.key),
     );
-    let has_claims = is_given(table::JWT_CLAIMS.key);
+    let has_claims = is_given(settings::JWT_CLAIMS.key);
     if has_issuer && !has_subjects {
         let problem = Problem::new(
             "would let everybody in to whom it issues tokens",
             "set jwt_subjects to those of this caller",
         );
-        reader.refuse(&key(table::JWT_ISSUER.key), problem);
+        reader.refuse(&key(settings::JWT_ISSUER.key), problem);
     }
     for (is_given, setting) in [
-        (has_subjects, table::JWT_SUBJECTS.key),
-        (has_claims, table::JWT_CLAIMS.key),
+        (has_subjects, settings::JWT_SUBJECTS.key),
+        (has_claims, settings::JWT_CLAIMS.key),
     ] {
         if is_given && !has_issuer {
             let problem = Problem::new("means nothing without an issuer", "set jwt_issuer");
@@ -248,14 +254,14 @@ fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, Strin
 /// added for one caller is never another one's by mistake.
 fn authority(reader: &mut Reader<'_>, name: &str) -> Authority {
     let (key, sans) = (
-        keyed(table::CALLER_AUTHORITY.key, name),
-        keyed(table::TLS_SANS.key, name),
+        keyed(settings::CALLER_AUTHORITY.key, name),
+        keyed(settings::TLS_SANS.key, name),
     );
-    let authority = reader.get_of(&table::CALLER_AUTHORITY, name);
+    let authority = reader.get_of(&settings::CALLER_AUTHORITY, name);
     let authorities = reader.layers.names(Group::Authorities);
     let has_names = reader.source(&sans).is_some();
     let Some(authority) = authority else {
-        let bundle = reader.source(table::TLS_CLIENT_CA_FILE.key);
+        let bundle = reader.source(settings::TLS_CLIENT_CA_FILE.key);
         let problem = match authorities.as_slice() {
             _ if !has_names || bundle.is_some() => return Authority::default(),
             [] => Problem::new(
@@ -288,28 +294,31 @@ fn authority(reader: &mut Reader<'_>, name: &str) -> Authority {
 }
 
 fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
-    let open_items_max = reader.get_of(&table::CALLER_OPEN_ITEMS_MAX, name);
-    let hourly_items_max = reader.get_of(&table::HOURLY_ITEMS_MAX, name);
-    let batch_items_max = reader.get_of(&table::BATCH_ITEMS_MAX, name);
+    let open_items_max = reader.get_of(&settings::CALLER_OPEN_ITEMS_MAX, name);
+    let hourly_items_max = reader.get_of(&settings::HOURLY_ITEMS_MAX, name);
+    let batch_items_max = reader.get_of(&settings::BATCH_ITEMS_MAX, name);
     Policy {
-        methods: reader.get_of(&table::METHODS, name).into_iter().collect(),
-        accounts: reader.get_of(&table::ACCOUNTS, name),
+        methods: reader
+            .get_of(&settings::METHODS, name)
+            .into_iter()
+            .collect(),
+        accounts: reader.get_of(&settings::ACCOUNTS, name),
         // A request that could never be open as a whole is refused as too large, and not as for
         // now.
         batch_items_max: open_items_max.map_or(batch_items_max, |open| batch_items_max.min(open)),
         hourly_items_max,
         open_items_max,
-        scans_max: reader.get_of(&table::SCANS_MAX, name),
+        scans_max: reader.get_of(&settings::SCANS_MAX, name),
         retry_window_max: reader
-            .get_of(&table::RETRY_WINDOW_MAX_MS, name)
+            .get_of(&settings::RETRY_WINDOW_MAX_MS, name)
             .map(Duration::from_millis),
-        matches_max: reader.get_of(&table::MATCHES_MAX, name),
+        matches_max: reader.get_of(&settings::MATCHES_MAX, name),
         // What can match many is nothing that a quota can count, unless its bound is said.
         many_matching: reader
-            .get_of(&table::MANY_MATCHING, name)
+            .get_of(&settings::MANY_MATCHING, name)
             .unwrap_or_else(|| hourly_items_max.is_none()),
-        auditor: reader.get_of(&table::AUDITOR, name),
-        auditor_answers: reader.get_of(&table::AUDITOR_ANSWERS, name),
+        auditor: reader.get_of(&settings::AUDITOR, name),
+        auditor_answers: reader.get_of(&settings::AUDITOR_ANSWERS, name),
     }
 }
 

@@ -1,10 +1,8 @@
 //! Settings with several values: an array in the file, or text with commas in the environment and
 //! on the command line. A single value is a list of one.
 
-use super::{
-    mistake::Problem,
-    setting::{Kind, Raw},
-};
+use super::setting::{Kind, Raw};
+use crate::config::error::Problem;
 
 impl<T: Kind> Kind for Vec<T> {
     type Bounds = T::Bounds;

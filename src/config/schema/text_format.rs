@@ -1,22 +1,25 @@
 //! The forms that text settings have: what each takes, and what it says of the rest. None
 //! repeats a text that it refuses.
 
-use super::{kind::Form, mistake::Problem, nearest};
-use crate::domain::ids::TargetId;
+use super::value_type::Form;
+use crate::{
+    config::{did_you_mean, error::Problem},
+    domain::ids::TargetId,
+};
 
 /// Characters of a URL.
 const URL_CHARS_MAX: usize = 2_000;
 /// Characters of a credential: a long JWT has some 4,000.
-pub(super) const SECRET_CHARS_MAX: usize = 8_000;
+pub(in crate::config) const SECRET_CHARS_MAX: usize = 8_000;
 
 /// Where an API is: scheme, host, perhaps a port and a path.
-pub(super) const BASE_URL: Form = Form {
+pub(in crate::config) const BASE_URL: Form = Form {
     shape: "URL",
     parse: |text| base_url(text).map(|url| url.text),
 };
 
 /// A path below a base URL.
-pub(super) const PATH: Form = Form {
+pub(in crate::config) const PATH: Form = Form {
     shape: "path without a slash at either end",
     parse: |text| match path_problem(text) {
         None => Ok(text.to_owned()),
@@ -28,7 +31,7 @@ pub(super) const PATH: Form = Form {
 };
 
 /// An id that a provider chose.
-pub(super) const ID: Form = Form {
+pub(in crate::config) const ID: Form = Form {
     shape: "1-255 letters, digits and -_.~:@+=",
     parse: |text| match TargetId::try_from(text) {
         // What has a meaning in a URL could be read as another address on the way.
@@ -45,7 +48,7 @@ fn is_of_ids(c: char) -> bool {
 }
 
 /// An id that is sent as a header.
-pub(super) const HEADER: Form = Form {
+pub(in crate::config) const HEADER: Form = Form {
     shape: "1-255 printable ASCII characters",
     parse: |text| {
         if text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -60,7 +63,7 @@ pub(super) const HEADER: Form = Form {
 };
 
 /// A JWT's claim, or part of one.
-pub(super) const CLAIM: Form = Form {
+pub(in crate::config) const CLAIM: Form = Form {
     shape: "1-1,000 characters",
     parse: |text| {
         if text.len() <= 1_000 && !text.chars().any(char::is_control) {
@@ -75,7 +78,7 @@ pub(super) const CLAIM: Form = Form {
 };
 
 /// A JWT's claim with its value.
-pub(super) const NAMED_CLAIM: Form = Form {
+pub(in crate::config) const NAMED_CLAIM: Form = Form {
     shape: "`name=value`",
     parse: |text| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => (CLAIM.parse)(text),
@@ -87,7 +90,7 @@ pub(super) const NAMED_CLAIM: Form = Form {
 };
 
 /// The name of an environment variable.
-pub(super) const VARIABLE: Form = Form {
+pub(in crate::config) const VARIABLE: Form = Form {
     shape: "name of a variable",
     parse: |text| {
         let begins_well = !text.starts_with(|c: char| c.is_ascii_digit());
@@ -103,14 +106,14 @@ pub(super) const VARIABLE: Form = Form {
     },
 };
 
-/// A secret: see [`super::secret`].
-pub(super) const SECRET: Form = Form {
+/// A secret: see [`crate::config::section::secret`].
+pub(in crate::config) const SECRET: Form = Form {
     shape: "the secret",
     parse: |text| Ok(text.to_owned()),
 };
 
 /// Directives of tracing-subscriber.
-pub(super) const LOG_FILTER: Form = Form {
+pub(in crate::config) const LOG_FILTER: Form = Form {
     shape: "filter directives",
     parse: |text| {
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -118,7 +121,7 @@ pub(super) const LOG_FILTER: Form = Form {
             .split(',')
             .map(|directive| directive.rsplit('=').next().unwrap_or_default().trim())
             .filter(|word| !LEVELS.contains(&word.to_ascii_lowercase().as_str()))
-            .find_map(|word| nearest::nearest(word, LEVELS));
+            .find_map(|word| did_you_mean::nearest(word, LEVELS));
         // A misspelled level is a legal filter, and one that logs nothing.
         if let Some(level) = misspelled {
             return Err(Problem::new(
@@ -138,17 +141,17 @@ pub(super) const LOG_FILTER: Form = Form {
 };
 
 /// A base URL in its parts.
-pub(super) struct BaseUrl {
+pub(in crate::config) struct BaseUrl {
     /// All of it, without a slash at the end.
-    pub(super) text: String,
+    pub(in crate::config) text: String,
     /// Whether it begins with `https://`.
-    pub(super) is_https: bool,
+    pub(in crate::config) is_https: bool,
     /// Whether its host is this machine.
-    pub(super) is_loopback: bool,
+    pub(in crate::config) is_loopback: bool,
 }
 
 /// Takes a base URL apart.
-pub(super) fn base_url(text: &str) -> Result<BaseUrl, Problem> {
+pub(in crate::config) fn base_url(text: &str) -> Result<BaseUrl, Problem> {
     let problem = |problem: &str| {
         Problem::new(
             problem,

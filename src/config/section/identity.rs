@@ -1,18 +1,20 @@
 //! The types of settings that are about who calls.
 
-use super::{
-    kind::Choice,
-    mistake::Problem,
-    setting::{Kind, Raw, quoted},
-};
 use crate::{
+    config::{
+        error::Problem,
+        schema::{
+            setting::{Kind, Raw, quoted},
+            value_type::Choice,
+        },
+    },
     domain::access::pattern::AccountPattern,
     identity::{Algorithm, Method, San},
 };
 
 /// Whether clients have to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientAuth {
+pub(in crate::config) enum ClientAuth {
     /// They are not asked for one.
     None,
     /// They are asked for one; if they show one, it has to be good.
@@ -23,7 +25,7 @@ pub(super) enum ClientAuth {
 
 /// Which of a caller's proofs a call has to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Require {
+pub(in crate::config) enum Require {
     /// Any one.
     Any,
     /// A certificate and a token.

@@ -1,8 +1,8 @@
 //! Settings of traces.
 
-use super::{
-    reader::Reader,
-    table::{OTLP_ENDPOINT, PROPAGATE, SAMPLE_RATIO},
+use crate::config::{
+    schema::settings::{OTLP_ENDPOINT, PROPAGATE, SAMPLE_RATIO},
+    source::reader::Reader,
 };
 
 /// Where spans go, and which there are.
@@ -16,7 +16,7 @@ pub struct Telemetry {
     pub propagate_to_providers: bool,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Telemetry {
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Telemetry {
     Telemetry {
         otlp_endpoint: reader.get(&OTLP_ENDPOINT).map(|text| text.0),
         sample_ratio: reader.get(&SAMPLE_RATIO),

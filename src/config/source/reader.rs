@@ -1,43 +1,42 @@
 //! Reads settings from the layers: the highest layer wins, every layer has to be right, and what
 //! came of it is remembered for `config print`.
 
-use super::{
-    env::Env,
-    layers::Layers,
-    mistake::{Mistakes, Problem, Source},
-    setting::{Kind, NAME, Setting, keyed},
+use super::{env::Env, layers::Layers};
+use crate::config::{
+    error::{Mistakes, Problem, Source},
+    schema::setting::{Kind, NAME, Setting, keyed},
 };
 
 /// A setting as it is in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(in crate::config) struct Entry {
     /// Its key.
-    pub(super) key: String,
+    pub(in crate::config) key: String,
     /// Its value as TOML; `None` if it is not set. Never a secret.
-    pub(super) toml: Option<String>,
+    pub(in crate::config) toml: Option<String>,
     /// Where it came from; `None` for defaults.
-    pub(super) source: Option<Source>,
+    pub(in crate::config) source: Option<Source>,
 }
 
 /// Reads settings and collects mistakes.
-pub(super) struct Reader<'a> {
-    pub(super) env: &'a Env,
-    pub(super) layers: Layers,
-    pub(super) mistakes: Mistakes,
-    pub(super) warnings: Mistakes,
+pub(in crate::config) struct Reader<'a> {
+    pub(in crate::config) env: &'a Env,
+    pub(in crate::config) layers: Layers,
+    pub(in crate::config) mistakes: Mistakes,
+    pub(in crate::config) warnings: Mistakes,
     /// What other users of the machine may read or change.
-    pub(super) loose: Mistakes,
-    pub(super) entries: Vec<Entry>,
+    pub(in crate::config) loose: Mistakes,
+    pub(in crate::config) entries: Vec<Entry>,
 }
 
 impl Reader<'_> {
     /// A setting's value. After a mistake it is the default, and the mistake is noted.
-    pub(super) fn get<T: Kind>(&mut self, setting: &Setting<T>) -> T {
+    pub(in crate::config) fn get<T: Kind>(&mut self, setting: &Setting<T>) -> T {
         self.get_of(setting, NAME)
     }
 
     /// The value of an account's or caller's setting.
-    pub(super) fn get_of<T: Kind>(&mut self, setting: &Setting<T>, name: &str) -> T {
+    pub(in crate::config) fn get_of<T: Kind>(&mut self, setting: &Setting<T>, name: &str) -> T {
         let (value, source) = match self.given(setting, name) {
             Some((value, source)) => (value, Some(source)),
             None => ((setting.default)(), None),
@@ -47,7 +46,7 @@ impl Reader<'_> {
     }
 
     /// The same for a default that depends on something else.
-    pub(super) fn get_or<T: Kind>(
+    pub(in crate::config) fn get_or<T: Kind>(
         &mut self,
         setting: &Setting<Option<T>>,
         name: &str,
@@ -62,7 +61,7 @@ impl Reader<'_> {
     }
 
     /// What was given, if anything was and the last of it is right.
-    pub(super) fn given<T: Kind>(
+    pub(in crate::config) fn given<T: Kind>(
         &mut self,
         setting: &Setting<T>,
         name: &str,
@@ -83,7 +82,7 @@ impl Reader<'_> {
     }
 
     /// Where the value in effect was given.
-    pub(super) fn source(&self, key: &str) -> Option<Source> {
+    pub(in crate::config) fn source(&self, key: &str) -> Option<Source> {
         self.layers
             .given(key)
             .last()
@@ -91,19 +90,19 @@ impl Reader<'_> {
     }
 
     /// Notes a mistake about a setting.
-    pub(super) fn refuse(&mut self, key: &str, problem: Problem) {
+    pub(in crate::config) fn refuse(&mut self, key: &str, problem: Problem) {
         let source = self.source(key);
         self.mistakes.push(source, key, problem);
     }
 
     /// Notes that a setting is legal and does nothing.
-    pub(super) fn warn(&mut self, key: &str, problem: Problem) {
+    pub(in crate::config) fn warn(&mut self, key: &str, problem: Problem) {
         let source = self.source(key);
         self.warnings.push(source, key, problem);
     }
 
     /// Says for `config print` what a setting comes to that nobody gave.
-    pub(super) fn assume(&mut self, key: &str, value: impl Kind) {
+    pub(in crate::config) fn assume(&mut self, key: &str, value: impl Kind) {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.key == key);
         if let Some(entry) = entry.filter(|entry| entry.toml.is_none()) {
             entry.toml = value.toml();
@@ -111,7 +110,12 @@ impl Reader<'_> {
     }
 
     /// Keeps a value for `config print`.
-    pub(super) fn remember(&mut self, key: String, toml: Option<String>, source: Option<Source>) {
+    pub(in crate::config) fn remember(
+        &mut self,
+        key: String,
+        toml: Option<String>,
+        source: Option<Source>,
+    ) {
         self.entries.push(Entry { key, toml, source });
     }
 }

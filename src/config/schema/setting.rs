@@ -1,31 +1,33 @@
 //! What a setting is: its place, its type with bounds, its default, and one sentence about it.
 //! Reading, printing and the reference all follow from these; `table` holds the settings, `kind` the types.
 
-use super::{env::PREFIX, mistake::Problem};
-use crate::domain::account::ProviderId;
+use crate::{
+    config::{error::Problem, source::env::PREFIX},
+    domain::account::ProviderId,
+};
 
 /// Stands in a key for the name that somebody gave an account or a caller.
-pub(super) const NAME: &str = "<name>";
+pub(in crate::config) const NAME: &str = "<name>";
 
 /// A setting with values of type `T`.
-pub(super) struct Setting<T: Kind> {
+pub(in crate::config) struct Setting<T: Kind> {
     /// Its path in the file, such as `server.listen` or `accounts.<name>.provider`.
-    pub(super) key: &'static str,
+    pub(in crate::config) key: &'static str,
     /// What it is if nobody says.
-    pub(super) default: fn() -> T,
+    pub(in crate::config) default: fn() -> T,
     /// Said of a default that depends on something else.
-    pub(super) default_note: Option<&'static str>,
+    pub(in crate::config) default_note: Option<&'static str>,
     /// What a value has to keep within.
-    pub(super) bounds: T::Bounds,
+    pub(in crate::config) bounds: T::Bounds,
     /// The providers it exists for; empty for all.
-    pub(super) owners: &'static [ProviderId],
+    pub(in crate::config) owners: &'static [ProviderId],
     /// One sentence.
-    pub(super) doc: &'static str,
+    pub(in crate::config) doc: &'static str,
 }
 
 /// A value as it was written.
 #[derive(Clone)]
-pub(super) enum Raw {
+pub(in crate::config) enum Raw {
     /// In the environment or on the command line: text, whatever the type.
     Plain(String),
     /// In the file, as the type it has there.
@@ -40,7 +42,7 @@ pub(super) enum Raw {
 
 impl Raw {
     /// The text, of values that are text.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::config) fn text(&self) -> Option<&str> {
         match self {
             Self::Plain(text) | Self::Text(text) => Some(text),
             Self::Whole(_) | Self::Decimal(_) | Self::Bool(_) | Self::List(_) | Self::Other(_) => {
@@ -51,7 +53,7 @@ impl Raw {
 
     /// ` = …` for numbers and truths. Text is never repeated: whatever somebody wrote in the
     /// wrong place may be a secret, and the mistake names the place.
-    pub(super) fn shown(&self) -> String {
+    pub(in crate::config) fn shown(&self) -> String {
         match self {
             Self::Plain(text) if text.parse::<f64>().is_ok() => format!("= {text} "),
             Self::Plain(_) | Self::Text(_) => String::new(),
@@ -65,7 +67,7 @@ impl Raw {
 }
 
 /// A type that settings can have.
-pub(super) trait Kind: Sized {
+pub(in crate::config) trait Kind: Sized {
     /// What narrows it.
     type Bounds;
 
@@ -96,7 +98,7 @@ impl<T: Kind> Kind for Option<T> {
 }
 
 /// A setting of any type, for what is not about values.
-pub(super) trait Described: Sync {
+pub(in crate::config) trait Described: Sync {
     /// See [`Setting::key`].
     fn key(&self) -> &'static str;
     /// Its type in words.
@@ -148,12 +150,12 @@ impl<T: Kind<Bounds: Sync>> Described for Setting<T> {
 }
 
 /// The key of one account's or caller's setting.
-pub(super) fn keyed(key: &str, name: &str) -> String {
+pub(in crate::config) fn keyed(key: &str, name: &str) -> String {
     key.replace(NAME, name)
 }
 
 /// The environment variable of a key.
-pub(super) fn variable(key: &str) -> String {
+pub(in crate::config) fn variable(key: &str) -> String {
     let path: String = key
         .chars()
         .filter(|c| !matches!(c, '<' | '>'))
@@ -166,6 +168,6 @@ pub(super) fn variable(key: &str) -> String {
 }
 
 /// A TOML string.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::config) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

@@ -6,11 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    mistake::Problem,
-    nearest::did_you_mean,
-    setting::{Kind, Raw, quoted},
-};
+use super::setting::{Kind, Raw, quoted};
+use crate::config::{did_you_mean::did_you_mean, error::Problem};
 
 impl Kind for bool {
     type Bounds = ();
@@ -152,14 +149,14 @@ impl Kind for PathBuf {
 
 /// Text of a form that a function knows: see its users in `table`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text(pub(super) String);
+pub(in crate::config) struct Text(pub(in crate::config) String);
 
 /// A form of text.
-pub(super) struct Form {
+pub(in crate::config) struct Form {
     /// In words.
-    pub(super) shape: &'static str,
+    pub(in crate::config) shape: &'static str,
     /// The text as it will be used, or what is wrong with it. Must not repeat the text.
-    pub(super) parse: fn(&str) -> Result<String, Problem>,
+    pub(in crate::config) parse: fn(&str) -> Result<String, Problem>,
 }
 
 impl Kind for Text {
@@ -189,7 +186,7 @@ impl Kind for Text {
 }
 
 /// A type with a fixed set of values that have names.
-pub(super) trait Choice: Copy + PartialEq + 'static {
+pub(in crate::config) trait Choice: Copy + PartialEq + 'static {
     /// All of them.
     const CHOICES: &'static [(&'static str, Self)];
 }

@@ -4,19 +4,23 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{
-    form,
-    kind::{Choice, Text},
-    mistake::{Problem, Source},
-    reader::Reader,
-    secret::{self, Ways},
-    setting::keyed,
-    table::{self, ALL},
-    words::Group,
-};
-use crate::domain::{
-    account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
-    ids::AccountName,
+use super::secret::{self, Ways};
+use crate::{
+    config::{
+        error::{Problem, Source},
+        schema::{
+            names::Group,
+            setting::keyed,
+            settings::{self, ALL},
+            text_format,
+            value_type::{Choice, Text},
+        },
+        source::reader::Reader,
+    },
+    domain::{
+        account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
+        ids::AccountName,
+    },
 };
 
 const CONCURRENCY_MIN: u32 = 2;
@@ -26,9 +30,9 @@ const TIMEOUT_MS: u64 = 30_000;
 const TIMEOUT_FUNNELFOX_MS: u64 = 120_000;
 
 const WAYS: Ways = Ways {
-    inline: &table::CREDENTIAL,
-    file: &table::CREDENTIAL_FILE,
-    env: &table::CREDENTIAL_ENV,
+    inline: &settings::CREDENTIAL,
+    file: &settings::CREDENTIAL_FILE,
+    env: &settings::CREDENTIAL_ENV,
 };
 
 /// An account and what egress needs for it.
@@ -69,7 +73,7 @@ pub struct AccountLimits {
 
 /// Which of a provider's hosts is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Environment {
+pub(in crate::config) enum Environment {
     Live,
     Sandbox,
 }
@@ -81,7 +85,7 @@ impl Choice for Environment {
 
 /// How a credential is sent, in the words of all providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AuthWord {
+pub(in crate::config) enum AuthWord {
     ApiKey,
     Token,
     Bearer,
@@ -146,7 +150,7 @@ fn rate(provider: ProviderId, environment: Environment) -> (f64, u32) {
 }
 
 /// Reads all accounts, in the order of their names.
-pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<AccountConfig> {
+pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<AccountConfig> {
     let mut accounts = Vec::new();
     for (name, named) in reader.layers.names(Group::Accounts) {
         accounts.extend(read(reader, &name, &named));
@@ -155,16 +159,16 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<AccountConfig> {
 }
 
 fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountConfig> {
-    let provider = reader.get_of(&table::PROVIDER, name);
+    let provider = reader.get_of(&settings::PROVIDER, name);
     match provider {
         Some(provider) => refuse_settings_of_others(reader, name, provider),
         None => refuse_no_provider(reader, name, named),
     }
     // Without a provider nothing comes of it, but the other mistakes are found.
     let assumed = provider.unwrap_or(ProviderId::Rebilly);
-    let environment = reader.get_of(&table::ENVIRONMENT, name);
+    let environment = reader.get_of(&settings::ENVIRONMENT, name);
     let base_url = base_url(reader, name, assumed, environment);
-    let proxy_url = reader.get_of(&table::PROXY_URL, name).map(|url| url.0);
+    let proxy_url = reader.get_of(&settings::PROXY_URL, name).map(|url| url.0);
     let credential = credential(reader, name, named);
     let limits = limits(reader, name, assumed, environment);
     let settings = match provider {
@@ -188,7 +192,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountCo
 }
 
 fn refuse_no_provider(reader: &mut Reader<'_>, name: &str, named: &Source) {
-    let key = keyed(table::PROVIDER.key, name);
+    let key = keyed(settings::PROVIDER.key, name);
     if reader.source(&key).is_some() {
         // It was given, and the mistake in it is noted.
         return;
@@ -199,7 +203,8 @@ fn refuse_no_provider(reader: &mut Reader<'_>, name: &str, named: &Source) {
     let others = reader.layers.names(Group::Accounts);
     let others = others.iter().map(|(other, _)| other.as_str());
     if let Source::Env(_) = named
-        && let Some(other) = super::nearest::nearest(name, others.filter(|other| *other != name))
+        && let Some(other) =
+            crate::config::did_you_mean::nearest(name, others.filter(|other| *other != name))
     {
         remedy = format!("{remedy}, or did the variable mean the account {other}?");
     }
@@ -234,15 +239,15 @@ fn base_url(
             format!("cannot be sandbox: {} has no host for it", provider.name()),
             "leave the setting away, and use a key of the provider's test mode if it has one",
         );
-        reader.refuse(&keyed(table::ENVIRONMENT.key, name), problem);
+        reader.refuse(&keyed(settings::ENVIRONMENT.key, name), problem);
     }
     let default = Text(host.unwrap_or_default().to_owned());
-    let given = reader.get_or(&table::BASE_URL, name, default).0;
-    let allow_http = reader.get_of(&table::ALLOW_HTTP, name);
+    let given = reader.get_or(&settings::BASE_URL, name, default).0;
+    let allow_http = reader.get_of(&settings::ALLOW_HTTP, name);
     host?;
     // Read before, so a mistake in it is noted.
-    let url = form::base_url(&given).ok()?;
-    let key = keyed(table::BASE_URL.key, name);
+    let url = text_format::base_url(&given).ok()?;
+    let key = keyed(settings::BASE_URL.key, name);
     if !(url.is_https || url.is_loopback || allow_http) {
         let problem = Problem::new(
             "would send the credential in the clear",
@@ -282,9 +287,9 @@ fn limits(
     environment: Environment,
 ) -> AccountLimits {
     let (rate_per_second, rate_burst) = rate(provider, environment);
-    let concurrency_max = reader.get_of(&table::CONCURRENCY_MAX, name);
+    let concurrency_max = reader.get_of(&settings::CONCURRENCY_MAX, name);
     let concurrency_min = reader.get_or(
-        &table::CONCURRENCY_MIN,
+        &settings::CONCURRENCY_MIN,
         name,
         CONCURRENCY_MIN.min(concurrency_max),
     );
@@ -293,11 +298,11 @@ fn limits(
             format!("= {concurrency_min} is more than concurrency_max = {concurrency_max}"),
             "give as much or less",
         );
-        reader.refuse(&keyed(table::CONCURRENCY_MIN.key, name), problem);
+        reader.refuse(&keyed(settings::CONCURRENCY_MIN.key, name), problem);
     }
-    let retry_budget_percent = reader.get_of(&table::RETRY_BUDGET_PERCENT, name);
-    let rate_per_second = reader.get_or(&table::RATE_PER_SECOND, name, rate_per_second);
-    let rate_burst = reader.get_or(&table::RATE_BURST, name, rate_burst);
+    let retry_budget_percent = reader.get_of(&settings::RETRY_BUDGET_PERCENT, name);
+    let rate_per_second = reader.get_or(&settings::RATE_PER_SECOND, name, rate_per_second);
+    let rate_burst = reader.get_or(&settings::RATE_BURST, name, rate_burst);
     let timeout_ms = match provider {
         ProviderId::FunnelFox => TIMEOUT_FUNNELFOX_MS,
         ProviderId::Rebilly
@@ -305,9 +310,9 @@ fn limits(
         | ProviderId::Revolv3
         | ProviderId::Sequenzy => TIMEOUT_MS,
     };
-    let timeout_ms = reader.get_or(&table::TIMEOUT_MS, name, timeout_ms);
+    let timeout_ms = reader.get_or(&settings::TIMEOUT_MS, name, timeout_ms);
     let connect_timeout_ms = reader.get_or(
-        &table::CONNECT_TIMEOUT_MS,
+        &settings::CONNECT_TIMEOUT_MS,
         name,
         CONNECT_TIMEOUT_MS.min(timeout_ms),
     );
@@ -316,7 +321,7 @@ fn limits(
             format!("= {connect_timeout_ms} is more than timeout_ms = {timeout_ms}"),
             "give less: connecting is part of the request",
         );
-        reader.refuse(&keyed(table::CONNECT_TIMEOUT_MS.key, name), problem);
+        reader.refuse(&keyed(settings::CONNECT_TIMEOUT_MS.key, name), problem);
     }
     AccountLimits {
         concurrency_max,
@@ -326,54 +331,54 @@ fn limits(
         rate_burst,
         connect_timeout: Duration::from_millis(connect_timeout_ms),
         timeout: Duration::from_millis(timeout_ms),
-        settling: Duration::from_millis(reader.get_of(&table::SETTLING_MS, name)),
+        settling: Duration::from_millis(reader.get_of(&settings::SETTLING_MS, name)),
     }
 }
 
 /// Reads what belongs to single providers for the mistakes in it.
 fn note_mistakes_in_settings(reader: &mut Reader<'_>, name: &str) {
-    reader.get_of(&table::ORGANIZATION, name);
-    reader.get_of(&table::AUTH, name);
-    reader.get_of(&table::CHANNEL_ID, name);
-    reader.get_of(&table::LOOKUP_PATH, name);
-    reader.get_of(&table::CANCEL_ENDS, name);
-    reader.get_of(&table::SET_TIMING, name);
-    reader.get_of(&table::COMPANY_ID, name);
+    reader.get_of(&settings::ORGANIZATION, name);
+    reader.get_of(&settings::AUTH, name);
+    reader.get_of(&settings::CHANNEL_ID, name);
+    reader.get_of(&settings::LOOKUP_PATH, name);
+    reader.get_of(&settings::CANCEL_ENDS, name);
+    reader.get_of(&settings::SET_TIMING, name);
+    reader.get_of(&settings::COMPANY_ID, name);
 }
 
 fn settings(reader: &mut Reader<'_>, name: &str, provider: ProviderId) -> ProviderSettings {
     let text = |text: Option<Text>| text.map(|text| text.0);
     match provider {
         ProviderId::Rebilly => ProviderSettings::Rebilly {
-            organization: text(reader.get_of(&table::ORGANIZATION, name)),
+            organization: text(reader.get_of(&settings::ORGANIZATION, name)),
             auth: match auth(reader, name, AuthWord::ApiKey) {
                 AuthWord::Bearer => RebillyAuth::Bearer,
                 AuthWord::ApiKey | AuthWord::Token => RebillyAuth::ApiKey,
             },
         },
         ProviderId::Solidgate => ProviderSettings::Solidgate {
-            channel_id: text(reader.get_of(&table::CHANNEL_ID, name)),
-            lookup_path: reader.get_of(&table::LOOKUP_PATH, name).0,
+            channel_id: text(reader.get_of(&settings::CHANNEL_ID, name)),
+            lookup_path: reader.get_of(&settings::LOOKUP_PATH, name).0,
         },
         ProviderId::FunnelFox => ProviderSettings::FunnelFox {
-            cancel_ends: reader.get_of(&table::CANCEL_ENDS, name),
+            cancel_ends: reader.get_of(&settings::CANCEL_ENDS, name),
         },
         ProviderId::Revolv3 => ProviderSettings::Revolv3 {
             auth: match auth(reader, name, AuthWord::Token) {
                 AuthWord::Bearer => Revolv3Auth::Bearer,
                 AuthWord::ApiKey | AuthWord::Token => Revolv3Auth::Token,
             },
-            set_timing: reader.get_of(&table::SET_TIMING, name),
+            set_timing: reader.get_of(&settings::SET_TIMING, name),
         },
         ProviderId::Sequenzy => ProviderSettings::Sequenzy {
-            company_id: text(reader.get_of(&table::COMPANY_ID, name)),
+            company_id: text(reader.get_of(&settings::COMPANY_ID, name)),
         },
     }
 }
 
 /// The word given for `auth`, which is the provider's own word or `bearer`.
 fn auth(reader: &mut Reader<'_>, name: &str, own: AuthWord) -> AuthWord {
-    let auth = reader.get_or(&table::AUTH, name, own);
+    let auth = reader.get_or(&settings::AUTH, name, own);
     if auth != own && auth != AuthWord::Bearer {
         let own_word = match own {
             AuthWord::ApiKey => "api_key",
@@ -384,7 +389,7 @@ fn auth(reader: &mut Reader<'_>, name: &str, own: AuthWord) -> AuthWord {
             "is a word of another provider",
             format!("give {own_word} or bearer"),
         );
-        reader.refuse(&keyed(table::AUTH.key, name), problem);
+        reader.refuse(&keyed(settings::AUTH.key, name), problem);
     }
     auth
 }

@@ -2,19 +2,19 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{
-    file::read_text,
-    form,
-    kind::Text,
-    mistake::{Problem, Source},
-    permissions,
-    reader::Reader,
-    setting::{Described as _, keyed},
-    table,
-    tls::readable,
-    words::Group,
-};
+use super::tls::readable;
 use crate::{
+    config::{
+        error::{Problem, Source},
+        permissions,
+        schema::{
+            names::Group,
+            setting::{Described as _, keyed},
+            settings, text_format,
+            value_type::Text,
+        },
+        source::{file::read_text, reader::Reader},
+    },
     identity::{Algorithm, IssuerSettings, Keys},
     limits,
 };
@@ -77,12 +77,12 @@ impl KeysFrom {
 }
 
 /// What tokens may be signed with if nobody says.
-pub(super) fn algorithms() -> Vec<Algorithm> {
+pub(in crate::config) fn algorithms() -> Vec<Algorithm> {
     vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]
 }
 
 /// What tokens may say that they are if nobody says: RFC 7519 and RFC 9068.
-pub(super) fn types() -> Vec<Text> {
+pub(in crate::config) fn types() -> Vec<Text> {
     ["JWT", "at+jwt"].map(|kind| Text(kind.to_owned())).into()
 }
 
@@ -96,7 +96,7 @@ pub fn read_keys(path: &std::path::Path) -> Result<Keys, String> {
 }
 
 /// Reads all issuers.
-pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
+pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
     let mut issuers = Vec::new();
     for (name, named) in reader.layers.names(Group::Issuers) {
         issuers.extend(read(reader, &name, &named));
@@ -106,20 +106,20 @@ pub(super) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
 }
 
 fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerConfig> {
-    let issuer = reader.get_of(&table::ISSUER, name);
-    let audiences = reader.get_of(&table::AUDIENCES, name);
-    let algorithms = reader.get_of(&table::ALGORITHMS, name);
-    let types = reader.get_of(&table::TYPES, name);
-    let token_life_max = reader.get_of(&table::TOKEN_LIFE_MAX_MS, name);
+    let issuer = reader.get_of(&settings::ISSUER, name);
+    let audiences = reader.get_of(&settings::AUDIENCES, name);
+    let algorithms = reader.get_of(&settings::ALGORITHMS, name);
+    let types = reader.get_of(&settings::TYPES, name);
+    let token_life_max = reader.get_of(&settings::TOKEN_LIFE_MAX_MS, name);
     let missing = [
         (
             issuer.is_none(),
-            &table::ISSUER.key,
+            &settings::ISSUER.key,
             "set it to what its tokens have as iss",
         ),
         (
             audiences.is_none(),
-            &table::AUDIENCES.key,
+            &settings::AUDIENCES.key,
             "set it to what its tokens have as aud when they are meant for this service, so that \
              those for other services are worth nothing here",
         ),
@@ -131,7 +131,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
             reader.mistakes.push(Some(named.clone()), key, problem);
         }
     }
-    let refresh_ms = reader.get_of(&table::JWKS_REFRESH_MS, name);
+    let refresh_ms = reader.get_of(&settings::JWKS_REFRESH_MS, name);
     let keys = keys_from(reader, name, named, Duration::from_millis(refresh_ms));
     let keys_age_max = keys_age_max(reader, name, refresh_ms);
     let text = |text: Text| text.0;
@@ -154,14 +154,14 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
 
 /// How old keys may be that are fetched. Those of a file are looked at all the time.
 fn keys_age_max(reader: &mut Reader<'_>, name: &str, refresh_ms: u64) -> Option<Duration> {
-    let age_max_ms = reader.get_of(&table::JWKS_AGE_MAX_MS, name);
-    reader.source(&keyed(table::JWKS_URL.key, name))?;
+    let age_max_ms = reader.get_of(&settings::JWKS_AGE_MAX_MS, name);
+    reader.source(&keyed(settings::JWKS_URL.key, name))?;
     if age_max_ms < refresh_ms {
         let problem = Problem::new(
             format!("= {age_max_ms} is less than jwks_refresh_ms = {refresh_ms}"),
             "make it at least twice as long, so that keys are fetched before they are too old",
         );
-        reader.refuse(&keyed(table::JWKS_AGE_MAX_MS.key, name), problem);
+        reader.refuse(&keyed(settings::JWKS_AGE_MAX_MS.key, name), problem);
     }
     Some(Duration::from_millis(age_max_ms))
 }
@@ -172,20 +172,20 @@ fn keys_from(
     named: &Source,
     refresh: Duration,
 ) -> Option<KeysFrom> {
-    let path = reader.get_of(&table::JWKS_FILE, name);
-    let url = reader.get_of(&table::JWKS_URL, name);
-    let ca_file = reader.get_of(&table::JWKS_CA_FILE, name);
-    let token_file = reader.get_of(&table::JWKS_TOKEN_FILE, name);
+    let path = reader.get_of(&settings::JWKS_FILE, name);
+    let url = reader.get_of(&settings::JWKS_URL, name);
+    let ca_file = reader.get_of(&settings::JWKS_CA_FILE, name);
+    let token_file = reader.get_of(&settings::JWKS_TOKEN_FILE, name);
     let key = |setting: &str| keyed(setting, name);
     match (path, url) {
         (Some(path), None) => {
-            for setting in [table::JWKS_CA_FILE.key, table::JWKS_TOKEN_FILE.key] {
+            for setting in [settings::JWKS_CA_FILE.key, settings::JWKS_TOKEN_FILE.key] {
                 if reader.source(&key(setting)).is_some() {
                     let problem = Problem::new("belongs to a jwks_url", "leave it away");
                     reader.refuse(&key(setting), problem);
                 }
             }
-            permissions::trusted(reader, &key(table::JWKS_FILE.key), &path);
+            permissions::trusted(reader, &key(settings::JWKS_FILE.key), &path);
             match read_keys(&path) {
                 Ok(keys) => Some(KeysFrom::File { path, keys }),
                 Err(why) => {
@@ -193,34 +193,34 @@ fn keys_from(
                         format!("names a file that cannot be used ({why})"),
                         "give the path of a JWKS",
                     );
-                    reader.refuse(&key(table::JWKS_FILE.key), problem);
+                    reader.refuse(&key(settings::JWKS_FILE.key), problem);
                     None
                 }
             }
         }
         (None, Some(url)) => {
             let url = url.0;
-            let parsed = form::base_url(&url).ok()?;
+            let parsed = text_format::base_url(&url).ok()?;
             if !(parsed.is_https || parsed.is_loopback) {
                 let problem = Problem::new(
                     "would fetch keys in the clear, where anybody on the way could put others",
                     "begin it with https://",
                 );
-                reader.refuse(&key(table::JWKS_URL.key), problem);
+                reader.refuse(&key(settings::JWKS_URL.key), problem);
             }
             for (setting, file) in [
-                (table::JWKS_CA_FILE.key, &ca_file),
-                (table::JWKS_TOKEN_FILE.key, &token_file),
+                (settings::JWKS_CA_FILE.key, &ca_file),
+                (settings::JWKS_TOKEN_FILE.key, &token_file),
             ] {
                 if let Some(file) = file {
                     readable(reader, &key(setting), file);
                 }
             }
             if let Some(file) = &ca_file {
-                permissions::trusted(reader, &key(table::JWKS_CA_FILE.key), file);
+                permissions::trusted(reader, &key(settings::JWKS_CA_FILE.key), file);
             }
             if let Some(file) = &token_file {
-                permissions::private(reader, &key(table::JWKS_TOKEN_FILE.key), file);
+                permissions::private(reader, &key(settings::JWKS_TOKEN_FILE.key), file);
             }
             Some(KeysFrom::Url {
                 url,
@@ -231,11 +231,11 @@ fn keys_from(
         }
         (Some(_), Some(_)) => {
             let problem = Problem::new("is one of two places", "keep it or jwks_url");
-            reader.refuse(&key(table::JWKS_FILE.key), problem);
+            reader.refuse(&key(settings::JWKS_FILE.key), problem);
             None
         }
         (None, None) => {
-            let given = [table::JWKS_FILE.key, table::JWKS_URL.key];
+            let given = [settings::JWKS_FILE.key, settings::JWKS_URL.key];
             // One that was given is there, and the mistake in it is noted.
             if given
                 .iter()
@@ -245,11 +245,11 @@ fn keys_from(
                     "has no keys",
                     format!(
                         "set {} or {}",
-                        table::JWKS_FILE.word(),
-                        table::JWKS_URL.word()
+                        settings::JWKS_FILE.word(),
+                        settings::JWKS_URL.word()
                     ),
                 );
-                let table = keyed(table::JWKS_FILE.section(), name);
+                let table = keyed(settings::JWKS_FILE.section(), name);
                 reader.mistakes.push(Some(named.clone()), table, problem);
             }
             None
@@ -268,7 +268,7 @@ fn refuse_same_issuers(reader: &mut Reader<'_>, issuers: &[IssuerConfig]) {
                 format!("is that of issuers.{first} too"),
                 "make one of the two, with the audiences of both",
             );
-            reader.refuse(&keyed(table::ISSUER.key, name), problem);
+            reader.refuse(&keyed(settings::ISSUER.key, name), problem);
         }
     }
 }

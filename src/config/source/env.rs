@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, ffi::OsString, fmt};
 
 /// What every variable of ours begins with.
-pub(super) const PREFIX: &str = "CANCELOT_";
+pub(in crate::config) const PREFIX: &str = "CANCELOT_";
 
 /// Variables of ours that are no settings: the command line reads them as its options.
-pub(super) const OPTIONS: [&str; 10] = [
+pub(in crate::config) const OPTIONS: [&str; 10] = [
     // The configuration file.
     "CANCELOT_CONFIG",
     // For clients: where the service is, and what to show it.
@@ -64,7 +64,7 @@ impl Env {
     }
 
     /// The variables that are addressed to this program, by name.
-    pub(super) fn ours(&self) -> impl Iterator<Item = (&str, Result<&str, NotUtf8>)> {
+    pub(in crate::config) fn ours(&self) -> impl Iterator<Item = (&str, Result<&str, NotUtf8>)> {
         self.0
             .iter()
             .filter(|(name, _)| name.starts_with(PREFIX))

@@ -3,20 +3,24 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    file::read_file,
-    identity::ClientAuth,
-    mistake::Problem,
-    permissions,
-    reader::Reader,
-    setting::{Setting, keyed},
-    table::{
-        AUTHORITY_CA_FILE, TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE, TLS_CLIENT_CRL_FILE,
-        TLS_KEY_FILE,
+use super::identity::ClientAuth;
+use crate::{
+    config::{
+        error::Problem,
+        permissions,
+        schema::{
+            names::Group,
+            setting::{Setting, keyed},
+            settings::{
+                AUTHORITY_CA_FILE, TLS_CERT_FILE, TLS_CLIENT_AUTH, TLS_CLIENT_CA_FILE,
+                TLS_CLIENT_CRL_FILE, TLS_KEY_FILE,
+            },
+        },
+        source::{file::read_file, reader::Reader},
     },
-    words::Group,
+    identity::Authority,
+    limits,
 };
-use crate::{identity::Authority, limits};
 
 /// How the listener speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub struct ClientCertificates {
 }
 
 /// Reads what the listener's TLS is to be; `None` for none.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
     let cert_file = file(reader, &TLS_CERT_FILE);
     let key_file = file(reader, &TLS_KEY_FILE);
     let ca_file = file(reader, &TLS_CLIENT_CA_FILE);
@@ -153,7 +157,7 @@ fn file(reader: &mut Reader<'_>, setting: &'static Setting<Option<PathBuf>>) -> 
 }
 
 /// Notes a mistake if a file cannot be read.
-pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Path) {
+pub(in crate::config) fn readable(reader: &mut Reader<'_>, key: &str, path: &Path) {
     if let Err(why) = read_file(path, bytes_max()) {
         let problem = Problem::new(
             format!("names a file that cannot be read ({why})"),

@@ -5,27 +5,29 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    env::{Env, PREFIX},
-    mistake::{Mistakes, Problem, Source},
-    setting::{Described, NAME, Raw, keyed, variable},
-    table::{self, ALL},
-    words::{
-        Group, check_name, check_word, name_of, settings_in, unknown_section, unknown_variable,
-        variables_of,
+use super::env::{Env, PREFIX};
+use crate::config::{
+    error::{Mistakes, Problem, Source},
+    schema::{
+        names::{
+            Group, check_name, check_word, name_of, settings_in, unknown_section, unknown_variable,
+            variables_of,
+        },
+        setting::{Described, NAME, Raw, keyed, variable},
+        settings::{self, ALL},
     },
 };
 
 /// A value and where it stood.
 #[derive(Clone)]
-pub(super) struct Given {
-    pub(super) raw: Raw,
-    pub(super) source: Source,
+pub(in crate::config) struct Given {
+    pub(in crate::config) raw: Raw,
+    pub(in crate::config) source: Source,
 }
 
 /// All that was given.
 #[derive(Default)]
-pub(super) struct Layers {
+pub(in crate::config) struct Layers {
     /// By key, from the lowest layer to the highest.
     given: BTreeMap<String, Vec<Given>>,
     /// The accounts and callers that were named, and where first.
@@ -34,12 +36,12 @@ pub(super) struct Layers {
 
 impl Layers {
     /// What was given for a key, from the lowest layer to the highest.
-    pub(super) fn given(&self, key: &str) -> &[Given] {
+    pub(in crate::config) fn given(&self, key: &str) -> &[Given] {
         self.given.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// The names in a group, and where each was first seen.
-    pub(super) fn names(&self, group: Group) -> Vec<(String, Source)> {
+    pub(in crate::config) fn names(&self, group: Group) -> Vec<(String, Source)> {
         self.names
             .iter()
             .filter(|((of, _), _)| *of == group)
@@ -55,7 +57,7 @@ impl Layers {
     }
 
     /// Adds a file's values.
-    pub(super) fn add_file(&mut self, file: &str, text: &str, mistakes: &mut Mistakes) {
+    pub(in crate::config) fn add_file(&mut self, file: &str, text: &str, mistakes: &mut Mistakes) {
         let at = |offset: usize| Source::File {
             file: file.to_owned(),
             line: line_of(text, offset),
@@ -138,7 +140,7 @@ impl Layers {
     }
 
     /// Adds the variables that are addressed to this program.
-    pub(super) fn add_env(&mut self, env: &Env, mistakes: &mut Mistakes) {
+    pub(in crate::config) fn add_env(&mut self, env: &Env, mistakes: &mut Mistakes) {
         // Accounts that variables name beyond doubt, before those that depend on it.
         let named = self.named_by(env);
         for (name, text) in env.ours() {
@@ -161,7 +163,7 @@ impl Layers {
     }
 
     fn named_by(&self, env: &Env) -> Vec<(Group, String)> {
-        let provider = format!("_{}", table::PROVIDER.word().to_ascii_uppercase());
+        let provider = format!("_{}", settings::PROVIDER.word().to_ascii_uppercase());
         let by_env = env.ours().filter_map(|(variable, _)| {
             let tail = variable.strip_prefix(PREFIX)?.strip_prefix("ACCOUNTS_")?;
             Some((Group::Accounts, name_of(tail.strip_suffix(&provider)?)))
@@ -212,7 +214,7 @@ impl Layers {
     }
 
     /// Adds what the command line overrides: keys with their values.
-    pub(super) fn add_overrides(
+    pub(in crate::config) fn add_overrides(
         &mut self,
         overrides: &[(String, String)],
         mistakes: &mut Mistakes,

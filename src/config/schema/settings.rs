@@ -4,16 +4,20 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    account::{AuthWord, Environment},
-    form,
-    identity::{ClientAuth, Require},
-    issuer,
-    kind::Text,
-    log::Format,
-    permissions::Loose,
     setting::{Described, Setting},
+    text_format,
+    value_type::Text,
 };
 use crate::{
+    config::{
+        permissions::Loose,
+        section::{
+            account::{AuthWord, Environment},
+            identity::{ClientAuth, Require},
+            issuer,
+            log::Format,
+        },
+    },
     domain::{
         access::pattern::AccountPattern,
         account::{FunnelFoxEnd, ProviderId},
@@ -33,7 +37,7 @@ macro_rules! settings {
         ;
     )+) => {
         $(
-            pub(super) static $name: Setting<$type> = Setting {
+            pub(in crate::config) static $name: Setting<$type> = Setting {
                 key: $key,
                 default: || or!($($default)?, None),
                 default_note: or!($(Some($note))?, None),
@@ -44,7 +48,7 @@ macro_rules! settings {
         )+
 
         /// All of them, in the order of the reference.
-        pub(super) static ALL: &[&dyn Described] = &[$(&$name),+];
+        pub(in crate::config) static ALL: &[&dyn Described] = &[$(&$name),+];
     };
 }
 
@@ -191,21 +195,21 @@ settings! {
     /// Form of the log lines on standard error.
     LOG_FORMAT: Format = "log.format", default Format::Text;
     /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
-    LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within form::LOG_FILTER;
+    LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within text_format::LOG_FILTER;
 
     /// Path of the PEM file with the certificates of one authority, which vouches for the certificates
     /// of those callers alone that have its name as `authority`.
     AUTHORITY_CA_FILE: Option<PathBuf> = "authorities.<name>.ca_file", otherwise "required";
     /// What the issuer's tokens have as `iss`, exactly.
-    ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within form::CLAIM;
+    ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within text_format::CLAIM;
     /// What tokens may have as `aud` to be meant for this service; one of them suffices.
     AUDIENCES: Option<Vec<Text>> = "issuers.<name>.audiences", otherwise "required",
-        within form::CLAIM;
+        within text_format::CLAIM;
     /// What tokens may be signed with.
     ALGORITHMS: Vec<Algorithm> = "issuers.<name>.algorithms", default issuer::algorithms();
     /// Values of `typ` that tokens may have in their header; a token without one is a `JWT`. Tokens
     /// for other purposes, such as `logout+jwt`, are refused.
-    TYPES: Vec<Text> = "issuers.<name>.types", default issuer::types(), within form::CLAIM;
+    TYPES: Vec<Text> = "issuers.<name>.types", default issuer::types(), within text_format::CLAIM;
     /// How long tokens may be valid, from when they were issued (`iat`) and from now on.
     TOKEN_LIFE_MAX_MS: Option<u64> = "issuers.<name>.token_life_max_ms",
         otherwise "as long as they say", within 60_000..=10 * 366 * 24 * 60 * 60 * 1_000;
@@ -213,7 +217,7 @@ settings! {
     JWKS_FILE: Option<PathBuf> = "issuers.<name>.jwks_file";
     /// Where the issuer's public keys (JWKS) are fetched from: at the start, in intervals, and when
     /// a token names an unknown key.
-    JWKS_URL: Option<Text> = "issuers.<name>.jwks_url", within form::BASE_URL;
+    JWKS_URL: Option<Text> = "issuers.<name>.jwks_url", within text_format::BASE_URL;
     /// Path of the PEM file with the authorities of the certificate of `jwks_url`.
     JWKS_CA_FILE: Option<PathBuf> = "issuers.<name>.jwks_ca_file", otherwise "the system's";
     /// Path of a file with the token to send to `jwks_url`, as Kubernetes requires it.
@@ -227,7 +231,7 @@ settings! {
         default 24 * 60 * 60 * 1_000, within 1_000..=30 * 24 * 60 * 60 * 1_000;
     /// Collector that spans are sent to by OTLP over gRPC, such as `http://127.0.0.1:4317`; unset,
     /// there are none.
-    OTLP_ENDPOINT: Option<Text> = "telemetry.otlp_endpoint", within form::BASE_URL;
+    OTLP_ENDPOINT: Option<Text> = "telemetry.otlp_endpoint", within text_format::BASE_URL;
     /// Share of the traces that begin here and are recorded; a known caller's own choice wins.
     SAMPLE_RATIO: f64 = "telemetry.sample_ratio", default 1.0, within 0.0..=1.0;
     /// Sends the trace's id, and nothing else of it, to providers as `traceparent`.
@@ -237,23 +241,23 @@ settings! {
     /// they are rotated; each as it is, or as `sha256:` and its digest in hexadecimal.
     TOKEN_FILE: Option<PathBuf> = "callers.<name>.token_file";
     /// Name of the environment variable that holds the token.
-    TOKEN_ENV: Option<Text> = "callers.<name>.token_env", within form::VARIABLE;
+    TOKEN_ENV: Option<Text> = "callers.<name>.token_env", within text_format::VARIABLE;
     /// The token itself, in the environment only.
-    TOKEN: Option<Text> = "callers.<name>.token", within form::SECRET;
+    TOKEN: Option<Text> = "callers.<name>.token", within text_format::SECRET;
     /// The name of the `[issuers]` whose JWTs prove the caller.
-    JWT_ISSUER: Option<Text> = "callers.<name>.jwt_issuer", within form::CLAIM;
+    JWT_ISSUER: Option<Text> = "callers.<name>.jwt_issuer", within text_format::CLAIM;
     /// What the caller's JWTs have as `sub`, exactly, such as
     /// `system:serviceaccount:billing:worker`; one of them suffices.
-    JWT_SUBJECTS: Option<Vec<Text>> = "callers.<name>.jwt_subjects", within form::CLAIM;
+    JWT_SUBJECTS: Option<Vec<Text>> = "callers.<name>.jwt_subjects", within text_format::CLAIM;
     /// Claims that the caller's JWTs have to have, all of them, as `name=value`.
-    JWT_CLAIMS: Option<Vec<Text>> = "callers.<name>.jwt_claims", within form::NAMED_CLAIM;
+    JWT_CLAIMS: Option<Vec<Text>> = "callers.<name>.jwt_claims", within text_format::NAMED_CLAIM;
     /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
     /// `dns:billing.internal`; one of them suffices.
     TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
     /// The name of the `[authorities]` that has to vouch for the caller's certificates. Certificates
     /// with the same names of any other authority are not the caller's.
     CALLER_AUTHORITY: Option<Text> = "callers.<name>.authority",
-        otherwise "those of `server.tls_client_ca_file`", within form::CLAIM;
+        otherwise "those of `server.tls_client_ca_file`", within text_format::CLAIM;
     /// Whether a call has to show any one of the caller's proofs, or its certificate and one of its
     /// tokens (a JWT or a static one) together.
     REQUIRE: Require = "callers.<name>.require", default Require::Any;
@@ -302,18 +306,18 @@ settings! {
     ENVIRONMENT: Environment = "accounts.<name>.environment", default Environment::Live;
     /// Where the API is, instead of the provider's own host.
     BASE_URL: Option<Text> = "accounts.<name>.base_url", otherwise "the provider's",
-        within form::BASE_URL;
+        within text_format::BASE_URL;
     /// Allows a `base_url` that begins with `http://` on another machine, so that the
     /// credential travels in the clear.
     ALLOW_HTTP: bool = "accounts.<name>.allow_http", default false;
     /// The HTTP proxy on the way to the provider; proxies that the environment names are not used.
-    PROXY_URL: Option<Text> = "accounts.<name>.proxy_url", within form::BASE_URL;
+    PROXY_URL: Option<Text> = "accounts.<name>.proxy_url", within text_format::BASE_URL;
     /// Path of a file that holds the credential.
     CREDENTIAL_FILE: Option<PathBuf> = "accounts.<name>.credential_file";
     /// Name of the environment variable that holds the credential.
-    CREDENTIAL_ENV: Option<Text> = "accounts.<name>.credential_env", within form::VARIABLE;
+    CREDENTIAL_ENV: Option<Text> = "accounts.<name>.credential_env", within text_format::VARIABLE;
     /// The credential itself, in the environment only.
-    CREDENTIAL: Option<Text> = "accounts.<name>.credential", within form::SECRET;
+    CREDENTIAL: Option<Text> = "accounts.<name>.credential", within text_format::SECRET;
     /// Most concurrent requests to the provider; the number in use adapts to how well the provider
     /// handles them.
     CONCURRENCY_MAX: u32 = "accounts.<name>.concurrency_max", default 16, within 1..=10_000;
@@ -345,16 +349,16 @@ settings! {
     SETTLING_MS: u64 = "accounts.<name>.settling_ms", default 30_000,
         within limits::SETTLING_MS_MIN..=limits::SETTLING_MS_MAX;
     /// The organization in every path; unset, the key's default one.
-    ORGANIZATION: Option<Text> = "accounts.<name>.organization", within form::ID, at Rebilly;
+    ORGANIZATION: Option<Text> = "accounts.<name>.organization", within text_format::ID, at Rebilly;
     /// How the credential is sent: Rebilly takes `api_key` and `bearer`, Revolv3 `token`
     /// and `bearer`.
     AUTH: Option<AuthWord> = "accounts.<name>.auth", otherwise "`api_key` or `token`",
         at Rebilly + Revolv3;
     /// The channel of cancellations that name none, for API keys of several channels.
-    CHANNEL_ID: Option<Text> = "accounts.<name>.channel_id", within form::ID, at Solidgate;
+    CHANNEL_ID: Option<Text> = "accounts.<name>.channel_id", within text_format::ID, at Solidgate;
     /// Path of the lookup below the base URL, if Solidgate has it elsewhere.
     LOOKUP_PATH: Text = "accounts.<name>.lookup_path",
-        default Text("v2/subscriptions/get".to_owned()), within form::PATH, at Solidgate;
+        default Text("v2/subscriptions/get".to_owned()), within text_format::PATH, at Solidgate;
     /// When a cancel ends a subscription, which depends on the payment company behind FunnelFox.
     CANCEL_ENDS: FunnelFoxEnd = "accounts.<name>.cancel_ends",
         default FunnelFoxEnd::PeriodEnd, at FunnelFox;
@@ -362,11 +366,11 @@ settings! {
     /// caller cannot choose when it ends.
     SET_TIMING: bool = "accounts.<name>.set_timing", default false, at Revolv3;
     /// The company, for personal keys that see several.
-    COMPANY_ID: Option<Text> = "accounts.<name>.company_id", within form::HEADER, at Sequenzy;
+    COMPANY_ID: Option<Text> = "accounts.<name>.company_id", within text_format::HEADER, at Sequenzy;
 }
 
 /// Words that people write for `credential` where no secret belongs.
-pub(super) const INLINE_SECRETS: [&str; 12] = [
+pub(in crate::config) const INLINE_SECRETS: [&str; 12] = [
     "access_token",
     "api_key",
     "apikey",

@@ -1,17 +1,17 @@
 //! Which words are settings, sections and names, and what a word that is none was meant to be.
 
 use super::{
-    env::PREFIX,
-    mistake::Problem,
-    nearest::nearest,
     setting::{Described, NAME, keyed, variable},
-    table::{self, ALL, INLINE_SECRETS},
+    settings::{self, ALL, INLINE_SECRETS},
 };
-use crate::domain::ids::AccountName;
+use crate::{
+    config::{did_you_mean::nearest, error::Problem, source::env::PREFIX},
+    domain::ids::AccountName,
+};
 
 /// Sections whose tables have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Group {
+pub(in crate::config) enum Group {
     Accounts,
     Authorities,
     Callers,
@@ -19,14 +19,14 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 4] = [
+    pub(in crate::config) const ALL: [Self; 4] = [
         Self::Accounts,
         Self::Authorities,
         Self::Callers,
         Self::Issuers,
     ];
 
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::config) fn word(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
             Self::Authorities => "authorities",
@@ -35,21 +35,25 @@ impl Group {
         }
     }
 
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(in crate::config) fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|group| group.word() == word)
     }
 
-    pub(super) fn settings(self) -> impl Iterator<Item = &'static dyn Described> + Clone {
+    pub(in crate::config) fn settings(
+        self,
+    ) -> impl Iterator<Item = &'static dyn Described> + Clone {
         let section = format!("{}.{NAME}", self.word());
         ALL.iter().copied().filter(move |s| s.section() == section)
     }
 }
 
-pub(super) fn settings_in(section: &str) -> impl Iterator<Item = &'static dyn Described> {
+pub(in crate::config) fn settings_in(
+    section: &str,
+) -> impl Iterator<Item = &'static dyn Described> {
     ALL.iter().copied().filter(move |s| s.section() == section)
 }
 
-pub(super) fn unknown_section(word: &str) -> Problem {
+pub(in crate::config) fn unknown_section(word: &str) -> Problem {
     let sections = ALL
         .iter()
         .filter_map(|s| s.section().split('.').next())
@@ -73,8 +77,8 @@ fn elsewhere(word: &str) -> Option<&'static str> {
 }
 
 /// Whether a section has a setting of this name that may stand in a file or a command line.
-pub(super) fn check_word(section: &str, word: &str) -> Result<(), Problem> {
-    let secret = [&table::CREDENTIAL, &table::TOKEN]
+pub(in crate::config) fn check_word(section: &str, word: &str) -> Result<(), Problem> {
+    let secret = [&settings::CREDENTIAL, &settings::TOKEN]
         .into_iter()
         .find(|secret| secret.section() == section);
     let known = settings_in(section).find(|setting| setting.word() == word);
@@ -110,7 +114,7 @@ fn is_inline_secret(word: &str) -> bool {
 }
 
 /// Accounts and callers have names of one form, so that variables can carry them.
-pub(super) fn check_name(group: Group, name: &str) -> Result<(), Problem> {
+pub(in crate::config) fn check_name(group: Group, name: &str) -> Result<(), Problem> {
     if group == Group::Callers && name == "anonymous" {
         return Err(Problem::new(
             "is what those are called who show no token",
@@ -131,11 +135,11 @@ pub(super) fn check_name(group: Group, name: &str) -> Result<(), Problem> {
 }
 
 /// The name that is written `SOME_NAME` in a variable.
-pub(super) fn name_of(upper: &str) -> String {
+pub(in crate::config) fn name_of(upper: &str) -> String {
     upper.to_ascii_lowercase().replace('_', "-")
 }
 
-pub(super) fn variables_of(group: Group, named: &[(Group, String)]) -> Vec<String> {
+pub(in crate::config) fn variables_of(group: Group, named: &[(Group, String)]) -> Vec<String> {
     let names = named.iter().filter(|(of, _)| *of == group);
     names
         .flat_map(|(_, name)| {
@@ -146,7 +150,7 @@ pub(super) fn variables_of(group: Group, named: &[(Group, String)]) -> Vec<Strin
         .collect()
 }
 
-pub(super) fn unknown_variable(name: &str, known: &[String]) -> Problem {
+pub(in crate::config) fn unknown_variable(name: &str, known: &[String]) -> Problem {
     let remedy = match nearest(name, known.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean {meant}?"),
         None => format!(

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::Path};
 
 use super::{
     AccountConfig, AccountLimits, Audit, CallerConfig, Engine, IssuerConfig, Journal, KeysFrom,
-    Server, Telemetry, mistake::Problem, reader::Reader, setting::keyed, table, words::Group,
+    Server, Telemetry,
+    error::Problem,
+    schema::{names::Group, setting::keyed, settings},
+    source::reader::Reader,
 };
 use crate::identity::Method;
 
@@ -39,7 +42,7 @@ pub(super) fn look(reader: &mut Reader<'_>, whole: &Whole<'_>) {
             "does nothing, as there are callers, and nobody else may call",
             "leave it away",
         );
-        reader.warn(table::INSECURE.key, problem);
+        reader.warn(settings::INSECURE.key, problem);
     }
 }
 
@@ -52,7 +55,7 @@ fn listeners(reader: &mut Reader<'_>, server: &Server) {
             "has the port of server.listen, which only one of them can have",
             "give it another one, such as 8081",
         );
-        reader.refuse(table::ADMIN_LISTEN.key, problem);
+        reader.refuse(settings::ADMIN_LISTEN.key, problem);
     }
 }
 
@@ -65,7 +68,7 @@ fn meet(a: SocketAddr, b: SocketAddr) -> bool {
 fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     let Some(tls) = &whole.server.tls else { return };
     // Without authorities that is said of each caller where it is read.
-    let bundle = reader.source(table::TLS_CLIENT_CA_FILE.key);
+    let bundle = reader.source(settings::TLS_CLIENT_CA_FILE.key);
     let has_authorities = !reader.layers.names(Group::Authorities).is_empty();
     let vouched_for = bundle.is_some() || has_authorities;
     if tls.clients.is_some() || !vouched_for {
@@ -82,7 +85,7 @@ fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
             "names certificates that nobody is asked for, as server.tls_client_auth is none",
             "set that to optional or required",
         );
-        let key = keyed(table::TLS_SANS.key, caller.settings.id.as_str());
+        let key = keyed(settings::TLS_SANS.key, caller.settings.id.as_str());
         reader.refuse(&key, problem);
     }
     if !is_needed && bundle.is_some() {
@@ -90,15 +93,15 @@ fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
             "does nothing, as server.tls_client_auth is none and no certificate is asked for",
             "set that to optional or required, or leave both away",
         );
-        reader.warn(table::TLS_CLIENT_CA_FILE.key, problem);
+        reader.warn(settings::TLS_CLIENT_CA_FILE.key, problem);
     }
 }
 
 fn retention(reader: &mut Reader<'_>, journal: &Journal) {
     for (setting, kept) in [
-        (table::ANSWERS_DAYS.key, journal.answers_retention),
-        (table::EMAILS_DAYS.key, journal.emails_retention),
-        (table::COMMENTS_DAYS.key, journal.comments_retention),
+        (settings::ANSWERS_DAYS.key, journal.answers_retention),
+        (settings::EMAILS_DAYS.key, journal.emails_retention),
+        (settings::COMMENTS_DAYS.key, journal.comments_retention),
     ] {
         if kept.is_some_and(|kept| kept > journal.retention) {
             let problem = Problem::new(
@@ -125,7 +128,7 @@ fn audit_dir(reader: &mut Reader<'_>, audit: &Path, journal: &Path) {
             "is where the journal has its own files",
             "give a directory of its own, or leave it away for `audit` in journal.dir",
         );
-        reader.refuse(table::AUDIT_DIR.key, problem);
+        reader.refuse(settings::AUDIT_DIR.key, problem);
     }
 }
 
@@ -138,7 +141,7 @@ fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
                 "means nothing to a caller that may not read records",
                 "add GetCancellation and ListCancellations to its methods, or leave it away",
             );
-            let key = keyed(table::AUDITOR.key, caller.settings.id.as_str());
+            let key = keyed(settings::AUDITOR.key, caller.settings.id.as_str());
             reader.refuse(&key, problem);
         }
         if policy.auditor_answers && !policy.auditor {
@@ -146,7 +149,7 @@ fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
                 "means nothing to a caller that may not read the records of others",
                 "add auditor = true, or leave it away",
             );
-            let key = keyed(table::AUDITOR_ANSWERS.key, caller.settings.id.as_str());
+            let key = keyed(settings::AUDITOR_ANSWERS.key, caller.settings.id.as_str());
             reader.refuse(&key, problem);
         }
     }
@@ -162,7 +165,7 @@ fn issuers(reader: &mut Reader<'_>, whole: &Whole<'_>) {
                 "has no key for any of the issuer's algorithms, so that no token of its is good",
                 "add what its keys sign with to algorithms, or give its other keys",
             );
-            reader.refuse(&keyed(table::JWKS_FILE.key, &settings.name), problem);
+            reader.refuse(&keyed(settings::JWKS_FILE.key, &settings.name), problem);
         }
         let mut subjects = whole.callers.iter().flat_map(|c| &c.settings.subjects);
         if !subjects.any(|subject| subject.issuer == settings.name) {
@@ -170,7 +173,7 @@ fn issuers(reader: &mut Reader<'_>, whole: &Whole<'_>) {
                 "proves nobody, as no caller has it as jwt_issuer",
                 "set jwt_issuer and jwt_subjects of a caller, or leave the issuer away",
             );
-            reader.warn(&keyed(table::ISSUER.key, &settings.name), problem);
+            reader.warn(&keyed(settings::ISSUER.key, &settings.name), problem);
         }
     }
 }
@@ -198,7 +201,7 @@ fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
                 format!("has {count} that no account is called by"),
                 "compare them with the names of [accounts]",
             );
-            let key = keyed(table::ACCOUNTS.key, caller.settings.id.as_str());
+            let key = keyed(settings::ACCOUNTS.key, caller.settings.id.as_str());
             reader.warn(&key, problem);
         }
     }
@@ -216,7 +219,7 @@ fn windows(reader: &mut Reader<'_>, whole: &Whole<'_>) {
                  whose answer was lost at the end of its time is not sent again within that",
                 "give less, or a longer window",
             );
-            let key = keyed(table::SETTLING_MS.key, config.account.name.as_str());
+            let key = keyed(settings::SETTLING_MS.key, config.account.name.as_str());
             reader.warn(&key, problem);
         }
     }
@@ -228,6 +231,6 @@ fn traces(reader: &mut Reader<'_>, telemetry: &Telemetry) {
             "does nothing, as there are no traces without telemetry.otlp_endpoint",
             "set that, or leave this away",
         );
-        reader.warn(table::PROPAGATE.key, problem);
+        reader.warn(settings::PROPAGATE.key, problem);
     }
 }

@@ -5,47 +5,48 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::{
-    file::read_text,
-    form::SECRET_CHARS_MAX,
-    kind::Text,
-    mistake::{Problem, Source},
+use crate::config::{
+    error::{Problem, Source},
     permissions,
-    reader::Reader,
-    setting::{Described as _, Kind as _, Setting, keyed, quoted, variable},
+    schema::{
+        setting::{Described as _, Kind as _, Setting, keyed, quoted, variable},
+        text_format::SECRET_CHARS_MAX,
+        value_type::Text,
+    },
+    source::{file::read_text, reader::Reader},
 };
 
 /// Bytes of a secret's file that are read.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The settings that say where a secret is; exactly one of them has to be given.
-pub(super) struct Ways {
+pub(in crate::config) struct Ways {
     /// The secret itself, in an environment variable of ours.
-    pub(super) inline: &'static Setting<Option<Text>>,
+    pub(in crate::config) inline: &'static Setting<Option<Text>>,
     /// A file.
-    pub(super) file: &'static Setting<Option<PathBuf>>,
+    pub(in crate::config) file: &'static Setting<Option<PathBuf>>,
     /// Any environment variable.
-    pub(super) env: &'static Setting<Option<Text>>,
+    pub(in crate::config) env: &'static Setting<Option<Text>>,
 }
 
 /// What a secret's place holds, which is not checked yet.
-pub(super) struct Found {
-    pub(super) text: String,
+pub(in crate::config) struct Found {
+    pub(in crate::config) text: String,
     /// The setting that led to it.
-    pub(super) key: String,
+    pub(in crate::config) key: String,
     /// The file that it is in, if it is in one.
-    pub(super) file: Option<PathBuf>,
+    pub(in crate::config) file: Option<PathBuf>,
 }
 
 /// Whether a secret's place is given at all.
-pub(super) fn is_given(reader: &Reader<'_>, ways: &Ways, name: &str) -> bool {
+pub(in crate::config) fn is_given(reader: &Reader<'_>, ways: &Ways, name: &str) -> bool {
     [ways.inline.key, ways.file.key, ways.env.key]
         .iter()
         .any(|key| reader.source(&keyed(key, name)).is_some())
 }
 
 /// Finds the secret of an account or caller that was first named at `named`.
-pub(super) fn find(
+pub(in crate::config) fn find(
     reader: &mut Reader<'_>,
     ways: &Ways,
     name: &str,
@@ -164,7 +165,7 @@ pub fn credential(text: &str) -> Result<SecretString, String> {
 }
 
 /// Checks that a text can be sent as a secret in a header, and trims it.
-pub(super) fn parse(text: &str) -> Result<SecretString, Problem> {
+pub(in crate::config) fn parse(text: &str) -> Result<SecretString, Problem> {
     let text = text.trim();
     let legal = |c: char| c.is_ascii_graphic() || c == ' ';
     if text.is_empty() {

@@ -1,9 +1,11 @@
 //! Settings of the log.
 
-use super::{
-    kind::Choice,
-    reader::Reader,
-    table::{LOG_FILTER, LOG_FORMAT},
+use crate::config::{
+    schema::{
+        settings::{LOG_FILTER, LOG_FORMAT},
+        value_type::Choice,
+    },
+    source::reader::Reader,
 };
 
 /// What is logged, and how.
@@ -28,7 +30,7 @@ impl Choice for Format {
     const CHOICES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Log {
+pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Log {
     Log {
         format: reader.get(&LOG_FORMAT),
         filter: reader.get(&LOG_FILTER).0,

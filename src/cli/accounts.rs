@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, client, status,
+    Exit,
+    client::{self, status},
     terminal::{self, out, say},
 };
 use crate::rpc::proto::{Account, CancellationKind, DryRun, ListAccountsRequest, Timing};

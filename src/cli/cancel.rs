@@ -15,7 +15,7 @@ use self::{report::Output, send::send};
 use super::{
     Exit, client,
     input::{Defaults, EnrollmentsRow, SubscriptionRow},
-    times,
+    terminal::times,
 };
 
 #[derive(Debug, Args)]

@@ -2,30 +2,16 @@
 //! tools. Each subcommand is a file; this one only names them.
 
 mod accounts;
-mod audit;
 mod cancel;
 mod client;
-mod config;
-mod connection;
 mod demo;
-mod endpoint;
 mod guard;
 pub mod input;
-mod interrupt;
-mod journal;
-mod output;
-mod proto;
-mod reach;
+mod offline;
 mod sandbox;
 mod serve;
-mod shell;
-mod status;
 mod stop;
-mod summary;
 mod terminal;
-mod times;
-mod unseen;
-mod words;
 
 use std::process::ExitCode;
 
@@ -55,17 +41,17 @@ enum Command {
     /// List a running service's accounts and what each can do.
     Accounts(accounts::Arguments),
     /// Look into a journal: inspect, export, verify. The service must not be running on it.
-    Journal(journal::Arguments),
+    Journal(offline::journal::Arguments),
     /// Write the audit as JSON lines, or verify it. The service may be running.
-    Audit(audit::Arguments),
+    Audit(offline::audit::Arguments),
     /// Check or print the configuration.
-    Config(config::Arguments),
+    Config(offline::config::Arguments),
     /// Print the published API: the proto, its descriptor set, or a service config for clients.
-    Proto(proto::Arguments),
+    Proto(offline::proto::Arguments),
     /// Write what a shell completes this program's words by, to be sourced by it.
-    Completions(shell::Completions),
+    Completions(offline::shell::Completions),
     /// Write the manual as man pages.
-    Man(shell::Man),
+    Man(offline::shell::Man),
 }
 
 impl Command {
@@ -148,12 +134,12 @@ pub fn run() -> ExitCode {
         Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),
         Command::Stop(arguments) => runtime.block_on(stop::run(arguments)),
         Command::Accounts(arguments) => runtime.block_on(accounts::run(arguments)),
-        Command::Journal(arguments) => journal::run(arguments),
-        Command::Audit(arguments) => audit::run(arguments),
-        Command::Config(arguments) => config::run(arguments),
-        Command::Proto(arguments) => proto::run(&arguments),
-        Command::Completions(which) => shell::completions(&which, Arguments::command()),
-        Command::Man(which) => shell::man(&which, Arguments::command()),
+        Command::Journal(arguments) => offline::journal::run(arguments),
+        Command::Audit(arguments) => offline::audit::run(arguments),
+        Command::Config(arguments) => offline::config::run(arguments),
+        Command::Proto(arguments) => offline::proto::run(&arguments),
+        Command::Completions(which) => offline::shell::completions(&which, Arguments::command()),
+        Command::Man(which) => offline::shell::man(&which, Arguments::command()),
     };
     // What still reads a disk in a thread of its own is not waited for: all that has to be written
     // was waited for where it was asked for.

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{
-    Exit, client, status,
-    terminal::{out, say},
-    words::plural,
+    Exit,
+    client::{self, status},
+    terminal::{out, say, words::plural},
 };
 use crate::{domain::ids::BatchName, rpc::proto::StopBatchRequest};
 

@@ -14,7 +14,7 @@ use super::{
     request::Sendable,
 };
 use crate::{
-    cli::{terminal::say, words},
+    cli::terminal::{say, words},
     limits,
 };
 

@@ -10,11 +10,11 @@ use super::{Sending, refused::refused, report::Report, request::Sendable, send::
 use crate::{
     cli::{
         Exit,
-        client::{self, Client, News},
-        interrupt::{Asked, Interrupts},
-        status,
-        terminal::{progress, say},
-        words,
+        client::{self, Client, News, status},
+        terminal::{
+            interrupt::{Asked, Interrupts},
+            progress, say, words,
+        },
     },
     limits,
     rpc::proto::{Outcome, Progress},
@@ -106,7 +106,7 @@ impl<R: Sendable> Followed<'_, R> {
         None
     }
 
-    fn hear<T: crate::cli::output::Shown + client::Outcome>(
+    fn hear<T: crate::cli::terminal::output::Shown + client::Outcome>(
         &self,
         under: &mut Under<'_>,
         done: usize,

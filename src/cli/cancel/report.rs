@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         Exit, client,
-        output::Shown,
-        summary::Summary,
-        terminal::{self, out},
+        terminal::{self, out, output::Shown, summary::Summary},
     },
     rpc::proto::Outcome,
 };

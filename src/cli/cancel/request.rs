@@ -5,8 +5,7 @@ use crate::{
     cli::{
         client::Cancelling,
         input::{EnrollmentsRow, Row, SubscriptionRow},
-        output::Shown,
-        words::plural,
+        terminal::{output::Shown, words::plural},
     },
     domain::{
         account::Timing,

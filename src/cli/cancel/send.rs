@@ -9,8 +9,8 @@ use std::{
 
 use super::{FileFormat, Sending, failed::Failed, follow, report::Report, request::Sendable};
 use crate::cli::{
-    Exit, client,
-    connection::quoted,
+    Exit,
+    client::{self, connection::quoted},
     input::{self, Defaults, Naming, Row, Rows},
     terminal::{ask, say},
 };

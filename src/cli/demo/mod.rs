@@ -15,10 +15,9 @@ use tokio::net::TcpListener;
 use self::proof::Proof;
 use super::{
     Exit,
-    client::{self, Cancelling, Client, News, Outcome},
-    serve, status,
-    summary::Summary,
-    terminal::{out, progress, say},
+    client::{self, Cancelling, Client, News, Outcome, status},
+    serve,
+    terminal::{out, progress, say, summary::Summary},
 };
 use crate::{
     app::App,

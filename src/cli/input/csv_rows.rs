@@ -10,7 +10,7 @@ use super::{
     csv_record::{Looks, Record, Splitter},
     text::Cells,
 };
-use crate::cli::words::plural;
+use crate::cli::terminal::words::plural;
 
 /// The rows of a CSV file.
 pub(super) struct CsvRows {

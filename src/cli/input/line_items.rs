@@ -8,7 +8,7 @@ use super::{
     naming,
 };
 use crate::{
-    cli::times,
+    cli::terminal::times,
     domain::{
         command::{Direction, LineItem},
         money::Amount,

@@ -8,7 +8,7 @@ use super::{
     line_items, written,
 };
 use crate::{
-    cli::times,
+    cli::terminal::times,
     config::did_you_mean::nearest,
     domain::{
         command::{EnrollmentsTarget, Initiator, LineItem, Reason, When},

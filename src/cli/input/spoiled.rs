@@ -2,7 +2,7 @@
 //! digits, a word for nothing, characters that nobody sees. All of it is refused: what the id was
 //! cannot be told.
 
-use crate::cli::unseen::{is_unseen, named};
+use crate::cli::terminal::unseen::{is_unseen, named};
 
 /// Words that programs write where there is nothing.
 const NOTHING: [&str; 9] = [

@@ -2,9 +2,9 @@
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::super::{
+use crate::cli::terminal::{
     interrupt::{Asked, Interrupts},
-    terminal::say,
+    say,
 };
 
 /// What a shell says of a program that Ctrl-C ended.

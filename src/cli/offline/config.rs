@@ -4,19 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{
-    Exit,
-    serve::{NO_ACCOUNT, key_value},
-    terminal::{out, say},
-    words::plural,
-};
 use crate::{
     app,
+    cli::{
+        Exit,
+        serve::{NO_ACCOUNT, key_value},
+        terminal::{out, say, words::plural},
+    },
     config::{self, Config, Env, Sources},
 };
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -65,7 +64,7 @@ fn check(config: &Config) -> Exit {
     Exit::Success
 }
 
-pub(super) fn run(arguments: Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
     let (which, print) = match arguments.action {
         Action::Check(which) => (which, false),
         Action::Print(which) => (which, true),

@@ -10,7 +10,7 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::{Exit, terminal::say};
+use crate::cli::{Exit, terminal::say};
 
 /// What an end without a word comes to.
 const CLOSED: &str = "it closed the connection; check that https:// or http:// is right, and give \
@@ -21,7 +21,7 @@ const FORBIDDEN: &str = "it does not take the caller's certificate, or that ther
 
 /// Why a command did not come to talk with a service.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(in crate::cli) enum Problem {
     /// What it was given is wrong.
     Usage(String),
     /// The service is not there.
@@ -39,7 +39,7 @@ impl fmt::Display for Problem {
 
 impl Problem {
     /// Says it, and how the command ends by it.
-    pub(super) fn tell(&self) -> Exit {
+    pub(in crate::cli) fn tell(&self) -> Exit {
         say(format!("cancelot: {self}"));
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -51,7 +51,10 @@ impl Problem {
 
 /// Connects, and asks for the service's health, which any gRPC server answers somehow: one that
 /// takes connections and then says nothing is found out too.
-pub(super) async fn reach(endpoint: &Endpoint, patience: Duration) -> Result<Channel, Problem> {
+pub(in crate::cli) async fn reach(
+    endpoint: &Endpoint,
+    patience: Duration,
+) -> Result<Channel, Problem> {
     let asked = timeout(patience, async {
         let channel = endpoint.connect().await.map_err(|error| cause(&error))?;
         let request = Request::new(HealthCheckRequest::default());
@@ -78,12 +81,12 @@ pub(super) async fn reach(endpoint: &Endpoint, patience: Duration) -> Result<Cha
 }
 
 /// Whether a status is our own word for a connection that broke or never was.
-pub(super) fn is_lost(status: &Status) -> bool {
+pub(in crate::cli) fn is_lost(status: &Status) -> bool {
     status.source().is_some()
 }
 
 /// Why the connection was lost, without what would help where it never worked.
-pub(super) fn lost_by(status: &Status) -> String {
+pub(in crate::cli) fn lost_by(status: &Status) -> String {
     let told = with_remedy(status);
     let cause = told.split("; ").next().unwrap_or_default();
     cause.to_owned()

@@ -16,9 +16,9 @@ use tonic::{
 use super::{
     endpoint,
     reach::{self, Problem},
-    times,
 };
 use crate::{
+    cli::terminal::times,
     config::{SECRET_FILE_BYTES_MAX, read_text},
     limits,
 };
@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Where the service is, and what to show it.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Service {
+pub(in crate::cli) struct Service {
     /// Where the service is: host:port, or https://host:port for TLS.
     #[arg(long, env = "CANCELOT_ENDPOINT", default_value = ENDPOINT)]
     endpoint: String,
@@ -87,7 +87,7 @@ pub(super) struct Service {
 
 /// Shows a token with every call.
 #[derive(Clone)]
-pub(super) enum Credentials {
+pub(in crate::cli) enum Credentials {
     /// None.
     None,
     /// Always the same.
@@ -110,7 +110,7 @@ impl Interceptor for Credentials {
 
 impl Service {
     /// One that takes what comes without any proof.
-    pub(super) fn at(endpoint: String) -> Self {
+    pub(in crate::cli) fn at(endpoint: String) -> Self {
         Self {
             endpoint,
             connect_timeout: CONNECT_TIMEOUT,
@@ -125,7 +125,7 @@ impl Service {
     }
 
     /// What to show with each call.
-    pub(super) fn credentials(&self) -> Result<Credentials, String> {
+    pub(in crate::cli) fn credentials(&self) -> Result<Credentials, String> {
         match (&self.token, &self.token_file) {
             (Some(token), _) => header(token).map(Credentials::Token),
             (None, Some(file)) => {
@@ -141,7 +141,7 @@ impl Service {
     ///
     /// # Errors
     /// What is wrong with what was given, or why there is no answer.
-    pub(super) async fn channel(&self) -> Result<Channel, Problem> {
+    pub(in crate::cli) async fn channel(&self) -> Result<Channel, Problem> {
         let endpoint = self.endpoint().map_err(Problem::Usage)?;
         reach::reach(&endpoint, self.connect_timeout).await
     }
@@ -188,7 +188,7 @@ impl Service {
 
     /// The flags that bring another command to the same service, a blank before each. A token is
     /// not among them.
-    pub(super) fn flags(&self) -> String {
+    pub(in crate::cli) fn flags(&self) -> String {
         let mut flags = String::new();
         if self.endpoint != ENDPOINT {
             flags.push_str(&format!(" --endpoint {}", quoted(&self.endpoint)));
@@ -245,7 +245,7 @@ fn connect_timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// A word for a shell.
-pub(super) fn quoted(word: &str) -> String {
+pub(in crate::cli) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,[]".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()

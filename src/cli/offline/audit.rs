@@ -13,16 +13,15 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Exit,
-    terminal::{self, say},
-    times,
-};
 use crate::{
     audit::{
         EVENTS, Head, PublicKey,
         chain::verify::{Known, verify},
         segments::{Lines, Segment},
+    },
+    cli::{
+        Exit,
+        terminal::{self, say, times},
     },
     config::{did_you_mean::did_you_mean, read_text},
     domain::outcome::Outcome,
@@ -32,7 +31,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
@@ -142,7 +141,7 @@ fn known(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Resul
 /// How often to look for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
-pub(super) fn run(arguments: Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
     let done = match &arguments.action {
         Some(Action::Verify(arguments)) => check(arguments),
         None => export(&arguments.export).map(|()| true),

@@ -6,17 +6,18 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Exit, reach};
+use super::reach;
+use crate::cli::Exit;
 
 /// A service that says to come back later than this is not waited for.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// How often a request is resumed without any news in between before the client gives up.
-pub(super) const RESUMES_MAX: u32 = 20;
+pub(in crate::cli) const RESUMES_MAX: u32 = 20;
 /// The longest wait before resuming, unless the service asks for more.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A status as a line: its code's name and its message.
-pub(super) fn told(status: &Status) -> String {
+pub(in crate::cli) fn told(status: &Status) -> String {
     if reach::is_lost(status) {
         return format!("the connection was lost: {}", reach::lost_by(status));
     }
@@ -37,7 +38,7 @@ pub(super) fn told(status: &Status) -> String {
 }
 
 /// How a command ends that a status ends.
-pub(super) fn exit(status: &Status) -> Exit {
+pub(in crate::cli) fn exit(status: &Status) -> Exit {
     match status.code() {
         _ if reach::is_lost(status) => Exit::Unavailable,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::NotFound => {
@@ -51,7 +52,7 @@ pub(super) fn exit(status: &Status) -> Exit {
 
 /// How long to wait before the same request is sent again after so many tries without any news;
 /// `None` if it is not worth it. The key makes sending again safe.
-pub(super) fn again(status: &Status, tries: u32) -> Option<Duration> {
+pub(in crate::cli) fn again(status: &Status, tries: u32) -> Option<Duration> {
     if tries > RESUMES_MAX {
         return None;
     }

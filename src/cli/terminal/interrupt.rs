@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What somebody asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::cli) enum Asked {
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM: nobody is there to ask twice.
@@ -14,13 +14,13 @@ pub(super) enum Asked {
 }
 
 /// Hears from its making on.
-pub(super) struct Interrupts {
+pub(in crate::cli) struct Interrupts {
     interrupt: io::Result<Signal>,
     terminate: io::Result<Signal>,
 }
 
 impl Interrupts {
-    pub(super) fn listen() -> Self {
+    pub(in crate::cli) fn listen() -> Self {
         Self {
             interrupt: signal(SignalKind::interrupt()),
             terminate: signal(SignalKind::terminate()),
@@ -28,7 +28,7 @@ impl Interrupts {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(in crate::cli) async fn next(&mut self) -> Asked {
         tokio::select! {
             () = received(&mut self.interrupt) => Asked::Interrupt,
             () = received(&mut self.terminate) => Asked::End,

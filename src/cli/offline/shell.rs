@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{
+use crate::cli::{
     Exit,
     terminal::{out, say},
 };
@@ -16,28 +16,28 @@ use super::{
 const NAME: &str = "cancelot";
 
 #[derive(Debug, Args)]
-pub(super) struct Completions {
+pub(in crate::cli) struct Completions {
     /// The shell.
     #[arg(value_enum)]
     shell: Shell,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Man {
+pub(in crate::cli) struct Man {
     /// Write the pages of all commands into this directory, which is made if it is missing.
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
 /// Writes the script that a shell completes words by.
-pub(super) fn completions(arguments: &Completions, mut command: Command) -> Exit {
+pub(in crate::cli) fn completions(arguments: &Completions, mut command: Command) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, NAME, &mut script);
     written(io::stdout().lock().write_all(&script))
 }
 
 /// Writes the manual: its first page, or all of them.
-pub(super) fn man(arguments: &Man, command: Command) -> Exit {
+pub(in crate::cli) fn man(arguments: &Man, command: Command) -> Exit {
     match &arguments.dir {
         Some(dir) => {
             let made =

@@ -4,24 +4,23 @@ use std::collections::BTreeMap;
 
 use comfy_table::CellAlignment;
 
-use super::terminal;
-use crate::rpc::proto::Outcome;
+use crate::{cli::terminal, rpc::proto::Outcome};
 
 /// Results by account and outcome.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Summary {
+pub(in crate::cli) struct Summary {
     counts: BTreeMap<String, BTreeMap<i32, u64>>,
 }
 
 impl Summary {
     /// Counts one result.
-    pub(super) fn count(&mut self, account: &str, outcome: Outcome) {
+    pub(in crate::cli) fn count(&mut self, account: &str, outcome: Outcome) {
         let outcomes = self.counts.entry(account.to_owned()).or_default();
         *outcomes.entry(outcome.into()).or_default() += 1;
     }
 
     /// Results with one of these outcomes.
-    pub(super) fn with(&self, wanted: &[Outcome]) -> u64 {
+    pub(in crate::cli) fn with(&self, wanted: &[Outcome]) -> u64 {
         let is_wanted = |outcome: &i32| wanted.iter().any(|w| i32::from(*w) == *outcome);
         let all = self.counts.values().flatten();
         all.filter(|(outcome, _)| is_wanted(outcome))
@@ -30,12 +29,12 @@ impl Summary {
     }
 
     /// All results.
-    pub(super) fn total(&self) -> u64 {
+    pub(in crate::cli) fn total(&self) -> u64 {
         self.counts.values().flat_map(BTreeMap::values).sum()
     }
 
     /// The table, with a column for each outcome that occurred.
-    pub(super) fn table(&self) -> String {
+    pub(in crate::cli) fn table(&self) -> String {
         let mut outcomes: Vec<i32> = self
             .counts
             .values()
@@ -63,7 +62,7 @@ impl Summary {
 }
 
 /// The outcome's name without its prefix.
-pub(super) fn name(outcome: i32) -> String {
+pub(in crate::cli) fn name(outcome: i32) -> String {
     let outcome = Outcome::try_from(outcome).unwrap_or_default();
     outcome
         .as_str_name()

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::Tim
 use crate::engine::Clock;
 
 /// A time with its offset, or the beginning of a day in UTC.
-pub(super) fn point(text: &str) -> Option<Timestamp> {
+pub(in crate::cli) fn point(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse() {
         return Some(time);
@@ -22,7 +22,7 @@ pub(super) fn point(text: &str) -> Option<Timestamp> {
 ///
 /// # Errors
 /// What would be right.
-pub(super) fn point_or_ago(text: &str) -> Result<Timestamp, String> {
+pub(in crate::cli) fn point_or_ago(text: &str) -> Result<Timestamp, String> {
     if let Some(time) = point(text) {
         return Ok(time);
     }
@@ -49,7 +49,7 @@ fn span(text: &str) -> Option<SignedDuration> {
 ///
 /// # Errors
 /// What would be right.
-pub(super) fn length(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn length(text: &str) -> Result<Duration, String> {
     let seconds = text.trim().parse::<f64>().ok();
     let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let length = seconds.or_else(|| Duration::try_from(span(text)?).ok());

@@ -8,7 +8,7 @@ use http::Uri;
 ///
 /// # Errors
 /// What is wrong with it, and what would be right.
-pub(super) fn url(endpoint: &str, with_tls: bool) -> Result<String, String> {
+pub(in crate::cli) fn url(endpoint: &str, with_tls: bool) -> Result<String, String> {
     let shown = endpoint.trim();
     let scheme = if with_tls { "https" } else { "http" };
     let refuse = |what: &str| {
@@ -63,7 +63,7 @@ pub(super) fn url(endpoint: &str, with_tls: bool) -> Result<String, String> {
 
 /// Whether a URL's host is this machine: a loopback address, or a name that RFC 6761 keeps for one.
 /// Other names are not looked up: what they mean is up to whoever answers for them.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub(in crate::cli) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback(),

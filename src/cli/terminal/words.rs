@@ -1,7 +1,7 @@
 //! Numbers of things in words.
 
 /// `1 account`, `2 accounts`.
-pub(super) fn plural(count: usize, word: &str) -> String {
+pub(in crate::cli) fn plural(count: usize, word: &str) -> String {
     if count == 1 {
         format!("1 {word}")
     } else {
@@ -10,6 +10,6 @@ pub(super) fn plural(count: usize, word: &str) -> String {
 }
 
 /// `1 second` needs `is`, and `2 seconds` need `are`.
-pub(super) fn is(count: usize) -> &'static str {
+pub(in crate::cli) fn is(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
 }

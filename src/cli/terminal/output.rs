@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A result that can be shown.
-pub(super) trait Shown {
+pub(in crate::cli) trait Shown {
     /// All of it, with the field names of the proto; what is empty is left out.
     fn json(&self) -> Value;
     /// Account, target, outcome, and what else a person wants to know.

@@ -34,7 +34,7 @@ const UNSEEN: [(char, char); 25] = [
 ];
 
 /// Whether a character is none that shows what it is.
-pub(super) fn is_unseen(c: char) -> bool {
+pub(in crate::cli) fn is_unseen(c: char) -> bool {
     c.is_control()
         || UNSEEN
             .iter()
@@ -42,17 +42,17 @@ pub(super) fn is_unseen(c: char) -> bool {
 }
 
 /// A character by its number.
-pub(super) fn named(c: char) -> String {
+pub(in crate::cli) fn named(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
 /// A text in which everything unseen is written as an escape: for one line of a terminal.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &[])
 }
 
 /// The same for text of several lines of our own: line breaks stay.
-pub(super) fn escaped_lines(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn escaped_lines(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n'])
 }
 

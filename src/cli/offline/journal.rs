@@ -9,11 +9,11 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{
-    Exit,
-    terminal::{self, say},
-};
 use crate::{
+    cli::{
+        Exit,
+        terminal::{self, say},
+    },
     domain::ids::BatchName,
     journal::{
         offline::{Offline, OfflineError},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -54,7 +54,7 @@ struct Place {
     dir: PathBuf,
 }
 
-pub(super) fn run(arguments: Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
     let place = match &arguments.action {
         Action::Inspect { place, .. } | Action::Export(place) | Action::Verify(place) => place,
         Action::Erase(arguments) => return erase::run(arguments),

@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::unseen::{escaped, escaped_lines, is_unseen};
+use self::unseen::{escaped, escaped_lines, is_unseen};
 
 /// Writes a line of data. A reader that has gone away is no error of ours: the write is lost.
 pub(super) fn out(line: impl AsRef<str>) {
@@ -138,6 +138,12 @@ pub(super) fn progress(total: u64) -> ProgressBar {
     bar
 }
 
+pub(super) mod interrupt;
+pub(super) mod output;
+pub(super) mod summary;
+pub(super) mod times;
+pub(super) mod unseen;
+pub(super) mod words;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,13 @@ use clap::Args;
 use prost::{DecodeError, Message as _};
 use prost_types::FileDescriptorSet;
 
-use super::{Exit, terminal::say};
-use crate::rpc::proto;
+use crate::{
+    cli::{Exit, terminal::say},
+    rpc::proto,
+};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Write the compiled descriptors instead, for `grpcurl -protoset` and code generators. The
     /// health service, error details and all imports are with them.
     #[arg(long, conflicts_with = "service_config")]
@@ -21,7 +23,7 @@ pub(super) struct Arguments {
     service_config: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     let mut stdout = io::stdout().lock();
     let data = if arguments.descriptor_set {
         if stdout.is_terminal() {

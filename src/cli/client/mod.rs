@@ -1,6 +1,11 @@
 //! The client side of the two cancelling RPCs: sends a request, and sends the very same one
 //! again when the connection breaks, which resumes it.
 
+pub(super) mod connection;
+pub(super) mod endpoint;
+pub(super) mod reach;
+pub(super) mod status;
+
 use std::time::Duration;
 
 use prost::Message;
@@ -9,12 +14,8 @@ use tonic::{
     Request, Status, Streaming, service::interceptor::InterceptedService, transport::Channel,
 };
 
-pub(super) use super::connection::Service;
-use super::{
-    connection::Credentials,
-    reach::{self, Problem},
-    status,
-};
+pub(super) use self::connection::Service;
+use self::{connection::Credentials, reach::Problem};
 use crate::rpc::proto::{
     self, CancelEnrollmentsRequest, CancelEnrollmentsResponse, CancelSubscriptionRequest,
     CancelSubscriptionResponse, EnrollmentResult, Progress, SubscriptionResult,

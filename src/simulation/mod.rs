@@ -7,27 +7,10 @@
 //! is to be. What is held against the service is never its own word: effects are counted by the
 //! providers of `sandbox`, requests by the network, writes by the journal's wrapper.
 
-mod aims;
-mod arrival;
-mod audited;
-mod bounds;
 mod clients;
-mod conditions;
-mod doubts;
-mod enrollments;
-mod fate;
 mod model;
-mod network;
+mod oracle;
 mod plan;
-mod requests;
 mod runner;
-mod sent;
-mod service;
-mod storage;
 mod tests;
-mod told;
-mod truth;
-mod watch;
-mod wire;
 mod world;
-mod written;

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{conditions::believed_after_start, plan::Plan};
+use super::plan::{Plan, conditions::believed_after_start};
 use crate::domain::{
     command::Command,
     ids::{BatchId, ItemId, Key, Scope},

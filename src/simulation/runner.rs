@@ -10,13 +10,11 @@ use tokio::{
 };
 
 use super::{
-    audited,
     clients::{self, Sent},
     model::Recorded,
+    oracle::audited,
     plan::End,
-    service::options,
-    storage::Storage,
-    world::{State, World},
+    world::{State, World, service::options, storage::Storage},
 };
 use crate::{
     domain::outcome::{FailureReason, Settled},

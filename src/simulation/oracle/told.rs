@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::world::World;
 use crate::{
     domain::outcome::{Outcome, Settled},
     engine::{SubmitError, Ticket},
     journal::Conflict,
     providers::Mode,
+    simulation::world::World,
 };
 
 impl World {
     /// A request leaves a client.
-    pub(super) fn submitted(&self, request: usize) -> Duration {
+    pub(in crate::simulation) fn submitted(&self, request: usize) -> Duration {
         let mut state = self.state();
         let asked = &self.plan.requests[request];
         if !state.model.submitted.insert(request) {
@@ -30,7 +30,7 @@ impl World {
     }
 
     /// The service says that it has taken a request on.
-    pub(super) fn taken_on(&self, request: usize, ticket: &Ticket) {
+    pub(in crate::simulation) fn taken_on(&self, request: usize, ticket: &Ticket) {
         let mut state = self.state();
         let asked = &self.plan.requests[request];
         if let Some(batch) = ticket.batch {
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// The service refuses a request.
-    pub(super) fn refused(&self, request: usize, why: &SubmitError) {
+    pub(in crate::simulation) fn refused(&self, request: usize, why: &SubmitError) {
         let mut state = self.state();
         state.trace(format_args!("client is refused {request}: {why}"));
         match why {
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A client is told an outcome.
-    pub(super) fn told(
+    pub(in crate::simulation) fn told(
         &self,
         request: usize,
         place: usize,

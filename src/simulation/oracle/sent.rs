@@ -3,21 +3,25 @@
 
 use std::time::Duration;
 
-use super::{
-    conditions::Lag,
-    model::Recorded,
-    plan::{AccountPlan, Plan},
-    watch::Sighting,
-    world::{State, World},
-};
+use super::watch::Sighting;
 use crate::{
     domain::http_exchange::{Request, Safety},
     sandbox::Provider,
+    simulation::{
+        model::Recorded,
+        plan::{AccountPlan, Plan, conditions::Lag},
+        world::{State, World},
+    },
 };
 
 impl State {
     /// A request leaves.
-    pub(super) fn request_starts(&mut self, world: &World, seen: &Sighting, request: &Request) {
+    pub(in crate::simulation) fn request_starts(
+        &mut self,
+        world: &World,
+        seen: &Sighting,
+        request: &Request,
+    ) {
         let plan = &world.plan;
         let now = self.now();
         let of = &plan.accounts[seen.account];
@@ -148,7 +152,7 @@ impl State {
     }
 
     /// A request is over for the service, answered or not.
-    pub(super) fn request_ends(&mut self, seen: &Sighting) {
+    pub(in crate::simulation) fn request_ends(&mut self, seen: &Sighting) {
         if let Some(account) = self.watch.accounts.get_mut(&seen.account) {
             account.in_flight = account.in_flight.saturating_sub(1);
         }
@@ -161,7 +165,13 @@ impl State {
 
     /// A clear answer came to a request of this time: what it tells settles every doubt from
     /// before.
-    pub(super) fn clear(&mut self, plan: &Plan, seen: &Sighting, path: &str, sent: Duration) {
+    pub(in crate::simulation) fn clear(
+        &mut self,
+        plan: &Plan,
+        seen: &Sighting,
+        path: &str,
+        sent: Duration,
+    ) {
         let of = &plan.accounts[seen.account];
         let last = path.rsplit('/').next().unwrap_or_default();
         let target = match of.provider {
@@ -185,12 +195,22 @@ impl State {
     }
 
     /// An answer to a request with an effect was lost, or says nothing.
-    pub(super) fn doubted(&mut self, plan: &Plan, seen: &Sighting, believed_at: Duration) {
+    pub(in crate::simulation) fn doubted(
+        &mut self,
+        plan: &Plan,
+        seen: &Sighting,
+        believed_at: Duration,
+    ) {
         self.doubts(plan, seen, believed_at, |_| true);
     }
 
     /// A request was refused: it may be for one before it whose answer was lost.
-    pub(super) fn doubted_again(&mut self, plan: &Plan, seen: &Sighting, believed_at: Duration) {
+    pub(in crate::simulation) fn doubted_again(
+        &mut self,
+        plan: &Plan,
+        seen: &Sighting,
+        believed_at: Duration,
+    ) {
         self.doubts(plan, seen, believed_at, |item| item.doubt_since.is_some());
     }
 

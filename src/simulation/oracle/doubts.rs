@@ -3,15 +3,15 @@
 
 use jiff::SignedDuration;
 
-use super::{
-    conditions::{Boots, Lag},
-    model::Recorded,
-    truth::Claims,
-    world::{State, World},
-};
+use super::truth::Claims;
 use crate::{
     domain::outcome::{Outcome, Settled},
     sandbox::{Provider, Standing},
+    simulation::{
+        model::Recorded,
+        plan::conditions::{Boots, Lag},
+        world::{State, World},
+    },
 };
 
 /// How far the service may be off beside what clocks are apart: a minute, and what the writes and
@@ -19,7 +19,12 @@ use crate::{
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60 + 10);
 
 /// See the module docs.
-pub(super) fn claims(world: &World, state: &State, item: &Recorded, settled: &Settled) -> Claims {
+pub(in crate::simulation) fn claims(
+    world: &World,
+    state: &State,
+    item: &Recorded,
+    settled: &Settled,
+) -> Claims {
     let mut claims = vec![
         (
             !is_others(world, state, item, settled),
@@ -60,7 +65,7 @@ fn claims_it(settled: &Settled) -> bool {
 
 /// Whether nobody can tell how long ago something was: the wall clock was set back, and no other runs
 /// on over a restart.
-pub(super) fn is_clock_lost(world: &World) -> bool {
+pub(in crate::simulation) fn is_clock_lost(world: &World) -> bool {
     world.plan.boots != Boots::One && world.plan.jumps.iter().any(|(_, by)| *by < 0)
 }
 

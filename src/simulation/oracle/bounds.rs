@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use super::{
-    model::Recorded,
-    plan::{AccountPlan, Plan},
-    service::SETTLING,
-    watch::{Failed, Sighting},
-    world::State,
-};
+use super::watch::{Failed, Sighting};
 use crate::{
     domain::{http_exchange::Response, ids::ItemId},
     sandbox::Provider,
+    simulation::{
+        model::Recorded,
+        plan::{AccountPlan, Plan},
+        world::{State, service::SETTLING},
+    },
 };
 
 impl State {
     /// A request leaves: holds it against concurrency, rate and pauses.
-    pub(super) fn check_limits(&mut self, of: &AccountPlan, account: usize, now: Duration) {
+    pub(in crate::simulation) fn check_limits(
+        &mut self,
+        of: &AccountPlan,
+        account: usize,
+        now: Duration,
+    ) {
         let seen = self.watch.accounts.entry(account).or_default();
         seen.in_flight += 1;
         seen.starts.push_back(now);
@@ -47,7 +51,7 @@ impl State {
 
     /// Whether a request follows on a failed one of the same item, as far as the network can
     /// tell: an item that has its target to itself.
-    pub(super) fn is_retry(&self, plan: &Plan, seen: &Sighting) -> bool {
+    pub(in crate::simulation) fn is_retry(&self, plan: &Plan, seen: &Sighting) -> bool {
         let Some(target) = seen.target else {
             return false;
         };
@@ -74,7 +78,13 @@ impl State {
     }
 
     /// A request came to its end: holds failed retries against the budget.
-    pub(super) fn came_to(&mut self, plan: &Plan, seen: &Sighting, is_retry: bool, failed: bool) {
+    pub(in crate::simulation) fn came_to(
+        &mut self,
+        plan: &Plan,
+        seen: &Sighting,
+        is_retry: bool,
+        failed: bool,
+    ) {
         let now = self.now();
         let Some(target) = seen.target else {
             if !failed {
@@ -120,7 +130,7 @@ impl State {
     }
 
     /// A provider that throttles said when to come back.
-    pub(super) fn told_to_wait(
+    pub(in crate::simulation) fn told_to_wait(
         &mut self,
         plan: &Plan,
         account: usize,
@@ -140,7 +150,7 @@ impl State {
             Duration::from_secs(seconds).saturating_sub(Duration::from_secs(3))
         } else {
             // The first of our own waits.
-            super::service::BACKOFF_BASE
+            crate::simulation::world::service::BACKOFF_BASE
         };
         self.paused(account, wait);
     }

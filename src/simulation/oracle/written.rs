@@ -3,15 +3,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{conditions::believed_after_start, model::Recorded, truth, world::World};
+use super::truth;
 use crate::{
     domain::outcome::Outcome,
     journal::{Admission, Admitted, AdmittedItem, Clearance, Note, Settlement, Slot},
     sandbox::Standing,
+    simulation::{model::Recorded, plan::conditions::believed_after_start, world::World},
 };
 
 /// A request's items are on the disk from now on.
-pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted) {
+pub(in crate::simulation) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted) {
     let mut state = world.state();
     let state = &mut *state;
     let (now, life) = (state.now(), state.life);
@@ -94,7 +95,7 @@ pub(super) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted
 }
 
 /// From now on the disk has that items may be sent.
-pub(super) fn cleared_now(world: &World, clearance: &Clearance) {
+pub(in crate::simulation) fn cleared_now(world: &World, clearance: &Clearance) {
     let mut state = world.state();
     let state = &mut *state;
     let (now, life) = (state.now(), state.life);
@@ -109,7 +110,7 @@ pub(super) fn cleared_now(world: &World, clearance: &Clearance) {
 }
 
 /// From now on the disk has what an orderly stop knows of an item.
-pub(super) fn noted_now(world: &World, note: &Note) {
+pub(in crate::simulation) fn noted_now(world: &World, note: &Note) {
     let mut state = world.state();
     state.trace(format_args!("noted {} {:?}", note.id, note.doubt));
     let Some(item) = state.model.items.get_mut(&note.id).filter(|item| item.open) else {
@@ -125,7 +126,7 @@ pub(super) fn noted_now(world: &World, note: &Note) {
 }
 
 /// An outcome is on the disk from now on.
-pub(super) fn settled_now(world: &World, settlement: &Settlement) {
+pub(in crate::simulation) fn settled_now(world: &World, settlement: &Settlement) {
     world.deliver_stragglers();
     let mut state = world.state();
     let state = &mut *state;

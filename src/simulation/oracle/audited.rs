@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::world::World;
 use crate::{
     domain::{ids::ItemId, outcome::Outcome},
     journal::{Happened, Journal as _, Trailed, What, memory_journal::MemoryJournal},
+    simulation::world::World,
 };
 
 /// What happened to an item.
@@ -18,13 +18,17 @@ enum Step {
 }
 
 /// What a life left to be told. Of a store that failed nothing can be read any more.
-pub(super) fn read(disk: &MemoryJournal) -> Option<Vec<Trailed>> {
+pub(in crate::simulation) fn read(disk: &MemoryJournal) -> Option<Vec<Trailed>> {
     disk.trail().read(0, usize::MAX).ok()
 }
 
 /// Holds what is told after a life against what was written, and against what was told `before`
 /// the store was opened again.
-pub(super) fn check(world: &World, before: Option<&Vec<Trailed>>, disk: &MemoryJournal) {
+pub(in crate::simulation) fn check(
+    world: &World,
+    before: Option<&Vec<Trailed>>,
+    disk: &MemoryJournal,
+) {
     let mut state = world.state();
     let Some(told) = read(disk) else {
         state.broken("the audit can be told", "the trail cannot be read");

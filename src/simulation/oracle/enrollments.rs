@@ -1,14 +1,21 @@
 //! The claims that an outcome makes of a sequence's enrollments.
 
-use super::{
-    model::Recorded,
-    truth::Claims,
-    world::{State, World},
+use super::truth::Claims;
+use crate::{
+    domain::outcome::{Detail, Outcome, Settled},
+    simulation::{
+        model::Recorded,
+        world::{State, World},
+    },
 };
-use crate::domain::outcome::{Detail, Outcome, Settled};
 
 /// See the module docs. Who ended an enrollment is told by the reason that it has.
-pub(super) fn claims(world: &World, state: &State, item: &Recorded, settled: &Settled) -> Claims {
+pub(in crate::simulation) fn claims(
+    world: &World,
+    state: &State,
+    item: &Recorded,
+    settled: &Settled,
+) -> Claims {
     let target = &world.plan.targets[item.target];
     let tag = world.plan.tag_of(item);
     let all = world.providers.sequence(&target.id);

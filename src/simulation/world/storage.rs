@@ -11,10 +11,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::sleep};
 
-use super::{
-    world::{State, World},
-    written::{admitted_now, cleared_now, noted_now, settled_now},
-};
+use super::{State, World};
 use crate::{
     domain::{
         doubt::{AccountState, Moment},
@@ -26,17 +23,18 @@ use crate::{
         OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
         memory_journal::MemoryJournal,
     },
+    simulation::oracle::written::{admitted_now, cleared_now, noted_now, settled_now},
 };
 
 #[derive(Debug, Clone)]
-pub(super) struct Storage {
+pub(in crate::simulation) struct Storage {
     disk: MemoryJournal,
     world: Arc<World>,
     turn: Arc<Mutex<()>>,
 }
 
 impl Storage {
-    pub(super) fn new(disk: MemoryJournal, world: Arc<World>) -> Self {
+    pub(in crate::simulation) fn new(disk: MemoryJournal, world: Arc<World>) -> Self {
         let turn = Arc::default();
         Self { disk, world, turn }
     }

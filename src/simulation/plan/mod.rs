@@ -1,9 +1,14 @@
 //! What a seed decides before anything runs: accounts, targets, requests, who sends them when,
 //! and what goes wrong.
 
+pub(super) mod aims;
+pub(super) mod conditions;
+pub(super) mod fate;
+pub(super) mod requests;
+
 use std::{sync::Arc, time::Duration};
 
-use super::{
+use self::{
     conditions::{Boots, Lag, Off, canceled_ms_ago},
     requests::{Asked, draw_requests},
 };

@@ -1,13 +1,7 @@
 //! Whether an outcome is true at the moment when it becomes durable, by the provider's own state
 //! and by the effects that the network saw.
 
-use super::{
-    conditions::Lag,
-    doubts, enrollments,
-    model::Recorded,
-    watch::Sighting,
-    world::{State, World},
-};
+use super::{doubts, enrollments, watch::Sighting};
 use crate::{
     domain::{
         command::Command,
@@ -18,13 +12,23 @@ use crate::{
         Provider, Standing,
         variants::{Revolv3GetCancelled, SequenzyTargets},
     },
+    simulation::{
+        model::Recorded,
+        plan::conditions::Lag,
+        world::{State, World},
+    },
 };
 
 /// Statements of which each has to hold, with what it means if one does not.
-pub(super) type Claims = Vec<(bool, &'static str)>;
+pub(in crate::simulation) type Claims = Vec<(bool, &'static str)>;
 
 /// Holds an outcome against the truth.
-pub(super) fn check_settled(world: &World, state: &mut State, id: ItemId, settled: &Settled) {
+pub(in crate::simulation) fn check_settled(
+    world: &World,
+    state: &mut State,
+    id: ItemId,
+    settled: &Settled,
+) {
     world.set_providers_clock(state);
     let item = &state.model.items[&id];
     let outcome = settled.conclusion.outcome;
@@ -176,7 +180,7 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
 
 /// Revolv3 says of what has ended, and of what never was, the same; and has undocumented words.
 /// Of more enrollments than were allowed, nobody can say whether some were ended before.
-pub(super) fn is_unknowable(world: &World, item: &Recorded) -> bool {
+pub(in crate::simulation) fn is_unknowable(world: &World, item: &Recorded) -> bool {
     if let Command::Enrollments(command) = &*item.command {
         // Of what never was, a refusal says no more than of what has ended.
         let unknown = world.plan.targets[item.target].born.is_none();
@@ -198,7 +202,7 @@ pub(super) fn is_unknowable(world: &World, item: &Recorded) -> bool {
 
 impl World {
     /// Effects of a subscription or a sequence so far.
-    pub(super) fn effects_on(&self, target: usize) -> u64 {
+    pub(in crate::simulation) fn effects_on(&self, target: usize) -> u64 {
         let of = &self.plan.targets[target];
         let provider = self.plan.accounts[of.account].provider;
         match provider {
@@ -214,7 +218,7 @@ impl World {
     }
 
     /// Whether a subscription is there and goes on.
-    pub(super) fn runs(&self, target: usize) -> bool {
+    pub(in crate::simulation) fn runs(&self, target: usize) -> bool {
         let of = &self.plan.targets[target];
         let provider = self.plan.accounts[of.account].provider;
         let found = self.providers.subscription(provider, &of.id);
@@ -224,7 +228,12 @@ impl World {
     }
 
     /// An effect has just happened: never twice for one key, and never for a dry run.
-    pub(super) fn check_effects(&self, state: &mut State, target: usize, seen: &Sighting) {
+    pub(in crate::simulation) fn check_effects(
+        &self,
+        state: &mut State,
+        target: usize,
+        seen: &Sighting,
+    ) {
         let of = &self.plan.targets[target];
         let provider = self.plan.accounts[of.account].provider;
         let most = match (provider, &seen.tag) {

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::{
-    watch::Sighting,
-    world::{State, World},
+use crate::{
+    sandbox::{Foreign, Provider},
+    simulation::{
+        oracle::watch::Sighting,
+        world::{State, World},
+    },
 };
-use crate::sandbox::{Foreign, Provider};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::simulation) enum Fate {
     Clean,
     Refused,
     RequestLost,
@@ -46,7 +48,7 @@ pub(super) enum Fate {
 
 impl State {
     /// Draws what becomes of the next request to an account.
-    pub(super) fn fate(&mut self, world: &World, seen: &Sighting) -> Fate {
+    pub(in crate::simulation) fn fate(&mut self, world: &World, seen: &Sighting) -> Fate {
         let now = self.now();
         let of = &world.plan.accounts[seen.account];
         if self.calm {
@@ -129,7 +131,7 @@ impl State {
     }
 
     /// Draws how long a way takes.
-    pub(super) fn latency(&mut self) -> Duration {
+    pub(in crate::simulation) fn latency(&mut self) -> Duration {
         if self.calm {
             return Duration::from_millis(1);
         }
@@ -143,7 +145,7 @@ impl State {
 
 impl Fate {
     /// Whether it leaves the service without a word on what happened.
-    pub(super) fn is_doubt(self) -> bool {
+    pub(in crate::simulation) fn is_doubt(self) -> bool {
         !matches!(
             self,
             Self::Clean
@@ -156,12 +158,12 @@ impl Fate {
     }
 
     /// Whether its answer comes as the provider gave it.
-    pub(super) fn is_plain(self) -> bool {
+    pub(in crate::simulation) fn is_plain(self) -> bool {
         matches!(self, Self::Clean | Self::Twice)
     }
 
     /// Whether the request comes to its provider at the end of its way.
-    pub(super) fn arrives(self) -> bool {
+    pub(in crate::simulation) fn arrives(self) -> bool {
         matches!(
             self,
             Self::Clean
@@ -180,7 +182,7 @@ impl Fate {
     }
 
     /// Whether it comes to its provider later, after its sender has given it up.
-    pub(super) fn arrives_later(self) -> bool {
+    pub(in crate::simulation) fn arrives_later(self) -> bool {
         matches!(
             self,
             Self::RequestLate
@@ -191,7 +193,7 @@ impl Fate {
     }
 
     /// Whether its sender waits for an answer until its timeout.
-    pub(super) fn times_out(self) -> bool {
+    pub(in crate::simulation) fn times_out(self) -> bool {
         matches!(
             self,
             Self::RequestLost | Self::ReplyLost | Self::ReplyLate | Self::RequestLate
@@ -199,7 +201,7 @@ impl Fate {
     }
 
     /// Whether it makes the next request of its item a retry.
-    pub(super) fn is_failure(self) -> bool {
+    pub(in crate::simulation) fn is_failure(self) -> bool {
         !matches!(
             self,
             Self::Clean
@@ -216,7 +218,7 @@ impl Fate {
         )
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::simulation) fn name(self) -> &'static str {
         match self {
             Self::Clean => "answered",
             Self::Refused => "connection refused",

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{model::Recorded, plan::Plan};
-use crate::{domain::command::Command, providers::Mode};
+use super::Plan;
+use crate::{domain::command::Command, providers::Mode, simulation::model::Recorded};
 
 impl Plan {
     /// The target of a command.
-    pub(super) fn target_of(&self, command: &Command) -> usize {
+    pub(in crate::simulation) fn target_of(&self, command: &Command) -> usize {
         let mut items = self.requests.iter().flat_map(|asked| &asked.items);
         items.find(|item| *item.command == *command).unwrap().target
     }
 
     /// The tag that requests of an item carry.
-    pub(super) fn tag_of(&self, item: &Recorded) -> String {
+    pub(in crate::simulation) fn tag_of(&self, item: &Recorded) -> String {
         let asked = self
             .requests
             .iter()
@@ -27,7 +27,7 @@ impl Plan {
     }
 
     /// The keys that are aimed at a target, and whether dry runs are too.
-    pub(super) fn aimed_at(&self, target: usize) -> (usize, bool) {
+    pub(in crate::simulation) fn aimed_at(&self, target: usize) -> (usize, bool) {
         let mut keys = BTreeSet::new();
         let mut dry = false;
         for asked in &self.requests {

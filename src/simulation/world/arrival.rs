@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{
-    conditions::{Lag, believed_at},
-    plan::TIMEOUT,
-    watch::{Effect, Sighting},
-    wire::http_request,
-    world::{State, World},
-};
+use super::{State, World, wire::http_request};
 use crate::{
     domain::http_exchange::{Request, Safety},
     sandbox::Provider,
+    simulation::{
+        oracle::watch::{Effect, Sighting},
+        plan::{
+            TIMEOUT,
+            conditions::{Lag, believed_at},
+        },
+    },
 };
 
 /// Why a request arrives late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Late {
+pub(in crate::simulation) enum Late {
     /// Its sender has given it up, or is gone.
     Given,
     /// It is there for a second time.
@@ -27,16 +28,16 @@ pub(super) enum Late {
 
 /// A request that arrives when its sender has given up on it, or for a second time.
 #[derive(Debug)]
-pub(super) struct Straggler {
-    pub(super) at: Duration,
-    pub(super) seen: Sighting,
+pub(in crate::simulation) struct Straggler {
+    pub(in crate::simulation) at: Duration,
+    pub(in crate::simulation) seen: Sighting,
     request: Request,
     late: Late,
 }
 
 impl World {
     /// A request reaches its provider.
-    pub(super) fn deliver(
+    pub(in crate::simulation) fn deliver(
         &self,
         seen: &Sighting,
         request: &Request,
@@ -81,7 +82,7 @@ impl World {
     }
 
     /// Draws when a request arrives that is given up, or answered, before.
-    pub(super) fn late(
+    pub(in crate::simulation) fn late(
         &self,
         account: usize,
         sent: Duration,
@@ -102,7 +103,13 @@ impl World {
     }
 
     /// Lets a request arrive later.
-    pub(super) fn straggles(&self, seen: &Sighting, request: Request, at: Duration, late: Late) {
+    pub(in crate::simulation) fn straggles(
+        &self,
+        seen: &Sighting,
+        request: Request,
+        at: Duration,
+        late: Late,
+    ) {
         let mut state = self.state();
         state.stragglers.push(Straggler {
             at,
@@ -115,7 +122,7 @@ impl World {
 
     /// Lets what is due by now arrive. Nobody looks at the providers, or judges what is sent or
     /// told, without this.
-    pub(super) fn deliver_stragglers(&self) {
+    pub(in crate::simulation) fn deliver_stragglers(&self) {
         loop {
             let next = {
                 let mut state = self.state();
@@ -133,7 +140,7 @@ impl World {
 impl State {
     /// Whether a cancellation of a target that its sender has given up may still arrive: one with
     /// this tag, or without one.
-    pub(super) fn may_arrive(&self, target: usize, tag: Option<&str>) -> bool {
+    pub(in crate::simulation) fn may_arrive(&self, target: usize, tag: Option<&str>) -> bool {
         self.stragglers.iter().any(|straggler| {
             let seen = &straggler.seen;
             straggler.late == Late::Given
@@ -146,7 +153,7 @@ impl State {
 
     /// Whether a request that is to go now has to wait for one that may still arrive: one of
     /// another key, or its own, unless its provider makes that safe.
-    pub(super) fn has_to_wait(
+    pub(in crate::simulation) fn has_to_wait(
         &self,
         provider: Provider,
         target: usize,

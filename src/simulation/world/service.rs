@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    network::Network,
-    plan::{AccountPlan, TIMEOUT, provider_id},
-    world::World,
-};
+use super::{World, network::Network};
 use crate::{
     egress::{
         Egress,
@@ -14,16 +10,17 @@ use crate::{
     },
     engine::{Clock, LaneOptions, Options},
     shared_budget::Members,
+    simulation::plan::{AccountPlan, TIMEOUT, provider_id},
 };
 
 /// The first wait before a retry.
-pub(super) const BACKOFF_BASE: Duration = Duration::from_millis(100);
+pub(in crate::simulation) const BACKOFF_BASE: Duration = Duration::from_millis(100);
 
 /// How long after an answer was lost its request may still take effect.
-pub(super) const SETTLING: Duration = Duration::from_secs(1);
+pub(in crate::simulation) const SETTLING: Duration = Duration::from_secs(1);
 
 /// How the service runs: the only place that says so.
-pub(super) fn options(world: &Arc<World>) -> Options {
+pub(in crate::simulation) fn options(world: &Arc<World>) -> Options {
     let clock = Arc::clone(world);
     let lane = |(place, of): (usize, &AccountPlan)| {
         debug_assert_eq!(of.account.provider(), provider_id(of.provider));

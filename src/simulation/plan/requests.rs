@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::plan::{AccountPlan, Target};
+use super::{AccountPlan, Target};
 use crate::{
     domain::{
         account::Timing,
@@ -21,30 +21,30 @@ use crate::{
 
 /// A request as a client sends it.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) scope: Scope,
-    pub(super) key: Key,
-    pub(super) items: Vec<AskedItem>,
-    pub(super) window: Duration,
+pub(in crate::simulation) struct Asked {
+    pub(in crate::simulation) scope: Scope,
+    pub(in crate::simulation) key: Key,
+    pub(in crate::simulation) items: Vec<AskedItem>,
+    pub(in crate::simulation) window: Duration,
 }
 
 /// One item of it.
 #[derive(Debug, Clone)]
-pub(super) struct AskedItem {
-    pub(super) own_key: Option<Key>,
-    pub(super) command: Arc<Command>,
-    pub(super) mode: Mode,
+pub(in crate::simulation) struct AskedItem {
+    pub(in crate::simulation) own_key: Option<Key>,
+    pub(in crate::simulation) command: Arc<Command>,
+    pub(in crate::simulation) mode: Mode,
     /// Its target's place in the plan.
-    pub(super) target: usize,
+    pub(in crate::simulation) target: usize,
     /// What stands in every request with an effect that is sent for it, where there is a place.
-    pub(super) tag: String,
+    pub(in crate::simulation) tag: String,
 }
 
 /// The window when nothing goes wrong any more.
 const CALM_WINDOW: Duration = Duration::from_secs(3_600);
 
 impl Asked {
-    pub(super) fn submission(&self, calm: bool) -> Submission {
+    pub(in crate::simulation) fn submission(&self, calm: bool) -> Submission {
         let item = |item: &AskedItem| Item {
             key: item.own_key.clone(),
             command: Arc::clone(&item.command),
@@ -64,13 +64,13 @@ impl Asked {
     }
 
     /// The key of an item.
-    pub(super) fn key_at(&self, place: usize) -> Key {
+    pub(in crate::simulation) fn key_at(&self, place: usize) -> Key {
         let derived = || self.key.derive(u32::try_from(place).unwrap());
         self.items[place].own_key.clone().unwrap_or_else(derived)
     }
 
     /// Its items that are no dry runs, with their keys.
-    pub(super) fn recorded(&self) -> impl Iterator<Item = (Key, &AskedItem)> {
+    pub(in crate::simulation) fn recorded(&self) -> impl Iterator<Item = (Key, &AskedItem)> {
         let items = self.items.iter().enumerate();
         items
             .filter(|(_, item)| item.mode == Mode::Cancel)
@@ -78,7 +78,7 @@ impl Asked {
     }
 
     /// Whether the two cannot both be admitted: one key with two meanings.
-    pub(super) fn contradicts(&self, other: &Self) -> bool {
+    pub(in crate::simulation) fn contradicts(&self, other: &Self) -> bool {
         let same_items = || {
             self.items.len() == other.items.len()
                 && self.items.iter().zip(&other.items).all(|(a, b)| {
@@ -96,7 +96,7 @@ impl Asked {
     }
 }
 
-pub(super) fn draw_requests(
+pub(in crate::simulation) fn draw_requests(
     accounts: &[AccountPlan],
     targets: &[Target],
     rng: &mut fastrand::Rng,
@@ -236,7 +236,7 @@ fn retagged(item: &AskedItem, accounts: &[AccountPlan], targets: &[Target]) -> A
 }
 
 fn when(provider: Provider, rng: &mut fastrand::Rng) -> When {
-    let at = When::At(super::world::EPOCH + jiff::SignedDuration::from_hours(240));
+    let at = When::At(crate::simulation::world::EPOCH + jiff::SignedDuration::from_hours(240));
     let choices: &[When] = match provider {
         Provider::Rebilly => &[When::Now, When::PeriodEnd, at],
         Provider::Solidgate => &[When::Now, When::PeriodEnd],

@@ -14,25 +14,25 @@ use tokio::time::sleep;
 use tower::Service;
 
 use super::{
+    World,
     arrival::Late,
-    conditions::believed_at,
-    fate::Fate,
-    plan::TIMEOUT,
-    watch::Sighting,
     wire::{http_request, read},
-    world::World,
 };
 use crate::{
     domain::http_exchange::{Fault, FaultKind, Request, Response, Safety},
     egress::Unanswered,
     sandbox::{Control, Foreign, Provider, Standing},
+    simulation::{
+        oracle::watch::Sighting,
+        plan::{TIMEOUT, conditions::believed_at, fate::Fate},
+    },
 };
 
 /// The way to one account.
 #[derive(Clone)]
-pub(super) struct Network {
-    pub(super) world: Arc<World>,
-    pub(super) account: usize,
+pub(in crate::simulation) struct Network {
+    pub(in crate::simulation) world: Arc<World>,
+    pub(in crate::simulation) account: usize,
 }
 
 /// Tells when a request is over for the service, also if that drops it. What was on its way to its

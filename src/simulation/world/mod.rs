@@ -1,6 +1,12 @@
 //! What outlives a crash: the seed's random choices, the time, the providers, and everything that
 //! was seen, with the broken promises among it.
 
+pub(super) mod arrival;
+pub(super) mod network;
+pub(super) mod service;
+pub(super) mod storage;
+pub(super) mod wire;
+
 use std::{
     collections::BTreeMap,
     fmt::Display,
@@ -11,12 +17,11 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Notify, time::Instant};
 
+use self::arrival::Straggler;
 use super::{
-    arrival::Straggler,
-    conditions::Boots,
     model::{Model, Recorded},
-    plan::{AccountPlan, Plan},
-    watch::Watch,
+    oracle::watch::Watch,
+    plan::{AccountPlan, Plan, conditions::Boots},
 };
 use crate::{
     domain::{

@@ -12,7 +12,10 @@ use crate::{
 };
 
 /// A request as it is on the wire.
-pub(super) fn http_request(account: &Account, request: &Request) -> http::Request<Bytes> {
+pub(in crate::simulation) fn http_request(
+    account: &Account,
+    request: &Request,
+) -> http::Request<Bytes> {
     let method = match request.method {
         Method::Get => http::Method::GET,
         Method::Post => http::Method::POST,
@@ -48,7 +51,7 @@ pub(super) fn http_request(account: &Account, request: &Request) -> http::Reques
 }
 
 /// An answer as it is read.
-pub(super) fn read(response: &http::Response<Bytes>) -> Response {
+pub(in crate::simulation) fn read(response: &http::Response<Bytes>) -> Response {
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
     };

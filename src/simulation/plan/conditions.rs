@@ -2,11 +2,12 @@
 
 use std::{ops::Range, time::Duration};
 
-use super::{plan::TIMEOUT, service::SETTLING};
+use super::TIMEOUT;
+use crate::simulation::world::service::SETTLING;
 
 /// How long after it was sent a request may take effect, and looks show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lag {
+pub(in crate::simulation) enum Lag {
     /// Before a look is believed: every promise holds.
     Believed,
     /// Up to three timeouts: a second effect is counted, a false final no is still a failure.
@@ -15,7 +16,7 @@ pub(super) enum Lag {
 
 /// What a machine tells of its boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Boots {
+pub(in crate::simulation) enum Boots {
     /// Nothing.
     Unknown,
     /// It runs on while the service is started again.
@@ -26,18 +27,18 @@ pub(super) enum Boots {
 
 /// How a provider is off.
 #[derive(Debug, Clone)]
-pub(super) struct Off {
+pub(in crate::simulation) struct Off {
     /// How long after an effect looks begin to show it.
-    pub(super) looks_lag: Duration,
+    pub(in crate::simulation) looks_lag: Duration,
     /// How many milliseconds its clock is ahead.
-    pub(super) skew_ms: i64,
-    pub(super) no_date: bool,
+    pub(in crate::simulation) skew_ms: i64,
+    pub(in crate::simulation) no_date: bool,
     /// The lives in which its account has the address of something else.
-    pub(super) elsewhere: Range<usize>,
+    pub(in crate::simulation) elsewhere: Range<usize>,
 }
 
 impl Off {
-    pub(super) fn draw(rng: &mut fastrand::Rng) -> Self {
+    pub(in crate::simulation) fn draw(rng: &mut fastrand::Rng) -> Self {
         let minutes = 60_000;
         Self {
             looks_lag: Duration::from_millis([0, 0, 0, 300, 1_000, 2_000][rng.usize(0..6)]),
@@ -57,7 +58,7 @@ impl Off {
 
 impl Boots {
     /// A clock that jumps ahead from one boot to the next tells nobody what has passed.
-    pub(super) fn draw(jumps: &[(Duration, i64)], rng: &mut fastrand::Rng) -> Self {
+    pub(in crate::simulation) fn draw(jumps: &[(Duration, i64)], rng: &mut fastrand::Rng) -> Self {
         match rng.u32(0..3) {
             0 if jumps.iter().all(|(_, by)| *by <= 0) => Self::Unknown,
             1 if jumps.iter().all(|(_, by)| *by <= 0) => Self::EachLife,
@@ -67,18 +68,18 @@ impl Boots {
 }
 
 /// How long before the run others cancelled what is born cancelled, in milliseconds.
-pub(super) fn canceled_ms_ago(rng: &mut fastrand::Rng) -> i64 {
+pub(in crate::simulation) fn canceled_ms_ago(rng: &mut fastrand::Rng) -> i64 {
     let seconds = [27 * 24 * 3_600, 3_600, 1_500, 120, 30];
     seconds[rng.usize(0..seconds.len())] * 1_000
 }
 
 /// When a look is believed that follows on a request sent at one time and given up at another.
-pub(super) fn believed_at(sent: Duration, given_up: Duration) -> Duration {
+pub(in crate::simulation) fn believed_at(sent: Duration, given_up: Duration) -> Duration {
     (sent + TIMEOUT).max(given_up + SETTLING)
 }
 
 /// When a look is believed by a service that was started at this time, whatever was sent before.
-pub(super) fn believed_after_start(start: Duration) -> Duration {
+pub(in crate::simulation) fn believed_after_start(start: Duration) -> Duration {
     let last_bytes = Duration::from_millis(crate::limits::TCP_USER_TIMEOUT_MS);
     start + last_bytes + TIMEOUT.max(SETTLING)
 }

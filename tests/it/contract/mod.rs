@@ -1,0 +1,7 @@
+//! The published API: bounds, violations, and the shape of the house.
+
+pub(super) mod bounds;
+pub(super) mod published;
+pub(super) mod shape;
+pub(super) mod smoke;
+pub(super) mod validation;

@@ -1,0 +1,8 @@
+//! Kills, damage, full disks, clocks that jump.
+
+pub(super) mod clocks;
+pub(super) mod damage;
+pub(super) mod disk;
+pub(super) mod kill;
+pub(super) mod panics;
+pub(super) mod signals;

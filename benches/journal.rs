@@ -21,11 +21,11 @@ use cancelot::{
         command::{Command, SubscriptionCommand, When},
         ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope, TargetId},
         outcome::{Conclusion, Detail, Outcome, Settled, SubscriptionDetail},
-        provider_response::Answer,
+        provider_response::ProviderResponse,
     },
     journal::{
         Admission, AdmittedItem, Journal, Settlement, Slot,
-        sled_journal::{Options, SledJournal},
+        sled_journal::{SledJournal, SledJournalOptions},
     },
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -49,7 +49,7 @@ fn main() {
         .unwrap();
 
     bare_disk(dir.path());
-    let journal = SledJournal::open(&Options::new(dir.path().join("journal"))).unwrap();
+    let journal = SledJournal::open(&SledJournalOptions::new(dir.path().join("journal"))).unwrap();
     runtime.block_on(async {
         one_by_one(&journal).await;
         single_items(&journal, 256).await;
@@ -60,7 +60,7 @@ fn main() {
     });
     drop(journal);
     let begin = Instant::now();
-    drop(SledJournal::open(&Options::new(dir.path().join("journal"))).unwrap());
+    drop(SledJournal::open(&SledJournalOptions::new(dir.path().join("journal"))).unwrap());
     report("open again", 1, begin.elapsed());
 }
 
@@ -135,7 +135,7 @@ fn settled() -> Arc<Settled> {
         ..SubscriptionDetail::default()
     });
     let mut conclusion = Conclusion::success(Outcome::Canceled, detail);
-    conclusion.answer = Some(Answer::from_text(
+    conclusion.answer = Some(ProviderResponse::from_text(
         r#"{"id":"sub_00000000","status":"canceled","canceledBy":"merchant","autopilot":false}"#,
     ));
     Arc::new(Settled {

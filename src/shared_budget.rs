@@ -54,7 +54,7 @@ const HUNGER: Duration = Duration::from_secs(60);
 
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum ShareRefused {
     /// The caller has so much and may not have more than this by its own bound.
     Own {
         /// What it has.
@@ -71,23 +71,23 @@ pub enum Refused {
 
 /// A bounded whole, in whatever unit its owner counts. Clones are of the same whole.
 #[derive(Debug, Clone)]
-pub struct Budget {
-    whole: Arc<Mutex<Whole>>,
+pub struct SharedBudget {
+    whole: Arc<Mutex<BudgetTotal>>,
     max: usize,
 }
 
 #[derive(Debug)]
-struct Whole {
+struct BudgetTotal {
     max: usize,
     taken: usize,
-    parts: Vec<Part>,
+    parts: Vec<MemberPart>,
     /// Where each caller's is.
     places: BTreeMap<CallerId, usize>,
 }
 
 /// One caller's.
 #[derive(Debug, Default)]
-struct Part {
+struct MemberPart {
     held: usize,
     max: Option<usize>,
     /// What is kept for it.
@@ -96,7 +96,7 @@ struct Part {
     hungry_until: Option<Instant>,
 }
 
-impl Part {
+impl MemberPart {
     fn is_hungry(&self, now: Instant) -> bool {
         self.hungry_until.is_some_and(|until| now < until)
     }
@@ -106,27 +106,27 @@ impl Part {
     }
 }
 
-impl Whole {
+impl BudgetTotal {
     /// The place of a caller's part. One who is no member has nothing kept.
     fn place(&mut self, caller: &CallerId) -> usize {
         if let Some(place) = self.places.get(caller) {
             return *place;
         }
-        self.parts.push(Part::default());
+        self.parts.push(MemberPart::default());
         let place = self.parts.len() - 1;
         self.places.insert(caller.clone(), place);
         place
     }
 
     /// Whether a part may grow.
-    fn check(&self, place: usize, by: usize, now: Instant) -> Result<(), Refused> {
+    fn check(&self, place: usize, by: usize, now: Instant) -> Result<(), ShareRefused> {
         let Some(part) = self.parts.get(place) else {
             return Ok(());
         };
         let held = part.held;
         let grown = held.saturating_add(by);
         if let Some(max) = part.max.filter(|max| grown > *max) {
-            return Err(Refused::Own { held, max });
+            return Err(ShareRefused::Own { held, max });
         }
         let others = || {
             let parts = self.parts.iter().enumerate();
@@ -135,15 +135,15 @@ impl Whole {
         let kept = others().fold(0_usize, |kept, part| kept.saturating_add(part.kept()));
         let sum = self.taken.saturating_add(by).saturating_add(kept);
         if sum > self.max {
-            return Err(Refused::Whole { held });
+            return Err(ShareRefused::Whole { held });
         }
         if grown > part.reserve && others().any(|part| part.is_hungry(now)) {
             let level = self.level(place, now);
-            let is_behind = |part: &Part| part.is_hungry(now) && part.held < level;
+            let is_behind = |part: &MemberPart| part.is_hungry(now) && part.held < level;
             // One request may go beyond it: two that are each larger than a fair share would keep
             // each other out for ever.
             if held >= level && others().any(is_behind) {
-                return Err(Refused::Whole { held });
+                return Err(ShareRefused::Whole { held });
             }
         }
         Ok(())
@@ -152,7 +152,7 @@ impl Whole {
     /// The fair share of those who want more than they have: this caller, and all who found no
     /// room. Those who want less leave the rest to them.
     fn level(&self, place: usize, now: Instant) -> usize {
-        let wants_more = |of: usize, part: &Part| of == place || part.is_hungry(now);
+        let wants_more = |of: usize, part: &MemberPart| of == place || part.is_hungry(now);
         let mut content: Vec<usize> = Vec::new();
         let mut sharers = 0;
         for (of, part) in self.parts.iter().enumerate() {
@@ -177,7 +177,7 @@ impl Whole {
     }
 }
 
-impl Budget {
+impl SharedBudget {
     /// A whole of this size that nobody has to leave anything of.
     #[must_use]
     pub fn new(max: usize) -> Self {
@@ -188,12 +188,12 @@ impl Budget {
     #[must_use]
     pub fn shared(max: usize, members: &Members) -> Self {
         let reserve = members.reserve(max);
-        let parts = members.0.values().map(|own| Part {
+        let parts = members.0.values().map(|own| MemberPart {
             max: *own,
             reserve: own.map_or(reserve, |own| own.min(reserve)),
-            ..Part::default()
+            ..MemberPart::default()
         });
-        let whole = Whole {
+        let whole = BudgetTotal {
             max,
             taken: 0,
             parts: parts.collect(),
@@ -222,7 +222,7 @@ impl Budget {
         }
     }
 
-    fn whole(&self) -> MutexGuard<'_, Whole> {
+    fn whole(&self) -> MutexGuard<'_, BudgetTotal> {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -265,7 +265,7 @@ impl Budget {
     ///
     /// # Errors
     /// If so much is not left for that caller.
-    pub fn take(&self, caller: &CallerId, amount: usize) -> Result<Share, Refused> {
+    pub fn take(&self, caller: &CallerId, amount: usize) -> Result<Reservation, ShareRefused> {
         let mut share = self.force(caller, 0);
         share.grow(amount)?;
         Ok(share)
@@ -273,9 +273,9 @@ impl Budget {
 
     /// A share of it, even if so much is not left: for what cannot be refused any more.
     #[must_use]
-    pub fn force(&self, caller: &CallerId, amount: usize) -> Share {
+    pub fn force(&self, caller: &CallerId, amount: usize) -> Reservation {
         let place = self.whole().place(caller);
-        let mut share = Share {
+        let mut share = Reservation {
             budget: self.clone(),
             place,
             amount: 0,
@@ -287,19 +287,19 @@ impl Budget {
 
 /// A share of a budget, given back when it is dropped.
 #[derive(Debug)]
-pub struct Share {
-    budget: Budget,
+pub struct Reservation {
+    budget: SharedBudget,
     /// Of its caller's part.
     place: usize,
     amount: usize,
 }
 
-impl Share {
+impl Reservation {
     /// Takes more.
     ///
     /// # Errors
     /// If so much is not left for its caller. Nothing changes then.
-    pub fn grow(&mut self, by: usize) -> Result<(), Refused> {
+    pub fn grow(&mut self, by: usize) -> Result<(), ShareRefused> {
         let now = Instant::now();
         let mut whole = self.budget.whole();
         let checked = whole.check(self.place, by, now);
@@ -311,8 +311,8 @@ impl Share {
                     part.hungry_until = None;
                 }
                 // Room that others give back does not help against its own bound.
-                Err(Refused::Own { .. }) => return checked,
-                Err(Refused::Whole { .. }) => {
+                Err(ShareRefused::Own { .. }) => return checked,
+                Err(ShareRefused::Whole { .. }) => {
                     part.hungry_until = Some(now + HUNGER);
                     return checked;
                 }
@@ -359,7 +359,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.resize(self.amount, 0);
     }
@@ -379,12 +379,12 @@ mod tests {
 
     #[test]
     fn a_share_is_taken_once_and_given_back_once() {
-        let budget = Budget::new(10);
+        let budget = SharedBudget::new(10);
         let ann = caller("ann");
         let mut most = budget.take(&ann, 8).unwrap();
         assert_eq!(
             budget.take(&ann, 3).unwrap_err(),
-            Refused::Whole { held: 8 }
+            ShareRefused::Whole { held: 8 }
         );
         assert!(most.grow(3).is_err());
         assert_eq!(budget.taken(), 8);
@@ -401,11 +401,11 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_a_caller_is_there_whatever_the_others_take() {
-        let budget = Budget::shared(120, &members(&["ann", "ben", "cid"]));
+        let budget = SharedBudget::shared(120, &members(&["ann", "ben", "cid"]));
         let (ann, ben, cid) = (caller("ann"), caller("ben"), caller("cid"));
         assert_eq!(budget.most(&ann), 80);
         let mut hog = budget.take(&ann, 80).unwrap();
-        assert_eq!(hog.grow(1), Err(Refused::Whole { held: 80 }));
+        assert_eq!(hog.grow(1), Err(ShareRefused::Whole { held: 80 }));
         let of_ben = budget.take(&ben, 20).unwrap();
         let of_cid = budget.take(&cid, 20).unwrap();
         assert_eq!(budget.taken(), 120);
@@ -418,20 +418,20 @@ mod tests {
 
     #[test]
     fn a_bound_of_its_own_holds_a_caller_in_an_empty_whole_and_makes_nobody_wait() {
-        let budget = Budget::shared(
+        let budget = SharedBudget::shared(
             100,
             &[(caller("ann"), Some(10)), (caller("ben"), None)]
                 .into_iter()
                 .collect(),
         );
         let mut of_ann = budget.take(&caller("ann"), 10).unwrap();
-        assert_eq!(of_ann.grow(1), Err(Refused::Own { held: 10, max: 10 }));
+        assert_eq!(of_ann.grow(1), Err(ShareRefused::Own { held: 10, max: 10 }));
         assert!(budget.take(&caller("ben"), 90).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_given_back_goes_to_who_waits_with_less_than_a_fair_share() {
-        let budget = Budget::shared(120, &members(&["ann", "ben", "cid"]));
+        let budget = SharedBudget::shared(120, &members(&["ann", "ben", "cid"]));
         let (ann, ben) = (caller("ann"), caller("ben"));
         let mut hog = budget.take(&ann, 80).unwrap();
         let mut of_ben = budget.take(&ben, 20).unwrap();
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn members_that_change_leave_what_is_taken_and_have_their_own_kept_from_then_on() {
-        let budget = Budget::shared(120, &members(&["ann", "ben"]));
+        let budget = SharedBudget::shared(120, &members(&["ann", "ben"]));
         let (ann, ben, cid) = (caller("ann"), caller("ben"), caller("cid"));
         let of_ann = budget.take(&ann, 90).unwrap();
         let of_ben = budget.take(&ben, 10).unwrap();
@@ -467,7 +467,7 @@ mod tests {
         assert!(budget.take(&cid, 15).is_ok());
         assert_eq!(
             budget.take(&ben, 6).unwrap_err(),
-            Refused::Own { held: 10, max: 15 }
+            ShareRefused::Own { held: 10, max: 15 }
         );
         drop(of_ann);
         assert!(budget.take(&cid, 100).is_ok());
@@ -477,7 +477,7 @@ mod tests {
 
     #[test]
     fn fair_shares_leave_to_others_what_one_does_not_want() {
-        let budget = Budget::shared(100, &members(&["ann", "ben", "cid", "dan"]));
+        let budget = SharedBudget::shared(100, &members(&["ann", "ben", "cid", "dan"]));
         let _small = budget.take(&caller("ben"), 4).unwrap();
         let _middle = budget.take(&caller("cid"), 26).unwrap();
         let whole = budget.whole();

@@ -89,7 +89,7 @@ impl Way {
 
 /// The HTTP client of an account, as the service builds it.
 pub(crate) fn egress(config: &AccountConfig) -> Result<Egress, Failure> {
-    Ok(Egress::build(&egress::Options {
+    Ok(Egress::build(&egress::EgressOptions {
         account: Arc::new(config.account.clone()),
         credential: config.credential.clone(),
         connect_timeout: config.limits.connect_timeout,

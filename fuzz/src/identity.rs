@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use cancelot::identity::{
-    Algorithm, Authority, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
-    Policy, Proofs, Revoked, San, Subject,
+    Algorithm, Authority, CallerSettings, Callers, Certificate, Credentials, Issuer,
+    IssuerSettings, Jwks, Policy, Revoked, San, Subject,
 };
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -20,7 +20,7 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
         token_life_max: None,
         keys_age_max: None,
     });
-    issuer.set_keys(Keys::parse(JWKS).expect("a key"));
+    issuer.set_keys(Jwks::parse(JWKS).expect("a key"));
     let caller = CallerSettings {
         id: "billing".try_into().expect("a name"),
         tokens: Vec::new(),
@@ -40,7 +40,7 @@ static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
 /// Reads one input.
 pub fn run(bytes: &[u8]) {
     if let Ok(certificate) = Certificate::read(bytes) {
-        let proofs = Proofs {
+        let proofs = Credentials {
             authorization: None,
             certificate: Some(&certificate),
         };
@@ -49,12 +49,12 @@ pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let _ = Keys::parse(text);
+    let _ = Jwks::parse(text);
     let _ = text.parse::<San>();
     let _ = Revoked::parse(text);
     let _ = text.parse::<cancelot::domain::access::pattern::AccountPattern>();
     for header in [text, &format!("Bearer {text}")] {
-        let proofs = Proofs {
+        let proofs = Credentials {
             authorization: Some(Ok(header)),
             certificate: None,
         };

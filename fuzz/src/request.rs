@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cancelot::{app, engine::Dispatch, rpc::fuzzing};
+use cancelot::{app, engine::Engine, rpc::fuzzing};
 use tokio::runtime::Runtime;
 
 /// An engine that knows the accounts. Nothing is submitted to it.
-static ENGINE: LazyLock<(Runtime, Arc<Dispatch>)> = LazyLock::new(|| {
+static ENGINE: LazyLock<(Runtime, Arc<Engine>)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::accounts(&dir.path().display().to_string());
     let runtime = Runtime::new().expect("a runtime");
     let dispatch = runtime.block_on(async {
         let (journal, options) = app::assemble(&config).expect("a service");
-        Dispatch::start(journal, options.setup.dispatch)
+        Engine::start(journal, options.setup.dispatch)
             .await
             .expect("an engine")
     });

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Audit, Changing, Edge, Engine, Entrance, Following, Options, Retention,
-    observability::logging::LostLines, reconfigure::Reconfigure,
+    AppOptions, AuditSetup, EngineSetup, GrpcServerOptions, ListenerOptions, ReloadHandles,
+    ReloadOptions, Retention, observability::logging::LostLines, reconfigure::Reconfigure,
 };
 use crate::{
     audit::{Shown, Sink, Usage},
@@ -16,13 +16,13 @@ use crate::{
         self, Egress,
         flow::{
             self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
-            retry_budget::Share,
+            retry_budget::RetryBudgetOptions,
         },
     },
     engine::{self, Clock, LaneOptions},
     identity::Policy,
     journal::{
-        Journal, Keep,
+        Journal, StoredFields,
         directory::OpenError,
         sled_journal::{self, SledJournal},
     },
@@ -52,24 +52,24 @@ pub enum AssembleError {
 ///
 /// # Errors
 /// See [`AssembleError`].
-pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
+pub fn assemble(config: &Config) -> Result<(Arc<dyn Journal>, AppOptions), AssembleError> {
     assemble_over(config, &journal(config), &Clock::system())
 }
 
 /// The journal that a configuration asks for.
 #[must_use]
-pub fn journal(config: &Config) -> sled_journal::Options {
-    sled_journal::Options {
+pub fn journal(config: &Config) -> sled_journal::SledJournalOptions {
+    sled_journal::SledJournalOptions {
         cache_bytes: config.journal.cache_bytes,
         free_bytes_min: config.journal.free_bytes_min,
         ballast_bytes: limits::BALLAST_BYTES,
-        keep: Keep {
+        keep: StoredFields {
             answers: config.journal.answers_retention != Some(Duration::ZERO),
             emails: config.journal.emails_retention != Some(Duration::ZERO),
             comments: config.journal.comments_retention != Some(Duration::ZERO),
         },
         audit_lag_max: config.audit.as_ref().map(|audit| audit.lag_max),
-        ..sled_journal::Options::new(&config.journal.dir)
+        ..sled_journal::SledJournalOptions::new(&config.journal.dir)
     }
 }
 
@@ -79,13 +79,13 @@ pub fn journal(config: &Config) -> sled_journal::Options {
 /// See [`AssembleError`].
 pub fn assemble_over(
     config: &Config,
-    journal: &sled_journal::Options,
+    journal: &sled_journal::SledJournalOptions,
     clock: &Clock,
-) -> Result<(Arc<dyn Journal>, Options), AssembleError> {
+) -> Result<(Arc<dyn Journal>, AppOptions), AssembleError> {
     let entrance = entrance(config, Tracer::off(), clock)?;
     let (journal, mut setup) = engine_setup(config, journal, &Tracer::off(), &entrance.changing())?;
     setup.dispatch.clock = clock.clone();
-    Ok((journal, Options { entrance, setup }))
+    Ok((journal, AppOptions { entrance, setup }))
 }
 
 /// What `config print` says, by its digest: it has no secrets, and the paths of those there are.
@@ -98,7 +98,11 @@ fn digest(config: &Config) -> String {
 ///
 /// # Errors
 /// If the listener's certificates cannot be used.
-pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entrance, AssembleError> {
+pub fn entrance(
+    config: &Config,
+    tracer: Tracer,
+    clock: &Clock,
+) -> Result<ListenerOptions, AssembleError> {
     let sink = match config.audit {
         Some(_) => {
             let clock = clock.clone();
@@ -110,8 +114,8 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
     let tls = config.server.tls.as_ref();
     let tls = tls.map(|settings| super::auth_setup::tls(settings, clock.clone()));
     let tls = tls.transpose().map_err(AssembleError::Tls)?;
-    Ok(Entrance {
-        edge: Edge {
+    Ok(ListenerOptions {
+        edge: GrpcServerOptions {
             streams_max: config.server.streams_max,
             connections_max: config.server.connections_max,
             handshake_timeout: config.server.handshake_timeout,
@@ -141,10 +145,10 @@ pub fn entrance(config: &Config, tracer: Tracer, clock: &Clock) -> Result<Entran
 /// See [`AssembleError`].
 pub fn engine_setup(
     config: &Config,
-    journal: &sled_journal::Options,
+    journal: &sled_journal::SledJournalOptions,
     tracer: &Tracer,
-    changing: &Changing,
-) -> Result<(Arc<dyn Journal>, Engine), AssembleError> {
+    changing: &ReloadHandles,
+) -> Result<(Arc<dyn Journal>, EngineSetup), AssembleError> {
     let backoff = Backoff {
         base: config.engine.backoff_base,
         max: config.engine.backoff_max,
@@ -156,7 +160,7 @@ pub fn engine_setup(
         .collect();
     let lanes = lanes?;
     let signer = super::auth_setup::signer(config).map_err(AssembleError::SignKey)?;
-    let following = Following {
+    let following = ReloadOptions {
         fixed: super::auth_setup::watches(config, changing, &lanes),
         following: super::auth_setup::watches_of_callers(
             config,
@@ -169,8 +173,8 @@ pub fn engine_setup(
             .map(|again| Box::new(Reconfigure::new(again, config, changing))),
         every: config.server.reload,
     };
-    let setup = Engine {
-        dispatch: engine::Options {
+    let setup = EngineSetup {
+        dispatch: engine::EngineOptions {
             lanes,
             open_items_max: config.engine.open_items_max,
             members: openers(config),
@@ -192,7 +196,7 @@ pub fn engine_setup(
             comments: config.journal.comments_retention,
         },
         clock_hold: Duration::from_secs(limits::CLOCK_HELD_SECONDS),
-        audit: config.audit.as_ref().map(|audit| Audit {
+        audit: config.audit.as_ref().map(|audit| AuditSetup {
             dir: audit.dir.clone(),
             retention: audit.retention,
             config: Some(digest(config)),
@@ -246,7 +250,7 @@ fn lane(
     let account = Arc::new(config.account.clone());
     let concurrency_max = usize::try_from(config.limits.concurrency_max).unwrap_or(usize::MAX);
     let connect_timeout: Duration = config.limits.connect_timeout;
-    let egress = Egress::build(&egress::Options {
+    let egress = Egress::build(&egress::EgressOptions {
         account: Arc::clone(&account),
         credential: config.credential.clone(),
         connect_timeout,
@@ -277,17 +281,17 @@ const PROBE_PAUSE: u32 = 5;
 /// that soon.
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-fn gate(limits: &AccountLimits, backoff: Backoff) -> flow::Options {
+fn gate(limits: &AccountLimits, backoff: Backoff) -> flow::FlowOptions {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let saved = limits.rate_per_second * RETRY_SECONDS_SAVED;
-    flow::Options {
+    flow::FlowOptions {
         concurrency: Bounds {
             floor: count(limits.concurrency_min),
             ceiling: count(limits.concurrency_max),
         },
         rate_per_second: limits.rate_per_second,
         rate_burst: limits.rate_burst,
-        retries: Share {
+        retries: RetryBudgetOptions {
             per_request: f64::from(limits.retry_budget_percent) / 100.0,
             per_second: (limits.rate_per_second * RETRY_SHARE_MIN).min(10.0),
             saved_max: saved.clamp(10.0, 100.0),

@@ -5,22 +5,22 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 use super::{
-    Changing,
-    file_watch::Watch,
-    jwks_refresh::{Fetcher, Fetchers, Freshness, State},
+    ReloadHandles,
+    file_watch::FileWatcher,
+    jwks_refresh::{FetchState, Fetcher, Fetchers, Freshness},
     server::tls::{Pem, Tls},
 };
 use crate::{
-    audit::{Refused, Signer, Sink},
+    audit::{Rejection, Signer, Sink},
     config::{
         self, ClientCertificates, Config, IssuerConfig, KeysFrom, RevokedFile, read_file, read_text,
     },
     domain::access::provenance::Provenance,
     egress::jwks_client::authorities,
     engine::{Clock, LaneOptions},
-    identity::{Authority, CallerSettings, Callers, Issuer, Keys, Revoked},
+    identity::{Authority, CallerSettings, Callers, Issuer, Jwks, Revoked},
     limits,
-    rpc::{Access, KeySource, Refusals},
+    rpc::{Access, KeySource, RejectionLog},
 };
 
 /// The callers, and where keys that are not known may come from.
@@ -92,7 +92,7 @@ pub(super) fn issuers(
                         ca_file: ca_file.clone(),
                         token_file: token_file.clone(),
                         refresh: *refresh,
-                        state: Mutex::new(State::default()),
+                        state: Mutex::new(FetchState::default()),
                         freshness: Freshness::default(),
                         audit: audit.clone(),
                     })
@@ -105,11 +105,11 @@ pub(super) fn issuers(
 }
 
 /// Refusals for the audit too.
-fn told_to(audit: Sink) -> Refusals {
-    Refusals::new(move |refusal| {
+fn told_to(audit: Sink) -> RejectionLog {
+    RejectionLog::new(move |refusal| {
         audit.refused(refusal.why, refusal.code, &refusal.source(), |refused| {
             let is_strangers = refusal.why.is_about_a_stranger();
-            Refused {
+            Rejection {
                 cause: is_strangers.then_some(refusal.reason),
                 detail: is_strangers.then(|| refusal.message.to_owned()),
                 caller: refusal.caller.cloned(),
@@ -173,7 +173,7 @@ pub(super) fn signer(config: &Config) -> Result<Option<Arc<Signer>>, String> {
 }
 
 /// The listener's TLS from its files.
-pub(super) fn tls(settings: &config::Tls, clock: Clock) -> Result<Tls, String> {
+pub(super) fn tls(settings: &config::TlsConfig, clock: Clock) -> Result<Tls, String> {
     let read = |file: &PathBuf| read_file(file, pem_bytes_max());
     let contents: Result<Vec<_>, _> = tls_files(settings).iter().map(read).collect();
     let contents = contents?;
@@ -191,7 +191,7 @@ pub(super) fn tls(settings: &config::Tls, clock: Clock) -> Result<Tls, String> {
 
 /// The files that are taken together. Each authority with a name is taken by itself, so that one that
 /// cannot be used keeps none of the others from being changed.
-fn tls_files(settings: &config::Tls) -> Vec<PathBuf> {
+fn tls_files(settings: &config::TlsConfig) -> Vec<PathBuf> {
     let mut files = vec![settings.cert_file.clone(), settings.key_file.clone()];
     if let Some(clients) = &settings.clients {
         files.extend(clients.ca_file.clone());
@@ -201,7 +201,7 @@ fn tls_files(settings: &config::Tls) -> Vec<PathBuf> {
 }
 
 /// The files' contents, in the order of [`tls_files`].
-fn pem<'a>(settings: &config::Tls, contents: &'a [Vec<u8>]) -> Result<Pem<'a>, String> {
+fn pem<'a>(settings: &config::TlsConfig, contents: &'a [Vec<u8>]) -> Result<Pem<'a>, String> {
     let [cert, key, rest @ ..] = contents else {
         return Err("TLS takes a certificate and a key".to_owned());
     };
@@ -226,7 +226,11 @@ fn pem_bytes_max() -> u64 {
 
 /// All files that may change while the service runs, but for those that follow from the
 /// configuration file.
-pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions]) -> Vec<Watch> {
+pub(super) fn watches(
+    config: &Config,
+    changing: &ReloadHandles,
+    lanes: &[LaneOptions],
+) -> Vec<FileWatcher> {
     let grace = config.server.reload_grace;
     let mut watches = Vec::new();
     if let (Some(settings), Some(tls)) = (&config.server.tls, &changing.tls) {
@@ -235,7 +239,7 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
         let closing = (tls.clone(), settings.clone());
         let (taking, of) = (tls.clone(), settings.clone());
         let take = move |contents: &[Vec<u8>]| taking.replace(pem(&of, contents)?);
-        let watch = Watch::new("server.tls", files, pem_bytes_max(), take);
+        let watch = FileWatcher::new("server.tls", files, pem_bytes_max(), take);
         watches.push(watch.closed_after(grace, move || {
             let (tls, settings) = &closing;
             close_clients(tls, settings)
@@ -252,7 +256,7 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
                 let pem = contents.first().map(Vec::as_slice);
                 taking.replace_authority(&of, pem.unwrap_or_default())
             };
-            let watch = Watch::new(what, [file.clone()], pem_bytes_max(), take);
+            let watch = FileWatcher::new(what, [file.clone()], pem_bytes_max(), take);
             let close = move || closing.distrust(&closed).is_ok();
             watches.push(watch.closed_after(grace, close));
         }
@@ -266,7 +270,12 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
         };
         // No grace: while it cannot be used, what was on it stays revoked.
         let max = u64::try_from(limits::REVOKED_BYTES_MAX).unwrap_or(u64::MAX);
-        watches.push(Watch::new("server.revoked_file", [path.clone()], max, take));
+        watches.push(FileWatcher::new(
+            "server.revoked_file",
+            [path.clone()],
+            max,
+            take,
+        ));
     }
     for (account, lane) in config.accounts.iter().zip(lanes) {
         let Some(path) = &account.credential_file else {
@@ -278,7 +287,7 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
             egress.replace_credential(&config::credential(text(contents)?)?)
         };
         let max = config::SECRET_FILE_BYTES_MAX;
-        watches.push(Watch::new(what, [path.clone()], max, take));
+        watches.push(FileWatcher::new(what, [path.clone()], max, take));
     }
     watches
 }
@@ -286,9 +295,9 @@ pub(super) fn watches(config: &Config, changing: &Changing, lanes: &[LaneOptions
 /// Files with what proves callers, as the configuration file names them.
 pub(super) fn watches_of_callers(
     config: &Config,
-    changing: &Changing,
+    changing: &ReloadHandles,
     grace: Duration,
-) -> Vec<Watch> {
+) -> Vec<FileWatcher> {
     let callers = &changing.callers;
     let mut watches = Vec::new();
     for issuer in &config.issuers {
@@ -303,10 +312,10 @@ pub(super) fn watches_of_callers(
         let what = format!("issuers.{name}.jwks_file");
         let closing = Arc::clone(&made);
         let take = move |contents: &[Vec<u8>]| {
-            made.set_keys(Keys::parse(text(contents)?)?);
+            made.set_keys(Jwks::parse(text(contents)?)?);
             Ok(())
         };
-        let watch = Watch::new(what, [path.clone()], max, take);
+        let watch = FileWatcher::new(what, [path.clone()], max, take);
         watches.push(watch.closed_after(grace, move || {
             closing.forget_keys();
             true
@@ -328,7 +337,7 @@ pub(super) fn watches_of_callers(
             replaced.map_err(|shared| shared.to_string())
         };
         let max = config::SECRET_FILE_BYTES_MAX;
-        let watch = Watch::new(what, [path.clone()], max, take);
+        let watch = FileWatcher::new(what, [path.clone()], max, take);
         watches.push(watch.closed_after(grace, move || {
             let (id, callers) = &closing;
             callers.replace_tokens(id, &[]).is_ok()
@@ -340,7 +349,7 @@ pub(super) fn watches_of_callers(
 /// Believes no client's certificate any more, if it is the files for those that cannot be used: a
 /// certificate of the listener's own is no proof of anybody else. Without the revocation lists that
 /// is every certificate.
-fn close_clients(tls: &Tls, settings: &config::Tls) -> bool {
+fn close_clients(tls: &Tls, settings: &config::TlsConfig) -> bool {
     let Some(clients) = &settings.clients else {
         return false;
     };

@@ -28,7 +28,7 @@ use crate::{
 type Take = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<String>, String> + Send>;
 
 /// Files that belong together, and what is done with them when one of them has changed.
-pub struct Watch {
+pub struct FileWatcher {
     /// Whose they are, in the words of the configuration.
     what: String,
     files: Vec<PathBuf>,
@@ -54,7 +54,7 @@ struct Close {
     failing_since: Option<Instant>,
 }
 
-impl Watch {
+impl FileWatcher {
     /// Watches these files. `take` gets their content, at first too: it may have changed since the
     /// configuration was read.
     pub fn new(
@@ -201,7 +201,7 @@ impl Watch {
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for FileWatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
             .field("what", &self.what)
@@ -242,13 +242,13 @@ pub struct Reloaded {
 /// Which files cannot be used as they are, for whoever watches: a look takes as long as a disk, and
 /// is not waited for.
 #[derive(Debug, Default)]
-pub(super) struct Failing {
+pub(super) struct ReloadFailures {
     all: ArcSwap<Vec<(String, Arc<AtomicBool>)>>,
     /// Settings that are changed in the file and take a restart.
     restart_needed: Arc<AtomicU64>,
 }
 
-impl Failing {
+impl ReloadFailures {
     /// Whose files there are, and whether they cannot be used.
     pub(super) fn all(&self) -> Vec<(String, bool)> {
         let all = self.all.load();
@@ -262,19 +262,19 @@ impl Failing {
         self.restart_needed.load(Ordering::Relaxed)
     }
 
-    fn replace<'a>(&self, watches: impl Iterator<Item = &'a Watch>) {
+    fn replace<'a>(&self, watches: impl Iterator<Item = &'a FileWatcher>) {
         let all = watches.map(|watch| (watch.what.clone(), Arc::clone(&watch.failing)));
         self.all.store(Arc::new(all.collect()));
     }
 }
 
 /// Files that follow from the configuration file, to be looked at from now on.
-pub(super) type Next = Arc<Mutex<Option<Vec<Watch>>>>;
+pub(super) type Next = Arc<Mutex<Option<Vec<FileWatcher>>>>;
 
 /// The configuration file, and where it leaves what follows from it.
 #[derive(Debug)]
 pub(super) struct Configuration {
-    pub(super) watch: Watch,
+    pub(super) watch: FileWatcher,
     pub(super) next: Next,
 }
 
@@ -284,19 +284,19 @@ pub(super) struct Watches {
     /// Before all that follows from it.
     pub(super) configuration: Option<Configuration>,
     /// What is the same until the service ends.
-    pub(super) fixed: Vec<Watch>,
+    pub(super) fixed: Vec<FileWatcher>,
     /// What follows from the configuration.
-    pub(super) following: Vec<Watch>,
+    pub(super) following: Vec<FileWatcher>,
 }
 
 impl Watches {
-    fn all(&self) -> impl Iterator<Item = &Watch> {
+    fn all(&self) -> impl Iterator<Item = &FileWatcher> {
         let configuration = self.configuration.iter().map(|of| &of.watch);
         configuration.chain(&self.fixed).chain(&self.following)
     }
 
     /// Looks at the configuration file; whether other files follow from it now.
-    fn look_at_configuration(&mut self, see: &mut impl FnMut(&mut Watch)) -> bool {
+    fn look_at_configuration(&mut self, see: &mut impl FnMut(&mut FileWatcher)) -> bool {
         let Some(configuration) = &mut self.configuration else {
             return false;
         };
@@ -318,7 +318,7 @@ impl Watches {
 pub struct Reload {
     watches: Arc<Mutex<Watches>>,
     fetchers: Arc<Fetchers>,
-    failing: Arc<Failing>,
+    failing: Arc<ReloadFailures>,
     audit: Sink,
 }
 
@@ -330,7 +330,7 @@ impl Reload {
         fetchers: Arc<Fetchers>,
         audit: Sink,
     ) -> Self {
-        let failing = Failing {
+        let failing = ReloadFailures {
             all: ArcSwap::default(),
             restart_needed,
         };
@@ -344,7 +344,7 @@ impl Reload {
     }
 
     /// Which files cannot be used as they are.
-    pub(super) fn failing(&self) -> &Arc<Failing> {
+    pub(super) fn failing(&self) -> &Arc<ReloadFailures> {
         &self.failing
     }
 
@@ -379,7 +379,7 @@ impl Reload {
         let failing = Arc::clone(&self.failing);
         let look = move || {
             let (mut reloaded, mut again) = (Reloaded::default(), false);
-            let mut see = |watch: &mut Watch| {
+            let mut see = |watch: &mut FileWatcher| {
                 match watch.look_and_tell(is_last) {
                     Looked::New => reloaded.changed += 1,
                     Looked::Same => {}
@@ -429,7 +429,7 @@ mod tests {
     /// A file whose content is taken if it does not begin with "bad".
     struct Bench {
         dir: tempfile::TempDir,
-        watch: Watch,
+        watch: FileWatcher,
         taken: Arc<Mutex<Vec<String>>>,
     }
 
@@ -438,7 +438,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let taken = Arc::<Mutex<Vec<String>>>::default();
             let into = Arc::clone(&taken);
-            let watch = Watch::new("test", [dir.path().join("f")], 10, move |contents| {
+            let watch = FileWatcher::new("test", [dir.path().join("f")], 10, move |contents| {
                 let text = String::from_utf8(contents[0].clone()).unwrap();
                 if text.starts_with("bad") {
                     return Err("it is bad".to_owned());
@@ -532,7 +532,7 @@ mod tests {
         paths.iter().for_each(|path| write(path, "old"));
         let taken = Arc::<Mutex<Vec<String>>>::default();
         let (into, key, mut looked) = (Arc::clone(&taken), paths[1].clone(), 0);
-        let watch = Watch::new("test", paths.clone(), 10, move |contents| {
+        let watch = FileWatcher::new("test", paths.clone(), 10, move |contents| {
             if contents[0] != contents[1] {
                 looked += 1;
                 if looked == looks {

@@ -23,8 +23,8 @@ use super::file_watch::short;
 use crate::{
     audit::{Noted, Sink},
     config::{read_file, read_text},
-    egress::jwks_client::{Question, fetch},
-    identity::{Issuer, Keys},
+    egress::jwks_client::{JwksRequest, fetch},
+    identity::{Issuer, Jwks},
     limits,
     rpc::KeySource,
 };
@@ -38,7 +38,7 @@ pub(super) struct Fetcher {
     pub(super) token_file: Option<std::path::PathBuf>,
     pub(super) refresh: Duration,
     /// Held while they are fetched, so that who waits finds them fetched.
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<FetchState>,
     pub(super) freshness: Freshness,
     /// Who hears of keys that have changed.
     pub(super) audit: Sink,
@@ -74,7 +74,7 @@ impl Freshness {
 
 /// What fetching has come to.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct FetchState {
     /// When keys were fetched last because somebody named one that was not known.
     asked_at: Option<Instant>,
     /// What was told last, so that it is told once.
@@ -177,7 +177,7 @@ impl Fetcher {
     }
 
     /// Fetches them; whether that went well.
-    async fn fetch_now(&self, state: &mut State) -> bool {
+    async fn fetch_now(&self, state: &mut FetchState) -> bool {
         let issuer = self.issuer.name();
         let fetched = self.keys().await;
         self.freshness.tell(fetched.is_ok());
@@ -221,7 +221,7 @@ impl Fetcher {
     }
 
     /// The keys, and the digest of what they were read from.
-    async fn keys(&self) -> Result<(Keys, [u8; 32]), String> {
+    async fn keys(&self) -> Result<(Jwks, [u8; 32]), String> {
         let (ca_file, token_file) = (self.ca_file.clone(), self.token_file.clone());
         let read = tokio::task::spawn_blocking(move || {
             let max = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -230,7 +230,7 @@ impl Fetcher {
             (pem.transpose(), token.transpose())
         });
         let (pem, token) = read.await.map_err(|error| error.to_string())?;
-        let question = Question {
+        let question = JwksRequest {
             url: self.url.clone(),
             ca_pem: pem.map_err(|why| format!("jwks_ca_file: {why}"))?,
             token: token
@@ -238,7 +238,7 @@ impl Fetcher {
                 .map(|token| SecretString::from(token.trim())),
         };
         let answer = fetch(&question).await?;
-        let keys = Keys::parse(&answer).map_err(|why| format!("its answer {why}"))?;
+        let keys = Jwks::parse(&answer).map_err(|why| format!("its answer {why}"))?;
         Ok((keys, keys_digest(&answer)))
     }
 }

@@ -15,10 +15,10 @@ mod server;
 pub use self::{
     assemble::{AssembleError, assemble, assemble_over, engine_setup, entrance, journal},
     auth_setup::check,
-    file_watch::{Reload, Reloaded, Watch},
+    file_watch::{FileWatcher, Reload, Reloaded},
     server::{
-        grpc_server::Edge,
-        listeners::{Changing, Entrance, Front},
+        grpc_server::GrpcServerOptions,
+        listeners::{ListenerOptions, Listeners, ReloadHandles},
         tls::Tls,
     },
 };
@@ -32,30 +32,32 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use self::{file_watch::Watches, readiness::State, reconfigure::Reconfigure, run::Course};
+use self::{
+    file_watch::Watches, readiness::ReadinessState, reconfigure::Reconfigure, run::SweepProgress,
+};
 use crate::{
     audit,
     domain::access::hourly_quota,
-    engine::{self, Dispatch},
+    engine::{self, Engine},
     identity::Caller,
     journal::{Journal, Removal, Unavailable},
-    observe::{Flag, Overseer, Panicked},
+    observe::{Flag, Panicked, TaskSupervisor},
 };
 
 /// How the service is put together.
 #[derive(Debug)]
-pub struct Options {
+pub struct AppOptions {
     /// How callers come in.
-    pub entrance: Entrance,
+    pub entrance: ListenerOptions,
     /// What is behind it.
-    pub setup: Engine,
+    pub setup: EngineSetup,
 }
 
 /// What does the work.
 #[derive(Debug)]
-pub struct Engine {
+pub struct EngineSetup {
     /// The engine's own options.
-    pub dispatch: engine::Options,
+    pub dispatch: engine::EngineOptions,
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
@@ -64,17 +66,17 @@ pub struct Engine {
     /// deleted by it.
     pub clock_hold: Duration,
     /// What changes while the service runs.
-    pub following: Following,
+    pub following: ReloadOptions,
     /// The audit, if there is one.
-    pub audit: Option<Audit>,
+    pub audit: Option<AuditSetup>,
 }
 
 /// What changes while the service runs, and how often that is looked at.
 #[derive(Debug)]
-pub struct Following {
-    fixed: Vec<Watch>,
+pub struct ReloadOptions {
+    fixed: Vec<FileWatcher>,
     /// What follows from the configuration file.
-    following: Vec<Watch>,
+    following: Vec<FileWatcher>,
     /// `None` if there is no file to be read again.
     reconfigure: Option<Box<Reconfigure>>,
     every: Duration,
@@ -107,7 +109,7 @@ impl Retention {
 
 /// How the audit is kept.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct AuditSetup {
     /// Its directory.
     pub dir: PathBuf,
     /// How long its lines are kept.
@@ -157,15 +159,15 @@ pub enum Failure {
 /// A running service.
 #[derive(Debug)]
 pub struct App {
-    front: Front,
-    dispatch: Arc<Dispatch>,
+    front: Listeners,
+    dispatch: Arc<Engine>,
     drain: Duration,
-    overseer: Overseer,
+    overseer: TaskSupervisor,
     sweeper: JoinHandle<Option<()>>,
     reload: Reload,
     /// Those that look for changes.
     followers: JoinSet<Option<()>>,
-    audit: Option<audit::Follower>,
+    audit: Option<audit::AuditTask>,
 }
 
 /// How often expired records are looked for.
@@ -192,9 +194,9 @@ impl App {
     pub async fn start(
         listener: TcpListener,
         journal: Arc<dyn Journal>,
-        options: Options,
+        options: AppOptions,
     ) -> Result<Self, StartError> {
-        let front = Front::open(listener, options.entrance).await?;
+        let front = Listeners::open(listener, options.entrance).await?;
         Self::serve(front, journal, options.setup).await
     }
 
@@ -203,9 +205,9 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn serve(
-        front: Front,
+        front: Listeners,
         journal: Arc<dyn Journal>,
-        setup: Engine,
+        setup: EngineSetup,
     ) -> Result<Self, StartError> {
         let started = Self::serve_unless(front, journal, setup, std::future::pending()).await?;
         match started {
@@ -221,9 +223,9 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn serve_unless(
-        front: Front,
+        front: Listeners,
         journal: Arc<dyn Journal>,
-        setup: Engine,
+        setup: EngineSetup,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
@@ -240,7 +242,7 @@ impl App {
                 None => None,
             };
             let (journal, overseer) = (Arc::clone(&journal), overseer.clone());
-            let dispatch = Dispatch::start_watched(journal, setup.dispatch, overseer).await?;
+            let dispatch = Engine::start_watched(journal, setup.dispatch, overseer).await?;
             Ok::<_, StartError>((audit, dispatch, course))
         };
         let (audit, dispatch, course) = tokio::select! {
@@ -251,12 +253,12 @@ impl App {
                 return Ok(None);
             }
         };
-        let Changing {
+        let ReloadHandles {
             callers, fetchers, ..
         } = front.changing().clone();
         let counted = (Arc::clone(&journal), callers.all(), dispatch.clock().now());
         engine::blocking(move || count_admitted(&*counted.0, &counted.1, counted.2)).await?;
-        let Following {
+        let ReloadOptions {
             fixed,
             following,
             reconfigure,
@@ -312,7 +314,7 @@ impl App {
 
     /// The engine.
     #[must_use]
-    pub fn dispatch(&self) -> &Arc<Dispatch> {
+    pub fn dispatch(&self) -> &Arc<Engine> {
         &self.dispatch
     }
 
@@ -327,23 +329,23 @@ impl App {
             _ = self.dispatch.failed() => {}
         }
         let state = if self.dispatch.failure().is_some() {
-            State::Failed
+            ReadinessState::Failed
         } else if self.overseer.first().is_some() {
-            State::Panicked
+            ReadinessState::Panicked
         } else {
-            State::Draining
+            ReadinessState::Draining
         };
         self.stop_as(state).await
     }
 
     /// Stops in order: not ready, nothing new, what is in hand, streams, connections.
     pub async fn stop(self) {
-        if let Err(failure) = self.stop_as(State::Draining).await {
+        if let Err(failure) = self.stop_as(ReadinessState::Draining).await {
             tracing::error!(%failure, "it did not stop in order");
         }
     }
 
-    async fn stop_as(mut self, state: State) -> Result<(), Failure> {
+    async fn stop_as(mut self, state: ReadinessState) -> Result<(), Failure> {
         let drained_by = Instant::now() + self.drain;
         self.followers.shutdown().await;
         tracing::info!(drain_ms = %self.drain.as_millis(), "stopping");
@@ -413,21 +415,21 @@ async fn begin_course(
     clock: engine::Clock,
     hold: Duration,
     doubted: Arc<Flag>,
-) -> Result<Arc<Course>, Unavailable> {
+) -> Result<Arc<SweepProgress>, Unavailable> {
     let journal = Arc::clone(journal);
-    let course = move || Ok(Course::begin(&*journal, clock, hold, doubted));
+    let course = move || Ok(SweepProgress::begin(&*journal, clock, hold, doubted));
     Ok(Arc::new(engine::blocking(course).await?))
 }
 
 /// Takes the audit up.
 async fn follow(
     journal: &dyn Journal,
-    audit: Audit,
-    (clock, course): (engine::Clock, Arc<Course>),
+    audit: AuditSetup,
+    (clock, course): (engine::Clock, Arc<SweepProgress>),
     (sink, usage): (audit::Sink, audit::Usage),
-    overseer: &Overseer,
-) -> Result<audit::Follower, audit::Error> {
-    let options = audit::Options {
+    overseer: &TaskSupervisor,
+) -> Result<audit::AuditTask, audit::Error> {
+    let options = audit::AuditOptions {
         dir: audit.dir,
         retention: audit.retention,
         now: Arc::new(move || clock.now()),
@@ -438,14 +440,14 @@ async fn follow(
         signer: audit.signer,
         shown: audit.shown,
     };
-    audit::Follower::start(journal.trail(), options, overseer).await
+    audit::AuditTask::start(journal.trail(), options, overseer).await
 }
 
 /// Deletes what was settled longer ago than its retention, a little at a time.
 async fn sweep(
     journal: Arc<dyn Journal>,
-    dispatch: Arc<Dispatch>,
-    course: Arc<Course>,
+    dispatch: Arc<Engine>,
+    course: Arc<SweepProgress>,
     retention: Retention,
 ) {
     let mut ticks = interval(SWEEP_INTERVAL);

@@ -16,7 +16,7 @@ use crate::rpc::{Service, proto::cancellation_service_server::CancellationServic
 
 /// What the service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ReadinessState {
     /// It takes up what was open.
     Starting,
     /// It serves.
@@ -29,7 +29,7 @@ pub(super) enum State {
     Panicked,
 }
 
-impl State {
+impl ReadinessState {
     /// In a word.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl State {
 /// Whether the service takes calls.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    state: Mutex<State>,
+    state: Mutex<ReadinessState>,
     health: HealthReporter,
 }
 
@@ -54,25 +54,25 @@ impl Readiness {
     pub(super) async fn new() -> (Self, HealthServer<impl Health>) {
         let (health, service) = tonic_health::server::health_reporter();
         let readiness = Self {
-            state: Mutex::new(State::Starting),
+            state: Mutex::new(ReadinessState::Starting),
             health,
         };
-        readiness.tell(State::Starting).await;
+        readiness.tell(ReadinessState::Starting).await;
         (readiness, service)
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ReadinessState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.state() == State::Serving
+        self.state() == ReadinessState::Serving
     }
 
     /// From now on this is so.
-    pub(super) async fn tell(&self, state: State) {
+    pub(super) async fn tell(&self, state: ReadinessState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        if state == State::Serving {
+        if state == ReadinessState::Serving {
             self.health
                 .set_serving::<CancellationServiceServer<Service>>()
                 .await;
@@ -81,7 +81,7 @@ impl Readiness {
                 .set_not_serving::<CancellationServiceServer<Service>>()
                 .await;
         }
-        if matches!(state, State::Draining | State::Failed) {
+        if matches!(state, ReadinessState::Draining | ReadinessState::Failed) {
             let stops = ServingStatus::NotServing;
             self.health.set_service_status("", stops).await;
         }

@@ -11,15 +11,15 @@ use std::{
 };
 
 use super::{
-    Changing,
+    ReloadHandles,
     assemble::{openers, scanners},
     auth_setup::{callers, issuers, text, watches_of_callers},
     count_admitted,
-    file_watch::{Configuration, Next, Watch},
+    file_watch::{Configuration, FileWatcher, Next},
 };
 use crate::{
     config::{self, Again, Config, Mistakes},
-    engine::Dispatch,
+    engine::Engine,
 };
 
 /// The configuration as it is in use, and how to read it again.
@@ -30,7 +30,7 @@ pub(super) struct Reconfigure {
     started: Config,
     /// With the callers and issuers that are in use.
     current: Config,
-    changing: Changing,
+    changing: ReloadHandles,
     /// Settings that take a restart, as told last.
     waiting: BTreeSet<String>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Reconfigure {
 const CONFIGURATION: &str = "configuration";
 
 impl Reconfigure {
-    pub(super) fn new(again: Again, started: &Config, changing: &Changing) -> Self {
+    pub(super) fn new(again: Again, started: &Config, changing: &ReloadHandles) -> Self {
         Self {
             again,
             started: started.clone(),
@@ -52,7 +52,7 @@ impl Reconfigure {
     /// The file, to be looked at. The engine is not kept by it.
     pub(super) fn configuration(
         mut self,
-        dispatch: &Arc<Dispatch>,
+        dispatch: &Arc<Engine>,
         restart_needed: Arc<AtomicU64>,
     ) -> Configuration {
         let (dispatch, next) = (Arc::downgrade(dispatch), Next::default());
@@ -66,7 +66,7 @@ impl Reconfigure {
         };
         let max = config::FILE_BYTES_MAX;
         Configuration {
-            watch: Watch::of_settings(CONFIGURATION, [file], max, take),
+            watch: FileWatcher::of_settings(CONFIGURATION, [file], max, take),
             next,
         }
     }
@@ -75,7 +75,7 @@ impl Reconfigure {
     fn take(
         &mut self,
         text: &str,
-        dispatch: &Weak<Dispatch>,
+        dispatch: &Weak<Engine>,
         next: &Next,
     ) -> Result<Vec<String>, String> {
         let new = self.again.parse(text).map_err(|mistakes| told(&mistakes))?;
@@ -98,8 +98,8 @@ impl Reconfigure {
         Ok(changed)
     }
 
-    fn apply(&self, new: &Config, dispatch: &Arc<Dispatch>, next: &Next) -> Result<(), String> {
-        let Changing {
+    fn apply(&self, new: &Config, dispatch: &Arc<Engine>, next: &Next) -> Result<(), String> {
+        let ReloadHandles {
             callers: known,
             fetchers,
             audit,

@@ -20,16 +20,16 @@ use crate::{
 
 /// A clock that is held against what was seen.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct SweepProgress {
     clock: Clock,
     /// The start by the clock of the boot and by that of the process.
     started: (Moment, Instant),
-    state: Mutex<State>,
+    state: Mutex<SweepState>,
     doubted: Arc<Flag>,
 }
 
 #[derive(Debug)]
-struct State {
+struct SweepState {
     reckoning: Reckoning,
     /// When it was told last that the clock is not believed.
     told: Option<Instant>,
@@ -42,7 +42,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 /// A service that nobody used for less than this is no reason for a word.
 const QUIET: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-impl Course {
+impl SweepProgress {
     /// From the start of a process on. Reads the disk: call it off the async threads. A clock that
     /// is far ahead of the newest record has to hold its course for as long as `hold`.
     pub(super) fn begin(
@@ -59,7 +59,7 @@ impl Course {
         Self {
             clock,
             started: (now, Instant::now()),
-            state: Mutex::new(State {
+            state: Mutex::new(SweepState {
                 has_records: newest.is_some(),
                 reckoning: Reckoning::new(newest, now.at, hold),
                 told: None,

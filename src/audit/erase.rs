@@ -18,8 +18,8 @@ use serde::Deserialize;
 use super::{
     Error,
     chain::{self, opening::Openings},
-    entry::{Line, ranges},
-    segment_log::{Found as Opened, Log, Position, io_error, sync_dir},
+    entry::{AuditEntry, ranges},
+    segment_log::{FoundSegments as Opened, Position, SegmentLog, io_error, sync_dir},
     segments::Segment,
 };
 use crate::{
@@ -120,14 +120,14 @@ struct Gone {
 /// The audit is not whole, or it cannot be read or written. Done again, it goes on.
 pub fn erase(dir: &Path, erasure: &Erasure<'_>) -> Result<usize, Error> {
     let known = erasure.known.map(|known| Position {
-        head: chain::Head {
+        head: chain::ChainHead {
             seq: known.seq,
             hash: known.hash.clone(),
         },
         trail: known.trail,
         part: u32::MAX,
     });
-    let Opened { mut log, gap } = Log::open(dir, known.as_ref())?;
+    let Opened { mut log, gap } = SegmentLog::open(dir, known.as_ref())?;
     if let Some(gap) = gap {
         return Err(Error::Line(format!(
             "the audit is not whole: {gap}; start the service on it once, which says so in it, and \
@@ -152,7 +152,7 @@ pub fn erase(dir: &Path, erasure: &Erasure<'_>) -> Result<usize, Error> {
         let of = (what, erasure.digest);
         let records = erasure.found.items.len();
         log.add(
-            Line::erased(erasure.now, of, erasure.why, records, lines),
+            AuditEntry::erased(erasure.now, of, erasure.why, records, lines),
             None,
         )?;
     }

@@ -20,12 +20,12 @@ use std::{io, path::PathBuf, time::Duration};
 
 pub use self::{
     chain::{
-        Head,
+        ChainHead,
         signature::{PublicKey, Signer},
     },
     entry::{Shown, noted::Noted},
-    rejections::{Full, Refused, Sink, Why},
-    task::{Follower, Options},
+    rejections::{Full, Rejection, RejectionWord, Sink},
+    task::{AuditOptions, AuditTask},
     usage::Usage,
 };
 use crate::journal::{Unavailable, directory::lock};

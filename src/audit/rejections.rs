@@ -21,7 +21,7 @@ use crate::{
 
 /// Why a request was refused. The words are published in docs/audit.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Why {
+pub enum RejectionWord {
     /// Nobody is known by what was shown, or nothing was.
     Unauthenticated,
     /// Who calls cannot be told now: an issuer's keys are not known.
@@ -64,7 +64,7 @@ pub enum Why {
     Draining,
 }
 
-impl Why {
+impl RejectionWord {
     /// A stable word.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -119,11 +119,11 @@ impl Why {
 
 /// A refused request: what is known of it, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejection {
     /// When.
     pub at: Timestamp,
     /// Why.
-    pub why: Why,
+    pub why: RejectionWord,
     /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
     pub code: Option<&'static str>,
     /// Why nobody knows who called, by a stable word such as `JWT_INVALID`, and in words.
@@ -147,7 +147,7 @@ pub struct Refused {
 }
 
 /// Refusals without lines of their own.
-pub(super) type Suppressed = Counted<Cause>;
+pub(super) type Suppressed = Counted<RefusalCause>;
 
 /// Where refusals are left for the audit. The default one keeps nothing.
 #[derive(Clone, Default)]
@@ -161,18 +161,18 @@ impl fmt::Debug for Sink {
 
 struct Inner {
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    state: Mutex<State>,
+    state: Mutex<RejectionsState>,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: Vec<Refused>,
+struct RejectionsState {
+    waiting: Vec<Rejection>,
     noted: Vec<Noted>,
-    thinning: BySource<Cause>,
+    thinning: BySource<RefusalCause>,
 }
 
 /// What refusals of one source are thinned out by: what their lines say of why.
-pub(super) type Cause = (Why, Option<&'static str>);
+pub(super) type RefusalCause = (RejectionWord, Option<&'static str>);
 
 /// The audit cannot be written, and no more of this can wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -182,7 +182,7 @@ pub struct Full;
 /// What is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub(super) refused: Vec<Refused>,
+    pub(super) refused: Vec<Rejection>,
     pub(super) noted: Vec<Noted>,
     pub(super) suppressed: Vec<Suppressed>,
 }
@@ -200,10 +200,10 @@ impl Sink {
     /// nothing but a lock that is held for a moment.
     pub fn refused(
         &self,
-        why: Why,
+        why: RejectionWord,
         code: Option<&'static str>,
         source: &Source,
-        complete: impl FnOnce(Refused) -> Refused,
+        complete: impl FnOnce(Rejection) -> Rejection,
     ) {
         let Some(inner) = &self.0 else { return };
         let (at, now) = ((inner.now)(), Instant::now());
@@ -211,7 +211,7 @@ impl Sink {
         if state.waiting.len() >= limits::AUDIT_REFUSALS_WAITING_MAX {
             state.thinning.count((why, code), Some(source), 1, now);
         } else if state.thinning.passes((why, code), source, now) {
-            let refused = Refused {
+            let refused = Rejection {
                 at,
                 why,
                 code,
@@ -291,7 +291,7 @@ impl Sink {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RejectionsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -304,7 +304,7 @@ mod tests {
         Sink::new(|| Timestamp::UNIX_EPOCH)
     }
 
-    fn refuse(sink: &Sink, why: Why, times: usize) {
+    fn refuse(sink: &Sink, why: RejectionWord, times: usize) {
         for _ in 0..times {
             sink.refused(why, None, &Source::default(), |refused| refused);
         }
@@ -313,16 +313,16 @@ mod tests {
     #[test]
     fn a_flood_is_thinned_out_and_every_refusal_of_it_is_counted() {
         let sink = sink();
-        refuse(&sink, Why::Unauthenticated, 10_000);
-        refuse(&sink, Why::NotPermitted, 1);
+        refuse(&sink, RejectionWord::Unauthenticated, 10_000);
+        refuse(&sink, RejectionWord::NotPermitted, 1);
         let taken = sink.take(false);
         let by = |why| taken.refused.iter().filter(|r| r.why == why).count();
-        assert_eq!(by(Why::NotPermitted), 1, "others pass a flood by");
-        let told = by(Why::Unauthenticated);
+        assert_eq!(by(RejectionWord::NotPermitted), 1, "others pass a flood by");
+        let told = by(RejectionWord::Unauthenticated);
         let [suppressed] = &*taken.suppressed else {
             panic!("{taken:?}");
         };
-        assert_eq!(suppressed.reason.0, Why::Unauthenticated);
+        assert_eq!(suppressed.reason.0, RejectionWord::Unauthenticated);
         assert_eq!(told + usize::try_from(suppressed.count).unwrap(), 10_000);
         assert!(told < 100, "{told}");
     }
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_not_lost() {
         let sink = sink();
-        refuse(&sink, Why::KeyReused, 60);
+        refuse(&sink, RejectionWord::KeyReused, 60);
         sink.give_back(sink.take(true));
         let taken = sink.take(true);
         assert_eq!(taken.refused.len(), 50);
@@ -344,13 +344,15 @@ mod tests {
         let peer = "10.0.0.1:4711".parse().ok();
         let source = Source::new(Some(&ours), peer);
         for _ in 0..60 {
-            sink.refused(Why::OverQuota, None, &source, |refused| Refused {
-                caller: Some(ours.clone()),
-                from: Provenance {
-                    peer,
-                    ..Provenance::default()
-                },
-                ..refused
+            sink.refused(RejectionWord::OverQuota, None, &source, |refused| {
+                Rejection {
+                    caller: Some(ours.clone()),
+                    from: Provenance {
+                        peer,
+                        ..Provenance::default()
+                    },
+                    ..refused
+                }
             });
         }
         sink.give_back(sink.take(true));
@@ -385,7 +387,7 @@ mod tests {
     #[test]
     fn without_an_audit_nothing_is_kept() {
         let sink = Sink::default();
-        refuse(&sink, Why::Full, 3);
+        refuse(&sink, RejectionWord::Full, 3);
         assert!(sink.take(true).refused.is_empty());
     }
 }

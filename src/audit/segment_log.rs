@@ -12,14 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Error,
-    chain::{self, Head, Sealed},
-    entry::Line,
+    chain::{self, ChainHead, Sealed},
+    entry::AuditEntry,
     segments::Segment,
     usage::{self, Synced, Tally},
 };
 use crate::{
     journal::directory::{
-        lock::{self, Lock, NotTaken},
+        lock::{self, DirectoryLock, LockError},
         make_dirs, private_files,
     },
     limits,
@@ -28,7 +28,7 @@ use crate::{
 /// Where the log stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
-    pub(super) head: Head,
+    pub(super) head: ChainHead,
     /// The last entry of the trail of which it has lines.
     pub(super) trail: u64,
     /// How many of them.
@@ -37,10 +37,10 @@ pub(super) struct Position {
 
 /// A log that is written to.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct SegmentLog {
     dir: PathBuf,
     /// Keeps every other writer out. Who only reads needs no lock.
-    _lock: Lock,
+    _lock: DirectoryLock,
     /// `None` until there is a line for it.
     segment: Option<Open>,
     at: Position,
@@ -73,16 +73,16 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// What the end of a log was found to be.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) log: Log,
+pub(super) struct FoundSegments {
+    pub(super) log: SegmentLog,
     /// Why what was there is not the end that the journal knows, if it is not.
     pub(super) gap: Option<String>,
 }
 
-impl Log {
+impl SegmentLog {
     /// Opens the log in a directory, or makes one. `known` is its head as the journal knows it,
     /// with the last entry of the trail that is in it.
-    pub(super) fn open(dir: &Path, known: Option<&Position>) -> Result<Found, Error> {
+    pub(super) fn open(dir: &Path, known: Option<&Position>) -> Result<FoundSegments, Error> {
         make_dir(dir)?;
         // Before anything is read: another writer may be adding to what is there.
         let lock = take_lock(dir)?;
@@ -95,12 +95,12 @@ impl Log {
             _lock: lock,
             segment: None,
             at: Position {
-                head: Head::empty(),
+                head: ChainHead::empty(),
                 trail: 0,
                 part: 0,
             },
             durable: Position {
-                head: Head::empty(),
+                head: ChainHead::empty(),
                 trail: 0,
                 part: 0,
             },
@@ -131,7 +131,7 @@ impl Log {
             log.at = known.clone();
         }
         log.durable = log.at.clone();
-        Ok(Found { log, gap })
+        Ok(FoundSegments { log, gap })
     }
 
     /// Goes to the end of a file; says what is wrong with it if it is not what a crash leaves.
@@ -242,14 +242,14 @@ impl Log {
     }
 
     /// What of it is durable.
-    pub(super) fn durable(&self) -> &Head {
+    pub(super) fn durable(&self) -> &ChainHead {
         &self.durable.head
     }
 
     /// Adds a line, as the next of an entry of the trail or of none.
     pub(super) fn add(
         &mut self,
-        mut line: Line<'_>,
+        mut line: AuditEntry<'_>,
         trail: Option<(u64, u32)>,
     ) -> Result<(), Error> {
         if let Some((trail, part)) = trail {
@@ -343,7 +343,10 @@ impl Log {
 
     /// Files all of whose lines are older than this, but for the one that is written to, with
     /// the last line of them. They are to be removed once a line says so.
-    pub(super) fn expired(&self, before: Timestamp) -> Result<Option<(Vec<Segment>, Head)>, Error> {
+    pub(super) fn expired(
+        &self,
+        before: Timestamp,
+    ) -> Result<Option<(Vec<Segment>, ChainHead)>, Error> {
         let segments = Segment::list(&self.dir).map_err(io_error("listing", &self.dir))?;
         let mut expired = Vec::new();
         let mut last = None;
@@ -353,7 +356,7 @@ impl Log {
             let next = line.and_then(|line| chain::read(&line).ok());
             match next {
                 Some(next) if next.time < before => {
-                    last = Some(Head {
+                    last = Some(ChainHead {
                         seq: next.seq.saturating_sub(1),
                         hash: next.prev,
                     });
@@ -420,13 +423,13 @@ fn last_segment(dir: &Path) -> Result<Option<Segment>, Error> {
     Ok(segments.pop())
 }
 
-fn take_lock(dir: &Path) -> Result<Lock, Error> {
-    Lock::take(dir).map_err(|why| match why {
-        NotTaken::Held(pid) => Error::Locked {
+fn take_lock(dir: &Path) -> Result<DirectoryLock, Error> {
+    DirectoryLock::take(dir).map_err(|why| match why {
+        LockError::Held(pid) => Error::Locked {
             lock: lock::path_in(dir),
             pid,
         },
-        NotTaken::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
+        LockError::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
     })
 }
 

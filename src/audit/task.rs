@@ -14,11 +14,11 @@ use tokio::{
 };
 
 use super::{Error, Shown, Signer, Sink, Usage, writer::Writer};
-use crate::{journal::Trail, limits, observe::Overseer};
+use crate::{journal::OutboxReader, limits, observe::TaskSupervisor};
 
 /// Where the audit is and how long it is kept.
 #[derive(Clone)]
-pub struct Options {
+pub struct AuditOptions {
     /// Its directory.
     pub dir: PathBuf,
     /// How long lines are kept, about.
@@ -39,7 +39,7 @@ pub struct Options {
     pub shown: Shown,
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for AuditOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("dir", &self.dir)
@@ -55,21 +55,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The task that writes the audit.
 #[derive(Debug)]
-pub struct Follower {
+pub struct AuditTask {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Option<Result<(), Error>>>,
 }
 
-impl Follower {
+impl AuditTask {
     /// Takes the audit up where it was left, and follows from there.
     ///
     /// # Errors
     /// The directory or the journal cannot be read; or, when an older copy of the journal was put
     /// in its place, the line that says so cannot be written.
     pub async fn start(
-        trail: Arc<dyn Trail>,
-        options: Options,
-        overseer: &Overseer,
+        trail: Arc<dyn OutboxReader>,
+        options: AuditOptions,
+        overseer: &TaskSupervisor,
     ) -> Result<Self, Error> {
         let (writer, is_known) = blocking({
             let trail = Arc::clone(&trail);
@@ -109,7 +109,7 @@ async fn blocking<R: Send + 'static>(
 }
 
 async fn follow(
-    trail: Arc<dyn Trail>,
+    trail: Arc<dyn OutboxReader>,
     mut writer: Writer,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<(), Error> {

@@ -9,15 +9,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Error,
-    chain::Head,
-    entry::{self, Line},
-    segment_log::{Found, Log, Position},
-    task::Options,
+    chain::ChainHead,
+    entry::{self, AuditEntry},
+    segment_log::{FoundSegments, Position, SegmentLog},
+    task::AuditOptions,
     usage::Tallies,
 };
 use crate::{
     domain::opaque::Names,
-    journal::{Audited, Trail},
+    journal::{Audited, OutboxReader},
     limits,
 };
 
@@ -30,10 +30,10 @@ const SIGNED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The one that writes.
 pub(super) struct Writer {
-    trail: Arc<dyn Trail>,
+    trail: Arc<dyn OutboxReader>,
     names: Arc<Names>,
-    options: Options,
-    log: Log,
+    options: AuditOptions,
+    log: SegmentLog,
     tallies: Tallies,
     /// The last entry of the trail that is written whole, and the same of what is durable.
     after: u64,
@@ -50,17 +50,20 @@ pub(super) struct Writer {
 
 impl Writer {
     /// With it, whether the journal knows how far the log has got.
-    pub(super) fn open(trail: Arc<dyn Trail>, options: Options) -> Result<(Self, bool), Error> {
+    pub(super) fn open(
+        trail: Arc<dyn OutboxReader>,
+        options: AuditOptions,
+    ) -> Result<(Self, bool), Error> {
         let known = trail.audited()?;
         let known_at = known.as_ref().map(|known| Position {
-            head: Head {
+            head: ChainHead {
                 seq: known.seq,
                 hash: known.hash.clone(),
             },
             trail: known.trail,
             part: u32::MAX,
         });
-        let Found { log, gap } = Log::open(&options.dir, known_at.as_ref())?;
+        let FoundSegments { log, gap } = SegmentLog::open(&options.dir, known_at.as_ref())?;
         let tallies = Tallies::load(&options.dir, options.usage.clone());
         let tallies = tallies.map_err(|source| Error::Io {
             doing: "measuring",
@@ -144,13 +147,15 @@ impl Writer {
         let passed = self.follow_trail().and_then(|()| {
             let now = (self.options.now)();
             for refused in &taken.refused {
-                self.log.add(Line::refused(refused).with(shown), None)?;
+                self.log
+                    .add(AuditEntry::refused(refused).with(shown), None)?;
             }
             for noted in &taken.noted {
-                self.log.add(Line::noted(noted).with(shown), None)?;
+                self.log.add(AuditEntry::noted(noted).with(shown), None)?;
             }
             for suppressed in &taken.suppressed {
-                self.log.add(Line::suppressed(now, suppressed), None)?;
+                self.log
+                    .add(AuditEntry::suppressed(now, suppressed), None)?;
             }
             self.sync()?;
             self.sign(now, is_last)
@@ -181,7 +186,7 @@ impl Writer {
         };
         let head = self.log.durable().clone();
         let signature = signer.sign(&head, now);
-        let line = Line::signed(now, &head, (signer.kid(), &signature));
+        let line = AuditEntry::signed(now, &head, (signer.kid(), &signature));
         self.log.add(line, None)?;
         self.sync()?;
         self.signed = Some((now, self.log.durable().seq));
@@ -192,11 +197,11 @@ impl Writer {
     fn begin(&mut self) -> Result<(), Error> {
         let now = (self.options.now)();
         for gap in &self.gaps {
-            self.log.add(Line::gap(now, gap), None)?;
+            self.log.add(AuditEntry::gap(now, gap), None)?;
         }
         let journal = self.trail.journal();
         self.log.add(
-            Line::started(now, &journal, self.options.config.as_deref()),
+            AuditEntry::started(now, &journal, self.options.config.as_deref()),
             None,
         )?;
         self.sync()?;
@@ -270,7 +275,7 @@ impl Writer {
         let before = before.unwrap_or(Timestamp::MIN);
         if let Some((segments, last)) = self.log.expired(before)? {
             self.log
-                .add(Line::dropped(now, last.seq, &last.hash), None)?;
+                .add(AuditEntry::dropped(now, last.seq, &last.hash), None)?;
             self.sync()?;
             self.log.remove(&segments)?;
             self.tallies.forget(&segments);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::{
-        self, App, Front, Reload, Reloaded,
+        self, App, Listeners, Reload, Reloaded,
         observability::{
             logging::{self, Log},
             trace_export::Traces,
@@ -250,7 +250,7 @@ async fn open(
     if let Some(listen) = config.server.admin_listen {
         entrance.admin = Some(bind(listen).await?);
     }
-    let front = Front::open(listener, entrance)
+    let front = Listeners::open(listener, entrance)
         .await
         .map_err(|error| error.to_string())?;
     if let Some(addr) = front.admin_addr() {

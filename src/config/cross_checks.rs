@@ -4,28 +4,28 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    AccountConfig, AccountLimits, Audit, CallerConfig, Engine, IssuerConfig, Journal, KeysFrom,
-    Server, Telemetry,
+    AccountConfig, AccountLimits, AuditConfig, CallerConfig, EngineConfig, IssuerConfig,
+    JournalConfig, KeysFrom, ServerConfig, TelemetryConfig,
     error::Problem,
     schema::{names::Group, setting::keyed, settings},
-    source::reader::Reader,
+    source::reader::SettingsReader,
 };
 use crate::identity::Method;
 
 /// All that was read.
 pub(super) struct Whole<'a> {
-    pub(super) server: &'a Server,
-    pub(super) engine: &'a Engine,
-    pub(super) journal: &'a Journal,
-    pub(super) audit: Option<&'a Audit>,
+    pub(super) server: &'a ServerConfig,
+    pub(super) engine: &'a EngineConfig,
+    pub(super) journal: &'a JournalConfig,
+    pub(super) audit: Option<&'a AuditConfig>,
     pub(super) issuers: &'a [IssuerConfig],
-    pub(super) telemetry: &'a Telemetry,
+    pub(super) telemetry: &'a TelemetryConfig,
     pub(super) callers: &'a [CallerConfig],
     pub(super) accounts: &'a [AccountConfig],
 }
 
 /// Notes what contradicts each other, and what does nothing.
-pub(super) fn look(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+pub(super) fn look(reader: &mut SettingsReader<'_>, whole: &Whole<'_>) {
     listeners(reader, whole.server);
     client_certificates(reader, whole);
     retention(reader, whole.journal);
@@ -46,7 +46,7 @@ pub(super) fn look(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     }
 }
 
-fn listeners(reader: &mut Reader<'_>, server: &Server) {
+fn listeners(reader: &mut SettingsReader<'_>, server: &ServerConfig) {
     let Some(admin) = server.admin_listen else {
         return;
     };
@@ -65,7 +65,7 @@ fn meet(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_everywhere)
 }
 
-fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+fn client_certificates(reader: &mut SettingsReader<'_>, whole: &Whole<'_>) {
     let Some(tls) = &whole.server.tls else { return };
     // Without authorities that is said of each caller where it is read.
     let bundle = reader.source(settings::TLS_CLIENT_CA_FILE.key);
@@ -97,7 +97,7 @@ fn client_certificates(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     }
 }
 
-fn retention(reader: &mut Reader<'_>, journal: &Journal) {
+fn retention(reader: &mut SettingsReader<'_>, journal: &JournalConfig) {
     for (setting, kept) in [
         (settings::ANSWERS_DAYS.key, journal.answers_retention),
         (settings::EMAILS_DAYS.key, journal.emails_retention),
@@ -114,7 +114,7 @@ fn retention(reader: &mut Reader<'_>, journal: &Journal) {
 }
 
 /// The journal removes what it finds in its own files' places.
-fn audit_dir(reader: &mut Reader<'_>, audit: &Path, journal: &Path) {
+fn audit_dir(reader: &mut SettingsReader<'_>, audit: &Path, journal: &Path) {
     let Ok(below) = audit.strip_prefix(journal) else {
         return;
     };
@@ -132,7 +132,7 @@ fn audit_dir(reader: &mut Reader<'_>, audit: &Path, journal: &Path) {
     }
 }
 
-fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
+fn auditors(reader: &mut SettingsReader<'_>, callers: &[CallerConfig]) {
     for caller in callers {
         let policy = &caller.settings.policy;
         let reads = [Method::GetCancellation, Method::ListCancellations];
@@ -155,7 +155,7 @@ fn auditors(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
     }
 }
 
-fn issuers(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+fn issuers(reader: &mut SettingsReader<'_>, whole: &Whole<'_>) {
     for issuer in whole.issuers {
         let settings = &issuer.settings;
         if let KeysFrom::File { keys, .. } = &issuer.keys
@@ -180,7 +180,7 @@ fn issuers(reader: &mut Reader<'_>, whole: &Whole<'_>) {
 
 /// A pattern may be there before its account, or be left after it: an account that is taken out
 /// for a while must not keep the service from starting.
-fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+fn patterns(reader: &mut SettingsReader<'_>, whole: &Whole<'_>) {
     if whole.accounts.is_empty() {
         return;
     }
@@ -208,7 +208,7 @@ fn patterns(reader: &mut Reader<'_>, whole: &Whole<'_>) {
 }
 
 /// What was lost is sent again within the window only, and not before it counts as not done.
-fn windows(reader: &mut Reader<'_>, whole: &Whole<'_>) {
+fn windows(reader: &mut SettingsReader<'_>, whole: &Whole<'_>) {
     for config in whole.accounts {
         let AccountLimits {
             timeout, settling, ..
@@ -225,7 +225,7 @@ fn windows(reader: &mut Reader<'_>, whole: &Whole<'_>) {
     }
 }
 
-fn traces(reader: &mut Reader<'_>, telemetry: &Telemetry) {
+fn traces(reader: &mut SettingsReader<'_>, telemetry: &TelemetryConfig) {
     if telemetry.propagate_to_providers && telemetry.otlp_endpoint.is_none() {
         let problem = Problem::new(
             "does nothing, as there are no traces without telemetry.otlp_endpoint",

@@ -9,7 +9,7 @@ const SHOWN_MAX: usize = 50;
 
 /// Where a value came from. Later ones win over earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub enum SettingSource {
     /// A line of the file, from 1.
     File {
         /// The file, as it was given.
@@ -23,7 +23,7 @@ pub enum Source {
     CommandLine,
 }
 
-impl Source {
+impl SettingSource {
     /// Which layer it is: a higher one wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
@@ -34,7 +34,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line } => write!(f, "{file}:{line}"),
@@ -48,7 +48,7 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it stands; `None` for what is missing everywhere.
-    pub source: Option<Source>,
+    pub source: Option<SettingSource>,
     /// The setting it is about, such as `server.listen`; empty if about none.
     pub key: String,
     /// What is wrong.
@@ -76,7 +76,7 @@ pub struct Mistakes(Vec<Mistake>);
 impl Mistakes {
     pub(super) fn push(
         &mut self,
-        source: Option<Source>,
+        source: Option<SettingSource>,
         key: impl Into<String>,
         problem: Problem,
     ) {
@@ -94,7 +94,7 @@ impl Mistakes {
     }
 
     /// A single mistake that is about no setting.
-    pub(super) fn one(source: Source, problem: Problem) -> Self {
+    pub(super) fn one(source: SettingSource, problem: Problem) -> Self {
         let mut mistakes = Self::default();
         mistakes.push(Some(source), "", problem);
         mistakes

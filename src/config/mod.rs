@@ -31,20 +31,20 @@ use self::{
     schema::names::Group,
     source::{
         layers::Layers,
-        reader::{Entry, Reader},
+        reader::{SettingEntry, SettingsReader},
     },
 };
 pub use self::{
-    error::{Mistake, Mistakes, Source},
+    error::{Mistake, Mistakes, SettingSource},
     print::{print, reference_markdown},
     section::{
         account::{AccountConfig, AccountLimits},
         caller::{CallerConfig, tokens},
         issuer::{IssuerConfig, KeysFrom, read_keys},
-        log::{Format, Log},
+        log::{Format, LogConfig},
         secret::{FILE_BYTES_MAX as SECRET_FILE_BYTES_MAX, credential},
-        telemetry::Telemetry,
-        tls::{ClientCertificates, Tls},
+        telemetry::TelemetryConfig,
+        tls::{ClientCertificates, TlsConfig},
     },
     source::{
         env::{Env, NotUtf8},
@@ -74,19 +74,19 @@ pub struct Sources<'a> {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How gRPC is served.
-    pub server: Server,
+    pub server: ServerConfig,
     /// How the journal is kept.
-    pub journal: Journal,
+    pub journal: JournalConfig,
     /// How the audit is kept; `None` if there is none.
-    pub audit: Option<Audit>,
+    pub audit: Option<AuditConfig>,
     /// How work is done.
-    pub engine: Engine,
+    pub engine: EngineConfig,
     /// What is logged.
-    pub log: Log,
+    pub log: LogConfig,
     /// Who issues the JWTs that callers show, by name.
     pub issuers: Vec<IssuerConfig>,
     /// Where spans go.
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetryConfig,
     /// Who may call, by name; if empty, everybody who reaches the port.
     pub callers: Vec<CallerConfig>,
     /// The accounts, by name. May be empty.
@@ -96,7 +96,7 @@ pub struct Config {
     /// How it was read, if it is in a file that can be read again.
     pub again: Option<Again>,
     /// All of that as it was read, without secrets.
-    entries: Vec<Entry>,
+    entries: Vec<SettingEntry>,
 }
 
 impl Config {
@@ -124,7 +124,7 @@ impl Config {
 #[derive(Debug, Clone)]
 pub struct Again {
     file: PathBuf,
-    source: Source,
+    source: SettingSource,
     env: Env,
     overrides: Vec<(String, String)>,
 }
@@ -158,7 +158,7 @@ pub fn is_reloaded(key: &str) -> bool {
 
 /// How gRPC is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerConfig {
     /// Where. Beyond loopback only with callers or with `insecure`.
     pub listen: SocketAddr,
     /// Whether that everybody may call is intended.
@@ -178,7 +178,7 @@ pub struct Server {
     /// How long a stream with nothing new is silent.
     pub progress_interval: Duration,
     /// Its TLS; `None` for none.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     /// The proofs that are revoked, if there is a list of them.
     pub revoked: Option<RevokedFile>,
     /// How often files are looked at that may have changed.
@@ -202,7 +202,7 @@ pub struct RevokedFile {
 
 /// How the journal is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Journal {
+pub struct JournalConfig {
     /// Its directory.
     pub dir: PathBuf,
     /// Its page cache.
@@ -221,7 +221,7 @@ pub struct Journal {
 
 /// How the audit is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub struct AuditConfig {
     /// Its directory.
     pub dir: PathBuf,
     /// Time that its lines are kept, at least as long as the journal's batches.
@@ -236,7 +236,7 @@ pub struct Audit {
 
 /// How work is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Engine {
+pub struct EngineConfig {
     /// Open items that are held at a time.
     pub open_items_max: usize,
     /// Bytes that open items may take, about.
@@ -255,9 +255,9 @@ pub struct Engine {
 /// All mistakes in it.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Mistakes> {
     let (file, source) = match &sources.file {
-        Some(file) => (Some(file.clone()), Source::CommandLine),
+        Some(file) => (Some(file.clone()), SettingSource::CommandLine),
         None => {
-            let source = Source::Env(FILE_VARIABLE.to_owned());
+            let source = SettingSource::Env(FILE_VARIABLE.to_owned());
             match sources.env.get(FILE_VARIABLE) {
                 Ok(named) => (named.map(PathBuf::from), source),
                 Err(not_utf8) => {
@@ -329,14 +329,14 @@ fn parse_named(
     text: &str,
     env: &Env,
     overrides: &[(String, String)],
-    named: Option<(&Path, &Source)>,
+    named: Option<(&Path, &SettingSource)>,
 ) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut layers = Layers::default();
     layers.add_file(file, text, &mut mistakes);
     layers.add_env(env, &mut mistakes);
     layers.add_overrides(overrides, &mut mistakes);
-    let mut reader = Reader {
+    let mut reader = SettingsReader {
         env,
         layers,
         mistakes,
@@ -395,8 +395,8 @@ fn parse_named(
     })
 }
 
-fn server(reader: &mut Reader<'_>) -> Server {
-    Server {
+fn server(reader: &mut SettingsReader<'_>) -> ServerConfig {
+    ServerConfig {
         listen: reader.get(&schema::settings::LISTEN),
         insecure: reader.get(&schema::settings::INSECURE),
         drain: Duration::from_millis(reader.get(&schema::settings::DRAIN_MS)),
@@ -419,7 +419,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
     }
 }
 
-fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
+fn revoked(reader: &mut SettingsReader<'_>) -> Option<RevokedFile> {
     let path = reader.get(&schema::settings::REVOKED_FILE)?;
     permissions::trusted(reader, schema::settings::REVOKED_FILE.key, &path);
     let bytes_max = u64::try_from(limits::REVOKED_BYTES_MAX).unwrap_or(u64::MAX);
@@ -440,7 +440,7 @@ fn revoked(reader: &mut Reader<'_>) -> Option<RevokedFile> {
     }
 }
 
-fn journal(reader: &mut Reader<'_>) -> Journal {
+fn journal(reader: &mut SettingsReader<'_>) -> JournalConfig {
     let days = |days: Option<u32>| days.map(|days| Duration::from_hours(24) * days);
     let dir = reader.get(&schema::settings::JOURNAL_DIR);
     let cache_bytes = reader.get(&schema::settings::CACHE_BYTES);
@@ -457,7 +457,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
         let key = setting.key;
         reader.assume(key, retention_days);
     }
-    Journal {
+    JournalConfig {
         dir,
         cache_bytes,
         free_bytes_min,
@@ -471,7 +471,7 @@ fn journal(reader: &mut Reader<'_>) -> Journal {
 /// Days that lines of the audit are kept, if nobody says.
 const AUDIT_DAYS: u32 = 400;
 
-fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
+fn audit(reader: &mut SettingsReader<'_>, journal: &JournalConfig) -> Option<AuditConfig> {
     let is_enabled = reader.get(&schema::settings::AUDIT_ENABLED);
     let dir = reader.get(&schema::settings::AUDIT_DIR);
     let days = reader.get(&schema::settings::AUDIT_RETENTION_DAYS);
@@ -497,7 +497,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
         );
         reader.refuse(schema::settings::AUDIT_RETENTION_DAYS.key, problem);
     }
-    is_enabled.then(|| Audit {
+    is_enabled.then(|| AuditConfig {
         dir,
         retention: retention.max(journal.retention),
         lag_max,
@@ -506,7 +506,7 @@ fn audit(reader: &mut Reader<'_>, journal: &Journal) -> Option<Audit> {
     })
 }
 
-fn engine(reader: &mut Reader<'_>) -> Engine {
+fn engine(reader: &mut SettingsReader<'_>) -> EngineConfig {
     let open_items_max = reader.get(&schema::settings::OPEN_ITEMS_MAX);
     let open_bytes_max = reader.get(&schema::settings::OPEN_BYTES_MAX);
     let retry_window_ms = reader.get(&schema::settings::RETRY_WINDOW_MS);
@@ -526,7 +526,7 @@ fn engine(reader: &mut Reader<'_>) -> Engine {
         );
         reader.refuse(key, problem);
     }
-    Engine {
+    EngineConfig {
         open_items_max,
         open_bytes_max,
         retry_window: Duration::from_millis(retry_window_ms),
@@ -536,7 +536,7 @@ fn engine(reader: &mut Reader<'_>) -> Engine {
 }
 
 /// Whoever can reach the port can cancel everything: that has to be intended.
-fn refuse_open_door(reader: &mut Reader<'_>, server: &Server) {
+fn refuse_open_door(reader: &mut SettingsReader<'_>, server: &ServerConfig) {
     if server.listen.ip().is_loopback() || server.insecure {
         return;
     }

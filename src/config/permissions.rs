@@ -10,9 +10,9 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::{
-    error::{Problem, Source},
+    error::{Problem, SettingSource},
     schema::value_type::Choice,
-    source::reader::Reader,
+    source::reader::SettingsReader,
 };
 
 /// What is done about loose permissions.
@@ -36,16 +36,16 @@ const GROUP_WRITES: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
 /// A file that holds a secret: others may neither read nor change it.
-pub(super) fn private(reader: &mut Reader<'_>, key: &str, path: &Path) {
+pub(super) fn private(reader: &mut SettingsReader<'_>, key: &str, path: &Path) {
     file(reader, key, path, OTHERS_READ | OTHERS_WRITE | GROUP_WRITES);
 }
 
 /// A file that says whom to believe: others may read it, and not change it.
-pub(super) fn trusted(reader: &mut Reader<'_>, key: &str, path: &Path) {
+pub(super) fn trusted(reader: &mut SettingsReader<'_>, key: &str, path: &Path) {
     file(reader, key, path, OTHERS_WRITE | GROUP_WRITES);
 }
 
-fn file(reader: &mut Reader<'_>, key: &str, path: &Path, refused: u32) {
+fn file(reader: &mut SettingsReader<'_>, key: &str, path: &Path, refused: u32) {
     let source = reader.source(key);
     for (what, remedy) in [of_file(path, refused), above(path)].into_iter().flatten() {
         let problem = Problem::new(format!("names a file that {what}"), remedy);
@@ -54,7 +54,7 @@ fn file(reader: &mut Reader<'_>, key: &str, path: &Path, refused: u32) {
 }
 
 /// The configuration file, which was named at `source`.
-pub(super) fn configuration(reader: &mut Reader<'_>, path: &Path, source: &Source) {
+pub(super) fn configuration(reader: &mut SettingsReader<'_>, path: &Path, source: &SettingSource) {
     let refused = OTHERS_READ | OTHERS_WRITE | GROUP_WRITES;
     for (what, remedy) in [of_file(path, refused), above(path)].into_iter().flatten() {
         let problem = Problem::new(format!("the file {} {what}", path.display()), remedy);
@@ -64,7 +64,7 @@ pub(super) fn configuration(reader: &mut Reader<'_>, path: &Path, source: &Sourc
 
 /// A directory that the service writes to: nobody else may. One that is to be made is judged by those
 /// above it.
-pub(super) fn directory(reader: &mut Reader<'_>, key: &str, dir: &Path) {
+pub(super) fn directory(reader: &mut SettingsReader<'_>, key: &str, dir: &Path) {
     let source = reader.source(key);
     let own = match fs::metadata(dir) {
         Ok(found) if found.mode() & (OTHERS_WRITE | GROUP_WRITES) & reach(dir) != 0 => Some((
@@ -127,7 +127,7 @@ fn above(path: &Path) -> Option<(&'static str, String)> {
 }
 
 /// Makes of all that was found what `server.file_permissions` says: mistakes or warnings.
-pub(super) fn decide(reader: &mut Reader<'_>, what: Loose) {
+pub(super) fn decide(reader: &mut SettingsReader<'_>, what: Loose) {
     let found = std::mem::take(&mut reader.loose);
     let into = match what {
         Loose::Warn => &mut reader.warnings,

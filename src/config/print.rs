@@ -8,7 +8,7 @@ use super::{
         setting::{Described, variable},
         settings::{self, ALL},
     },
-    source::reader::Entry,
+    source::reader::SettingEntry,
 };
 
 /// The configuration in effect as a file that means the same, with the origin of everything that
@@ -29,7 +29,7 @@ pub fn print(config: &Config) -> String {
     text
 }
 
-fn line(word: &str, entry: &Entry) -> String {
+fn line(word: &str, entry: &SettingEntry) -> String {
     match (&entry.toml, &entry.source) {
         (None, _) => format!("# {word} is not set"),
         (Some(toml), None) => format!("{word} = {toml}"),

@@ -25,7 +25,7 @@ pub enum Safety {
 /// An HTTP method that a provider's API uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the methods of HTTP")]
-pub enum Method {
+pub enum HttpMethod {
     Get,
     Post,
     Put,
@@ -33,7 +33,7 @@ pub enum Method {
     Delete,
 }
 
-impl Method {
+impl HttpMethod {
     /// Its name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -69,7 +69,7 @@ pub struct Request {
     /// When it goes.
     pub pace: Pace,
     /// The method.
-    pub method: Method,
+    pub method: HttpMethod,
     /// The path below the base URL, encoded.
     pub path: Path,
     /// Query parameters, not yet encoded.

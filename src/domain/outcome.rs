@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     doubt::{Doubt, Moment},
-    provider_response::Answer,
+    provider_response::ProviderResponse,
 };
 
 /// How a cancellation ended. The proto describes each.
@@ -112,7 +112,7 @@ pub struct Conclusion {
     pub preview: Option<String>,
     /// The provider's answer that decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Answer>,
+    pub answer: Option<ProviderResponse>,
     /// Of its headers those that tell something, by lower-case name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub answer_headers: BTreeMap<String, String>,

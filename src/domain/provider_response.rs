@@ -11,14 +11,14 @@ use crate::limits;
 /// What a provider said, word for word up to [`limits::ANSWER_BYTES_MAX`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum ProviderResponse {
     /// A JSON text.
     Json(Box<RawValue>),
     /// Anything else, or a JSON text cut at the bound.
     Text(String),
 }
 
-impl Answer {
+impl ProviderResponse {
     /// Keeps what can be kept of a body.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
@@ -73,7 +73,7 @@ fn is_telling(name: &str) -> bool {
         || name == "cf-ray"
 }
 
-impl PartialEq for Answer {
+impl PartialEq for ProviderResponse {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Json(a), Self::Json(b)) => a.get() == b.get(),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client};
 
-use super::Options;
+use super::EgressOptions;
 use crate::limits;
 
 /// Builds it. With `trusted`, only what those authorities vouch for is believed, in place of the
 /// system's.
-pub(super) fn build(options: &Options, trusted: &[Certificate]) -> Result<Client, String> {
+pub(super) fn build(options: &EgressOptions, trusted: &[Certificate]) -> Result<Client, String> {
     let ms = Duration::from_millis;
     let mut client = Client::builder()
         .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))

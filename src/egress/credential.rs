@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use super::credential_scrubber::Scrub;
+use super::credential_scrubber::CredentialScrubber;
 use crate::domain::account::Auth;
 
 /// A credential as a header. Clones share it.
@@ -16,13 +16,13 @@ use crate::domain::account::Auth;
 pub(super) struct Credential {
     name: HeaderName,
     prefix: &'static str,
-    shown: Arc<ArcSwap<Shown>>,
+    shown: Arc<ArcSwap<Presented>>,
 }
 
 /// What a request shows, and what takes it out of the reply again.
-pub(super) struct Shown {
+pub(super) struct Presented {
     value: HeaderValue,
-    pub(super) scrub: Scrub,
+    pub(super) scrub: CredentialScrubber,
     fingerprint: u64,
 }
 
@@ -42,7 +42,7 @@ impl Credential {
     }
 
     /// What to show now.
-    pub(super) fn shown(&self) -> Arc<Shown> {
+    pub(super) fn shown(&self) -> Arc<Presented> {
         self.shown.load_full()
     }
 
@@ -52,22 +52,22 @@ impl Credential {
     }
 
     /// It as a header.
-    pub(super) fn header(&self, shown: &Shown) -> (HeaderName, HeaderValue) {
+    pub(super) fn header(&self, shown: &Presented) -> (HeaderName, HeaderValue) {
         (self.name.clone(), shown.value.clone())
     }
 }
 
-fn shown(prefix: &str, secret: &SecretString) -> Result<Shown, String> {
+fn shown(prefix: &str, secret: &SecretString) -> Result<Presented, String> {
     let digest = Sha256::new()
         // Keeps it apart from digests of the same secret elsewhere.
         .chain_update(b"cancelot account credential\0")
         .chain_update(secret.expose_secret().as_bytes())
         .finalize();
     let bytes = digest.iter().take(8);
-    Ok(Shown {
+    Ok(Presented {
         fingerprint: bytes.fold(0, |sum, byte| (sum << 8) | u64::from(*byte)),
         value: value(prefix, secret)?,
-        scrub: Scrub::new(secret),
+        scrub: CredentialScrubber::new(secret),
     })
 }
 

@@ -22,7 +22,7 @@ const FIRST_CHARS_BASE64: usize = FIRST_CHARS * 8 / 6;
 /// The forms of a credential that are looked for. Each is found also where its characters are
 /// written by percent signs or JSON's escapes.
 #[derive(Clone)]
-pub(super) struct Scrub {
+pub(super) struct CredentialScrubber {
     forms: Vec<Form>,
     /// The characters that they begin with: most of a text begins none.
     firsts: Vec<char>,
@@ -35,13 +35,13 @@ struct Form {
     enough: usize,
 }
 
-impl fmt::Debug for Scrub {
+impl fmt::Debug for CredentialScrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scrub")
     }
 }
 
-impl Scrub {
+impl CredentialScrubber {
     pub(super) fn new(credential: &SecretString) -> Self {
         let whole = credential.expose_secret();
         // A credential of several parts may be echoed in part.
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_credential_goes_in_whatever_form_it_is_echoed() {
         let credential = "sk/live+0123456789:abc\"defghijkl";
-        let scrub = Scrub::new(&SecretString::from(credential));
+        let scrub = CredentialScrubber::new(&SecretString::from(credential));
         let encoded = |text: String| STANDARD_NO_PAD.encode(text);
         for echoed in [
             "key sk/live+0123456789:abc\"defghijkl is not known".to_owned(),
@@ -187,14 +187,14 @@ mod tests {
         }
         let other = r#"{"sandbox":true,"kind":"sk/live","n":1.10}"#.to_owned();
         assert_eq!(scrub.clean(other.clone()), other);
-        let short = Scrub::new(&SecretString::from("sandbox"));
+        let short = CredentialScrubber::new(&SecretString::from("sandbox"));
         assert_eq!(short.clean(other.clone()), other);
         assert_eq!(format!("{scrub:?}"), "Scrub");
     }
 
     #[test]
     fn what_is_around_a_credential_stays_and_an_escape_of_its_own_is_found() {
-        let scrub = Scrub::new(&SecretString::from("live%41\\key-0123456789"));
+        let scrub = CredentialScrubber::new(&SecretString::from("live%41\\key-0123456789"));
         let echoed = r#"{"a":"ü","key":"live%41\\key-0123456789","b":2}"#;
         let clean = r#"{"a":"ü","key":"(credential removed)","b":2}"#;
         assert_eq!(scrub.clean(echoed.to_owned()), clean);
@@ -211,7 +211,7 @@ mod tests {
             credential in r"[a-zA-Z0-9_]{12,40}",
             after in r"[ -~]{0,7}",
         ) {
-            let scrub = Scrub::new(&SecretString::from(credential.clone()));
+            let scrub = CredentialScrubber::new(&SecretString::from(credential.clone()));
             let echoed = STANDARD_NO_PAD.encode(format!("{before}{credential}{after}"));
             proptest::prop_assert!(scrub.clean(echoed).contains(REMOVED));
             let json = serde_json::to_string(&format!("{before}{credential}")).unwrap();

@@ -18,17 +18,17 @@ use reqwest::{
 use tower::{Layer, Service};
 
 use super::{
-    Options, Unanswered, client_options,
-    credential::{Credential, Shown},
+    EgressOptions, SendError, client_options,
+    credential::{Credential, Presented},
     reply_body::{self, Unread},
     send_error,
 };
 use crate::{
-    domain::http_exchange::{Fault, FaultKind, Method, Request, Response, Safety},
+    domain::http_exchange::{Fault, FaultKind, HttpMethod, Request, Response, Safety},
     limits,
 };
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response, Unanswered>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
 /// Turns requests into HTTP.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn build(
-        options: &Options,
+        options: &EgressOptions,
         credential: Credential,
         trusted: &[Certificate],
     ) -> Result<Self, String> {
@@ -58,7 +58,7 @@ impl Http {
         })
     }
 
-    fn request(&self, request: Request, shown: &Shown) -> Result<reqwest::Request, String> {
+    fn request(&self, request: Request, shown: &Presented) -> Result<reqwest::Request, String> {
         // The item has ended by now; whatever asks, nothing else is called with the live key.
         if !request.path.stays() {
             return Err("its path would not stay the same on the way".to_owned());
@@ -71,13 +71,13 @@ impl Http {
             url.query_pairs_mut().extend_pairs(request.query);
         }
         let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Put => reqwest::Method::PUT,
-            Method::Patch => reqwest::Method::PATCH,
-            Method::Delete => reqwest::Method::DELETE,
+            HttpMethod::Get => reqwest::Method::GET,
+            HttpMethod::Post => reqwest::Method::POST,
+            HttpMethod::Put => reqwest::Method::PUT,
+            HttpMethod::Patch => reqwest::Method::PATCH,
+            HttpMethod::Delete => reqwest::Method::DELETE,
         };
-        let bodiless = matches!(request.method, Method::Get | Method::Delete);
+        let bodiless = matches!(request.method, HttpMethod::Get | HttpMethod::Delete);
         let mut out = reqwest::Request::new(method, url);
         let headers: &mut HeaderMap = out.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -106,10 +106,10 @@ impl Http {
         Ok(out)
     }
 
-    async fn send(self, request: Request) -> Result<Response, Unanswered> {
+    async fn send(self, request: Request) -> Result<Response, SendError> {
         let shown = self.credential.shown();
         let request = self.request(request, &shown).map_err(|message| {
-            Unanswered::NotSent(Fault {
+            SendError::NotSent(Fault {
                 kind: FaultKind::Connect,
                 message,
             })
@@ -141,7 +141,7 @@ impl Http {
 }
 
 /// The bytes of a body, up to the bound.
-async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, Unanswered> {
+async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, SendError> {
     let status = response.status().as_u16();
     let mut body = Vec::new();
     loop {
@@ -158,10 +158,10 @@ async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, Unanswered> 
 
 impl Service<Request> for Http {
     type Response = Response;
-    type Error = Unanswered;
+    type Error = SendError;
     type Future = Answer;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -202,14 +202,14 @@ pub(super) struct Deadline<S> {
 
 impl<S> Service<Request> for Deadline<S>
 where
-    S: Service<Request, Response = Response, Error = Unanswered>,
+    S: Service<Request, Response = Response, Error = SendError>,
     S::Future: Send + 'static,
 {
     type Response = Response;
-    type Error = Unanswered;
+    type Error = SendError;
     type Future = Answer;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         self.inner.poll_ready(cx)
     }
 
@@ -221,7 +221,7 @@ where
                 .await
                 .unwrap_or_else(|_| {
                     let message = format!("no whole answer within {} ms", timeout.as_millis());
-                    Err(Unanswered::InDoubt(Fault {
+                    Err(SendError::InDoubt(Fault {
                         kind: FaultKind::Timeout,
                         message,
                     }))

@@ -12,13 +12,13 @@ use reqwest::Url;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::{Outgoing, Unanswered};
+use super::{Outgoing, SendError};
 use crate::{
     domain::{
         account::Account,
         http_exchange::{Request, Response},
     },
-    observe::{AccountMeters, ClientCall, Result as Met, Tracer},
+    observe::{AccountMeters, ClientCall, ResultClass as Met, Tracer},
 };
 
 /// The header that tells a provider of the trace.
@@ -73,14 +73,14 @@ pub(super) struct Observe<S> {
 
 impl<S> Service<Outgoing> for Observe<S>
 where
-    S: Service<Request, Response = Response, Error = Unanswered>,
+    S: Service<Request, Response = Response, Error = SendError>,
     S::Future: Send + 'static,
 {
     type Response = Response;
-    type Error = Unanswered;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Unanswered>> + Send>>;
+    type Error = SendError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         self.inner.poll_ready(cx)
     }
 
@@ -109,8 +109,8 @@ where
             let elapsed = begun.elapsed();
             let (met, status, fault) = match &answer {
                 Ok(response) => (Met::of_status(response.status), Some(response.status), ""),
-                Err(Unanswered::NotSent(fault)) => (Met::NotSent, None, fault.message.as_str()),
-                Err(Unanswered::InDoubt(fault)) => (Met::InDoubt, None, fault.message.as_str()),
+                Err(SendError::NotSent(fault)) => (Met::NotSent, None, fault.message.as_str()),
+                Err(SendError::InDoubt(fault)) => (Met::InDoubt, None, fault.message.as_str()),
             };
             whom.meters.requests.inc(met);
             whom.meters.request_time.time(elapsed);

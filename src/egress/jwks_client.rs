@@ -10,7 +10,7 @@ use crate::limits;
 
 /// Where keys are, and what it takes to get them.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct JwksRequest {
     /// Their URL.
     pub url: String,
     /// The authorities that vouch for its host, as PEM; `None` for the system's.
@@ -24,7 +24,7 @@ pub struct Question {
 ///
 /// # Errors
 /// Why there is no answer.
-pub async fn fetch(question: &Question) -> Result<String, String> {
+pub async fn fetch(question: &JwksRequest) -> Result<String, String> {
     let mut client = Client::builder()
         .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))
         .retry(reqwest::retry::never())

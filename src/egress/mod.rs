@@ -30,13 +30,13 @@ use crate::{
         account::Account,
         http_exchange::{Fault, Reply, Request, Response},
     },
-    observe::{AccountMeters, Origin, Tracer},
+    observe::{AccountMeters, RequestContext, Tracer},
     providers,
 };
 
 /// How an account is called.
 #[derive(Clone)]
-pub struct Options {
+pub struct EgressOptions {
     /// Where.
     pub account: Arc<Account>,
     /// With which secret.
@@ -59,20 +59,20 @@ pub struct Outgoing {
     /// What is sent.
     pub request: Request,
     /// Whose work it is.
-    pub from: Origin,
+    pub from: RequestContext,
 }
 
 impl From<Request> for Outgoing {
     /// Nobody's in particular.
     fn from(request: Request) -> Self {
-        let from = Origin::default();
+        let from = RequestContext::default();
         Self { request, from }
     }
 }
 
 /// Why there is no answer: the difference between these two is the safety of the whole service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unanswered {
+pub enum SendError {
     /// Not a byte of the request was sent, or the provider says that it did not begin with it.
     NotSent(Fault),
     /// It may have been received.
@@ -87,7 +87,7 @@ pub struct BuildError {
     problem: String,
 }
 
-type Stack = BoxCloneSyncService<Outgoing, Response, Unanswered>;
+type Stack = BoxCloneSyncService<Outgoing, Response, SendError>;
 
 /// The way to one account.
 #[derive(Clone)]
@@ -108,13 +108,16 @@ impl Egress {
     ///
     /// # Errors
     /// If the HTTP client cannot be set up, or the credential is no legal header value.
-    pub fn build(options: &Options) -> Result<Self, BuildError> {
+    pub fn build(options: &EgressOptions) -> Result<Self, BuildError> {
         Self::trusting(options, &[])
     }
 
     /// The same, where providers' certificates are signed by these authorities and not by the
     /// system's.
-    fn trusting(options: &Options, trusted: &[reqwest::Certificate]) -> Result<Self, BuildError> {
+    fn trusting(
+        options: &EgressOptions,
+        trusted: &[reqwest::Certificate],
+    ) -> Result<Self, BuildError> {
         let build_error = |problem: String| BuildError {
             account: options.account.name.to_string(),
             problem,
@@ -166,7 +169,7 @@ impl Egress {
     #[cfg(test)]
     pub(crate) fn simulated<S>(account: &Account, timeout: Duration, network: S) -> Self
     where
-        S: tower::Service<Request, Response = Response, Error = Unanswered>
+        S: tower::Service<Request, Response = Response, Error = SendError>
             + Clone
             + Send
             + Sync
@@ -212,8 +215,8 @@ impl Egress {
         };
         match answer {
             Ok(response) => Reply::Answered(Arc::new(response)),
-            Err(Unanswered::NotSent(fault)) => Reply::NotSent(fault),
-            Err(Unanswered::InDoubt(fault)) => Reply::InDoubt(fault),
+            Err(SendError::NotSent(fault)) => Reply::NotSent(fault),
+            Err(SendError::InDoubt(fault)) => Reply::InDoubt(fault),
         }
     }
 }

@@ -11,12 +11,12 @@
 
 use std::time::Duration;
 
-use super::flow::Heard;
+use super::flow::Feedback;
 use crate::domain::http_exchange::{Class, Fault, FaultKind, Reply, Safety};
 
 /// What to do with a reply.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// It belongs into the history.
     Finished,
     /// It belongs into the history, and the request may still act.
@@ -31,7 +31,7 @@ pub enum Verdict {
 
 /// Reads a reply.
 #[must_use]
-pub fn judge(class: Class, safety: Safety, reply: &Reply) -> Verdict {
+pub fn judge(class: Class, safety: Safety, reply: &Reply) -> RetryDecision {
     match (class, safety) {
         (
             Class::Accepted
@@ -44,14 +44,14 @@ pub fn judge(class: Class, safety: Safety, reply: &Reply) -> Verdict {
             _,
         )
         // The next try of what must not be repeated blindly begins with a look.
-        | (Class::Foreign, Safety::Once) => Verdict::Finished,
-        (Class::Lost, Safety::Once) => Verdict::FinishedInDoubt,
-        (Class::Lost, Safety::Repeatable) => Verdict::Again {
+        | (Class::Foreign, Safety::Once) => RetryDecision::Finished,
+        (Class::Lost, Safety::Once) => RetryDecision::FinishedInDoubt,
+        (Class::Lost, Safety::Repeatable) => RetryDecision::Again {
             unseen: Some(lost(reply)),
         },
         (Class::Lost, Safety::Look)
         | (Class::Throttled | Class::Unsent, _)
-        | (Class::Foreign, Safety::Look | Safety::Repeatable) => Verdict::Again { unseen: None },
+        | (Class::Foreign, Safety::Look | Safety::Repeatable) => RetryDecision::Again { unseen: None },
     }
 }
 
@@ -69,19 +69,19 @@ fn lost(reply: &Reply) -> Fault {
 /// What the account's gate hears of it. `is_known` says that the place has answered in the
 /// provider's own form, now or before.
 #[must_use]
-pub fn heard(class: Class, is_known: bool, after: Duration) -> Heard {
+pub fn heard(class: Class, is_known: bool, after: Duration) -> Feedback {
     match class {
         // Whoever answers looks like this has never shown to be the provider.
-        Class::Unreadable if !is_known => Heard::Failed,
+        Class::Unreadable if !is_known => Feedback::Failed,
         Class::Accepted
         | Class::Refused
         | Class::Undocumented
         | Class::Busy
         | Class::Unauthenticated
         | Class::Forbidden
-        | Class::Unreadable => Heard::Answered(after),
-        Class::Throttled => Heard::Throttled,
-        Class::Lost | Class::Foreign | Class::Unsent => Heard::Failed,
+        | Class::Unreadable => Feedback::Answered(after),
+        Class::Throttled => Feedback::Throttled,
+        Class::Lost | Class::Foreign | Class::Unsent => Feedback::Failed,
     }
 }
 
@@ -97,18 +97,18 @@ mod tests {
     #[test]
     fn only_what_was_certainly_not_processed_is_sent_again_without_a_look() {
         let reply = Reply::InDoubt(FAULT());
-        let again = Verdict::Again { unseen: None };
+        let again = RetryDecision::Again { unseen: None };
         for (class, once) in [
             (Class::Throttled, again.clone()),
             (Class::Unsent, again),
-            (Class::Lost, Verdict::FinishedInDoubt),
-            (Class::Foreign, Verdict::Finished),
-            (Class::Accepted, Verdict::Finished),
-            (Class::Refused, Verdict::Finished),
-            (Class::Undocumented, Verdict::Finished),
-            (Class::Busy, Verdict::Finished),
-            (Class::Unauthenticated, Verdict::Finished),
-            (Class::Forbidden, Verdict::Finished),
+            (Class::Lost, RetryDecision::FinishedInDoubt),
+            (Class::Foreign, RetryDecision::Finished),
+            (Class::Accepted, RetryDecision::Finished),
+            (Class::Refused, RetryDecision::Finished),
+            (Class::Undocumented, RetryDecision::Finished),
+            (Class::Busy, RetryDecision::Finished),
+            (Class::Unauthenticated, RetryDecision::Finished),
+            (Class::Forbidden, RetryDecision::Finished),
         ] {
             assert_eq!(judge(class, Safety::Once, &reply), once, "{class:?}");
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_breaker_hears_who_answers_and_not_what() {
         let after = Duration::from_millis(7);
-        let answered = Heard::Answered(after);
+        let answered = Feedback::Answered(after);
         for (class, never_answered, has_answered) in [
             (Class::Accepted, answered, answered),
             (Class::Refused, answered, answered),
@@ -125,11 +125,11 @@ mod tests {
             (Class::Busy, answered, answered),
             (Class::Unauthenticated, answered, answered),
             (Class::Forbidden, answered, answered),
-            (Class::Throttled, Heard::Throttled, Heard::Throttled),
-            (Class::Lost, Heard::Failed, Heard::Failed),
-            (Class::Foreign, Heard::Failed, Heard::Failed),
-            (Class::Unsent, Heard::Failed, Heard::Failed),
-            (Class::Unreadable, Heard::Failed, answered),
+            (Class::Throttled, Feedback::Throttled, Feedback::Throttled),
+            (Class::Lost, Feedback::Failed, Feedback::Failed),
+            (Class::Foreign, Feedback::Failed, Feedback::Failed),
+            (Class::Unsent, Feedback::Failed, Feedback::Failed),
+            (Class::Unreadable, Feedback::Failed, answered),
         ] {
             assert_eq!(heard(class, false, after), never_answered, "{class:?}");
             assert_eq!(heard(class, true, after), has_answered, "{class:?}");
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_lost_answer_is_remembered_of_what_may_be_repeated_and_not_of_a_look() {
         let unseen = |safety| match judge(Class::Lost, safety, &Reply::InDoubt(FAULT())) {
-            Verdict::Again { unseen } => unseen,
+            RetryDecision::Again { unseen } => unseen,
             other => panic!("{other:?}"),
         };
         assert_eq!(unseen(Safety::Look), None);

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use h2::Reason;
 
-use super::{Unanswered, reply_body::Unread};
+use super::{SendError, reply_body::Unread};
 use crate::{
     domain::http_exchange::{Fault, FaultKind},
     limits,
@@ -12,10 +12,10 @@ use crate::{
 
 /// A failure before there is an answer. Only two kinds are certain to have done nothing: there is
 /// no connection, or the provider says that it did not begin.
-pub(super) fn sending(error: &reqwest::Error) -> Unanswered {
+pub(super) fn sending(error: &reqwest::Error) -> SendError {
     let message = chain(error);
     if error.is_connect() || error.is_builder() || is_unprocessed(error) {
-        return Unanswered::NotSent(Fault {
+        return SendError::NotSent(Fault {
             kind: FaultKind::Connect,
             message,
         });
@@ -25,7 +25,7 @@ pub(super) fn sending(error: &reqwest::Error) -> Unanswered {
     } else {
         FaultKind::Broken
     };
-    Unanswered::InDoubt(Fault { kind, message })
+    SendError::InDoubt(Fault { kind, message })
 }
 
 /// HTTP/2 has two signs of a request that was not processed in any way (RFC 9113, section 8.7):
@@ -48,16 +48,16 @@ fn is_unprocessed(error: &reqwest::Error) -> bool {
 }
 
 /// A failure while the body was read.
-pub(super) fn reading(status: u16, error: &reqwest::Error) -> Unanswered {
+pub(super) fn reading(status: u16, error: &reqwest::Error) -> SendError {
     let message = format!("the answer (HTTP {status}) was cut off: {}", chain(error));
-    Unanswered::InDoubt(Fault {
+    SendError::InDoubt(Fault {
         kind: FaultKind::Broken,
         message,
     })
 }
 
 /// A body that arrived and has no text.
-pub(super) fn unread(status: u16, unread: Unread) -> Unanswered {
+pub(super) fn unread(status: u16, unread: Unread) -> SendError {
     let fault = match unread {
         Unread::TooLong => Fault {
             kind: FaultKind::TooLong,
@@ -71,7 +71,7 @@ pub(super) fn unread(status: u16, unread: Unread) -> Unanswered {
             message: format!("the answer (HTTP {status}) cannot be unpacked: {why}"),
         },
     };
-    Unanswered::InDoubt(fault)
+    SendError::InDoubt(fault)
 }
 
 /// An error and its causes, without the URL: ids in it may be personal.

@@ -25,33 +25,36 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     admission::{
-        submission::{Item, Submission, SubmitError},
+        submission::{Submission, SubmitError, SubmittedItem},
         submit::Ticket,
     },
     lane::LaneOptions,
-    reads::questions::AskError,
+    reads::questions::ReadError,
     results::slow_consumers::Hangup,
-    snapshot::{AccountStanding, Standing},
+    snapshot::{AccountSnapshot, EngineSnapshot},
     stop_batch::Stopped,
 };
 use self::{
     lane::Lane,
-    reads::{fair_threads::Threads, questions::Questions},
-    results::{feed::Ended, settler::Handover, slow_consumers::Readers, subscriptions::Live},
+    reads::{fair_threads::FairThreads, questions::Reads},
+    results::{
+        feed::StreamClosed, settler::Handover, slow_consumers::SlowConsumers,
+        subscriptions::Subscriptions,
+    },
 };
 pub use crate::clock::Clock;
-use crate::shared_budget::{Budget, Members};
+use crate::shared_budget::{Members, SharedBudget};
 use crate::{
     audit::Usage,
     domain::{account::Account, ids::AccountName, opaque::Names},
     journal::{Journal, Unavailable},
     limits,
-    observe::{Overseer, Refusals},
+    observe::{RejectionMetrics, TaskSupervisor},
 };
 
 /// How the engine runs.
 #[derive(Debug)]
-pub struct Options {
+pub struct EngineOptions {
     /// One lane per account.
     pub lanes: Vec<LaneOptions>,
     /// Items that may be open at a time; more are refused.
@@ -78,26 +81,26 @@ pub struct Options {
 
 /// What every lane and worker shares.
 #[derive(Debug)]
-struct Shared {
+struct EngineShared {
     clock: Clock,
     rng: Mutex<fastrand::Rng>,
     settle: mpsc::Sender<Handover>,
-    live: Arc<Live>,
+    live: Arc<Subscriptions>,
     tasks: TaskTracker,
     journal: Arc<dyn Journal>,
     /// How batches are named in the log and to callers.
     names: Arc<Names>,
     /// For looks at what else aims at a target.
-    target_looks: Threads,
+    target_looks: FairThreads,
     /// Nothing new is begun any more.
     stopping: CancellationToken,
     /// Ends conversations where they are, as the end of the process would.
     cut: CancellationToken,
     /// Watches every task.
-    overseer: Overseer,
+    overseer: TaskSupervisor,
 }
 
-impl Shared {
+impl EngineShared {
     fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,21 +108,21 @@ impl Shared {
 
 /// The engine.
 #[derive(Debug)]
-pub struct Dispatch {
+pub struct Engine {
     journal: Arc<dyn Journal>,
     lanes: BTreeMap<AccountName, Arc<Lane>>,
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     members: Mutex<Members>,
     /// What the callers share that is not the engine's own.
-    others_shared: Mutex<Vec<Budget>>,
-    open_items: Budget,
-    open_bytes: Budget,
-    planned_items: Budget,
-    planned_bytes: Budget,
-    results_held: Budget,
-    results_bytes_held: Budget,
-    readers: Readers,
-    questions: Questions,
+    others_shared: Mutex<Vec<SharedBudget>>,
+    open_items: SharedBudget,
+    open_bytes: SharedBudget,
+    planned_items: SharedBudget,
+    planned_bytes: SharedBudget,
+    results_held: SharedBudget,
+    results_bytes_held: SharedBudget,
+    readers: SlowConsumers,
+    questions: Reads,
     audit: Usage,
     retry_window: Duration,
     draining: AtomicBool,
@@ -127,10 +130,10 @@ pub struct Dispatch {
     /// knows that everything admitted before is where it can be stopped.
     entering: RwLock<()>,
     failed: watch::Sender<Option<Unavailable>>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RejectionMetrics>,
 }
 
-impl Dispatch {
+impl Engine {
     /// Starts the engine and takes up everything that the journal has open. To drop the future is
     /// to give the start up: nothing is at work before it resolves.
     ///
@@ -138,9 +141,9 @@ impl Dispatch {
     /// If the journal cannot be read.
     pub async fn start(
         journal: Arc<dyn Journal>,
-        options: Options,
+        options: EngineOptions,
     ) -> Result<Arc<Self>, Unavailable> {
-        Self::start_watched(journal, options, Overseer::default()).await
+        Self::start_watched(journal, options, TaskSupervisor::default()).await
     }
 
     /// The same, with someone who watches the tasks of others too.
@@ -149,14 +152,14 @@ impl Dispatch {
     /// If the journal cannot be read.
     pub async fn start_watched(
         journal: Arc<dyn Journal>,
-        options: Options,
-        overseer: Overseer,
+        options: EngineOptions,
+        overseer: TaskSupervisor,
     ) -> Result<Arc<Self>, Unavailable> {
         let (settle, handed_over) = mpsc::channel(limits::SETTLE_QUEUE_MAX);
         let failed = watch::Sender::new(None);
-        let live = Arc::new(Live::default());
+        let live = Arc::new(Subscriptions::default());
         let tasks = TaskTracker::new();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EngineShared {
             clock: options.clock,
             rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             settle,
@@ -164,7 +167,7 @@ impl Dispatch {
             tasks,
             journal: Arc::clone(&journal),
             names: journal.names(),
-            target_looks: Threads::new(limits::TARGET_THREADS),
+            target_looks: FairThreads::new(limits::TARGET_THREADS),
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
             overseer,
@@ -189,12 +192,12 @@ impl Dispatch {
             shared.tasks.spawn(shared.overseer.watched("lane", serve));
         }
         let others = options.members.unbounded();
-        let shared_by_all = |max| Budget::shared(max, &others);
+        let shared_by_all = |max| SharedBudget::shared(max, &others);
         let dispatch = Arc::new(Self {
             journal,
             lanes,
             shared,
-            open_items: Budget::shared(options.open_items_max, &options.members),
+            open_items: SharedBudget::shared(options.open_items_max, &options.members),
             open_bytes: shared_by_all(options.open_bytes_max),
             planned_items: shared_by_all(planned(options.open_items_max, limits::BATCH_ITEMS_MAX)),
             planned_bytes: shared_by_all(planned(
@@ -205,8 +208,8 @@ impl Dispatch {
             results_bytes_held: shared_by_all(limits::RESULTS_BYTES_HELD_MAX),
             members: Mutex::new(options.members),
             others_shared: Mutex::default(),
-            questions: Questions::new(&options.scanners),
-            readers: Readers::new(options.reader_patience),
+            questions: Reads::new(&options.scanners),
+            readers: SlowConsumers::new(options.reader_patience),
             audit: options.audit,
             retry_window: options.retry_window,
             draining: AtomicBool::new(false),
@@ -256,15 +259,15 @@ impl Dispatch {
     /// Something else of this size that the service's callers share, without bounds of their own,
     /// whoever they come to be.
     #[must_use]
-    pub fn shared_by_callers(&self, max: usize) -> Budget {
+    pub fn shared_by_callers(&self, max: usize) -> SharedBudget {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let budget = Budget::shared(max, &members.unbounded());
+        let budget = SharedBudget::shared(max, &members.unbounded());
         self.others_shared().push(budget.clone());
         budget
     }
 
-    /// Has other callers share the service's room from now on; see [`Options::members`] and
-    /// [`Options::scanners`]. What is open of whom is not among them stays open.
+    /// Has other callers share the service's room from now on; see [`EngineOptions::members`] and
+    /// [`EngineOptions::scanners`]. What is open of whom is not among them stays open.
     pub fn share_anew(&self, members: Members, scanners: &Members) {
         let mut current = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         self.open_items.share_anew(&members);
@@ -286,7 +289,7 @@ impl Dispatch {
         *current = members;
     }
 
-    fn others_shared(&self) -> MutexGuard<'_, Vec<Budget>> {
+    fn others_shared(&self) -> MutexGuard<'_, Vec<SharedBudget>> {
         self.others_shared
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -352,7 +355,7 @@ impl Dispatch {
         self.leave_notes().await;
         // Without a journal nothing is left to record.
         let _ = self.hand_over(Handover::End).await;
-        self.shared.live.end(Ended::Draining);
+        self.shared.live.end(StreamClosed::Draining);
     }
 
     /// Records what is known of everything that is still open, so that the next process doubts
@@ -378,7 +381,7 @@ impl Dispatch {
         if let Some(why) = self.journal.failure() {
             tracing::error!(error = %why, "the journal failed");
             self.failed.send_replace(Some(why));
-            self.shared.live.end(Ended::Failed);
+            self.shared.live.end(StreamClosed::Failed);
         }
     }
 

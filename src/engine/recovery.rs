@@ -10,13 +10,13 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Dispatch, blocking,
+    Engine, blocking,
     lane::{
-        belief::Plan,
-        work_item::{self, Origin, Run},
-        work_item_start::Beginning,
+        belief::LookPlan,
+        work_item::{self, Origin, WorkItem},
+        work_item_start::WorkItemStart,
     },
-    results::settler::{Handover, Settle},
+    results::settler::{Handover, ToSettle},
 };
 use crate::{
     domain::{
@@ -26,10 +26,10 @@ use crate::{
     },
     journal::{DoubtfulTarget, OpenItem, Settlement, Unavailable},
     limits, observe,
-    shared_budget::Share,
+    shared_budget::Reservation,
 };
 
-impl Dispatch {
+impl Engine {
     /// Takes up everything that the journal has open.
     pub(super) async fn recover(&self) -> Result<(), Unavailable> {
         let now = self.shared.clock.moment();
@@ -47,7 +47,7 @@ impl Dispatch {
             return Ok(());
         }
         tracing::info!(items = open.len(), "taking up what was open");
-        let mut runs: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
+        let mut runs: BTreeMap<(AccountName, BatchId), Vec<WorkItem>> = BTreeMap::new();
         let mut looks_left = self.looks_at_once();
         for mut item in open {
             let stop = self.shared.live.open(item.id.batch, [item.id.index]);
@@ -72,9 +72,9 @@ impl Dispatch {
                     let plan = match left.checked_sub(1) {
                         Some(less) => {
                             *left = less;
-                            Plan::AtOnce
+                            LookPlan::AtOnce
                         }
-                        None => Plan::AtBelief,
+                        None => LookPlan::AtBelief,
                     };
                     run.inherit(doubt, plan, &lane.options, &now);
                     lane.bind_left(&run);
@@ -135,7 +135,7 @@ impl Dispatch {
     }
 
     /// Settles items whose account is not configured any more.
-    async fn settle_without_account(&self, runs: Vec<Run>) {
+    async fn settle_without_account(&self, runs: Vec<WorkItem>) {
         for mut run in runs {
             let sent = match run.doubt {
                 Some(_) => Reached::Unknown,
@@ -144,7 +144,7 @@ impl Dispatch {
             if let Origin::Recorded(id) = run.origin {
                 let conclusion = work_item::account_gone(&run.command, sent);
                 let settled = Arc::new(run.settle(conclusion, self.shared.clock.now()));
-                let handover = Handover::Settle(Box::new(Settle {
+                let handover = Handover::Settle(Box::new(ToSettle {
                     settlement: Settlement { id, settled },
                     telling: None,
                     target: None,
@@ -159,10 +159,10 @@ impl Dispatch {
 }
 
 /// A run for an item that was open when the service started.
-fn recovered(item: OpenItem, stop: Arc<AtomicBool>, [place, bytes]: [Share; 2]) -> Run {
-    let mut run = Run::from(Beginning {
+fn recovered(item: OpenItem, stop: Arc<AtomicBool>, [place, bytes]: [Reservation; 2]) -> WorkItem {
+    let mut run = WorkItem::from(WorkItemStart {
         origin: Origin::Recorded(item.id),
-        from: observe::Origin::default(),
+        from: observe::RequestContext::default(),
         scope: &item.scope,
         key: &item.key,
         batch: item.id.batch,

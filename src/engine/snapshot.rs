@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Dispatch, lane::Lane};
+use super::{Engine, lane::Lane};
 use crate::{
     domain::{account::Account, ids::CallerId},
     egress::flow,
-    observe::{AccountMeters, Refusals, Waiting},
-    shared_budget::Budget,
+    observe::{AccountMeters, RejectionMetrics, WaitMeter},
+    shared_budget::SharedBudget,
 };
 
 /// How the engine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct EngineSnapshot {
     /// Items that are open, and how many may be.
     pub open_items: [usize; 2],
     /// Bytes that they take, about, and may take.
@@ -33,26 +33,26 @@ pub struct Standing {
 
 /// How one account stands.
 #[derive(Debug)]
-pub struct AccountStanding<'a> {
+pub struct AccountSnapshot<'a> {
     /// Which.
     pub account: &'a Account,
     /// What was counted of it.
     pub meters: &'a AccountMeters,
     /// What waits.
-    pub waiting: Waiting,
+    pub waiting: WaitMeter,
     /// Open items that settle a doubt: they are among those that wait or are at work.
     pub settling: usize,
     /// What its gate lets through.
-    pub gate: flow::Standing,
+    pub gate: flow::FlowSnapshot,
 }
 
-impl Dispatch {
+impl Engine {
     /// How it stands now.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        let standing = |of: &Budget| [of.taken(), of.max()];
+    pub fn standing(&self) -> EngineSnapshot {
+        let standing = |of: &SharedBudget| [of.taken(), of.max()];
         let (open_batches, since) = self.shared.live.oldest();
-        Standing {
+        EngineSnapshot {
             open_items: standing(&self.open_items),
             open_bytes: standing(&self.open_bytes),
             results_held: standing(&self.results_held),
@@ -76,21 +76,21 @@ impl Dispatch {
     }
 
     /// How each account stands now.
-    pub fn account_standings(&self) -> impl Iterator<Item = AccountStanding<'_>> {
+    pub fn account_standings(&self) -> impl Iterator<Item = AccountSnapshot<'_>> {
         self.lanes.values().map(|lane| lane.standing())
     }
 
     /// What was refused.
     #[must_use]
-    pub fn refusals(&self) -> &std::sync::Arc<Refusals> {
+    pub fn refusals(&self) -> &std::sync::Arc<RejectionMetrics> {
         &self.refusals
     }
 }
 
 impl Lane {
-    fn standing(&self) -> AccountStanding<'_> {
+    fn standing(&self) -> AccountSnapshot<'_> {
         let (waiting, gate) = self.waiting(Instant::now());
-        AccountStanding {
+        AccountSnapshot {
             account: &self.options.account,
             meters: self.options.egress.meters(),
             waiting,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::{Dispatch, lane::work_item};
+use super::{Engine, lane::work_item};
 use crate::{
     domain::ids::BatchId,
     journal::{Stopper, Unavailable},
-    observe::Overseer,
+    observe::TaskSupervisor,
 };
 
 /// What stopping a batch did.
@@ -20,7 +20,7 @@ pub struct Stopped {
     pub finishing: usize,
 }
 
-impl Dispatch {
+impl Engine {
     /// Stops a batch, durably, before it says so: what has not been sent settles as stopped, the
     /// rest is finished.
     ///
@@ -60,7 +60,7 @@ impl Dispatch {
 
 /// Runs to its end whatever becomes of the one who waits for it.
 async fn detached<T: Send + 'static>(
-    overseer: &Overseer,
+    overseer: &TaskSupervisor,
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {
     let work = overseer.watched("stop of a batch", work);

@@ -5,7 +5,7 @@ use crate::{domain::ids::CallerId, limits};
 
 /// Why nobody knows whose a call is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
+pub enum AuthError {
     /// It shows nothing.
     #[error("show who calls: a token as metadata `authorization: Bearer <token>`{0}")]
     Nothing(&'static str),
@@ -47,7 +47,7 @@ pub enum Unproven {
 /// The word for [`JwtFault::NoKeys`]: it is not the caller's fault.
 pub const KEYS_UNAVAILABLE: &str = "KEYS_UNAVAILABLE";
 
-impl Unproven {
+impl AuthError {
     /// A stable word for it, in `SCREAMING_SNAKE_CASE`.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -77,7 +77,7 @@ impl Unproven {
     }
 }
 
-/// What [`Unproven::Revoked`] calls the kinds of proofs.
+/// What [`AuthError::Revoked`] calls the kinds of proofs.
 pub(super) const REVOKED_TOKEN: &str = "token";
 pub(super) const REVOKED_JWT: &str = "JWT";
 pub(super) const REVOKED_CERTIFICATE: &str = "certificate";

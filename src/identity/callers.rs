@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    auth_error::{REVOKED_CERTIFICATE, REVOKED_JWT, REVOKED_TOKEN, Unproven},
+    auth_error::{AuthError, REVOKED_CERTIFICATE, REVOKED_JWT, REVOKED_TOKEN},
     certificate::{Authority, Certificate, San},
     jwt::{self, Claims, Issuer},
     policy::Policy,
@@ -20,7 +20,7 @@ use super::{
     token::TokenDigest,
 };
 use crate::{
-    domain::{access::hourly_quota::Hourly, ids::CallerId},
+    domain::{access::hourly_quota::HourlyQuota, ids::CallerId},
     limits,
 };
 
@@ -62,7 +62,7 @@ pub struct Caller {
     /// What it may do.
     pub policy: Policy,
     /// Its count of items, if there is a limit to it.
-    pub quota: Option<Arc<Hourly>>,
+    pub quota: Option<Arc<HourlyQuota>>,
     claims: Vec<(String, String)>,
     requires_both: bool,
 }
@@ -73,7 +73,7 @@ impl Caller {
         let kept = before.and_then(|before| before.quota.as_ref());
         let quota = settings.policy.hourly_items_max.map(|max| match kept {
             Some(kept) => Arc::clone(kept),
-            None => Arc::new(Hourly::new(max)),
+            None => Arc::new(HourlyQuota::new(max)),
         });
         Self {
             id: settings.id.clone(),
@@ -108,7 +108,7 @@ impl Caller {
 
 /// What a call shows of whose it is.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Proofs<'a> {
+pub struct Credentials<'a> {
     /// The `authorization` header; an error if it is no text.
     pub authorization: Option<Result<&'a str, ()>>,
     /// The connection's certificate, which a configured authority vouches for.
@@ -153,7 +153,7 @@ impl Default for Callers {
 /// A token is another caller's too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a token is one of callers.{0} too; give each caller tokens of its own")]
-pub struct Shared(pub CallerId);
+pub struct DuplicateToken(pub CallerId);
 
 /// Why the last caller is not taken out.
 const NONE_LEFT: &str = "callers: none is left, which would let everybody call; that takes a restart \
@@ -279,7 +279,7 @@ impl Callers {
     ///
     /// # Errors
     /// If one of them is another caller's; then the old ones stay.
-    pub fn replace_tokens(&self, id: &CallerId, new: &[TokenDigest]) -> Result<(), Shared> {
+    pub fn replace_tokens(&self, id: &CallerId, new: &[TokenDigest]) -> Result<(), DuplicateToken> {
         let _replacing = self.replacing();
         let mut known = Known::clone(&self.known.load());
         let Some(caller) = known.by_id.get(id) else {
@@ -290,7 +290,7 @@ impl Callers {
             if let Some(owner) = known.tokens.insert(*token, Arc::clone(caller))
                 && owner.id != *id
             {
-                return Err(Shared(owner.id.clone()));
+                return Err(DuplicateToken(owner.id.clone()));
             }
         }
         self.known.store(Arc::new(known));
@@ -304,7 +304,7 @@ impl Callers {
     ///
     /// # Errors
     /// Why nobody knows.
-    pub fn identify(&self, proofs: Proofs<'_>) -> Result<Arc<Caller>, Unproven> {
+    pub fn identify(&self, proofs: Credentials<'_>) -> Result<Arc<Caller>, AuthError> {
         self.identify_shown(proofs).0
     }
 
@@ -312,13 +312,17 @@ impl Callers {
     /// is configured nothing is looked at.
     pub fn identify_shown(
         &self,
-        proofs: Proofs<'_>,
-    ) -> (Result<Arc<Caller>, Unproven>, Vec<Proof>) {
+        proofs: Credentials<'_>,
+    ) -> (Result<Arc<Caller>, AuthError>, Vec<Proof>) {
         let mut shown = Vec::new();
         (self.look_at(proofs, &mut shown), shown)
     }
 
-    fn look_at(&self, proofs: Proofs<'_>, shown: &mut Vec<Proof>) -> Result<Arc<Caller>, Unproven> {
+    fn look_at(
+        &self,
+        proofs: Credentials<'_>,
+        shown: &mut Vec<Proof>,
+    ) -> Result<Arc<Caller>, AuthError> {
         let known = self.known.load();
         if known.by_id.is_empty() {
             return Ok(Arc::clone(&self.anonymous));
@@ -328,7 +332,7 @@ impl Callers {
             Some(certificate) => {
                 shown.push(Proof::certificate(certificate.fingerprint()));
                 if revoked.certificate(certificate) {
-                    Err(Unproven::Revoked(REVOKED_CERTIFICATE))
+                    Err(AuthError::Revoked(REVOKED_CERTIFICATE))
                 } else {
                     known.by_certificate(certificate)
                 }
@@ -342,23 +346,23 @@ impl Callers {
         };
         match (by_certificate?, by_token?) {
             (Some(a), Some(b)) if a.id != b.id => {
-                Err(Unproven::TwoCallers(a.id.clone(), b.id.clone()))
+                Err(AuthError::TwoCallers(a.id.clone(), b.id.clone()))
             }
             (None, Some(caller)) if caller.requires_both => {
-                Err(Unproven::Incomplete("the certificate"))
+                Err(AuthError::Incomplete("the certificate"))
             }
-            (Some(caller), None) if caller.requires_both => Err(Unproven::Incomplete("the token")),
+            (Some(caller), None) if caller.requires_both => Err(AuthError::Incomplete("the token")),
             (_, Some(caller)) | (Some(caller), None) => Ok(caller),
-            (None, None) if proofs.certificate.is_some() => Err(Unproven::UnknownCertificate),
-            (None, None) if known.sans.is_empty() => Err(Unproven::Nothing("")),
-            (None, None) => Err(Unproven::Nothing(", or a client certificate")),
+            (None, None) if proofs.certificate.is_some() => Err(AuthError::UnknownCertificate),
+            (None, None) if known.sans.is_empty() => Err(AuthError::Nothing("")),
+            (None, None) => Err(AuthError::Nothing(", or a client certificate")),
         }
     }
 }
 
 impl Known {
     /// A name counts for the caller alone whose authority vouches for it.
-    fn by_certificate(&self, certificate: &Certificate) -> Result<Option<Arc<Caller>>, Unproven> {
+    fn by_certificate(&self, certificate: &Certificate) -> Result<Option<Arc<Caller>>, AuthError> {
         let mut found: Option<&Arc<Caller>> = None;
         for authority in certificate.vouched_by() {
             for name in certificate.names() {
@@ -368,7 +372,7 @@ impl Known {
                 match found {
                     Some(other) if other.id != caller.id => {
                         let two = (other.id.clone(), caller.id.clone());
-                        return Err(Unproven::TwoCallers(two.0, two.1));
+                        return Err(AuthError::TwoCallers(two.0, two.1));
                     }
                     _ => found = Some(caller),
                 }
@@ -382,48 +386,48 @@ impl Known {
         header: Result<&str, ()>,
         revoked: &Revoked,
         shown: &mut Vec<Proof>,
-    ) -> Result<Arc<Caller>, Unproven> {
+    ) -> Result<Arc<Caller>, AuthError> {
         let token = header
             .ok()
             .and_then(|header| header.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .filter(|token| !token.is_empty())
-            .ok_or(Unproven::NoBearer)?;
+            .ok_or(AuthError::NoBearer)?;
         if token.len() > limits::TOKEN_BYTES_MAX {
-            return Err(Unproven::LongToken);
+            return Err(AuthError::LongToken);
         }
         shown.push(Proof::token(token));
         let digest = TokenDigest::of(token);
         if let Some(caller) = self.tokens.get(&digest) {
             return match revoked.token(&digest) {
-                true => Err(Unproven::Revoked(REVOKED_TOKEN)),
+                true => Err(AuthError::Revoked(REVOKED_TOKEN)),
                 false => Ok(Arc::clone(caller)),
             };
         }
         let is_jwt = token.bytes().filter(|b| *b == b'.').count() == 2;
         if self.issuers.is_empty() || !is_jwt {
-            return Err(Unproven::UnknownToken);
+            return Err(AuthError::UnknownToken);
         }
         let (issuer, claims) = jwt::verify(&self.issuers, token)?;
         shown.pop();
         shown.push(Proof::jwt(&claims));
         let named = self.issuers.get(issuer).map_or("", |issuer| issuer.name());
         if revoked.token(&digest) || revoked.jwt(named, &claims) {
-            return Err(Unproven::Revoked(REVOKED_JWT));
+            return Err(AuthError::Revoked(REVOKED_JWT));
         }
         self.by_claims(issuer, claims)
     }
 
-    fn by_claims(&self, issuer: usize, claims: Claims) -> Result<Arc<Caller>, Unproven> {
+    fn by_claims(&self, issuer: usize, claims: Claims) -> Result<Arc<Caller>, AuthError> {
         let caller = self
             .subjects
             .get(&(issuer, claims.sub))
-            .ok_or(Unproven::UnknownSubject)?;
+            .ok_or(AuthError::UnknownSubject)?;
         for (name, value) in &caller.claims {
             let shown = claims.others.get(name).and_then(|shown| shown.as_str());
             if shown != Some(value) {
-                return Err(Unproven::OtherClaim(name.clone()));
+                return Err(AuthError::OtherClaim(name.clone()));
             }
         }
         Ok(Arc::clone(caller))

@@ -5,14 +5,14 @@ use x509_parser::prelude::FromDer as _;
 
 /// The bounds of a certificate's validity, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub struct CertificateValidity {
     /// Before this it is not good.
     pub not_before: i64,
     /// After this it is good no more.
     pub not_after: i64,
 }
 
-impl Validity {
+impl CertificateValidity {
     /// That of a certificate in DER; `None` if it cannot be read.
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {
@@ -49,14 +49,14 @@ mod tests {
     #[test]
     fn the_one_that_ends_first_counts_and_what_cannot_be_read_does_not() {
         let (long, short) = (certificate(2000, 2040), certificate(2001, 2002));
-        let ends_first = |ders: &[&[u8]]| Validity::ends_first(ders.iter().copied());
-        let of_short = Some(Validity {
+        let ends_first = |ders: &[&[u8]]| CertificateValidity::ends_first(ders.iter().copied());
+        let of_short = Some(CertificateValidity {
             not_before: 978_307_200,
             not_after: 1_009_843_200,
         });
-        assert_eq!(Validity::read(&short), of_short);
+        assert_eq!(CertificateValidity::read(&short), of_short);
         assert_eq!(ends_first(&[&long, &short, b"none"]), of_short);
-        assert_eq!(ends_first(&[&long]), Validity::read(&long));
+        assert_eq!(ends_first(&[&long]), CertificateValidity::read(&long));
         assert_eq!(ends_first(&[b"none"]), None);
     }
 }

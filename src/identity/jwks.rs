@@ -10,16 +10,16 @@ use crate::limits;
 
 /// The keys that an issuer signs with.
 #[derive(Clone)]
-pub struct Keys(Vec<Key>);
+pub struct Jwks(Vec<JwksKey>);
 
 #[derive(Clone)]
-struct Key {
+struct JwksKey {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
 
-impl std::fmt::Debug for Keys {
+impl std::fmt::Debug for Jwks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
             .entries(self.0.iter().map(|key| &key.kid))
@@ -33,7 +33,7 @@ struct Envelope {
     keys: Vec<serde_json::Value>,
 }
 
-impl Keys {
+impl Jwks {
     /// Reads a JWKS. Keys that sign nothing we allow are left out: those for encryption, shared
     /// secrets, and curves that we do not know. One without any key takes all of them back: nothing
     /// that the issuer has signed is good any more.
@@ -93,7 +93,7 @@ impl Keys {
     }
 }
 
-fn key(value: serde_json::Value) -> Option<Key> {
+fn key(value: serde_json::Value) -> Option<JwksKey> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let signs = jwk
         .common
@@ -119,7 +119,7 @@ fn key(value: serde_json::Value) -> Option<Key> {
         algorithms.retain(|algorithm| key_algorithm(*algorithm) == named);
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    (signs && !algorithms.is_empty()).then_some(Key {
+    (signs && !algorithms.is_empty()).then_some(JwksKey {
         kid: jwk.common.key_id,
         algorithms,
         key,

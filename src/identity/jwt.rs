@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, errors::ErrorKind};
 use tokio::time::Instant;
 
-use super::jwks::Keys;
+use super::jwks::Jwks;
 use crate::limits;
 
 /// What a signature may be made with. Nothing symmetric is in this list, and no `none`: a public
@@ -107,13 +107,13 @@ pub struct IssuerSettings {
 pub struct Issuer {
     settings: IssuerSettings,
     /// `None` until they were read for the first time, and when they are too old.
-    keys: ArcSwapOption<Held>,
+    keys: ArcSwapOption<HeldKeys>,
 }
 
 /// Keys, and when they were set.
 #[derive(Debug)]
-struct Held {
-    keys: Keys,
+struct HeldKeys {
+    keys: Jwks,
     set_at: Instant,
 }
 
@@ -143,7 +143,7 @@ impl Claims {
 
 /// The issuer that a token names, before anything of it is believed.
 #[derive(serde::Deserialize)]
-struct Named {
+struct NamedKey {
     iss: String,
 }
 
@@ -204,15 +204,15 @@ impl Issuer {
             .is_some_and(|held| self.believes(held))
     }
 
-    fn believes(&self, held: &Held) -> bool {
+    fn believes(&self, held: &HeldKeys) -> bool {
         let age_max = self.settings.keys_age_max;
         age_max.is_none_or(|max| held.set_at.elapsed() <= max)
     }
 
     /// Takes new keys in place of the old ones.
-    pub fn set_keys(&self, keys: Keys) {
+    pub fn set_keys(&self, keys: Jwks) {
         let set_at = Instant::now();
-        self.keys.store(Some(Arc::new(Held { keys, set_at })));
+        self.keys.store(Some(Arc::new(HeldKeys { keys, set_at })));
     }
 
     /// Believes nothing that it has signed, until keys are set again.
@@ -339,7 +339,7 @@ pub(super) fn verify(issuers: &[Arc<Issuer>], token: &str) -> Result<(usize, Cla
     let header = jsonwebtoken::decode_header(token).map_err(|_| {
         JwtFault::Wrong("the token's header cannot be read, or its algorithm is not allowed")
     })?;
-    let named: Named = jsonwebtoken::dangerous::insecure_decode_claims(token)
+    let named: NamedKey = jsonwebtoken::dangerous::insecure_decode_claims(token)
         .map_err(|_| JwtFault::Wrong("the token cannot be read"))?;
     let (place, issuer) = issuers
         .iter()
@@ -375,7 +375,7 @@ mod tests {
         let none = JwtFault::NoKeys { issuer: name() };
         assert_eq!(fault(), none);
         for _ in 0..2 {
-            issuer.set_keys(Keys::parse("{\"keys\":[]}").unwrap());
+            issuer.set_keys(Jwks::parse("{\"keys\":[]}").unwrap());
             tokio::time::advance(age_max).await;
             assert_eq!(fault(), unknown);
         }

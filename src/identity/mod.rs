@@ -16,11 +16,11 @@ mod revoked;
 mod token;
 
 pub use self::{
-    auth_error::{KEYS_UNAVAILABLE, Unproven},
-    callers::{Caller, CallerSettings, Callers, Proofs, Shared, Subject},
+    auth_error::{AuthError, KEYS_UNAVAILABLE},
+    callers::{Caller, CallerSettings, Callers, Credentials, DuplicateToken, Subject},
     certificate::{Authority, Certificate, San},
-    certificate_validity::Validity,
-    jwks::Keys,
+    certificate_validity::CertificateValidity,
+    jwks::Jwks,
     jwt::{Algorithm, Claims, Issuer, IssuerSettings, JwtFault},
     policy::{Method, Policy},
     proof::Proof,

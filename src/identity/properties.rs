@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::{arbitrary::any, collection::vec, proptest};
 
 use super::{
-    Algorithm, Authority, CallerSettings, Callers, Certificate, Issuer, IssuerSettings, Keys,
-    Policy, Proofs, Revoked, Subject,
+    Algorithm, Authority, CallerSettings, Callers, Certificate, Credentials, Issuer,
+    IssuerSettings, Jwks, Policy, Revoked, Subject,
 };
 
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
@@ -26,7 +26,7 @@ fn callers() -> Callers {
         token_life_max: None,
         keys_age_max: None,
     });
-    issuer.set_keys(Keys::parse(JWKS).unwrap());
+    issuer.set_keys(Jwks::parse(JWKS).unwrap());
     let caller = CallerSettings {
         id: "billing".try_into().unwrap(),
         tokens: Vec::new(),
@@ -44,7 +44,7 @@ fn callers() -> Callers {
 }
 
 fn is_nobody(callers: &Callers, header: &str) -> bool {
-    let proofs = Proofs {
+    let proofs = Credentials {
         authorization: Some(Ok(header)),
         certificate: None,
     };
@@ -81,7 +81,7 @@ proptest! {
         text in "[\\[\\]{}\",:a-z0-9]{0,120}",
     ) {
         assert!(Certificate::read(&bytes).is_err());
-        assert!(Keys::parse(&text).is_err());
+        assert!(Jwks::parse(&text).is_err());
     }
 
     #[test]

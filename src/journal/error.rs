@@ -6,7 +6,7 @@ use super::Unavailable;
 
 /// Why the store could not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum StorageError {
     /// Reading or writing failed.
     #[error("the journal's store failed: {0}")]
     Store(String),
@@ -24,15 +24,15 @@ pub(super) enum Fault {
     Abandoned,
 }
 
-impl Fault {
+impl StorageError {
     /// Something of this batch cannot be right.
     pub(super) fn damaged(what: impl Display, why: impl Display) -> Self {
         Self::Damaged(format!("{what}: {why}"))
     }
 }
 
-impl From<Fault> for Unavailable {
-    fn from(fault: Fault) -> Self {
+impl From<StorageError> for Unavailable {
+    fn from(fault: StorageError) -> Self {
         Self(fault.to_string())
     }
 }

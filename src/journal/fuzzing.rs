@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{
-    Audited, DoubtfulTarget, Ended,
+    Audited, AuditedOutcome, DoubtfulTarget,
     format::{
         key::StoreKey,
-        record::{self, Header, Item, Joiner, Meta, Step},
+        record::{self, Header, Joiner, Meta, RecordedItem, Step},
     },
     outbox,
     write::redaction,
@@ -47,10 +47,10 @@ pub fn records(bytes: &[u8]) {
 
 fn bodies(body: &[u8]) {
     let _ = record::parse::<Header>(body, "fuzz");
-    let _ = record::parse::<Vec<Option<Item>>>(body, "fuzz");
+    let _ = record::parse::<Vec<Option<RecordedItem>>>(body, "fuzz");
     let _ = record::parse::<Step<Arc<Settled>>>(body, "fuzz");
     let _ = record::parse::<Step<&RawValue>>(body, "fuzz");
-    let _ = record::parse::<Step<Ended>>(body, "fuzz");
+    let _ = record::parse::<Step<AuditedOutcome>>(body, "fuzz");
     let _ = record::parse::<Audited>(body, "fuzz");
     let _ = record::parse::<Moment>(body, "fuzz");
     let _ = record::parse::<AccountState>(body, "fuzz");

@@ -9,15 +9,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Admission, AdmitError, Admitted, Audited, Batch, DoubtfulTarget, Filter, Group, Intake,
-    Journal, OpenItem, Page, Pending, Question, Record, Stopper, Trail, Trailed, Unavailable,
-    error::Fault,
+    Admission, AdmitError, Admitted, Audited, Batch, DoubtfulTarget, Event, Filter, Group, Intake,
+    Journal, OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Stopper, Unavailable,
+    error::StorageError,
     format::key::Span,
     outbox::{self, read},
     read::{query, reader::Reader},
-    store::table::{Table, Writes},
+    store::table::{Table, WriteBatch},
     write::{
-        encoded::{Keep, Prepared, PreparedGroup},
+        encoded::{EncodedAdmission, EncodedGroup, StoredFields},
         ledger::Ledger,
         redaction::Removal,
     },
@@ -99,7 +99,7 @@ impl MemoryJournal {
 
     fn write<R: Send + 'static>(
         &self,
-        write: impl FnOnce(&mut Ledger<MemoryTable>) -> Result<R, Fault> + Send + 'static,
+        write: impl FnOnce(&mut Ledger<MemoryTable>) -> Result<R, StorageError> + Send + 'static,
     ) -> Pending<Result<R, Unavailable>> {
         let journal = self.clone();
         Box::pin(async move {
@@ -122,7 +122,7 @@ impl MemoryJournal {
 
     fn read<R>(
         &self,
-        read: impl FnOnce(Reader<'_, MemoryTable>) -> Result<R, Fault>,
+        read: impl FnOnce(Reader<'_, MemoryTable>) -> Result<R, StorageError>,
     ) -> Result<R, Unavailable> {
         match &self.writer().failure {
             Some(why) => Err(why.clone()),
@@ -144,21 +144,21 @@ fn a_failed_journal_refuses_everything_until_it_is_restarted() {
 impl Table for MemoryTable {
     type Bytes = Arc<[u8]>;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, StorageError> {
         Ok(self.0.read().unwrap().get(key).cloned())
     }
 
     fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(Arc<[u8]>, Arc<[u8]>), Fault>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Arc<[u8]>, Arc<[u8]>), StorageError>> {
         let table = self.0.read().unwrap();
         let range = table.range(span.from..span.to);
         let entries = range.map(|(key, value)| Ok((Arc::from(&**key), Arc::clone(value))));
         entries.collect::<Vec<_>>().into_iter()
     }
 
-    fn write(&self, writes: Writes) -> Result<(), Fault> {
+    fn write(&self, writes: WriteBatch) -> Result<(), StorageError> {
         let mut table = self.0.write().unwrap();
         for (key, value) in writes.0 {
             match value {
@@ -172,7 +172,8 @@ impl Table for MemoryTable {
 
 impl Journal for MemoryJournal {
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
-        let admitted = self.write(move |ledger| ledger.admit(&Prepared::new(admission)?, Ok(())));
+        let admitted =
+            self.write(move |ledger| ledger.admit(&EncodedAdmission::new(admission)?, Ok(())));
         Box::pin(async move { Ok(admitted.await??) })
     }
 
@@ -182,7 +183,7 @@ impl Journal for MemoryJournal {
 
     fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         self.write(move |ledger| {
-            let prepared = PreparedGroup::new(group, Keep::default())?;
+            let prepared = EncodedGroup::new(group, StoredFields::default())?;
             ledger.settle([&prepared].into_iter())
         })
     }
@@ -225,7 +226,7 @@ impl Journal for MemoryJournal {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable> {
         self.read(|reader| query::find(reader, scope, key, question))
     }
@@ -234,11 +235,11 @@ impl Journal for MemoryJournal {
         self.read(|reader| query::known(reader, scope, request, keys))
     }
 
-    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+    fn whose(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Scope>, Unavailable> {
         self.read(|reader| query::whose(reader, batch, question))
     }
 
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         self.read(|reader| query::batch(reader, batch, question))
     }
 
@@ -247,7 +248,7 @@ impl Journal for MemoryJournal {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable> {
         self.read(|reader| query::list(reader, filter, after, records_max, question))
     }
@@ -264,7 +265,7 @@ impl Journal for MemoryJournal {
         Arc::new(Names::new([7; KEY_BYTES], BatchId(1)))
     }
 
-    fn trail(&self) -> Arc<dyn Trail> {
+    fn trail(&self) -> Arc<dyn OutboxReader> {
         Arc::new(self.clone())
     }
 
@@ -273,7 +274,7 @@ impl Journal for MemoryJournal {
     }
 }
 
-impl Trail for MemoryJournal {
+impl OutboxReader for MemoryJournal {
     fn journal(&self) -> String {
         "memory".to_owned()
     }
@@ -290,9 +291,9 @@ impl Trail for MemoryJournal {
         self.read(|reader| reader.audited())
     }
 
-    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Event>, Unavailable> {
         let range = (after, u64::MAX);
-        let (shared, mut cache) = (outbox::Shared::default(), read::Cache::default());
+        let (shared, mut cache) = (outbox::OutboxState::default(), read::BatchCache::default());
         let recent = self.writer().ledger.take_recent();
         shared.set_end(self.end(), recent);
         self.read(|reader| read::read(reader, &shared, || {}, &mut cache, range, entries_max))

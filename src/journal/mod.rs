@@ -21,16 +21,19 @@ mod tests;
 mod write;
 
 pub use self::{
-    directory::disk_space::{FreeSpace, NoRoom, Overfull},
+    directory::disk_space::{DiskFull, FreeSpace, Overfull},
     format::record::Ranges,
     outbox::{
-        Audited, Behind, Progress,
-        event::{Happened, Subject, Trail, Trailed, What},
-        settlement::{Concluded, Ended, Failed, Known, KnownState, Said},
+        Audited, OutboxFull, Progress,
+        event::{Event, EventContent, ItemEvent, ItemRef, OutboxReader},
+        settlement::{
+            AuditedAnswer, AuditedConclusion, AuditedDetail, AuditedFailure, AuditedOutcome,
+            AuditedState,
+        },
     },
-    read::question::Question,
+    read::question::ReadLimits,
     write::{
-        encoded::Keep,
+        encoded::StoredFields,
         erasure::{Found, StillOpen},
         redaction::Removal,
     },
@@ -50,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         access::{
-            hourly_quota::{Exhausted, Hourly},
+            hourly_quota::{Exhausted, HourlyQuota},
             pattern::AccountPattern,
             provenance::Provenance,
         },
@@ -133,25 +136,25 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable>;
 
     /// Whether keys name items, in their order: those of a request with this key are read together.
     fn known(&self, scope: &Scope, _request: &Key, keys: &[Key]) -> Result<Vec<bool>, Unavailable> {
         let found = keys
             .iter()
-            .map(|key| self.find(scope, key, &Question::default()));
+            .map(|key| self.find(scope, key, &ReadLimits::default()));
         found.map(|found| Ok(found?.is_some())).collect()
     }
 
     /// Whose a batch is. Reads nothing else of it.
-    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+    fn whose(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Scope>, Unavailable> {
         let batch = self.batch(batch, question)?;
         Ok(batch.map(|batch| batch.scope))
     }
 
     /// A batch and all its items, in their order.
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable>;
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable>;
 
     /// Records that match, newest first, after `after`. A page ends before it is full when it has
     /// looked at [`crate::limits::PAGE_RECORDS_EXAMINED_MAX`], or has read as much of the store as
@@ -161,13 +164,13 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable>;
 
     /// The newest records that match, at most so many, on as many pages as it takes: for those who
     /// cannot do with a part of the answer.
     fn newest(&self, filter: &Filter, records_max: usize) -> Result<Vec<Record>, Unavailable> {
-        let question = Question::default();
+        let question = ReadLimits::default();
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let left = records_max.saturating_sub(found.len());
@@ -199,7 +202,7 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     fn names(&self) -> Arc<Names>;
 
     /// What an audit follows.
-    fn trail(&self) -> Arc<dyn Trail>;
+    fn trail(&self) -> Arc<dyn OutboxReader>;
 
     /// Cancelled once nobody has the journal any more and all that it held is given back, so that
     /// another process may open it. One that holds nothing has nothing to give back.
@@ -271,7 +274,7 @@ pub struct Admission {
     pub with_answers: bool,
     /// What new items are counted against; `None` for no limit. Items that are known, and those
     /// that are opened again, are not new.
-    pub quota: Option<Arc<Hourly>>,
+    pub quota: Option<Arc<HourlyQuota>>,
     /// The slots that it may open; `None` for all. For others there is no room: if it would open
     /// one, nothing is admitted.
     pub may_open: Option<BTreeSet<u32>>,
@@ -341,13 +344,13 @@ pub enum AdmitError {
     Unreserved(BTreeSet<u32>),
     /// The disk is full, and the request needs a write. What is known already is still answered.
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    NoRoom(#[from] DiskFull),
     /// The caller has no room for so many new items in this hour.
     #[error(transparent)]
     OverQuota(#[from] Exhausted),
     /// The audit is too far behind, and the request needs a write.
     #[error(transparent)]
-    Behind(#[from] Behind),
+    Behind(#[from] OutboxFull),
     /// The audit has no room for more of its caller, and the request needs a write.
     #[error(transparent)]
     Overfull(#[from] Overfull),

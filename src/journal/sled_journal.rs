@@ -14,29 +14,30 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::outbox_reader::SledTrail;
+use self::outbox_reader::SledOutbox;
 use super::{
     Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, FreeSpace, Group, Intake,
-    Journal, OpenItem, Page, Pending, Question, Record, Stopper, Trail, Unavailable, Vitals,
+    Journal, OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Stopper, Unavailable,
+    Vitals,
     directory::{
-        Home, OpenError, Purpose,
+        JournalDir, OpenError, Purpose,
         ballast::Ballast,
         compaction::{Compactor, Rules},
         damaged,
-        disk_space::Room,
-        lock::Lock,
+        disk_space::DiskSpace,
+        lock::DirectoryLock,
     },
-    error::Fault,
-    outbox::{self, cache::Recent, read},
+    error::StorageError,
+    outbox::{self, cache::EventCache, read},
     read::{query, reader::Reader, replay},
     store::swap::Stores,
     write::{
-        durability_barrier::Gate,
-        encoded::{Keep, Prepared, PreparedGroup},
+        durability_barrier::DurabilityBarrier,
+        encoded::{EncodedAdmission, EncodedGroup, StoredFields},
         ledger::Ledger,
         queue::Queue,
         redaction::Removal,
-        writer_thread::{Committer, Disk, Done, Entry, Work},
+        writer_thread::{Done, QueuedWrite, SyncDisk, Work, WriterThread},
     },
 };
 use crate::{
@@ -51,7 +52,7 @@ use crate::{
 
 /// Where a journal is and how it works.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SledJournalOptions {
     /// Its directory, which it has to itself.
     pub dir: PathBuf,
     /// Bytes of the store's cache. The store takes up to three times as much.
@@ -68,10 +69,10 @@ pub struct Options {
     /// Lines that its audit may lack before nothing more is admitted; `None` if it has none.
     pub audit_lag_max: Option<u64>,
     /// What is written of outcomes.
-    pub keep: Keep,
+    pub keep: StoredFields,
 }
 
-impl Options {
+impl SledJournalOptions {
     /// A journal in this directory, with a cache of 64 MiB, that may fill its disk and has
     /// neither ballast nor audit.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
@@ -83,12 +84,12 @@ impl Options {
             ballast_bytes: 0,
             compact_bytes_min: limits::STORE_FILE_BYTES_MIN,
             audit_lag_max: None,
-            keep: Keep::default(),
+            keep: StoredFields::default(),
         }
     }
 }
 
-impl Options {
+impl SledJournalOptions {
     fn ballast(&self) -> Ballast {
         let free_space = self.free_space.clone();
         Ballast::new(
@@ -102,27 +103,27 @@ impl Options {
 
 /// The journal on disk. Dropping it writes what waits and closes it.
 pub struct SledJournal {
-    shared: Arc<Shared>,
+    shared: Arc<JournalShared>,
     committer: Option<thread::JoinHandle<()>>,
 }
 
-struct Shared {
+struct JournalShared {
     store: Arc<Stores>,
-    queue: Arc<Queue<Entry>>,
-    gate: Arc<Gate>,
+    queue: Arc<Queue<QueuedWrite>>,
+    gate: Arc<DurabilityBarrier>,
     lookups: Semaphore,
     meters: Arc<JournalMeters>,
-    options: Options,
+    options: SledJournalOptions,
     name: String,
     names: Arc<Names>,
-    keep: Keep,
-    trail: Arc<outbox::Shared>,
+    keep: StoredFields,
+    trail: Arc<outbox::OutboxState>,
     // Only the audit uses it, so nobody ever waits for this lock.
-    trailed: Mutex<read::Cache>,
+    trailed: Mutex<read::BatchCache>,
     given_back: CancellationToken,
     // After all else is closed, so that the next one gets in only then: a read that nobody waits for
     // any more may be the last to hold it.
-    _lock: Lock,
+    _lock: DirectoryLock,
     // Last.
     _tell_given_back: DropGuard,
 }
@@ -139,19 +140,19 @@ impl SledJournal {
     ///
     /// # Errors
     /// Says what is wrong and what to do about it. Never begins anew where a journal was.
-    pub fn open(options: &Options) -> Result<Self, OpenError> {
+    pub fn open(options: &SledJournalOptions) -> Result<Self, OpenError> {
         let home = options
             .ballast()
-            .open(|| Home::open(&options.dir, options.cache_bytes, Purpose::Serve))?;
+            .open(|| JournalDir::open(&options.dir, options.cache_bytes, Purpose::Serve))?;
         let disk = home.store.disk();
         Self::start(options, home, Box::new(disk))
     }
 
     /// As [`Self::open`], with something else to make writes durable.
     pub(super) fn start(
-        options: &Options,
-        mut home: Home,
-        disk: Box<dyn Disk>,
+        options: &SledJournalOptions,
+        mut home: JournalDir,
+        disk: Box<dyn SyncDisk>,
     ) -> Result<Self, OpenError> {
         let is_audited = options.audit_lag_max.is_some();
         let ledger = Ledger::load(Arc::clone(&home.store), is_audited);
@@ -166,7 +167,7 @@ impl SledJournal {
         // Only what opens is raised, so that the version which wrote it can still look at the rest.
         let next = ledger.next();
         options.ballast().open(|| home.raise(&options.dir, next))?;
-        let Home {
+        let JournalDir {
             store,
             meta,
             secret,
@@ -176,11 +177,11 @@ impl SledJournal {
             ..
         } = home;
         ledger.set_secret(secret);
-        let trail = Arc::new(outbox::Shared::default());
-        trail.set_end(ledger.trail().end(), Recent::default());
+        let trail = Arc::new(outbox::OutboxState::default());
+        trail.set_end(ledger.trail().end(), EventCache::default());
         trail.set_progress(ledger.trail().progress());
         let queue = Arc::new(Queue::new(limits::COMMIT_GROUP_MAX));
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(DurabilityBarrier::default());
         let rules = Rules {
             dir: options.dir.clone(),
             cache_bytes: options.cache_bytes,
@@ -194,12 +195,12 @@ impl SledJournal {
         ballast.keep();
         let meters = Arc::<JournalMeters>::default();
         meters.damaged.add(ledger.damaged());
-        let committer = Committer {
+        let committer = WriterThread {
             meters: Arc::clone(&meters),
             ledger,
             ballast,
             disk,
-            room: Room::new(
+            room: DiskSpace::new(
                 &options.dir,
                 options.free_bytes_min,
                 options.free_space.clone(),
@@ -220,7 +221,7 @@ impl SledJournal {
         })?;
         let lookups = Semaphore::new(LOOKUPS_MAX);
         let given_back = CancellationToken::new();
-        let shared = Shared {
+        let shared = JournalShared {
             store,
             queue,
             gate,
@@ -280,11 +281,11 @@ impl Drop for SledJournal {
     }
 }
 
-impl Shared {
+impl JournalShared {
     /// Reads, and tells it once it is durable.
     fn read<R>(
         &self,
-        read: impl Fn(Reader<'_, Stores>) -> Result<R, Fault>,
+        read: impl Fn(Reader<'_, Stores>) -> Result<R, StorageError>,
     ) -> Result<R, Unavailable> {
         Ok(self.read_or_fault(read)??)
     }
@@ -292,15 +293,15 @@ impl Shared {
     /// As [`Self::read`], and says what cannot be read apart from a journal that failed.
     fn read_or_fault<R>(
         &self,
-        read: impl Fn(Reader<'_, Stores>) -> Result<R, Fault>,
-    ) -> Result<Result<R, Fault>, Unavailable> {
+        read: impl Fn(Reader<'_, Stores>) -> Result<R, StorageError>,
+    ) -> Result<Result<R, StorageError>, Unavailable> {
         let mut reads = 1;
         loop {
             let result = read(Reader(&*self.store));
             self.gate.pass()?;
             match result {
                 // Several looks are no snapshot; damage is there every time.
-                Err(Fault::Damaged(_)) if reads < READS_MAX => reads += 1,
+                Err(StorageError::Damaged(_)) if reads < READS_MAX => reads += 1,
                 result => return Ok(result),
             }
         }
@@ -312,7 +313,7 @@ impl Shared {
             let why = self.gate.failure();
             why.unwrap_or_else(|| Unavailable("the journal is closed".to_owned()))
         };
-        if self.queue.put(Entry { work, answer }).await.is_err() {
+        if self.queue.put(QueuedWrite { work, answer }).await.is_err() {
             return Err(closed());
         }
         done.await.unwrap_or_else(|_| Err(closed()))
@@ -332,8 +333,8 @@ impl Shared {
             let shared = Arc::clone(&self);
             let looked = tokio::task::spawn_blocking(move || shared.look(admission)).await;
             match looked.map_err(|error| Unavailable(format!("reading the journal: {error}")))?? {
-                Looked::Replay(admitted) => return Ok(admitted),
-                Looked::New(prepared) => prepared,
+                LookedUp::Replay(admitted) => return Ok(admitted),
+                LookedUp::New(prepared) => prepared,
             }
         };
         match self.write(Work::Admit(prepared)).await? {
@@ -344,11 +345,11 @@ impl Shared {
     }
 
     /// What of an admission needs no write.
-    fn look(&self, admission: Admission) -> Result<Looked, AdmitError> {
-        let prepared = Prepared::new(admission).map_err(Unavailable::from)?;
+    fn look(&self, admission: Admission) -> Result<LookedUp, AdmitError> {
+        let prepared = EncodedAdmission::new(admission).map_err(Unavailable::from)?;
         let damaged = |fault| match fault {
-            Fault::Damaged(_) => AdmitError::Damaged(fault.into()),
-            Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned => {
+            StorageError::Damaged(_) => AdmitError::Damaged(fault.into()),
+            StorageError::Store(_) | StorageError::Misused(_) | StorageError::Abandoned => {
                 AdmitError::Unavailable(fault.into())
             }
         };
@@ -361,20 +362,20 @@ impl Shared {
         if is_known.is_some() {
             let replayed = self.read_or_fault(|reader| replay::replay(reader, &prepared))?;
             if let Some(admitted) = replayed.map_err(damaged)? {
-                return Ok(Looked::Replay(admitted));
+                return Ok(LookedUp::Replay(admitted));
             }
         }
-        Ok(Looked::New(Box::new(prepared)))
+        Ok(LookedUp::New(Box::new(prepared)))
     }
 }
 
-enum Looked {
+enum LookedUp {
     Replay(Admitted),
-    New(Box<Prepared>),
+    New(Box<EncodedAdmission>),
 }
 
 fn mistaken(done: &Done) -> Unavailable {
-    Fault::Misused(format!("an answer to another question: {done:?}")).into()
+    StorageError::Misused(format!("an answer to another question: {done:?}")).into()
 }
 
 impl std::fmt::Debug for SledJournal {
@@ -396,7 +397,7 @@ impl Journal for SledJournal {
     fn settle(&self, group: Group) -> Pending<Result<(), Unavailable>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let prepared = PreparedGroup::new(group, shared.keep)?;
+            let prepared = EncodedGroup::new(group, shared.keep)?;
             shared.write_only(Work::Settle(prepared)).await
         })
     }
@@ -461,7 +462,7 @@ impl Journal for SledJournal {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable> {
         self.shared
             .read(|reader| query::find(reader, scope, key, question))
@@ -472,12 +473,12 @@ impl Journal for SledJournal {
             .read(|reader| query::known(reader, scope, request, keys))
     }
 
-    fn whose(&self, batch: BatchId, question: &Question) -> Result<Option<Scope>, Unavailable> {
+    fn whose(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Scope>, Unavailable> {
         self.shared
             .read(|reader| query::whose(reader, batch, question))
     }
 
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         self.shared
             .read(|reader| query::batch(reader, batch, question))
     }
@@ -487,7 +488,7 @@ impl Journal for SledJournal {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable> {
         self.shared
             .read(|reader| query::list(reader, filter, after, records_max, question))
@@ -503,7 +504,7 @@ impl Journal for SledJournal {
     }
 
     fn vitals(&self) -> Vitals {
-        let Options {
+        let SledJournalOptions {
             dir,
             free_space,
             free_bytes_min,
@@ -523,8 +524,8 @@ impl Journal for SledJournal {
         Arc::clone(&self.shared.names)
     }
 
-    fn trail(&self) -> Arc<dyn Trail> {
-        Arc::new(SledTrail(Arc::clone(&self.shared)))
+    fn trail(&self) -> Arc<dyn OutboxReader> {
+        Arc::new(SledOutbox(Arc::clone(&self.shared)))
     }
 
     fn given_back(&self) -> CancellationToken {

@@ -5,7 +5,7 @@ use crate::domain::outcome::{FailureReason, Outcome};
 
 /// What one HTTP request to a provider came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Result {
+pub enum ResultClass {
     /// A success.
     Ok,
     /// A redirect, which is not followed.
@@ -20,7 +20,7 @@ pub enum Result {
     InDoubt,
 }
 
-impl Result {
+impl ResultClass {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Ok,
@@ -60,7 +60,7 @@ impl Result {
 #[derive(Debug)]
 pub struct AccountMeters {
     /// HTTP requests by what they came to.
-    pub requests: Tally<Result>,
+    pub requests: Tally<ResultClass>,
     /// How long they took, answered or not.
     pub request_time: Histogram,
     /// Answers that asked for a pause.
@@ -85,7 +85,7 @@ pub struct AccountMeters {
 impl Default for AccountMeters {
     fn default() -> Self {
         Self {
-            requests: Tally::new(&Result::ALL),
+            requests: Tally::new(&ResultClass::ALL),
             request_time: Histogram::of_calls(),
             throttles: Counter::default(),
             outcomes: Tally::new(&Outcome::ALL),
@@ -101,7 +101,7 @@ impl Default for AccountMeters {
 
 /// Where an account's open items are at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitMeter {
     /// In line, nothing of them has failed.
     pub first: usize,
     /// In line, their last try failed.

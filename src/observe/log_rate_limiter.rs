@@ -11,7 +11,7 @@ use crate::limits;
 /// What may come in floods, by reason. Whoever can bring a flood about cannot fill a disk with it,
 /// and floods for one reason leave others alone.
 #[derive(Debug)]
-pub struct Thinning<K> {
+pub struct LogRateLimiter<K> {
     by_reason: BTreeMap<K, Flow>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn is_due(counted: Option<Instant>, now: Instant) -> bool {
     counted.is_none_or(|counted| now.saturating_duration_since(counted) >= interval)
 }
 
-impl<K> Default for Thinning<K> {
+impl<K> Default for LogRateLimiter<K> {
     fn default() -> Self {
         Self {
             by_reason: BTreeMap::new(),
@@ -55,7 +55,7 @@ impl<K> Default for Thinning<K> {
     }
 }
 
-impl<K: Copy + Ord> Thinning<K> {
+impl<K: Copy + Ord> LogRateLimiter<K> {
     /// Whether one more is told. One that is not is counted.
     pub fn passes(&mut self, reason: K, now: Instant) -> bool {
         let flow = self.flow(reason, now);
@@ -87,14 +87,19 @@ mod tests {
     use super::*;
 
     /// How many of so many at once are told.
-    fn told(thinning: &mut Thinning<char>, reason: char, times: usize, now: Instant) -> usize {
+    fn told(
+        thinning: &mut LogRateLimiter<char>,
+        reason: char,
+        times: usize,
+        now: Instant,
+    ) -> usize {
         let passed = (0..times).filter(|_| thinning.passes(reason, now));
         passed.count()
     }
 
     #[test]
     fn a_flood_is_thinned_out_and_leaves_others_alone() {
-        let mut thinning = Thinning::default();
+        let mut thinning = LogRateLimiter::default();
         let now = Instant::now();
         assert_eq!(told(&mut thinning, 'a', 10_000, now), 50);
         assert_eq!(told(&mut thinning, 'b', 1, now), 1, "others pass it by");
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_line_can_stand_for_those_that_had_none() {
-        let mut thinning = Thinning::default();
+        let mut thinning = LogRateLimiter::default();
         let now = Instant::now();
         told(&mut thinning, 'a', 60, now);
         assert_eq!(thinning.passes_for('a', now), None);

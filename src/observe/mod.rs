@@ -15,15 +15,15 @@ mod sources;
 mod tracing;
 
 pub use self::{
-    account_metrics::{AccountMeters, Result, Waiting},
+    account_metrics::{AccountMeters, ResultClass, WaitMeter},
     counters::{Counter, Flag, Histogram, Snapshot, Tally},
     grpc_code::code_name,
     journal_metrics::JournalMeters,
-    log_rate_limiter::Thinning,
-    overseer::{Overseer, Panicked},
-    rejection_metrics::{Refusal, Refusals},
-    request_context::{Origin, RequestId},
-    rpc_metrics::{CODES, Call, CallMeters, Method, MethodMeters},
+    log_rate_limiter::LogRateLimiter,
+    overseer::{Panicked, TaskSupervisor},
+    rejection_metrics::{Refusal, RejectionMetrics},
+    request_context::{RequestContext, RequestId},
+    rpc_metrics::{CODES, Call, CallMeters, MethodLabel, MethodMeters},
     sources::{BySource, Counted, Source},
     tracing::{CallSpan, ClientCall, ClientSpan, Parent, ServerSpan, Tracer},
 };

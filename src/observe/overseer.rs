@@ -21,24 +21,24 @@ pub struct Panicked {
 
 /// Watches tasks. Clones are of the same.
 #[derive(Debug, Clone)]
-pub struct Overseer(Arc<Seen>);
+pub struct TaskSupervisor(Arc<SeenPanic>);
 
 #[derive(Debug)]
-struct Seen {
+struct SeenPanic {
     first: watch::Sender<Option<Panicked>>,
     panics: Counter,
 }
 
-impl Default for Overseer {
+impl Default for TaskSupervisor {
     fn default() -> Self {
-        Self(Arc::new(Seen {
+        Self(Arc::new(SeenPanic {
             first: watch::Sender::new(None),
             panics: Counter::default(),
         }))
     }
 }
 
-impl Overseer {
+impl TaskSupervisor {
     /// Does some work, and says so if it panics. `None` if it did; what it held is dropped then.
     pub fn watched<T, W: Future<Output = T>>(
         &self,
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_panic_is_told_and_what_the_task_held_is_dropped() {
-        let overseer = Overseer::default();
+        let overseer = TaskSupervisor::default();
         assert_eq!(overseer.watched("calm", async { 7 }).await, Some(7));
         assert_eq!(overseer.first(), None);
         let held = Arc::new(());

@@ -66,15 +66,15 @@ impl Refusal {
 
 /// Requests that were not taken on, by reason.
 #[derive(Debug)]
-pub struct Refusals(Tally<Refusal>);
+pub struct RejectionMetrics(Tally<Refusal>);
 
-impl Default for Refusals {
+impl Default for RejectionMetrics {
     fn default() -> Self {
         Self(Tally::new(&Refusal::ALL))
     }
 }
 
-impl Refusals {
+impl RejectionMetrics {
     /// One more.
     pub fn inc(&self, why: Refusal) {
         self.0.inc(why);

@@ -51,20 +51,20 @@ impl fmt::Debug for RequestId {
 
 /// The request that an item was admitted by; of a recovered item nobody knows it.
 #[derive(Debug, Clone, Default)]
-pub struct Origin(Option<Arc<Request>>);
+pub struct RequestContext(Option<Arc<CurrentRequest>>);
 
 #[derive(Debug)]
-struct Request {
+struct CurrentRequest {
     id: RequestId,
     trace: Option<SpanContext>,
     provenance: Option<Provenance>,
 }
 
-impl Origin {
+impl RequestContext {
     /// A request with its id.
     #[must_use]
     pub fn new(id: RequestId) -> Self {
-        Self(Some(Arc::new(Request {
+        Self(Some(Arc::new(CurrentRequest {
             id,
             trace: None,
             provenance: None,
@@ -75,7 +75,7 @@ impl Origin {
     #[must_use]
     pub fn traced(&self, trace: SpanContext) -> Self {
         Self(self.0.as_deref().map(|request| {
-            Arc::new(Request {
+            Arc::new(CurrentRequest {
                 id: request.id.clone(),
                 trace: Some(trace),
                 provenance: request.provenance.clone(),
@@ -87,7 +87,7 @@ impl Origin {
     #[must_use]
     pub fn coming(&self, provenance: Provenance) -> Self {
         Self(self.0.as_deref().map(|request| {
-            Arc::new(Request {
+            Arc::new(CurrentRequest {
                 id: request.id.clone(),
                 trace: request.trace.clone(),
                 provenance: Some(provenance),

@@ -34,7 +34,7 @@ const OTHER: &str = "_OTHER";
 
 /// One method of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Method {
+pub struct MethodLabel {
     /// The service's full name.
     pub service: String,
     /// The method's name.
@@ -47,7 +47,7 @@ pub struct Method {
 #[derive(Debug)]
 pub struct MethodMeters {
     /// Which.
-    pub method: Method,
+    pub method: MethodLabel,
     /// `service/method`.
     pub full_name: String,
     /// Calls that began.
@@ -63,7 +63,7 @@ pub struct MethodMeters {
 }
 
 impl MethodMeters {
-    fn new(method: Method) -> Arc<Self> {
+    fn new(method: MethodLabel) -> Arc<Self> {
         Arc::new(Self {
             full_name: format!("{}/{}", method.service, method.name),
             method,
@@ -87,12 +87,12 @@ pub struct CallMeters {
 impl CallMeters {
     /// Meters of these methods, at nothing.
     #[must_use]
-    pub fn new(methods: impl IntoIterator<Item = Method>) -> Self {
+    pub fn new(methods: impl IntoIterator<Item = MethodLabel>) -> Self {
         let by_path = methods.into_iter().map(|method| {
             let meters = MethodMeters::new(method);
             (format!("/{}", meters.full_name), meters)
         });
-        let other = Method {
+        let other = MethodLabel {
             service: OTHER.to_owned(),
             name: OTHER.to_owned(),
             kind: "unary",

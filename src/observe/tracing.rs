@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, Span},
 };
 
-use super::{account_metrics::Result, grpc_code::code_name, request_context::Origin};
+use super::{account_metrics::ResultClass, grpc_code::code_name, request_context::RequestContext};
 
 /// Begins spans.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +93,7 @@ impl Tracer {
 
     /// Begins the span of a request to a provider, below the request that admitted its item.
     #[must_use]
-    pub fn client(&self, from: &Origin, call: &ClientCall<'_>) -> ClientSpan {
+    pub fn client(&self, from: &RequestContext, call: &ClientCall<'_>) -> ClientSpan {
         let Some(on) = &self.0 else {
             return ClientSpan::default();
         };
@@ -257,7 +257,7 @@ impl ClientSpan {
     }
 
     /// It ended with this HTTP status, or without one.
-    pub fn end(mut self, result: Result, status: Option<u16>) {
+    pub fn end(mut self, result: ResultClass, status: Option<u16>) {
         let Some(mut span) = self.span.take() else {
             return;
         };
@@ -268,7 +268,7 @@ impl ClientSpan {
             ));
         }
         let error: Option<Cow<'static, str>> = match (result, status) {
-            (Result::Ok | Result::Redirect, _) => None,
+            (ResultClass::Ok | ResultClass::Redirect, _) => None,
             (_, Some(status)) => Some(status.to_string().into()),
             (result, None) => Some(result.name().into()),
         };

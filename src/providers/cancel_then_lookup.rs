@@ -9,7 +9,7 @@ mod looks;
 #[cfg(test)]
 mod tests;
 
-use self::decide::Item;
+use self::decide::CancelState;
 use crate::domain::{
     account::Timing,
     command::{SubscriptionCommand, When},
@@ -21,10 +21,10 @@ use crate::domain::{
 
 use super::{
     Mode, Sight, Step, Task,
-    item_state::Standing,
+    item_state::ItemState,
     reply::{
-        answer_subject::Cause,
-        http_status::{Verdict, verdict},
+        answer_subject::CancelCause,
+        http_status::{StatusMeaning, verdict},
     },
 };
 
@@ -40,7 +40,7 @@ const EFFECTS: &[Operation] = &[CANCEL];
 
 /// How far a subscription's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Phase {
     /// It has ended.
     Ended,
     /// It goes on, and will end.
@@ -53,18 +53,18 @@ pub(super) enum Life {
 
 /// What an answer says about the subscription.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
-    pub(super) life: Life,
+pub(super) struct Lookup {
+    pub(super) life: Phase,
     pub(super) detail: SubscriptionDetail,
     /// The provider's word for when a cancel ends it, where that is a property of its own.
     pub(super) timing: Option<String>,
     /// It ends with its period, if it ends: another answer may tell when that is.
     pub(super) with_period: bool,
     /// How it came to its end, if it did.
-    pub(super) cause: Cause,
+    pub(super) cause: CancelCause,
 }
 
-impl Found {
+impl Lookup {
     /// The subscription itself, which every answer that can be read describes.
     pub(super) fn state(&self) -> SubscriptionState {
         self.detail.state.clone().unwrap_or_default()
@@ -73,7 +73,7 @@ impl Found {
 
 /// What a 4xx to a request with an effect means.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum CancelRefusal {
     /// Just that.
     Final(Outcome, FailureReason, String),
     /// Its end is already scheduled: a look may tell for when.
@@ -84,7 +84,7 @@ pub(super) enum Refusal {
 
 /// What a 404 to a look means.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Absence {
+pub(super) enum NotFoundMeaning {
     /// The provider does not know the subscription.
     Unknown(String),
     /// It does not know it, or it has ended.
@@ -100,13 +100,13 @@ pub(super) trait Conversation {
     fn look(&self) -> Request;
 
     /// Reads a 2xx answer to one of the two. `None`: it does not describe a subscription.
-    fn read(&self, operation: Operation, response: &Response) -> Option<Found>;
+    fn read(&self, operation: Operation, response: &Response) -> Option<Lookup>;
 
     /// Reads a 4xx answer to a request with an effect.
-    fn refusal(&self, operation: Operation, response: &Response) -> Refusal;
+    fn refusal(&self, operation: Operation, response: &Response) -> CancelRefusal;
 
     /// Reads a 404 answer to a look.
-    fn absence(&self, response: &Response) -> Absence;
+    fn absence(&self, response: &Response) -> NotFoundMeaning;
 
     /// What to do if looks are answered in a way that is not documented.
     fn look_advice(&self) -> &'static str {
@@ -114,7 +114,7 @@ pub(super) trait Conversation {
     }
 
     /// What a cancel would do, in words that follow a semicolon.
-    fn plan(&self, found: &Found) -> String;
+    fn plan(&self, found: &Lookup) -> String;
 
     /// Whether a look comes before everything else.
     fn looks_first(&self) -> bool {
@@ -122,7 +122,7 @@ pub(super) trait Conversation {
     }
 
     /// What has to be set before the cancel, given what a look found.
-    fn before_cancel(&self, found: &Found) -> Option<Request> {
+    fn before_cancel(&self, found: &Lookup) -> Option<Request> {
         let _ = found;
         None
     }
@@ -134,17 +134,17 @@ pub(super) trait Conversation {
 }
 
 /// What an answer that was read shows.
-pub(super) fn sight(task: &Task<'_>, found: Option<Found>) -> Sight {
+pub(super) fn sight(task: &Task<'_>, found: Option<Lookup>) -> Sight {
     let at_once = task
         .subscription()
         .is_ok_and(|command| command.when == When::Now);
     match found.map(|found| found.life) {
         None => Sight::Nothing,
-        Some(Life::Ended) => Sight::Reached,
-        Some(Life::Ending) if at_once => Sight::Later,
-        Some(Life::Ending) => Sight::Reached,
-        Some(Life::Running) => Sight::Untouched,
-        Some(Life::Unknown) => Sight::Odd,
+        Some(Phase::Ended) => Sight::Reached,
+        Some(Phase::Ending) if at_once => Sight::Later,
+        Some(Phase::Ending) => Sight::Reached,
+        Some(Phase::Running) => Sight::Untouched,
+        Some(Phase::Unknown) => Sight::Odd,
     }
 }
 
@@ -156,13 +156,13 @@ pub(super) fn next(
     talk: &dyn Conversation,
     read_error: fn(&Response) -> ProviderError,
 ) -> Step {
-    let mut standing = Standing::new(task, history, EFFECTS, read_error);
+    let mut standing = ItemState::new(task, history, EFFECTS, read_error);
     let mut looks = history.iter().rev().filter(|e| e.operation == Some(LOOK));
     let known = looks.find_map(|exchange| read(talk, exchange));
     if let Some(found) = &known {
         standing.detail = Detail::Subscription(found.detail.clone());
     }
-    let item = Item {
+    let item = CancelState {
         talk,
         standing,
         known,
@@ -184,10 +184,10 @@ pub(super) fn next(
 }
 
 /// What an exchange tells about the subscription, if it does.
-fn read(talk: &dyn Conversation, exchange: &Exchange) -> Option<Found> {
+fn read(talk: &dyn Conversation, exchange: &Exchange) -> Option<Lookup> {
     let operation = exchange.operation?;
     match verdict(exchange) {
-        Verdict::Success(response) => talk.read(operation, response),
+        StatusMeaning::Success(response) => talk.read(operation, response),
         _ => None,
     }
 }

@@ -13,15 +13,15 @@ use crate::domain::{
 
 use super::{
     Step,
-    item_state::{Standing, answered},
+    item_state::{ItemState, answered},
     of,
     reply::{
-        answer_subject::{self, Cause},
+        answer_subject::{self, CancelCause},
         reasons,
     },
 };
 
-impl<'a> Standing<'a> {
+impl<'a> ItemState<'a> {
     /// The provider did as asked, and said so in this answer.
     pub(super) fn did(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
         self.end(Conclusion::success(outcome, detail), Some(response))
@@ -34,7 +34,7 @@ impl<'a> Standing<'a> {
         outcome: Outcome,
         detail: Detail,
         response: &Response,
-        cause: Cause,
+        cause: CancelCause,
     ) -> Step {
         let look = self.exchange_of(response);
         let ours = self.ours && !look.is_some_and(|look| answer_subject::is_others(look, cause));
@@ -183,8 +183,9 @@ impl<'a> Standing<'a> {
 
     /// Completes a conclusion with the answer and the notes that had no place.
     pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
-        conclusion.answer = response
-            .map(|response| crate::domain::provider_response::Answer::from_text(&response.text));
+        conclusion.answer = response.map(|response| {
+            crate::domain::provider_response::ProviderResponse::from_text(&response.text)
+        });
         conclusion.answer_headers = response
             .map(crate::domain::provider_response::headers)
             .unwrap_or_default();

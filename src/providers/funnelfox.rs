@@ -15,15 +15,17 @@ use serde_json::json;
 use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, FunnelFoxEnd, ProviderSettings, Timing},
     command::SubscriptionCommand,
-    http_exchange::{Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety},
+    http_exchange::{Body, Exchange, HttpMethod, Operation, Pace, Path, Request, Response, Safety},
     ids::Kind,
     outcome::FailureReason,
 };
 
 use self::wire::{read, read_error};
 use super::{
-    Form, Provider, Step, Task,
-    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal},
+    Envelope, Provider, Step, Task,
+    cancel_then_lookup::{
+        self, CANCEL, CancelRefusal, Conversation, LOOK, Lookup, NotFoundMeaning,
+    },
     check::OPAQUE_ID_MARKS,
     reply::http_status,
 };
@@ -58,7 +60,7 @@ impl Provider for FunnelFox {
         Some(OPAQUE_ID_MARKS)
     }
 
-    fn form(&self) -> &dyn Form {
+    fn form(&self) -> &dyn Envelope {
         self
     }
 
@@ -70,7 +72,7 @@ impl Provider for FunnelFox {
         let Some(ends) = ends(task.account) else {
             return http_status::account_changed(task.command);
         };
-        let talk = Talk { command, ends };
+        let talk = FunnelFoxApi { command, ends };
         match cancel_then_lookup::next(task, command, history, &talk, read_error) {
             Step::Done(mut conclusion) => {
                 // There is one field for both notes, and the words go before the list's.
@@ -94,12 +96,12 @@ fn ends(account: &Account) -> Option<FunnelFoxEnd> {
     }
 }
 
-struct Talk<'a> {
+struct FunnelFoxApi<'a> {
     command: &'a SubscriptionCommand,
     ends: FunnelFoxEnd,
 }
 
-impl Conversation for Talk<'_> {
+impl Conversation for FunnelFoxApi<'_> {
     /// The body may be left out. An object without a reason means the same and is also taken by
     /// servers that want JSON where they are told to expect it. Without a reason FunnelFox
     /// records "User requested cancellation".
@@ -116,7 +118,7 @@ impl Conversation for Talk<'_> {
             operation: CANCEL,
             safety: Safety::Once,
             pace: Pace::AtOnce,
-            method: Method::Post,
+            method: HttpMethod::Post,
             path: Path::fixed("subscriptions")
                 .segment(self.command.subscription_id.as_str())
                 .then("cancel"),
@@ -134,7 +136,7 @@ impl Conversation for Talk<'_> {
             operation: LOOK,
             safety: Safety::Look,
             pace: Pace::AtOnce,
-            method: Method::Get,
+            method: HttpMethod::Get,
             path: Path::fixed("subscriptions").segment(self.command.subscription_id.as_str()),
             query: Vec::new(),
             headers: Vec::new(),
@@ -142,26 +144,26 @@ impl Conversation for Talk<'_> {
         }
     }
 
-    fn read(&self, operation: Operation, response: &Response) -> Option<Found> {
+    fn read(&self, operation: Operation, response: &Response) -> Option<Lookup> {
         read(operation, response, self.ends)
     }
 
-    fn refusal(&self, _operation: Operation, response: &Response) -> Refusal {
+    fn refusal(&self, _operation: Operation, response: &Response) -> CancelRefusal {
         let message = match read_error(response).message {
             Some(said) => format!("FunnelFox refused the cancel: {said}"),
             None => "FunnelFox refused the cancel and did not say why".to_owned(),
         };
-        Refusal::Unclear(FailureReason::ProviderRefused, message)
+        CancelRefusal::Unclear(FailureReason::ProviderRefused, message)
     }
 
-    fn absence(&self, _response: &Response) -> Absence {
-        Absence::Unknown(
+    fn absence(&self, _response: &Response) -> NotFoundMeaning {
+        NotFoundMeaning::Unknown(
             "FunnelFox does not know the subscription; check its id and the account's project"
                 .to_owned(),
         )
     }
 
-    fn plan(&self, found: &Found) -> String {
+    fn plan(&self, found: &Lookup) -> String {
         let plan = match self.ends {
             FunnelFoxEnd::PeriodEnd => "a cancel would let it run to the end of what is paid",
             FunnelFoxEnd::Now => "a cancel would end it at once, as this account is set up",

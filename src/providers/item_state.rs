@@ -13,10 +13,10 @@ use crate::{
 };
 
 use super::{
-    Form, Mode, Sight, Step, Task, of,
+    Envelope, Mode, Sight, Step, Task, of,
     reply::{
         classify::is_not_passed_on,
-        http_status::{self, Verdict, verdict},
+        http_status::{self, StatusMeaning, verdict},
     },
 };
 
@@ -30,7 +30,7 @@ const BUSY_TRIES_MAX: usize = 5;
 
 /// An item in the middle of its history.
 #[derive(Clone)]
-pub(super) struct Standing<'a> {
+pub(super) struct ItemState<'a> {
     pub(super) task: &'a Task<'a>,
     pub(super) history: &'a [Exchange],
     /// A request of ours may have reached the goal, in this run or in an earlier one. It stays.
@@ -50,7 +50,7 @@ pub(super) struct Standing<'a> {
     pub(super) read_error: fn(&Response) -> ProviderError,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> ItemState<'a> {
     /// Reads a history. `effects` are the operations that can reach the goal, and `read_error`
     /// reads the provider's error envelopes.
     pub(super) fn new(
@@ -136,7 +136,7 @@ impl<'a> Standing<'a> {
         }
     }
 
-    fn form(&self) -> &'static dyn Form {
+    fn form(&self) -> &'static dyn Envelope {
         of(self.task.account.provider()).form()
     }
 
@@ -269,7 +269,7 @@ fn growing(times: usize) -> Duration {
 fn is_whole(exchange: &Exchange) -> bool {
     matches!(
         verdict(exchange),
-        Verdict::Unreadable(_) | Verdict::Undocumented(_) | Verdict::Busy(_)
+        StatusMeaning::Unreadable(_) | StatusMeaning::Undocumented(_) | StatusMeaning::Busy(_)
     )
 }
 

@@ -24,7 +24,7 @@ mod sequenzy;
 mod solidgate;
 
 pub(crate) use self::reply::classify::is_not_passed_on;
-pub use self::reply::envelope::{Form, Sight};
+pub use self::reply::envelope::{Envelope, Sight};
 pub use check::{Violation, check, strange_in};
 
 use sha2::{Digest as _, Sha256};
@@ -223,7 +223,7 @@ pub trait Provider: Sync {
     fn id_marks(&self) -> Option<&'static str>;
 
     /// The form of its answers.
-    fn form(&self) -> &dyn Form;
+    fn form(&self) -> &dyn Envelope;
 
     /// What a reply to this request is. Decided once, when it comes, and kept in the history.
     fn classify(&self, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {

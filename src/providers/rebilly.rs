@@ -25,12 +25,12 @@ use crate::domain::{
 };
 
 use self::{
-    adapter::Talk,
-    wire::{CancellationStatus, Life, Subscription},
+    adapter::RebillyApi,
+    wire::{CancellationStatus, RebillyPhase, Subscription},
 };
 use super::{
-    Form, Mode, Provider, Sight, Step, Task, Violation,
-    reply::{http_status, json::Reading},
+    Envelope, Mode, Provider, Sight, Step, Task, Violation,
+    reply::{http_status, json::JsonReader},
 };
 
 /// Makes the cancellation.
@@ -116,7 +116,7 @@ impl Provider for Rebilly {
             Ok(command) => command,
             Err(step) => return step,
         };
-        let talk = Talk::new(task, command, history);
+        let talk = RebillyApi::new(task, command, history);
         let step = match task.mode {
             Mode::Cancel => talk.cancel(),
             Mode::DryRun => talk.dry_run(),
@@ -129,7 +129,7 @@ impl Provider for Rebilly {
         Some("-_.~@")
     }
 
-    fn form(&self) -> &dyn Form {
+    fn form(&self) -> &dyn Envelope {
         self
     }
 
@@ -141,7 +141,7 @@ impl Provider for Rebilly {
         };
         let command = task.subscription().ok()?;
         let is_due = task.mode == Mode::DryRun && history.iter().any(is_lost);
-        is_due.then(|| Talk::new(task, command, history).discard())
+        is_due.then(|| RebillyApi::new(task, command, history).discard())
     }
 
     /// A 429 carries `X-RateLimit-Retry-After`, a Unix time by its specification; Rebilly's own
@@ -160,9 +160,9 @@ impl Provider for Rebilly {
 
 /// `{status, title, detail, ...}` in an error; a cancellation names its subscription, and a
 /// subscription itself.
-impl Form for Rebilly {
+impl Envelope for Rebilly {
     fn is_error(&self, response: &Response) -> bool {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         let texts = ["title", "detail"].map(|name| body.at(name).text().is_some());
         let is_status = body.at("status").count() == Some(response.status.into());
         texts == [true, true] || (is_status && texts.contains(&true))
@@ -193,10 +193,10 @@ impl Form for Rebilly {
             _ if !is_described(response) => Sight::Nothing,
             DISCARD => Sight::Nothing,
             LOOK => match Subscription::read(response).life {
-                Life::Over => Sight::Reached,
-                Life::Ending => Sight::Later,
-                Life::Unstarted | Life::Running => Sight::Untouched,
-                Life::Odd => Sight::Odd,
+                RebillyPhase::Over => Sight::Reached,
+                RebillyPhase::Ending => Sight::Later,
+                RebillyPhase::Unstarted | RebillyPhase::Running => Sight::Untouched,
+                RebillyPhase::Odd => Sight::Odd,
             },
             _ => match CancellationStatus::read(response) {
                 CancellationStatus::Confirmed if ends_later(task, response) => Sight::Later,
@@ -214,7 +214,7 @@ impl Form for Rebilly {
 
 /// Whether a success is of the documented kind: all of them say a status.
 fn is_described(response: &Response) -> bool {
-    Reading(response.json.as_ref())
+    JsonReader(response.json.as_ref())
         .at("status")
         .text()
         .is_some()

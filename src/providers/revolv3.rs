@@ -18,7 +18,7 @@ use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Revolv3Auth, Timing},
     command::{Command, When},
     http_exchange::{
-        Body, Class, Exchange, Method, Operation, Pace, Path, Request, Response, Safety,
+        Body, Class, Exchange, HttpMethod, Operation, Pace, Path, Request, Response, Safety,
     },
     ids::Kind,
     outcome::FailureReason,
@@ -26,12 +26,14 @@ use crate::domain::{
 
 use self::wire::{read, read_error};
 use super::{
-    Form, Provider, Step, Task, Violation,
-    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Refusal, SET_TIMING},
-    item_state::Standing,
+    Envelope, Provider, Step, Task, Violation,
+    cancel_then_lookup::{
+        self, CANCEL, CancelRefusal, Conversation, LOOK, Lookup, NotFoundMeaning, SET_TIMING,
+    },
+    item_state::ItemState,
     reply::{
         http_status,
-        json::{Reading, plain},
+        json::{JsonReader, plain},
     },
 };
 
@@ -83,7 +85,7 @@ impl Provider for Revolv3 {
         None
     }
 
-    fn form(&self) -> &dyn Form {
+    fn form(&self) -> &dyn Envelope {
         self
     }
 
@@ -103,7 +105,7 @@ impl Provider for Revolv3 {
             When::PeriodEnd if set_timing => Some(END_OF_CYCLE),
             When::Now | When::PeriodEnd | When::At(_) | When::ProviderDefault => None,
         };
-        let talk = Talk { id, wanted };
+        let talk = Revolv3Api { id, wanted };
         let step = cancel_then_lookup::next(task, command, history, &talk, read_error);
         confess(step, history, wanted)
     }
@@ -133,7 +135,7 @@ fn id(text: &str) -> Option<u32> {
 /// account was at another provider when that was done.
 fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
     let effects = &[CANCEL, SET_TIMING];
-    Standing::new(task, history, effects, read_error).gives_up(
+    ItemState::new(task, history, effects, read_error).gives_up(
         FailureReason::AccountChanged,
         "subscription_id is no id of Revolv3",
         "restore the account's configuration and send the key again",
@@ -158,13 +160,13 @@ fn confess(step: Step, history: &[Exchange], wanted: Option<&str>) -> Step {
     }
 }
 
-struct Talk {
+struct Revolv3Api {
     id: u32,
     /// The cancel type to set first.
     wanted: Option<&'static str>,
 }
 
-impl Talk {
+impl Revolv3Api {
     fn subscription(&self) -> Path {
         Path::fixed("api/Subscriptions").segment(&self.id.to_string())
     }
@@ -180,13 +182,13 @@ fn headers(body: Option<&Body>) -> Vec<(&'static str, String)> {
     }
 }
 
-impl Conversation for Talk {
+impl Conversation for Revolv3Api {
     fn cancel(&self) -> Request {
         Request {
             operation: CANCEL,
             safety: Safety::Once,
             pace: Pace::AtOnce,
-            method: Method::Post,
+            method: HttpMethod::Post,
             path: self.subscription().then("cancel"),
             query: Vec::new(),
             headers: headers(None),
@@ -199,7 +201,7 @@ impl Conversation for Talk {
             operation: LOOK,
             safety: Safety::Look,
             pace: Pace::AtOnce,
-            method: Method::Get,
+            method: HttpMethod::Get,
             path: self.subscription(),
             query: Vec::new(),
             headers: headers(None),
@@ -207,11 +209,11 @@ impl Conversation for Talk {
         }
     }
 
-    fn read(&self, _operation: Operation, response: &Response) -> Option<Found> {
-        read(Reading(response.json.as_ref()))
+    fn read(&self, _operation: Operation, response: &Response) -> Option<Lookup> {
+        read(JsonReader(response.json.as_ref()))
     }
 
-    fn refusal(&self, operation: Operation, response: &Response) -> Refusal {
+    fn refusal(&self, operation: Operation, response: &Response) -> CancelRefusal {
         let what = if operation == SET_TIMING {
             "to set the cancel type"
         } else {
@@ -221,18 +223,18 @@ impl Conversation for Talk {
             Some(said) => format!("Revolv3 refused {what}: {said}"),
             None => format!("Revolv3 refused {what} and did not say why"),
         };
-        Refusal::Unclear(FailureReason::ProviderRefused, message)
+        CancelRefusal::Unclear(FailureReason::ProviderRefused, message)
     }
 
-    fn absence(&self, _response: &Response) -> Absence {
-        Absence::UnknownOrEnded(
+    fn absence(&self, _response: &Response) -> NotFoundMeaning {
+        NotFoundMeaning::UnknownOrEnded(
             "Revolv3 answered 404, which it also does for subscriptions that are not active: it \
              does not exist, or it has ended before; check its id"
                 .to_owned(),
         )
     }
 
-    fn plan(&self, found: &Found) -> String {
+    fn plan(&self, found: &Lookup) -> String {
         let set = found.timing.as_deref();
         let first = match (self.before_cancel(found), set, self.wanted) {
             (Some(_), Some(set), Some(wanted)) => {
@@ -259,7 +261,7 @@ impl Conversation for Talk {
     }
 
     /// PATCH with a plain object, as the update page's examples have it.
-    fn before_cancel(&self, found: &Found) -> Option<Request> {
+    fn before_cancel(&self, found: &Lookup) -> Option<Request> {
         let wanted = self.wanted?;
         if found.timing.as_deref().map(plain) == Some(plain(wanted)) {
             return None;
@@ -272,7 +274,7 @@ impl Conversation for Talk {
             operation: SET_TIMING,
             safety: Safety::Repeatable,
             pace: Pace::AtOnce,
-            method: Method::Patch,
+            method: HttpMethod::Patch,
             path: self.subscription(),
             query: Vec::new(),
             headers: headers(body.as_ref()),

@@ -29,9 +29,9 @@ use self::{
     wire::{Call, Says},
 };
 use super::{
-    Evidence, Form, Progress, Provider, Sight, Step, Task,
+    Envelope, Evidence, Progress, Provider, Sight, Step, Task,
     check::OPAQUE_ID_MARKS,
-    reply::{classify, json::Reading},
+    reply::{classify, json::JsonReader},
 };
 
 /// Counts what matches, by a call with `dryRun: true`.
@@ -87,7 +87,7 @@ impl Provider for Sequenzy {
         Some(OPAQUE_ID_MARKS)
     }
 
-    fn form(&self) -> &dyn Form {
+    fn form(&self) -> &dyn Envelope {
         self
     }
 
@@ -143,7 +143,7 @@ impl Provider for Sequenzy {
 }
 
 /// `{error}`, or `{success}` with counts.
-impl Form for Sequenzy {
+impl Envelope for Sequenzy {
     fn is_error(&self, response: &Response) -> bool {
         Says::read(response) == Says::Error
     }
@@ -161,7 +161,7 @@ impl Form for Sequenzy {
             return Sight::Nothing;
         }
         if operation == LIST {
-            let listed = Reading(response.json.as_ref()).at("enrollments");
+            let listed = JsonReader(response.json.as_ref()).at("enrollments");
             return match listed.0.is_some_and(serde_json::Value::is_array) {
                 true => Sight::Untouched,
                 false => Sight::Nothing,

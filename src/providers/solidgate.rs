@@ -15,7 +15,7 @@ use crate::domain::{
     account::{Account, Auth, Capabilities, DryRun, ProviderSettings, Timing},
     command::{ProviderOptions, SubscriptionCommand, When},
     http_exchange::{
-        Body, Exchange, Method, Operation, Pace, Path, Request, Response, Safety, Throttle,
+        Body, Exchange, HttpMethod, Operation, Pace, Path, Request, Response, Safety, Throttle,
     },
     ids::Kind,
     outcome::{FailureReason, Outcome},
@@ -23,10 +23,12 @@ use crate::domain::{
 
 use self::wire::{code, is_of_the_key, read, read_error};
 use super::{
-    EffectId, Form, Provider, Step, Task,
-    cancel_then_lookup::{self, Absence, CANCEL, Conversation, Found, LOOK, Life, Refusal},
+    EffectId, Envelope, Provider, Step, Task,
+    cancel_then_lookup::{
+        self, CANCEL, CancelRefusal, Conversation, LOOK, Lookup, NotFoundMeaning, Phase,
+    },
     check::OPAQUE_ID_MARKS,
-    reply::{http_status, json::Reading},
+    reply::{http_status, json::JsonReader},
 };
 
 /// Solidgate.
@@ -63,7 +65,7 @@ impl Provider for Solidgate {
         else {
             return http_status::account_changed(task.command);
         };
-        let talk = Talk {
+        let talk = SolidgateApi {
             command,
             channel_id: channel_of(command).or(channel_id.as_deref()),
             lookup_path,
@@ -76,13 +78,13 @@ impl Provider for Solidgate {
         Some(OPAQUE_ID_MARKS)
     }
 
-    fn form(&self) -> &dyn Form {
+    fn form(&self) -> &dyn Envelope {
         self
     }
 
     /// A 429 has `context.next_try_at`, which may be missing.
     fn signal(&self, response: &Response) -> Option<Throttle> {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         let next_try_at = body.at("context").at("next_try_at").time()?;
         Some(Throttle::Until(next_try_at))
     }
@@ -97,14 +99,14 @@ fn channel_of(command: &SubscriptionCommand) -> Option<&str> {
     }
 }
 
-struct Talk<'a> {
+struct SolidgateApi<'a> {
     command: &'a SubscriptionCommand,
     channel_id: Option<&'a str>,
     lookup_path: &'a str,
     effect_id: &'a EffectId,
 }
 
-impl Talk<'_> {
+impl SolidgateApi<'_> {
     /// A body that names the subscription, and the channel if there is one.
     fn body(&self, more: &[(&str, &str)]) -> Body {
         let id = ("id", self.command.subscription_id.as_str());
@@ -122,7 +124,7 @@ impl Talk<'_> {
     }
 }
 
-impl Conversation for Talk<'_> {
+impl Conversation for SolidgateApi<'_> {
     fn cancel(&self) -> Request {
         let mode = match self.command.when {
             When::Now => "NOW",
@@ -136,7 +138,7 @@ impl Conversation for Talk<'_> {
             operation: CANCEL,
             safety: Safety::Once,
             pace: Pace::AtOnce,
-            method: Method::Post,
+            method: HttpMethod::Post,
             path: Path::fixed("v2/subscriptions/cancel"),
             query: Vec::new(),
             headers: vec![("idempotency-key", self.effect_id.uuid())],
@@ -149,7 +151,7 @@ impl Conversation for Talk<'_> {
             operation: LOOK,
             safety: Safety::Look,
             pace: Pace::AtOnce,
-            method: Method::Post,
+            method: HttpMethod::Post,
             path: Path::fixed(self.lookup_path),
             query: Vec::new(),
             headers: Vec::new(),
@@ -157,55 +159,55 @@ impl Conversation for Talk<'_> {
         }
     }
 
-    fn read(&self, _operation: Operation, response: &Response) -> Option<Found> {
-        read(Reading(response.json.as_ref()))
+    fn read(&self, _operation: Operation, response: &Response) -> Option<Lookup> {
+        read(JsonReader(response.json.as_ref()))
     }
 
-    fn refusal(&self, _operation: Operation, response: &Response) -> Refusal {
+    fn refusal(&self, _operation: Operation, response: &Response) -> CancelRefusal {
         match (response.status, code(response)) {
-            (400, Some("VALIDATION")) => Refusal::Final(
+            (400, Some("VALIDATION")) => CancelRefusal::Final(
                 Outcome::Rejected,
                 FailureReason::ProviderRefused,
                 "Solidgate did not accept the fields named; correct them and use a new key"
                     .to_owned(),
             ),
-            (_, Some("NOT_FOUND")) => Refusal::Final(
+            (_, Some("NOT_FOUND")) => CancelRefusal::Final(
                 Outcome::NotFound,
                 FailureReason::TargetNotFound,
                 NOT_FOUND.to_owned(),
             ),
-            (_, Some("SCHEDULED_FOR_CANCELLATION")) => Refusal::Scheduled,
-            (_, Some("INCOMPATIBLE_STATUS")) => Refusal::Unclear(
+            (_, Some("SCHEDULED_FOR_CANCELLATION")) => CancelRefusal::Scheduled,
+            (_, Some("INCOMPATIBLE_STATUS")) => CancelRefusal::Unclear(
                 FailureReason::TargetStateIncompatible,
                 "Solidgate does not cancel a subscription in this status".to_owned(),
             ),
-            _ if is_of_the_key(response) => Refusal::Unclear(
+            _ if is_of_the_key(response) => CancelRefusal::Unclear(
                 FailureReason::ProviderRefused,
                 "Solidgate has seen the idempotency key with another body and did nothing; use a \
                  new key"
                     .to_owned(),
             ),
-            _ => Refusal::Unclear(
+            _ => CancelRefusal::Unclear(
                 FailureReason::ProviderRefused,
                 "Solidgate refused the cancel in a way that its page does not describe".to_owned(),
             ),
         }
     }
 
-    fn absence(&self, _response: &Response) -> Absence {
-        Absence::Unknown(NOT_FOUND.to_owned())
+    fn absence(&self, _response: &Response) -> NotFoundMeaning {
+        NotFoundMeaning::Unknown(NOT_FOUND.to_owned())
     }
 
     fn look_advice(&self) -> &'static str {
         "check lookup_path and the base URL in the account's configuration and send the key again"
     }
 
-    fn plan(&self, found: &Found) -> String {
+    fn plan(&self, found: &Lookup) -> String {
         match (self.command.when, found.life) {
-            (When::Now, Life::Ending) => "NOW would be asked for; whether Solidgate then ends it \
+            (When::Now, Phase::Ending) => "NOW would be asked for; whether Solidgate then ends it \
                                           at once is not documented"
                 .to_owned(),
-            (When::Now, Life::Ended | Life::Running | Life::Unknown) => {
+            (When::Now, Phase::Ended | Phase::Running | Phase::Unknown) => {
                 "a cancel would end it at once, for good".to_owned()
             }
             (When::PeriodEnd | When::At(_) | When::ProviderDefault, _) => {

@@ -5,13 +5,13 @@ use prost::Message;
 use super::{
     middleware::decoded_size,
     parse, proto,
-    service::{authorization::Whose, record_query},
+    service::{authorization::AccessScope, record_query},
     status::Violations,
 };
-use crate::{domain::ids::CallerId, engine::Dispatch, identity::Caller};
+use crate::{domain::ids::CallerId, engine::Engine, identity::Caller};
 
 /// Reads any bytes as each request message, weighs them first, and parses what is a message.
-pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
+pub fn requests(bytes: &[u8], dispatch: &Engine) {
     let caller = CallerId::anonymous;
     let anonymous = Caller::anonymous();
     let told = |violations: Violations| violations.into_status();
@@ -32,8 +32,8 @@ pub fn requests(bytes: &[u8], dispatch: &Dispatch) {
         let _ = record_query::get(&request, caller()).map_err(told);
     }
     if let Some(request) = message::<proto::ListCancellationsRequest>(bytes) {
-        let _ =
-            record_query::list(&request, Whose::Of(caller()), None, dispatch.names()).map_err(told);
+        let _ = record_query::list(&request, AccessScope::Of(caller()), None, dispatch.names())
+            .map_err(told);
     }
     if let Some(request) = message::<proto::StopBatchRequest>(bytes) {
         let name = crate::domain::ids::BatchName::try_from(request.batch_id);

@@ -12,14 +12,14 @@ mod status;
 
 pub use self::{
     middleware::{
-        Before, Behind, Grpc,
+        Grpc, Handler, Layered,
         authentication::{Access, KeySource},
-        observe::{ObserveLayer, methods},
-        receive::Intake,
-        rejection_log::{Asked, HANDSHAKE, Refusal, Refusals},
+        observe::{ObserveCallsLayer, methods},
+        receive::RequestReceiver,
+        rejection_log::{HANDSHAKE, LoggedRejection, RejectionLog, RequestSummary},
         side_room::{RoomStanding, SideRooms, Visitor},
         small_request::Brief,
-        startup_gate::Opening,
+        startup_gate::StartupGate,
         visit::Visit,
     },
     service::Service,

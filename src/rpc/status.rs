@@ -8,11 +8,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::middleware::rejection_log::{because, because_in_truth};
 use crate::{
-    audit::{Full, Why},
+    audit::{Full, RejectionWord},
     domain::{access::hourly_quota::Exhausted, opaque::Names},
-    engine::{AskError, SubmitError},
-    identity::{Caller, JwtFault, KEYS_UNAVAILABLE, Method, Unproven},
-    journal::{Conflict, NoRoom, Overfull, Unavailable},
+    engine::{ReadError, SubmitError},
+    identity::{AuthError, Caller, JwtFault, KEYS_UNAVAILABLE, Method},
+    journal::{Conflict, DiskFull, Overfull, Unavailable},
     limits,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Violations {
 
 /// A place in the list of violations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(usize);
+pub(super) struct ViolationMark(usize);
 
 impl Violations {
     pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
@@ -54,12 +54,12 @@ impl Violations {
     }
 
     /// Where the list ends now.
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.list.len())
+    pub(super) fn mark(&self) -> ViolationMark {
+        ViolationMark(self.list.len())
     }
 
     /// Whether a field was named since then.
-    pub(super) fn names(&self, since: Mark, field: &str) -> bool {
+    pub(super) fn names(&self, since: ViolationMark, field: &str) -> bool {
         self.list
             .iter()
             .skip(since.0)
@@ -88,14 +88,14 @@ impl Violations {
     /// INVALID_ARGUMENT with all of them, as far as they fit.
     pub(super) fn into_status(self) -> Status {
         let status = self.told(Code::InvalidArgument, ErrorDetails::new());
-        refuse(Why::Invalid, status)
+        refuse(RejectionWord::Invalid, status)
     }
 
     /// PERMISSION_DENIED with all of them: fields whose values are not this caller's to choose.
     pub(super) fn into_denied(self, caller: &Caller) -> Status {
         let details = refused_details(POLICY_VIOLATED, caller);
         let status = self.told(Code::PermissionDenied, details);
-        because(Why::NotPermitted, POLICY_VIOLATED, status)
+        because(RejectionWord::NotPermitted, POLICY_VIOLATED, status)
     }
 
     fn told(self, code: Code, mut details: ErrorDetails) -> Status {
@@ -126,18 +126,18 @@ impl Violations {
 }
 
 /// Says why a status refuses, by the word that the audit has for it.
-fn refuse(why: Why, status: Status) -> Status {
+fn refuse(why: RejectionWord, status: Status) -> Status {
     because(why, why.word(), status)
 }
 
 /// UNAVAILABLE, to be tried again after so many seconds.
-fn unavailable(why: Why, message: impl Into<String>, again_after: u64) -> Status {
+fn unavailable(why: RejectionWord, message: impl Into<String>, again_after: u64) -> Status {
     unavailable_because(why, why.word(), message, again_after)
 }
 
 /// The same, with a reason of its own.
 fn unavailable_because(
-    why: Why,
+    why: RejectionWord,
     reason: &'static str,
     message: impl Into<String>,
     again_after: u64,
@@ -158,16 +158,21 @@ fn refused_details(reason: &str, caller: &Caller) -> ErrorDetails {
 /// The status of a call that nobody knows whose it is: UNAUTHENTICATED, or UNAVAILABLE if the keys
 /// of an issuer are missing, `keys_missing`, and it may be for that. Strangers are told one thing
 /// whatever is wrong with what they show; the operator is told what it is.
-pub(super) fn unproven(unproven: &Unproven, keys_missing: bool) -> Status {
+pub(super) fn unproven(unproven: &AuthError, keys_missing: bool) -> Status {
     let why = match unproven {
-        Unproven::Jwt(JwtFault::NoKeys { .. }) => Why::KeysUnavailable,
-        _ => Why::Unauthenticated,
+        AuthError::Jwt(JwtFault::NoKeys { .. }) => RejectionWord::KeysUnavailable,
+        _ => RejectionWord::Unauthenticated,
     };
-    let is_for_now = why == Why::KeysUnavailable || (keys_missing && unproven.is_of_a_jwt());
+    let is_for_now =
+        why == RejectionWord::KeysUnavailable || (keys_missing && unproven.is_of_a_jwt());
     let (code, reason, message) = if is_for_now {
         (Code::Unavailable, KEYS_UNAVAILABLE, KEYS_MISSING)
     } else {
-        (Code::Unauthenticated, Why::Unauthenticated.word(), STRANGER)
+        (
+            Code::Unauthenticated,
+            RejectionWord::Unauthenticated.word(),
+            STRANGER,
+        )
     };
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
     if is_for_now {
@@ -195,7 +200,7 @@ pub(super) fn method_not_allowed(caller: &Caller, method: Method) -> Status {
     );
     let details = refused_details(METHOD_NOT_ALLOWED, caller);
     let status = Status::with_error_details(Code::PermissionDenied, message, details);
-    because(Why::NotPermitted, METHOD_NOT_ALLOWED, status)
+    because(RejectionWord::NotPermitted, METHOD_NOT_ALLOWED, status)
 }
 
 /// RESOURCE_EXHAUSTED: more new items than the caller may bring in an hour.
@@ -215,7 +220,7 @@ fn over_quota(exhausted: &Exhausted, caller: &Caller) -> Status {
     details.add_quota_failure_violation(format!("caller:{}", caller.id), exhausted.to_string());
     clip(&mut message, MESSAGE_BYTES_MAX);
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    because(Why::OverQuota, HOURLY_ITEMS_EXHAUSTED, status)
+    because(RejectionWord::OverQuota, HOURLY_ITEMS_EXHAUSTED, status)
 }
 
 fn plural(count: usize, word: &str) -> String {
@@ -261,11 +266,11 @@ fn of_damaged(why: &Unavailable) -> Status {
 }
 
 /// UNAVAILABLE: the journal's disk is full.
-fn of_no_room(no_room: &NoRoom) -> Status {
+fn of_no_room(no_room: &DiskFull) -> Status {
     let message = format!(
         "nothing was admitted and nothing is sent: {no_room}; then send the same request again"
     );
-    unavailable(Why::DiskFull, message, 30)
+    unavailable(RejectionWord::DiskFull, message, 30)
 }
 
 /// UNAVAILABLE: what is admitted is audited, and the audit cannot be written. How many lines wait is
@@ -274,13 +279,13 @@ fn of_behind() -> Status {
     let message = "nothing was admitted and nothing is sent: the audit cannot keep up \
                    (audit.lag_max), and the service's log says so if it cannot be written; no restart \
                    is needed; send the same request again";
-    unavailable(Why::AuditBehind, message, 10)
+    unavailable(RejectionWord::AuditBehind, message, 10)
 }
 
 /// RESOURCE_EXHAUSTED: the audit has no room for more of this caller. How much others take is not
 /// its to know.
 pub(super) fn overfull_of(overfull: Overfull, caller: &Caller) -> Status {
-    let mut details = refused_details(Why::AuditFull.word(), caller);
+    let mut details = refused_details(RejectionWord::AuditFull.word(), caller);
     details.set_retry_info(Some(Duration::from_secs(limits::AUDIT_FULL_RETRY_SECONDS)));
     let mut message = format!(
         "nothing was admitted, sent or read: {overfull}; its operator has to make room; what was \
@@ -288,30 +293,30 @@ pub(super) fn overfull_of(overfull: Overfull, caller: &Caller) -> Status {
     );
     clip(&mut message, MESSAGE_BYTES_MAX);
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    refuse(Why::AuditFull, status)
+    refuse(RejectionWord::AuditFull, status)
 }
 
 /// RESOURCE_EXHAUSTED: there is no room at the moment.
 pub(super) fn full(why: &str) -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
-    details.set_error_info(Why::Full.word(), DOMAIN, []);
+    details.set_error_info(RejectionWord::Full.word(), DOMAIN, []);
     let message = format!("the service is full: {why}; nothing was admitted");
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    refuse(Why::Full, status)
+    refuse(RejectionWord::Full, status)
 }
 
 /// The status of a question that was not answered.
-pub(super) fn of_ask(error: AskError, caller: &Caller) -> Status {
+pub(super) fn of_ask(error: ReadError, caller: &Caller) -> Status {
     let (reason, why) = match error {
-        AskError::Unavailable(unavailable) => return of_unavailable(&unavailable),
-        AskError::Scans(why) => (SCANS_EXHAUSTED, why),
-        AskError::Full(why) => (Why::Full.word(), why),
+        ReadError::Unavailable(unavailable) => return of_unavailable(&unavailable),
+        ReadError::Scans(why) => (SCANS_EXHAUSTED, why),
+        ReadError::Full(why) => (RejectionWord::Full.word(), why),
     };
     let mut details = refused_details(reason, caller);
     details.set_retry_info(Some(Duration::from_secs(1)));
     let message = format!("nothing was read: {why}; call again in a moment");
     let status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    because(Why::Full, reason, status)
+    because(RejectionWord::Full, reason, status)
 }
 
 /// RESOURCE_EXHAUSTED: there is no room for a call beside the service, or its connection has enough of
@@ -330,13 +335,16 @@ pub(super) fn aged() -> Status {
 /// OUT_OF_RANGE: there will never be room for such a request.
 pub(super) fn oversized(why: &str) -> Status {
     let message = format!("{why}; nothing was admitted; send it in several requests");
-    refuse(Why::Oversized, Status::out_of_range(message))
+    refuse(RejectionWord::Oversized, Status::out_of_range(message))
 }
 
 /// DEADLINE_EXCEEDED: the request did not arrive in time.
 pub(super) fn not_received() -> Status {
     let message = "the request was not received in time; nothing was admitted; send it again";
-    refuse(Why::NotReceived, Status::deadline_exceeded(message))
+    refuse(
+        RejectionWord::NotReceived,
+        Status::deadline_exceeded(message),
+    )
 }
 
 /// DEADLINE_EXCEEDED: a request arrived so slowly that it kept others from arriving.
@@ -347,7 +355,10 @@ pub(super) fn too_slow() -> Status {
         limits::RECEIVE_SLOWLY_MS_MAX / 1_000,
         limits::RECEIVE_BYTES_PER_SECOND_MIN
     );
-    refuse(Why::NotReceived, Status::deadline_exceeded(message))
+    refuse(
+        RejectionWord::NotReceived,
+        Status::deadline_exceeded(message),
+    )
 }
 
 /// UNAVAILABLE: the certificate of the call's connection is good no more. On another connection,
@@ -355,21 +366,26 @@ pub(super) fn too_slow() -> Status {
 /// `why`.
 pub(super) fn stale(why: &str) -> Status {
     let message = "the certificate of this connection is good no more; connect again";
-    let status = unavailable(Why::Stale, message, 1);
-    because_in_truth(Why::Stale, Why::Stale.word(), why.to_owned(), status)
+    let status = unavailable(RejectionWord::Stale, message, 1);
+    because_in_truth(
+        RejectionWord::Stale,
+        RejectionWord::Stale.word(),
+        why.to_owned(),
+        status,
+    )
 }
 
 /// UNAVAILABLE: this replica does not serve yet.
 pub(super) fn starting() -> Status {
     let message = "the service takes up what was open before; nothing was admitted; send the same \
                    request again";
-    unavailable(Why::Starting, message, 1)
+    unavailable(RejectionWord::Starting, message, 1)
 }
 
 /// UNAVAILABLE: this replica stops serving.
 pub(super) fn draining() -> Status {
     let message = "the service is draining; what was admitted goes on; send the same request again";
-    unavailable(Why::Draining, message, 1)
+    unavailable(RejectionWord::Draining, message, 1)
 }
 
 /// UNAVAILABLE: the journal does not work.
@@ -377,13 +393,13 @@ pub(super) fn of_unavailable(error: &Unavailable) -> Status {
     tracing::error!(%error, "the journal cannot be used");
     let message = "the journal cannot be used; nothing that is not recorded has been sent; send \
                    the same request again";
-    unavailable(Why::JournalFailed, message, 5)
+    unavailable(RejectionWord::JournalFailed, message, 5)
 }
 
 /// UNAVAILABLE: what is asked for has to be told by the audit, which has no room.
 pub(super) fn unaudited(full: &Full) -> Status {
     let message = format!("{full}, and what is asked for is answered only if it is told there");
-    unavailable(Why::AuditBehind, message, 5)
+    unavailable(RejectionWord::AuditBehind, message, 5)
 }
 
 /// UNAVAILABLE: the journal failed while a batch was being stopped. What of it is on the disk is
@@ -392,7 +408,7 @@ pub(super) fn stop_in_doubt(error: &Unavailable) -> Status {
     tracing::error!(%error, "the journal cannot be used");
     let message = "the journal failed while the batch was being stopped: it may have been stopped \
                    or not; send StopBatch again, which changes nothing if it was";
-    unavailable_because(Why::JournalFailed, STOP_IN_DOUBT, message, 5)
+    unavailable_because(RejectionWord::JournalFailed, STOP_IN_DOUBT, message, 5)
 }
 
 fn of_conflicts(conflicts: &[Conflict], names: &Names) -> Status {
@@ -443,7 +459,7 @@ fn of_conflicts(conflicts: &[Conflict], names: &Names) -> Status {
     }
     clip(&mut message, MESSAGE_BYTES_MAX);
     let status = Status::with_error_details(Code::FailedPrecondition, message, details);
-    refuse(Why::KeyReused, status)
+    refuse(RejectionWord::KeyReused, status)
 }
 
 /// NOT_FOUND of a record or a batch.
@@ -456,5 +472,5 @@ pub(super) fn not_found(kind: &str, name: &str) -> Status {
     );
     let message = format!("there is no {kind} {name:?} of this caller's, or its retention is over");
     let status = Status::with_error_details(Code::NotFound, message, details);
-    refuse(Why::NotFound, status)
+    refuse(RejectionWord::NotFound, status)
 }

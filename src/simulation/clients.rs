@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::{model::Recorded, plan::Act, world::World};
 use crate::{
     domain::ids::ItemId,
-    engine::{Dispatch, SubmitError, results::feed::Update},
+    engine::{Engine, SubmitError, results::feed::Update},
 };
 
 /// What came of sending a request.
@@ -23,7 +23,7 @@ pub(super) enum Sent {
 }
 
 /// Goes on with a client's acts; false if the service is about to end.
-pub(super) async fn act(world: Arc<World>, dispatch: Arc<Dispatch>, client: usize) -> bool {
+pub(super) async fn act(world: Arc<World>, dispatch: Arc<Engine>, client: usize) -> bool {
     loop {
         let at = world.state().model.next_act[client];
         let Some(act) = world.plan.clients[client].get(at).copied() else {
@@ -56,7 +56,7 @@ pub(super) async fn act(world: Arc<World>, dispatch: Arc<Dispatch>, client: usiz
     }
 }
 
-async fn send_until_taken(world: &World, dispatch: &Arc<Dispatch>, request: usize) -> bool {
+async fn send_until_taken(world: &World, dispatch: &Arc<Engine>, request: usize) -> bool {
     loop {
         match send(world, dispatch, request).await {
             Sent::Over => return true,
@@ -67,7 +67,7 @@ async fn send_until_taken(world: &World, dispatch: &Arc<Dispatch>, request: usiz
 }
 
 /// Sends a request and reads what is told.
-pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize) -> Sent {
+pub(super) async fn send(world: &World, dispatch: &Arc<Engine>, request: usize) -> Sent {
     world.step().await;
     let asked = &world.plan.requests[request];
     let submitted_at = world.submitted(request);
@@ -122,7 +122,7 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Dispatch>, request: usize
     Sent::Over
 }
 
-async fn stop(world: &World, dispatch: &Arc<Dispatch>, request: usize) -> bool {
+async fn stop(world: &World, dispatch: &Arc<Engine>, request: usize) -> bool {
     world.step().await;
     let (batch, meant, asked_at) = {
         let mut state = world.state();

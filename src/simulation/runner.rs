@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::outcome::{FailureReason, Settled},
-    engine::Dispatch,
+    engine::Engine,
     journal::memory_journal::MemoryJournal,
 };
 
@@ -75,7 +75,7 @@ async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'st
     let journal = Storage::new(disk, Arc::clone(world));
     let service = async {
         let options = options(world);
-        let Ok(dispatch) = Dispatch::start(Arc::new(journal), options).await else {
+        let Ok(dispatch) = Engine::start(Arc::new(journal), options).await else {
             return "a start fails";
         };
         world.state().model.all_known();
@@ -97,7 +97,7 @@ async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'st
     }
 }
 
-async fn end_by_plan(dispatch: &Arc<Dispatch>, end: Option<End>) -> &'static str {
+async fn end_by_plan(dispatch: &Arc<Engine>, end: Option<End>) -> &'static str {
     match end {
         Some(End::Crash(after)) => {
             sleep(after).await;
@@ -112,7 +112,7 @@ async fn end_by_plan(dispatch: &Arc<Dispatch>, end: Option<End>) -> &'static str
     }
 }
 
-async fn work(world: &Arc<World>, dispatch: &Arc<Dispatch>) -> &'static str {
+async fn work(world: &Arc<World>, dispatch: &Arc<Engine>) -> &'static str {
     let mut running = JoinSet::new();
     for client in 0..world.plan.clients.len() {
         running.spawn(clients::act(
@@ -162,7 +162,7 @@ async fn jump(world: Arc<World>) {
 }
 
 /// Nothing goes wrong any more: every request is sent until its keys have come to their ends.
-async fn calm(world: &Arc<World>, dispatch: &Arc<Dispatch>) {
+async fn calm(world: &Arc<World>, dispatch: &Arc<Engine>) {
     // What is on its way arrives.
     sleep(Duration::from_secs(60)).await;
     world.deliver_stragglers();

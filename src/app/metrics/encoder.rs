@@ -10,7 +10,7 @@ use prometheus_client::{
 use crate::observe::Snapshot;
 
 /// What a scrape is written to.
-pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
+pub(super) struct Encoder<'a>(pub(super) DescriptorEncoder<'a>);
 
 /// A row's labels.
 type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
@@ -18,7 +18,7 @@ type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
 /// For what may have an exemplar and has none.
 type Nothing = [(&'static str, &'static str); 0];
 
-impl Page<'_> {
+impl Encoder<'_> {
     /// A number that only grows; `_total` is added to its name.
     pub(super) fn counter<'a, const N: usize, V: EncodeCounterValue>(
         &mut self,

@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use super::encoder::Page;
+use super::encoder::Encoder;
 use crate::{
     audit::Usage,
-    engine::{AccountStanding, Dispatch, Standing},
+    engine::{AccountSnapshot, Engine, EngineSnapshot},
     journal::Vitals,
 };
 
-pub(super) fn encode(page: &mut Page<'_>, engine: &Arc<Dispatch>) -> fmt::Result {
+pub(super) fn encode(page: &mut Encoder<'_>, engine: &Arc<Engine>) -> fmt::Result {
     let accounts: Vec<_> = engine.account_standings().collect();
     requests(page, &accounts)?;
     outcomes(page, &accounts)?;
@@ -23,14 +23,14 @@ pub(super) fn encode(page: &mut Page<'_>, engine: &Arc<Dispatch>) -> fmt::Result
     )
 }
 
-fn whose<'a>(account: &AccountStanding<'a>) -> [(&'a str, &'a str); 2] {
+fn whose<'a>(account: &AccountSnapshot<'a>) -> [(&'a str, &'a str); 2] {
     [
         ("account", account.account.name.as_str()),
         ("provider", account.account.provider().name()),
     ]
 }
 
-fn requests(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Result {
+fn requests(page: &mut Encoder<'_>, accounts: &[AccountSnapshot<'_>]) -> fmt::Result {
     page.counter(
         "cancelot_provider_requests",
         "HTTP requests to a provider by what came of them: a class of statuses, not_sent, or in_doubt without an answer.",
@@ -77,7 +77,7 @@ fn requests(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Resul
     )
 }
 
-fn outcomes(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Result {
+fn outcomes(page: &mut Encoder<'_>, accounts: &[AccountSnapshot<'_>]) -> fmt::Result {
     page.counter(
         "cancelot_outcomes",
         "Recorded outcomes of cancellations.",
@@ -110,7 +110,7 @@ fn outcomes(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Resul
     )
 }
 
-fn lanes(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Result {
+fn lanes(page: &mut Encoder<'_>, accounts: &[AccountSnapshot<'_>]) -> fmt::Result {
     page.gauge(
         "cancelot_waiting",
         "Open items that are not at work: first in line, retry in line after a failure, parked until a time, target behind another item of the same target.",
@@ -162,8 +162,8 @@ fn lanes(page: &mut Page<'_>, accounts: &[AccountStanding<'_>]) -> fmt::Result {
     )
 }
 
-fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
-    let Standing {
+fn admission(page: &mut Encoder<'_>, engine: &Engine) -> fmt::Result {
+    let EngineSnapshot {
         open_items,
         open_bytes,
         results_held,
@@ -235,7 +235,7 @@ fn admission(page: &mut Page<'_>, engine: &Dispatch) -> fmt::Result {
     )
 }
 
-fn journal(page: &mut Page<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
+fn journal(page: &mut Encoder<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
     page.histogram(
         "cancelot_journal_commit_seconds",
         "How long it took to make a group of changes durable.",
@@ -288,7 +288,7 @@ fn journal(page: &mut Page<'_>, vitals: &Vitals, failed: bool) -> fmt::Result {
     )
 }
 
-fn audit(page: &mut Page<'_>, usage: &Usage) -> fmt::Result {
+fn audit(page: &mut Encoder<'_>, usage: &Usage) -> fmt::Result {
     page.gauge(
         "cancelot_audit_bytes",
         "Bytes of the audit's files.",

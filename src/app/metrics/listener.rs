@@ -3,16 +3,16 @@
 
 use std::fmt;
 
-use super::encoder::Page;
+use super::encoder::Encoder;
 use crate::{
     app::{
-        file_watch::Failing,
-        server::{listeners::Changing, tls::Tls},
+        file_watch::ReloadFailures,
+        server::{listeners::ReloadHandles, tls::Tls},
     },
-    rpc::{Refusals, SideRooms},
+    rpc::{RejectionLog, SideRooms},
 };
 
-pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
+pub(super) fn encode(page: &mut Encoder<'_>, entrance: &ReloadHandles) -> fmt::Result {
     let validities = entrance.tls.as_ref().map(Tls::validities);
     let validities = validities.unwrap_or_default();
     let validities: Vec<_> = validities
@@ -51,7 +51,7 @@ pub(super) fn encode(page: &mut Page<'_>, entrance: &Changing) -> fmt::Result {
 }
 
 /// What calls beside the service hold: health, reflection, and all that strangers can.
-pub(super) fn rooms(page: &mut Page<'_>, rooms: &SideRooms) -> fmt::Result {
+pub(super) fn rooms(page: &mut Encoder<'_>, rooms: &SideRooms) -> fmt::Result {
     let standing = rooms.standing();
     let number = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
     page.gauge(
@@ -81,8 +81,8 @@ pub(super) fn rooms(page: &mut Page<'_>, rooms: &SideRooms) -> fmt::Result {
 }
 
 /// Files that are looked at again and again, whoever they let in.
-pub(super) fn files(page: &mut Page<'_>, failing: Option<&Failing>) -> fmt::Result {
-    let all = failing.map(Failing::all).unwrap_or_default();
+pub(super) fn files(page: &mut Encoder<'_>, failing: Option<&ReloadFailures>) -> fmt::Result {
+    let all = failing.map(ReloadFailures::all).unwrap_or_default();
     page.gauge(
         "cancelot_reload_failing",
         "Whether files that a setting names cannot be used as they are now, so that what they held before stays in use; configuration for the configuration file.",
@@ -97,7 +97,7 @@ pub(super) fn files(page: &mut Page<'_>, failing: Option<&Failing>) -> fmt::Resu
 }
 
 /// Calls and connections of nobody who is known: what they are not told, the operator is.
-pub(super) fn strangers(page: &mut Page<'_>, refusals: &Refusals) -> fmt::Result {
+pub(super) fn strangers(page: &mut Encoder<'_>, refusals: &RejectionLog) -> fmt::Result {
     page.counter(
         "cancelot_strangers_refused",
         "Calls and connections that were refused since nobody knows whose they are, by the reason, which they are not told.",

@@ -16,27 +16,27 @@ use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry,
 };
 
-use self::encoder::Page;
+use self::encoder::Encoder;
 use super::{
-    file_watch::Failing, observability::logging::LostLines, readiness::Readiness,
-    server::listeners::Changing,
+    file_watch::ReloadFailures, observability::logging::LostLines, readiness::Readiness,
+    server::listeners::ReloadHandles,
 };
 use crate::{
-    engine::Dispatch,
-    observe::{CODES, CallMeters, Flag, MethodMeters, Overseer},
-    rpc::{Refusals, SideRooms},
+    engine::Engine,
+    observe::{CODES, CallMeters, Flag, MethodMeters, TaskSupervisor},
+    rpc::{RejectionLog, SideRooms},
 };
 
 /// The forms that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum MetricsFormat {
     /// Prometheus' own text, which everything reads.
     Text,
     /// OpenMetrics, which Prometheus asks for.
     OpenMetrics,
 }
 
-impl Form {
+impl MetricsFormat {
     /// The best one of those that an `accept` header names.
     pub(super) fn of(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") {
@@ -67,28 +67,28 @@ pub(super) struct Metrics {
 struct Watched {
     calls: Arc<CallMeters>,
     readiness: Arc<Readiness>,
-    overseer: Overseer,
+    overseer: TaskSupervisor,
     clock_doubted: Arc<Flag>,
     lost_lines: LostLines,
-    entrance: Changing,
+    entrance: ReloadHandles,
     rooms: Arc<SideRooms>,
-    refusals: Refusals,
+    refusals: RejectionLog,
     /// Known when files have been looked at first.
-    files: OnceLock<Arc<Failing>>,
+    files: OnceLock<Arc<ReloadFailures>>,
     /// There is none before it has been taken up, and none when it is gone: whoever watches must
     /// not keep the journal open.
-    engine: OnceLock<Weak<Dispatch>>,
+    engine: OnceLock<Weak<Engine>>,
 }
 
 impl Metrics {
     pub(super) fn new(
         calls: Arc<CallMeters>,
         readiness: Arc<Readiness>,
-        overseer: Overseer,
+        overseer: TaskSupervisor,
         clock_doubted: Arc<Flag>,
         lost_lines: LostLines,
-        entrance: Changing,
-        (rooms, refusals): (Arc<SideRooms>, Refusals),
+        entrance: ReloadHandles,
+        (rooms, refusals): (Arc<SideRooms>, RejectionLog),
     ) -> Self {
         let watched = Arc::new(Watched {
             calls,
@@ -108,29 +108,29 @@ impl Metrics {
     }
 
     /// Watches the engine too, from now on.
-    pub(super) fn watch(&self, engine: &Arc<Dispatch>) {
+    pub(super) fn watch(&self, engine: &Arc<Engine>) {
         self.watched.engine.get_or_init(|| Arc::downgrade(engine));
     }
 
     /// Watches the files that are reloaded too, from now on.
-    pub(super) fn watch_files(&self, failing: &Arc<Failing>) {
+    pub(super) fn watch_files(&self, failing: &Arc<ReloadFailures>) {
         self.watched.files.get_or_init(|| Arc::clone(failing));
     }
 
     /// How everything stands. Takes locks and asks the disk: call it off the async threads.
-    pub(super) fn render(&self, form: Form) -> Result<String, fmt::Error> {
+    pub(super) fn render(&self, form: MetricsFormat) -> Result<String, fmt::Error> {
         let mut out = String::with_capacity(64 * 1024);
         text::encode(&mut out, &self.registry)?;
         Ok(match form {
-            Form::OpenMetrics => out,
-            Form::Text => prometheus_text::of(&out),
+            MetricsFormat::OpenMetrics => out,
+            MetricsFormat::Text => prometheus_text::of(&out),
         })
     }
 }
 
 impl Collector for Watched {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+        let mut page = Encoder(encoder);
         page.gauge(
             "cancelot_build_info",
             "The version that runs; the value is 1.",
@@ -169,7 +169,7 @@ impl Collector for Watched {
 }
 
 /// The names that dashboards of gRPC servers know.
-fn calls(page: &mut Page<'_>, calls: &CallMeters) -> fmt::Result {
+fn calls(page: &mut Encoder<'_>, calls: &CallMeters) -> fmt::Result {
     let methods = calls.methods();
     page.counter(
         "grpc_server_started",

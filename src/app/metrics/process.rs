@@ -5,9 +5,9 @@ use std::{fmt, fs, time::Duration};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
-use super::encoder::Page;
+use super::encoder::Encoder;
 
-pub(super) fn encode(page: &mut Page<'_>) -> fmt::Result {
+pub(super) fn encode(page: &mut Encoder<'_>) -> fmt::Result {
     let stat = Stat::read();
     page.gauge(
         "process_resident_memory_bytes",

@@ -13,7 +13,7 @@ use opentelemetry_sdk::{
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider},
 };
 
-use crate::{config::Telemetry, limits, observe::Tracer};
+use crate::{config::TelemetryConfig, limits, observe::Tracer};
 
 /// How long a span waits for company.
 const BATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ impl Traces {
     ///
     /// # Errors
     /// If the endpoint cannot be used.
-    pub fn begin(config: &Telemetry) -> Result<(Self, Tracer), ExporterBuildError> {
+    pub fn begin(config: &TelemetryConfig) -> Result<(Self, Tracer), ExporterBuildError> {
         let Some(endpoint) = &config.otlp_endpoint else {
             return Ok((Self::default(), Tracer::off()));
         };

@@ -24,14 +24,14 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tonic::{Status, service::Routes, transport::server::TcpIncoming};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::{connection_limit::Door, tls::Secured};
+use super::{connection_limit::ConnectionLimiter, tls::MaybeTlsStream};
 use crate::{
     app::{
-        metrics::{Form, Metrics},
+        metrics::{Metrics, MetricsFormat},
         readiness::Readiness,
     },
     limits,
-    rpc::{Behind, Brief, Refusals, SideRooms},
+    rpc::{Brief, Layered, RejectionLog, SideRooms},
 };
 
 /// Time for the first bytes of a connection, and for the head of each request.
@@ -56,7 +56,7 @@ pub(in crate::app) fn routes<H: Health>(
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .with_state(told);
-    Routes::new(Behind::new(Brief, health))
+    Routes::new(Layered::new(Brief, health))
         .into_axum_router()
         .merge(ours)
         .fallback(nothing_else)
@@ -75,7 +75,7 @@ async fn nothing_else(headers: HeaderMap) -> Response {
 
 async fn scrape(With(told): With<Told>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let form = Form::of(accept.unwrap_or_default());
+    let form = MetricsFormat::of(accept.unwrap_or_default());
     let rendered = tokio::task::spawn_blocking(move || told.metrics.render(form)).await;
     match rendered {
         Ok(Ok(page)) => ([(CONTENT_TYPE, form.content_type())], page).into_response(),
@@ -97,10 +97,10 @@ async fn ready(With(told): With<Told>) -> Response {
 pub(in crate::app) async fn serve(listener: TcpListener, routes: Router) {
     // Nobody asks for room here: the bounds of connections are enough.
     let rooms = SideRooms::new(Duration::ZERO);
-    let door = Door::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT, rooms);
+    let door = ConnectionLimiter::new(limits::ADMIN_CONNECTIONS_MAX, HEAD_TIMEOUT, rooms);
     let tcp = TcpIncoming::from(listener);
     // Without TLS there are no handshakes to tell of.
-    let plain = |io| Secured::new(io, None, Refusals::default());
+    let plain = |io| MaybeTlsStream::new(io, None, RejectionLog::default());
     let tcp = tcp.map(move |accepted| accepted.map(plain));
     let mut incoming = Box::pin(door.let_in(tcp));
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, transport::server::Connected};
 use tower::{Layer, Service};
 
-use super::tls::{Now, Shown};
+use super::tls::{CertificateStatus, PeerCertificate};
 use crate::{
     engine::Hangup,
-    observe::Thinning,
-    rpc::{Refusals, SideRooms, Visitor, middleware::protocol},
+    observe::LogRateLimiter,
+    rpc::{RejectionLog, SideRooms, Visitor, middleware::protocol},
 };
 
 /// The client's preface, and the head of the SETTINGS frame that has to follow it.
@@ -45,28 +45,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The places that there are, and who has them.
 #[derive(Debug)]
-pub(in crate::app) struct Door {
+pub(in crate::app) struct ConnectionLimiter {
     places: usize,
     handshake_timeout: Duration,
     rooms: Arc<SideRooms>,
-    guests: Mutex<BTreeMap<u64, Arc<Guest>>>,
+    guests: Mutex<BTreeMap<u64, Arc<ConnectionSlot>>>,
     next: AtomicU64,
     /// So that a siege is a line in the log and not one for each connection.
     full: AtomicBool,
     /// Nor one for each time that it is lifted.
-    told: Mutex<Thinning<Trouble>>,
+    told: Mutex<LogRateLimiter<AcceptError>>,
 }
 
 /// What strangers can bring about as often as they like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Trouble {
+enum AcceptError {
     NotAccepted,
     Full,
 }
 
 /// One connection.
 #[derive(Debug)]
-struct Guest {
+struct ConnectionSlot {
     calls: Mutex<Calls>,
     greeted: AtomicBool,
     leave: CancellationToken,
@@ -80,7 +80,7 @@ struct Calls {
     none_since: Instant,
 }
 
-impl Guest {
+impl ConnectionSlot {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +104,7 @@ impl Guest {
     }
 }
 
-impl Door {
+impl ConnectionLimiter {
     pub(in crate::app) fn new(
         places: usize,
         handshake_timeout: Duration,
@@ -121,12 +121,12 @@ impl Door {
         })
     }
 
-    fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Guest>>> {
+    fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<ConnectionSlot>>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// If a trouble has a line, how many of its kind had none since the last one.
-    fn tells(&self, trouble: Trouble) -> Option<u64> {
+    fn tells(&self, trouble: AcceptError) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.passes_for(trouble, Instant::now().into_std())
     }
@@ -145,7 +145,7 @@ impl Door {
                 match accepted {
                     Ok(io) => door.place(io).map(Ok),
                     Err(error) => {
-                        if let Some(suppressed) = door.tells(Trouble::NotAccepted) {
+                        if let Some(suppressed) = door.tells(AcceptError::NotAccepted) {
                             let suppressed = Some(suppressed).filter(|count| *count > 0);
                             tracing::warn!(%error, suppressed, "a connection cannot be accepted");
                         }
@@ -160,7 +160,7 @@ impl Door {
     /// Gives a connection a place, or closes it.
     fn place<IO>(self: &Arc<Self>, io: IO) -> Option<Connection<IO>> {
         let leave = CancellationToken::new();
-        let guest = Arc::new(Guest {
+        let guest = Arc::new(ConnectionSlot {
             calls: Mutex::new(Calls {
                 open: 0,
                 none_since: Instant::now(),
@@ -175,7 +175,7 @@ impl Door {
         let was_full = self.full.swap(is_full, Ordering::AcqRel);
         if is_full
             && !was_full
-            && let Some(suppressed) = self.tells(Trouble::Full)
+            && let Some(suppressed) = self.tells(AcceptError::Full)
         {
             let suppressed = Some(suppressed).filter(|count| *count > 0);
             tracing::warn!(
@@ -203,7 +203,7 @@ impl Door {
             is_stuck: false,
             reader: None,
             end: Box::pin(Arc::clone(&guest).end(self.handshake_timeout)),
-            place: Place {
+            place: ConnectionPermit {
                 door: Arc::clone(self),
                 id,
                 guest,
@@ -214,13 +214,13 @@ impl Door {
 
 /// A connection's place, free again when the connection is gone.
 #[derive(Debug)]
-struct Place {
-    door: Arc<Door>,
+struct ConnectionPermit {
+    door: Arc<ConnectionLimiter>,
     id: u64,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionSlot>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.door.guests().remove(&self.id);
     }
@@ -235,7 +235,7 @@ pub(in crate::app) struct Connection<IO> {
     /// Who reads no further until it does.
     reader: Option<Waker>,
     end: Pin<Box<dyn Future<Output = &'static str> + Send>>,
-    place: Place,
+    place: ConnectionPermit,
 }
 
 impl<IO> Connection<IO> {
@@ -334,26 +334,26 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
 /// What a call is told of its connection: what the connection itself would tell, and whose call
 /// it is.
 #[derive(Debug, Clone)]
-pub(in crate::app) struct CameBy {
+pub(in crate::app) struct ConnectionContext {
     told: Extensions,
-    guest: Arc<Guest>,
+    guest: Arc<ConnectionSlot>,
 }
 
 impl<IO: Connected<ConnectInfo = Extensions>> Connected for Connection<IO> {
-    type ConnectInfo = CameBy;
+    type ConnectInfo = ConnectionContext;
 
-    fn connect_info(&self) -> CameBy {
+    fn connect_info(&self) -> ConnectionContext {
         let told = self.io.connect_info();
         let guest = Arc::clone(&self.place.guest);
-        CameBy { told, guest }
+        ConnectionContext { told, guest }
     }
 }
 
 /// An open call, until its response has been handed over or is not wanted any more.
-struct OpenCall(Arc<Guest>);
+struct OpenCall(Arc<ConnectionSlot>);
 
 impl OpenCall {
-    fn new(guest: Arc<Guest>) -> Self {
+    fn new(guest: Arc<ConnectionSlot>) -> Self {
         guest.calls().open += 1;
         Self(guest)
     }
@@ -370,7 +370,7 @@ impl Drop for OpenCall {
 /// Counts the open calls of each connection, and refuses those of connections that are to end, and
 /// what is no call.
 #[derive(Debug, Clone)]
-pub(in crate::app) struct CallsLayer(pub(in crate::app) Refusals);
+pub(in crate::app) struct CallsLayer(pub(in crate::app) RejectionLog);
 
 impl<S> Layer<S> for CallsLayer {
     type Service = CountsCalls<S>;
@@ -387,7 +387,7 @@ impl<S> Layer<S> for CallsLayer {
 #[derive(Debug, Clone)]
 pub(in crate::app) struct CountsCalls<S> {
     inner: S,
-    refusals: Refusals,
+    refusals: RejectionLog,
 }
 
 impl<S> Service<Request<Body>> for CountsCalls<S>
@@ -407,17 +407,17 @@ where
         if let Some(answer) = protocol::refuse(&request, &self.refusals) {
             return Box::pin(async move { Ok(answer) });
         }
-        let Some(from) = request.extensions_mut().remove::<CameBy>() else {
+        let Some(from) = request.extensions_mut().remove::<ConnectionContext>() else {
             return Box::pin(self.inner.call(request));
         };
         request.extensions_mut().extend(from.told);
-        if let Some(shown) = request.extensions_mut().remove::<Shown>() {
+        if let Some(shown) = request.extensions_mut().remove::<PeerCertificate>() {
             match shown.now() {
-                Now::None => {}
-                Now::Good(certificate) => {
+                CertificateStatus::None => {}
+                CertificateStatus::Good(certificate) => {
                     request.extensions_mut().insert(certificate);
                 }
-                Now::Stale(why) => {
+                CertificateStatus::Stale(why) => {
                     // The connection is what is worth nothing any more.
                     from.guest.leave.cancel();
                     let answer = self.refusals.stale(&request, &why);

@@ -9,18 +9,19 @@ use tower::layer::util::{Identity, Stack};
 use super::connection_limit::CallsLayer;
 use crate::{
     app::StartError,
-    engine::Dispatch,
+    engine::Engine,
     limits,
-    observe::Method,
+    observe::MethodLabel,
     rpc::{
-        self, Access, Behind, Brief, Intake, ObserveLayer, Opening, Service, Visit,
+        self, Access, Brief, Layered, ObserveCallsLayer, RequestReceiver, Service, StartupGate,
+        Visit,
         proto::{self, cancellation_service_server::CancellationServiceServer},
     },
 };
 
 /// The bounds of connections and requests.
 #[derive(Debug, Clone, Copy)]
-pub struct Edge {
+pub struct GrpcServerOptions {
     /// HTTP/2 streams that one connection may have open.
     pub streams_max: u32,
     /// Connections that may be open at a time.
@@ -39,10 +40,10 @@ pub struct Edge {
 pub(in crate::app) const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// The service behind what bounds its memory.
-pub(in crate::app) type Bounded = Behind<Intake, CancellationServiceServer<Service>>;
+pub(in crate::app) type Bounded = Layered<RequestReceiver, CancellationServiceServer<Service>>;
 
 /// The service over an engine.
-pub(in crate::app) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded {
+pub(in crate::app) fn service(dispatch: &Arc<Engine>, edge: &GrpcServerOptions) -> Bounded {
     let service = Service::new(Arc::clone(dispatch), edge.progress_interval);
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
@@ -50,12 +51,12 @@ pub(in crate::app) fn service(dispatch: &Arc<Dispatch>, edge: &Edge) -> Bounded 
     let refusals = Arc::clone(dispatch.refusals());
     let bytes = dispatch.shared_by_callers(edge.request_bytes_max);
     let questions = dispatch.shared_by_callers(limits::QUESTIONS_BYTES_MAX);
-    let intake = Intake::new(bytes, questions, refusals);
-    Behind::new(intake, service)
+    let intake = RequestReceiver::new(bytes, questions, refusals);
+    Layered::new(intake, service)
 }
 
 /// The methods of all services.
-pub(in crate::app) fn methods() -> Result<Vec<Method>, StartError> {
+pub(in crate::app) fn methods() -> Result<Vec<MethodLabel>, StartError> {
     Ok(rpc::methods(&[
         proto::DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -65,15 +66,15 @@ pub(in crate::app) fn methods() -> Result<Vec<Method>, StartError> {
 }
 
 /// The layers around all services.
-type Layers = Stack<CallsLayer, Stack<ObserveLayer, Identity>>;
+type Layers = Stack<CallsLayer, Stack<ObserveCallsLayer, Identity>>;
 
 /// The gRPC services behind their bounds.
 pub(in crate::app) fn router<H: Health>(
-    opening: Opening<Bounded>,
+    opening: StartupGate<Bounded>,
     health: HealthServer<H>,
     access: Access,
-    observe: ObserveLayer,
-    edge: &Edge,
+    observe: ObserveCallsLayer,
+    edge: &GrpcServerOptions,
 ) -> Result<Router<Layers>, StartError> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -106,20 +107,20 @@ pub(in crate::app) fn router<H: Health>(
         // What may arrive unread, of a call and of a connection.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .add_service(Behind::new(access.clone(), opening))
+        .add_service(Layered::new(access.clone(), opening))
         // Probes and balancers have no credentials.
-        .add_service(Behind::new(Visit::Health, Behind::new(Brief, health)))
+        .add_service(Layered::new(Visit::Health, Layered::new(Brief, health)))
         // grpcurl and others still ask for the older version.
-        .add_service(Behind::new(
+        .add_service(Layered::new(
             access.clone(),
-            Behind::new(
+            Layered::new(
                 Visit::Reflection,
                 v1.max_decoding_message_size(SMALL_BYTES_MAX),
             ),
         ))
-        .add_service(Behind::new(
+        .add_service(Layered::new(
             access,
-            Behind::new(
+            Layered::new(
                 Visit::Reflection,
                 v1alpha.max_decoding_message_size(SMALL_BYTES_MAX),
             ),

@@ -10,31 +10,31 @@ use tonic::transport::server::TcpIncoming;
 
 use super::{
     admin_server,
-    connection_limit::Door,
-    grpc_server::{self, Bounded, Edge},
-    tls::{Secured, Tls},
+    connection_limit::ConnectionLimiter,
+    grpc_server::{self, Bounded, GrpcServerOptions},
+    tls::{MaybeTlsStream, Tls},
 };
 use crate::{
     app::{
         StartError,
-        file_watch::Failing,
+        file_watch::ReloadFailures,
         jwks_refresh::Fetchers,
         metrics::Metrics,
         observability::logging::LostLines,
-        readiness::{Readiness, State},
+        readiness::{Readiness, ReadinessState},
     },
     audit::Sink,
-    engine::Dispatch,
+    engine::Engine,
     identity::Callers,
-    observe::{CallMeters, Flag, Overseer, Tracer},
-    rpc::{Access, ObserveLayer, Opening, Refusals, SideRooms},
+    observe::{CallMeters, Flag, TaskSupervisor, Tracer},
+    rpc::{Access, ObserveCallsLayer, RejectionLog, SideRooms, StartupGate},
 };
 
 /// How callers come in.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct ListenerOptions {
     /// The bounds of connections and requests.
-    pub edge: Edge,
+    pub edge: GrpcServerOptions,
     /// Who may call.
     pub access: Access,
     /// Where refusals are left for the audit.
@@ -51,11 +51,11 @@ pub struct Entrance {
     pub lost_lines: LostLines,
 }
 
-impl Entrance {
+impl ListenerOptions {
     /// What of it changes while the service runs.
     #[must_use]
-    pub fn changing(&self) -> Changing {
-        Changing {
+    pub fn changing(&self) -> ReloadHandles {
+        ReloadHandles {
             callers: Arc::clone(&self.access.callers),
             tls: self.tls.clone(),
             fetchers: Arc::clone(&self.fetchers),
@@ -66,7 +66,7 @@ impl Entrance {
 
 /// What changes while the service runs. Clones are of the same.
 #[derive(Debug, Clone)]
-pub struct Changing {
+pub struct ReloadHandles {
     pub(in crate::app) callers: Arc<Callers>,
     pub(in crate::app) tls: Option<Tls>,
     pub(in crate::app) fetchers: Arc<Fetchers>,
@@ -76,18 +76,18 @@ pub struct Changing {
 
 /// The listeners, open.
 #[derive(Debug)]
-pub struct Front {
+pub struct Listeners {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
-    edge: Edge,
-    changing: Changing,
+    edge: GrpcServerOptions,
+    changing: ReloadHandles,
     sink: Sink,
-    opening: Opening<Bounded>,
+    opening: StartupGate<Bounded>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
-    refusals: Refusals,
+    refusals: RejectionLog,
     _counts: AbortOnDropHandle<Option<()>>,
-    overseer: Overseer,
+    overseer: TaskSupervisor,
     clock_doubted: Arc<Flag>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Option<Result<(), tonic::transport::Error>>>,
@@ -97,14 +97,17 @@ pub struct Front {
 /// What is left of a connection that does not end in time after the last stream has ended.
 const CONNECTIONS_END: Duration = Duration::from_secs(1);
 
-impl Front {
+impl Listeners {
     /// Opens the listeners. What was open before is not taken up yet, so nobody is served.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn open(listener: TcpListener, entrance: Entrance) -> Result<Self, StartError> {
+    pub async fn open(
+        listener: TcpListener,
+        entrance: ListenerOptions,
+    ) -> Result<Self, StartError> {
         let changing = entrance.changing();
-        let Entrance {
+        let ListenerOptions {
             edge,
             access,
             sink,
@@ -120,7 +123,7 @@ impl Front {
         let readiness = Arc::new(readiness);
         let health = health.max_decoding_message_size(grpc_server::SMALL_BYTES_MAX);
         let rooms = SideRooms::new(edge.connection_age);
-        let (overseer, clock_doubted) = (Overseer::default(), Arc::<Flag>::default());
+        let (overseer, clock_doubted) = (TaskSupervisor::default(), Arc::<Flag>::default());
         let metrics = Arc::new(Metrics::new(
             Arc::clone(&calls),
             Arc::clone(&readiness),
@@ -141,16 +144,16 @@ impl Front {
         let counts = refusals.clone().keep_telling_counts();
         let counts = tokio::spawn(overseer.watched("count of refusals", counts));
         let counts = AbortOnDropHandle::new(counts);
-        let opening = Opening::new();
-        let observe = ObserveLayer::new(calls, tracer);
+        let opening = StartupGate::new();
+        let observe = ObserveCallsLayer::new(calls, tracer);
         let router = grpc_server::router(opening.clone(), health, access, observe, &edge)?;
         let tcp = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(Duration::from_secs(60)));
-        let door = Door::new(edge.connections_max, edge.handshake_timeout, rooms);
+        let door = ConnectionLimiter::new(edge.connections_max, edge.handshake_timeout, rooms);
         let secured = {
             let refusals = refusals.clone();
-            move |io| Secured::new(io, tls.as_ref(), refusals.clone())
+            move |io| MaybeTlsStream::new(io, tls.as_ref(), refusals.clone())
         };
         let tcp = tcp.map(move |accepted| accepted.map(&secured));
         let incoming = door.let_in(tcp);
@@ -193,12 +196,12 @@ impl Front {
 
     /// What of it changes while the service runs.
     #[must_use]
-    pub fn changing(&self) -> &Changing {
+    pub fn changing(&self) -> &ReloadHandles {
         &self.changing
     }
 
     /// Who watches all tasks.
-    pub(in crate::app) fn overseer(&self) -> &Overseer {
+    pub(in crate::app) fn overseer(&self) -> &TaskSupervisor {
         &self.overseer
     }
 
@@ -213,20 +216,20 @@ impl Front {
     }
 
     /// Tells whoever watches of files that cannot be used, too.
-    pub(in crate::app) fn watch_files(&self, failing: &Arc<Failing>) {
+    pub(in crate::app) fn watch_files(&self, failing: &Arc<ReloadFailures>) {
         self.metrics.watch_files(failing);
     }
 
     /// Lets callers in to an engine.
-    pub(in crate::app) async fn let_in_to(&self, dispatch: &Arc<Dispatch>) {
+    pub(in crate::app) async fn let_in_to(&self, dispatch: &Arc<Engine>) {
         self.metrics.watch(dispatch);
         let service = grpc_server::service(dispatch, &self.edge);
         self.opening.open(service);
-        self.tell(State::Serving).await;
+        self.tell(ReadinessState::Serving).await;
     }
 
     /// Tells whoever asks what the service is doing.
-    pub(in crate::app) async fn tell(&self, state: State) {
+    pub(in crate::app) async fn tell(&self, state: ReadinessState) {
         self.readiness.tell(state).await;
     }
 

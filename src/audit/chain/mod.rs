@@ -15,14 +15,14 @@ use super::Error;
 
 /// Where a chain stands: its last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     /// The line's number; 0 before the first.
     pub seq: u64,
     /// Its hash, in hex; zeros before the first.
     pub hash: String,
 }
 
-impl Head {
+impl ChainHead {
     /// Of a chain without lines.
     #[must_use]
     pub fn empty() -> Self {
@@ -33,13 +33,13 @@ impl Head {
     }
 }
 
-impl std::fmt::Display for Head {
+impl std::fmt::Display for ChainHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.seq, self.hash)
     }
 }
 
-impl std::str::FromStr for Head {
+impl std::str::FromStr for ChainHead {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -68,7 +68,7 @@ const AFTER_HASH: &[u8] = b"\"}\n";
 /// Appends a line to `out`, and moves on to it. `content` has to be an object with a field, and has
 /// nothing of what is personal.
 pub(super) fn add(
-    head: &mut Head,
+    head: &mut ChainHead,
     content: &impl Serialize,
     personal: Values<'_>,
     out: &mut Vec<u8>,
@@ -82,7 +82,7 @@ pub(super) fn add(
 }
 
 fn add_to(
-    head: &mut Head,
+    head: &mut ChainHead,
     content: &impl Serialize,
     personal: Values<'_>,
     out: &mut Vec<u8>,
@@ -109,7 +109,7 @@ fn add_to(
     out.push(b'"');
     let hash = hash_of(out.get(begin..).unwrap_or_default());
     finish(out, &hash, sealed.as_ref().map(|(_, openings)| openings))?;
-    *head = Head { seq, hash };
+    *head = ChainHead { seq, hash };
     Ok(())
 }
 
@@ -189,8 +189,8 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    pub(super) fn head(&self) -> Head {
-        Head {
+    pub(super) fn head(&self) -> ChainHead {
+        ChainHead {
             seq: self.seq,
             hash: self.hash.clone(),
         }
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     fn lines(count: u32) -> Vec<Vec<u8>> {
-        let (mut head, mut lines) = (Head::empty(), Vec::new());
+        let (mut head, mut lines) = (ChainHead::empty(), Vec::new());
         for number in 0..count {
             let mut line = Vec::new();
             let content = serde_json::json!({
@@ -330,7 +330,7 @@ mod tests {
             ..Values::default()
         };
         let mut line = Vec::new();
-        add(&mut Head::empty(), &content, values, &mut line).unwrap();
+        add(&mut ChainHead::empty(), &content, values, &mut line).unwrap();
         line
     }
 
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_and_names_the_one_before_it() {
-        let mut before = Head::empty();
+        let mut before = ChainHead::empty();
         for (seq, line) in (1..).zip(lines(5)) {
             let sealed = read(&line).unwrap();
             assert_eq!((sealed.seq, &sealed.prev), (seq, &before.hash));
@@ -421,13 +421,13 @@ mod tests {
 
     #[test]
     fn a_head_reads_back_as_it_is_shown() {
-        let head = Head {
+        let head = ChainHead {
             seq: 7,
             hash: "0a".repeat(32),
         };
         assert_eq!(head.to_string().parse(), Ok(head));
         for bad in ["", "7", "7:xyz", "x:00"] {
-            assert!(bad.parse::<Head>().is_err(), "{bad}");
+            assert!(bad.parse::<ChainHead>().is_err(), "{bad}");
         }
     }
 }

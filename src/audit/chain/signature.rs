@@ -12,7 +12,7 @@ use base64::{
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::Head;
+use super::ChainHead;
 use crate::domain::personal::digests::hex;
 
 /// A key that signs.
@@ -65,7 +65,7 @@ impl Signer {
 
     /// Signs a head at a time.
     #[must_use]
-    pub fn sign(&self, head: &Head, at: Timestamp) -> String {
+    pub fn sign(&self, head: &ChainHead, at: Timestamp) -> String {
         let signature = self.pair.sign(signed(head, at).as_bytes());
         URL_SAFE_NO_PAD.encode(signature.as_ref())
     }
@@ -93,7 +93,7 @@ impl PublicKey {
 
     /// Whether it signed this head at this time.
     #[must_use]
-    pub fn has_signed(&self, head: &Head, at: Timestamp, signature: &str) -> bool {
+    pub fn has_signed(&self, head: &ChainHead, at: Timestamp, signature: &str) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, &self.bytes);
         URL_SAFE_NO_PAD
             .decode(signature)
@@ -101,7 +101,7 @@ impl PublicKey {
     }
 }
 
-fn signed(head: &Head, at: Timestamp) -> String {
+fn signed(head: &ChainHead, at: Timestamp) -> String {
     format!("cancelot audit\n{at}\n{head}\n")
 }
 
@@ -149,9 +149,9 @@ pub(in crate::audit) mod tests {
         )
     }
 
-    fn head(seq: u64) -> Head {
+    fn head(seq: u64) -> ChainHead {
         let hash = "0a".repeat(32);
-        Head { seq, hash }
+        ChainHead { seq, hash }
     }
 
     #[test]

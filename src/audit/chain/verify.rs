@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, io, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Head, Sealed};
+use super::{ChainHead, Sealed};
 use crate::audit::{PublicKey, chain, entry::ranges, segments::Segment};
 
 /// What a walk found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// Files.
     pub segments: usize,
     /// Lines.
@@ -36,7 +36,7 @@ pub struct Report {
 
 /// Something to be told, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct AuditProblem {
     /// What is wrong.
     pub problem: String,
     /// The file.
@@ -52,9 +52,9 @@ const PROBLEMS_TOLD_MAX: u64 = 20;
 
 /// What is known of the log from elsewhere.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct KnownHead {
     /// Lines that have to be in it: what was pinned, what the journal knows.
-    pub heads: Vec<(Head, &'static str)>,
+    pub heads: Vec<(ChainHead, &'static str)>,
     /// Keys that its head was signed by. With any of them, it has to be signed.
     pub keys: Vec<PublicKey>,
     /// When it was signed at the earliest for the last time.
@@ -70,11 +70,11 @@ const UNSIGNED: SignedDuration = SignedDuration::from_hours(2);
 /// A file cannot be read.
 pub fn verify(
     dir: &Path,
-    known: &Known,
-    mut tell: impl FnMut(&Problem) -> io::Result<()>,
-) -> io::Result<Report> {
+    known: &KnownHead,
+    mut tell: impl FnMut(&AuditProblem) -> io::Result<()>,
+) -> io::Result<AuditReport> {
     let mut walk = Walk {
-        report: Report::default(),
+        report: AuditReport::default(),
         known,
         seen: vec![false; known.heads.len()],
         last: None,
@@ -102,26 +102,26 @@ pub fn verify(
 }
 
 struct Walk<'a> {
-    report: Report,
-    known: &'a Known,
+    report: AuditReport,
+    known: &'a KnownHead,
     seen: Vec<bool>,
-    last: Option<Head>,
+    last: Option<ChainHead>,
     /// The last line that retention says to have removed.
-    dropped: Option<Head>,
+    dropped: Option<ChainHead>,
     /// Lines that lack something personal, of which no later line says so yet.
     lacking: BTreeSet<u64>,
     /// The latest time of a line.
     last_time: Option<Timestamp>,
     /// The line before the first one.
-    begins_after: Option<Head>,
-    problems: Vec<Problem>,
+    begins_after: Option<ChainHead>,
+    problems: Vec<AuditProblem>,
 }
 
 impl Walk<'_> {
-    fn problem(&mut self, problem: String, place: Option<Place<'_>>) {
+    fn problem(&mut self, problem: String, place: Option<LinePlace<'_>>) {
         self.report.problems += 1;
         if self.report.problems <= PROBLEMS_TOLD_MAX {
-            self.problems.push(Problem {
+            self.problems.push(AuditProblem {
                 problem,
                 file: place.map(|place| place.segment.path.display().to_string()),
                 line: place.map(|place| place.line),
@@ -134,7 +134,7 @@ impl Walk<'_> {
         let mut number = 0_u64;
         while let Some(line) = lines.next_line()? {
             number += 1;
-            let place = Place {
+            let place = LinePlace {
                 segment,
                 line: number,
             };
@@ -151,7 +151,7 @@ impl Walk<'_> {
                 Err(why) => {
                     self.problem(why, Some(place));
                     // Its hash is not known, so the next line's word for it is taken.
-                    self.last = self.last.take().map(|last| Head {
+                    self.last = self.last.take().map(|last| ChainHead {
                         seq: last.seq.saturating_add(1),
                         hash: String::new(),
                     });
@@ -159,12 +159,15 @@ impl Walk<'_> {
             }
         }
         if number == 0 && !is_last {
-            self.problem("it is empty".to_owned(), Some(Place { segment, line: 1 }));
+            self.problem(
+                "it is empty".to_owned(),
+                Some(LinePlace { segment, line: 1 }),
+            );
         }
         Ok(())
     }
 
-    fn line(&mut self, sealed: &Sealed, place: Place<'_>) {
+    fn line(&mut self, sealed: &Sealed, place: LinePlace<'_>) {
         let seq = sealed.seq;
         self.report.lines += 1;
         match self.last.take() {
@@ -187,11 +190,11 @@ impl Walk<'_> {
             Some(_) => {}
             None => {
                 self.report.first_seq.get_or_insert(seq);
-                let before = Head {
+                let before = ChainHead {
                     seq: seq.saturating_sub(1),
                     hash: sealed.prev.clone(),
                 };
-                if before.seq == 0 && before != Head::empty() {
+                if before.seq == 0 && before != ChainHead::empty() {
                     self.problem("line 1 says that one was before it".to_owned(), Some(place));
                 }
                 self.begins_after.get_or_insert(before);
@@ -201,7 +204,7 @@ impl Walk<'_> {
             && let (Some(seq), Some(hash)) = (sealed.upto_seq, &sealed.upto_hash)
         {
             let hash = hash.clone();
-            self.dropped = Some(Head { seq, hash });
+            self.dropped = Some(ChainHead { seq, hash });
         }
         self.signature(sealed, place);
         self.last_time = self.last_time.max(Some(sealed.time));
@@ -229,12 +232,12 @@ impl Walk<'_> {
     }
 
     /// Checks a line that signs the one before it.
-    fn signature(&mut self, sealed: &Sealed, place: Place<'_>) {
+    fn signature(&mut self, sealed: &Sealed, place: LinePlace<'_>) {
         let known = self.known;
         if sealed.event != "signed" || known.keys.is_empty() {
             return;
         }
-        let before = Head {
+        let before = ChainHead {
             seq: sealed.seq.saturating_sub(1),
             hash: sealed.prev.clone(),
         };
@@ -262,7 +265,7 @@ impl Walk<'_> {
 
     /// Whether the end is signed, and lately.
     fn end_of_signed(&mut self) {
-        let Known {
+        let KnownHead {
             keys, signed_since, ..
         } = self.known;
         if keys.is_empty() {
@@ -322,7 +325,7 @@ impl Walk<'_> {
 
 /// A line of a file.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+struct LinePlace<'a> {
     segment: &'a Segment,
     /// From 1.
     line: u64,

@@ -2,7 +2,7 @@
 //! holds no secret, no comment, and no provider's words but its error code. Of a target that is a
 //! list of values it has their number, and e-mail addresses are taken out of what is free text.
 //! Ids and keys are as they are, for without them a line is of nothing, and can be erased
-//! ([`Line::personal`]).
+//! ([`AuditEntry::personal`]).
 
 pub(super) mod noted;
 pub(super) mod ranges;
@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use self::noted::Noted;
 use super::{
-    chain::{Head, opening::Values},
-    rejections::{Refused, Suppressed},
+    chain::{ChainHead, opening::Values},
+    rejections::{Rejection, Suppressed},
 };
 use crate::{
     domain::{
@@ -28,13 +28,13 @@ use crate::{
         outcome::{FailureReason, Outcome, Reached},
         personal::{shown_text, without_emails},
     },
-    journal::{Ended, Happened, Known, Ranges, Subject, What},
+    journal::{AuditedDetail, AuditedOutcome, EventContent, ItemEvent, ItemRef, Ranges},
     limits,
 };
 
 /// One line, without its place in the chain. What does not apply is absent.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Line<'a> {
+pub(super) struct AuditEntry<'a> {
     time: Timestamp,
     event: &'static str,
     /// The entry of the journal's trail that this line is of, or the last one before it, and
@@ -220,7 +220,7 @@ pub(super) fn method(kind: Kind) -> &'static str {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditEntry<'a> {
     fn new(time: Timestamp, event: &'static str) -> Self {
         Self {
             time,
@@ -287,7 +287,7 @@ impl<'a> Line<'a> {
     /// The line before it is signed, and with it all before that.
     pub(super) fn signed(
         now: Timestamp,
-        head: &'a Head,
+        head: &'a ChainHead,
         (kid, signature): (&'a str, &'a str),
     ) -> Self {
         Self {
@@ -328,7 +328,7 @@ impl<'a> Line<'a> {
     }
 
     /// A request that was not taken on.
-    pub(super) fn refused(refused: &'a Refused) -> Self {
+    pub(super) fn refused(refused: &'a Rejection) -> Self {
         Self {
             caller: refused.caller.as_ref().map(|caller| caller.as_str()),
             method: refused.method,
@@ -387,7 +387,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_item(scope: &'a Scope, batch: &'a BatchName, subject: &'a Subject) -> Self {
+    fn of_item(scope: &'a Scope, batch: &'a BatchName, subject: &'a ItemRef) -> Self {
         let mut line = Self {
             caller: Some(scope.caller.as_str()),
             method: Some(method(scope.kind)),
@@ -437,8 +437,8 @@ impl<'a> Line<'a> {
             ..Self::default()
         };
         let line = match alike.what {
-            What::Settled(ended) => line.with_end(ended),
-            What::Opened(_) | What::Admitted(_) => Self {
+            EventContent::Settled(ended) => line.with_end(ended),
+            EventContent::Opened(_) | EventContent::Admitted(_) => Self {
                 event: "opened",
                 ..line
             },
@@ -457,7 +457,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn with_end(self, ended: &'a Ended) -> Self {
+    fn with_end(self, ended: &'a AuditedOutcome) -> Self {
         let conclusion = &ended.conclusion;
         let failure = conclusion.failure.as_ref();
         let said = failure.and_then(|failure| failure.provider.as_ref());
@@ -480,7 +480,7 @@ impl<'a> Line<'a> {
             ..self
         };
         match &conclusion.detail {
-            Known::Subscription {
+            AuditedDetail::Subscription {
                 effective_at,
                 state,
             } => {
@@ -488,7 +488,7 @@ impl<'a> Line<'a> {
                 let state = state.as_ref();
                 line.provider_reference = state.and_then(|s| s.cancellation_id.as_deref());
             }
-            Known::Enrollments {
+            AuditedDetail::Enrollments {
                 matched,
                 canceled,
                 remaining,
@@ -526,7 +526,7 @@ fn clip(mut text: Cow<'_, str>) -> Cow<'_, str> {
 struct Alike<'a> {
     /// The place of the first of them among all.
     first: usize,
-    what: &'a What,
+    what: &'a EventContent,
     /// The account, if it is the same for all.
     account: Option<&'a str>,
     latest: Timestamp,
@@ -535,15 +535,15 @@ struct Alike<'a> {
 
 /// Whether items to which this happened can be told of together. A caller can open and stop ten
 /// thousand items by two short calls, as often as it likes: a line for each would fill the disk.
-fn is_shared(what: &What) -> bool {
+fn is_shared(what: &EventContent) -> bool {
     match what {
-        What::Opened(_) => true,
-        What::Settled(ended) => ended.is_shared(),
-        What::Admitted(_) => false,
+        EventContent::Opened(_) => true,
+        EventContent::Settled(ended) => ended.is_shared(),
+        EventContent::Admitted(_) => false,
     }
 }
 
-fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
+fn alike(items: &[(ItemRef, EventContent)]) -> Vec<Alike<'_>> {
     let mut all: Vec<Alike<'_>> = Vec::new();
     for (at, (subject, what)) in items.iter().enumerate() {
         if !is_shared(what) {
@@ -551,12 +551,12 @@ fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
         }
         let account = subject.command.account().as_str();
         let time = match what {
-            What::Admitted(time) | What::Opened(time) => *time,
-            What::Settled(ended) => ended.settled_at,
+            EventContent::Admitted(time) | EventContent::Opened(time) => *time,
+            EventContent::Settled(ended) => ended.settled_at,
         };
         let same = all.iter_mut().find(|alike| match (alike.what, what) {
-            (What::Opened(_), What::Opened(_)) => true,
-            (What::Settled(ended), What::Settled(other)) => ended.is_like(other),
+            (EventContent::Opened(_), EventContent::Opened(_)) => true,
+            (EventContent::Settled(ended), EventContent::Settled(other)) => ended.is_like(other),
             _ => false,
         });
         if let Some(alike) = same {
@@ -580,11 +580,11 @@ fn alike(items: &[(Subject, What)]) -> Vec<Alike<'_>> {
 pub(super) fn each<E>(
     now: Timestamp,
     names: &Names,
-    happened: &Happened,
-    mut give: impl FnMut(Line<'_>) -> Result<(), E>,
+    happened: &ItemEvent,
+    mut give: impl FnMut(AuditEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     match happened {
-        Happened::ToItems {
+        ItemEvent::ToItems {
             scope,
             batch,
             from,
@@ -598,9 +598,9 @@ pub(super) fn each<E>(
                         // One alone has all that can be said of it.
                         Some(alike) if alike.indexes.len() == 1 => {}
                         Some(alike) => {
-                            let line = Line::of_items(scope, &batch, alike);
+                            let line = AuditEntry::of_items(scope, &batch, alike);
                             give(match (alike.what, from) {
-                                (What::Opened(_), Some(from)) => line.coming(from),
+                                (EventContent::Opened(_), Some(from)) => line.coming(from),
                                 _ => line,
                             })?;
                             continue;
@@ -608,9 +608,9 @@ pub(super) fn each<E>(
                         None => continue,
                     }
                 }
-                let line = Line::of_item(scope, &batch, subject);
+                let line = AuditEntry::of_item(scope, &batch, subject);
                 give(match what {
-                    What::Admitted(at) => Line {
+                    EventContent::Admitted(at) => AuditEntry {
                         time: *at,
                         event: "admitted",
                         ..match from {
@@ -618,7 +618,7 @@ pub(super) fn each<E>(
                             None => line,
                         }
                     },
-                    What::Opened(at) => Line {
+                    EventContent::Opened(at) => AuditEntry {
                         time: *at,
                         event: "opened",
                         ..match from {
@@ -626,12 +626,12 @@ pub(super) fn each<E>(
                             None => line,
                         }
                     },
-                    What::Settled(ended) => line.with_end(ended),
+                    EventContent::Settled(ended) => line.with_end(ended),
                 })?;
             }
             Ok(())
         }
-        Happened::Stopped {
+        ItemEvent::Stopped {
             scope,
             batch,
             at,
@@ -640,12 +640,12 @@ pub(super) fn each<E>(
             indexes,
         } => {
             let batch = names.of(*batch);
-            let line = Line::new(*at, "stopped");
+            let line = AuditEntry::new(*at, "stopped");
             let line = match from {
                 Some(from) => line.coming(from),
                 None => line,
             };
-            let line = Line {
+            let line = AuditEntry {
                 caller: Some(by.as_ref().unwrap_or(&scope.caller).as_str()),
                 method: Some("StopBatch"),
                 batch: Some(batch.as_str()),
@@ -656,13 +656,13 @@ pub(super) fn each<E>(
                 None => line,
             })
         }
-        Happened::Unreadable { batch, why } => give(Line {
+        ItemEvent::Unreadable { batch, why } => give(AuditEntry {
             batch: Some(names.of(*batch).as_str()),
-            ..Line::gap(now, why)
+            ..AuditEntry::gap(now, why)
         }),
-        Happened::Off { commits } => give(Line {
+        ItemEvent::Off { commits } => give(AuditEntry {
             commits: Some(*commits),
-            ..Line::gap(
+            ..AuditEntry::gap(
                 now,
                 "the audit was switched off (audit.enabled) for a while",
             )

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    audit::{Error, Head},
+    audit::{ChainHead, Error},
     domain::{command::EnrollmentsCommand, ids::BatchId},
-    journal::{Concluded, Failed, Said},
+    journal::{AuditedAnswer, AuditedConclusion, AuditedFailure},
 };
 
 /// A line with what stands behind its hash.
-fn as_written(line: &Line<'_>) -> Result<serde_json::Value, Error> {
+fn as_written(line: &AuditEntry<'_>) -> Result<serde_json::Value, Error> {
     let mut text = Vec::new();
-    crate::audit::chain::add(&mut Head::empty(), line, line.personal(), &mut text)?;
+    crate::audit::chain::add(&mut ChainHead::empty(), line, line.personal(), &mut text)?;
     Ok(serde_json::from_slice(&text).unwrap())
 }
 
 /// What lines say of an item with this text wherever a text is free.
 fn lines(text: &str) -> Vec<serde_json::Value> {
-    let subject = Subject {
+    let subject = ItemRef {
         index: 0,
         key: "k/0".try_into().unwrap(),
         command: Arc::new(Command::Enrollments(EnrollmentsCommand {
@@ -29,18 +29,18 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
             matches_max: None,
         })),
     };
-    let ended = Ended {
-        conclusion: Concluded {
+    let ended = AuditedOutcome {
+        conclusion: AuditedConclusion {
             outcome: Outcome::Rejected,
-            detail: Known::Enrollments {
+            detail: AuditedDetail::Enrollments {
                 matched: 0,
                 canceled: 0,
                 remaining: 0,
             },
-            failure: Some(Failed {
+            failure: Some(AuditedFailure {
                 reason: FailureReason::ProviderError,
                 reached: Reached::Yes,
-                provider: Some(Said {
+                provider: Some(AuditedAnswer {
                     http_status: 400,
                     code: Some(text.to_owned()),
                 }),
@@ -50,7 +50,7 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
         attempts: 1,
         settled_at: Timestamp::MIN,
     };
-    let happened = Happened::ToItems {
+    let happened = ItemEvent::ToItems {
         scope: Scope {
             caller: "billing".try_into().unwrap(),
             kind: Kind::Enrollments,
@@ -58,8 +58,8 @@ fn lines(text: &str) -> Vec<serde_json::Value> {
         batch: BatchId(1),
         from: None,
         items: vec![
-            (subject.clone(), What::Admitted(Timestamp::MIN)),
-            (subject, What::Settled(Arc::new(ended))),
+            (subject.clone(), EventContent::Admitted(Timestamp::MIN)),
+            (subject, EventContent::Settled(Arc::new(ended))),
         ],
     };
     let mut lines = Vec::new();
@@ -105,19 +105,19 @@ fn addresses_and_words_are_left_out_where_they_are_not_to_be_kept() {
         words: false,
         emails: false,
     };
-    let filters = |line: Line<'_>| {
+    let filters = |line: AuditEntry<'_>| {
         let filters = line.personal().filters.into_iter().flatten();
         filters.map(Cow::into_owned).collect::<Vec<_>>()
     };
-    let line = Line::noted(&noted);
+    let line = AuditEntry::noted(&noted);
     assert_eq!(filters(line.clone()), noted.filters);
     assert_eq!(
         filters(line.with(shown)),
         ["target=(e-mail removed)", "account=eu"]
     );
-    let line = Line {
+    let line = AuditEntry {
         words: Some("moved to Graz".into()),
-        ..Line::default()
+        ..AuditEntry::default()
     };
     assert!(
         line.clone()
@@ -130,11 +130,11 @@ fn addresses_and_words_are_left_out_where_they_are_not_to_be_kept() {
 }
 
 /// The end of an item that was stopped after so many requests.
-fn stopped(attempts: u32, second: i64) -> What {
-    What::Settled(Arc::new(Ended {
-        conclusion: Concluded {
+fn stopped(attempts: u32, second: i64) -> EventContent {
+    EventContent::Settled(Arc::new(AuditedOutcome {
+        conclusion: AuditedConclusion {
             outcome: Outcome::Stopped,
-            detail: Known::Subscription {
+            detail: AuditedDetail::Subscription {
                 effective_at: None,
                 state: None,
             },
@@ -151,9 +151,9 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// What lines say of items at these accounts, in short: the event, which items, and the account.
-fn told(items: &[(u32, &str, What)]) -> Vec<String> {
+fn told(items: &[(u32, &str, EventContent)]) -> Vec<String> {
     let items = items.iter().map(|(index, account, what)| {
-        let subject = Subject {
+        let subject = ItemRef {
             index: *index,
             key: format!("k/{index}").as_str().try_into().unwrap(),
             command: Arc::new(Command::Enrollments(EnrollmentsCommand {
@@ -166,7 +166,7 @@ fn told(items: &[(u32, &str, What)]) -> Vec<String> {
         };
         (subject, what.clone())
     });
-    let happened = Happened::ToItems {
+    let happened = ItemEvent::ToItems {
         scope: Scope {
             caller: "billing".try_into().unwrap(),
             kind: Kind::Enrollments,
@@ -195,11 +195,11 @@ fn told(items: &[(u32, &str, What)]) -> Vec<String> {
 fn items_to_which_the_same_happened_share_a_line_and_one_alone_has_its_own() {
     let lines = told(&[
         (0, "a", stopped(0, 1)),
-        (1, "a", What::Admitted(at(2))),
+        (1, "a", EventContent::Admitted(at(2))),
         (2, "a", stopped(3, 1)),
         (3, "a", stopped(0, 5)),
         (4, "a", stopped(0, 4)),
-        (9, "a", What::Opened(at(6))),
+        (9, "a", EventContent::Opened(at(6))),
     ]);
     let expected = [
         "settled [[0,0],[3,4]] a 1970-01-01T00:00:05Z",
@@ -208,6 +208,9 @@ fn items_to_which_the_same_happened_share_a_line_and_one_alone_has_its_own() {
         "opened 9 a 1970-01-01T00:00:06Z",
     ];
     assert_eq!(lines, expected);
-    let lines = told(&[(0, "a", What::Opened(at(6))), (1, "b", What::Opened(at(6)))]);
+    let lines = told(&[
+        (0, "a", EventContent::Opened(at(6))),
+        (1, "b", EventContent::Opened(at(6))),
+    ]);
     assert_eq!(lines, ["opened [[0,1]] null 1970-01-01T00:00:06Z"]);
 }

@@ -3,22 +3,22 @@
 use super::*;
 use crate::{
     audit::{
-        Noted, Refused, Why,
-        chain::verify::{Known, verify},
+        Noted, Rejection, RejectionWord,
+        chain::verify::{KnownHead, verify},
     },
     domain::access::provenance::Provenance,
 };
 
-fn log(dir: &Path, add: impl Fn(&mut Log)) {
-    let mut log = Log::open(dir, None).unwrap().log;
+fn log(dir: &Path, add: impl Fn(&mut SegmentLog)) {
+    let mut log = SegmentLog::open(dir, None).unwrap().log;
     add(&mut log);
     log.sync(Timestamp::UNIX_EPOCH).unwrap();
 }
 
-fn refused(key: &str) -> Refused {
-    Refused {
+fn refused(key: &str) -> Rejection {
+    Rejection {
         at: Timestamp::UNIX_EPOCH,
-        why: Why::KeyReused,
+        why: RejectionWord::KeyReused,
         code: Some("FAILED_PRECONDITION"),
         cause: None,
         detail: None,
@@ -41,7 +41,9 @@ fn text(dir: &Path) -> String {
 }
 
 fn problems(dir: &Path) -> u64 {
-    verify(dir, &Known::default(), |_| Ok(())).unwrap().problems
+    verify(dir, &KnownHead::default(), |_| Ok(()))
+        .unwrap()
+        .problems
 }
 
 fn whose() -> Whose {
@@ -81,9 +83,9 @@ fn refusals_of_their_keys_and_looks_at_them_lose_what_is_theirs_and_stay() {
     };
     log(dir.path(), |log| {
         for key in ["order-7", "order-8", "of-person-ann"] {
-            log.add(Line::refused(&refused(key)), None).unwrap();
+            log.add(AuditEntry::refused(&refused(key)), None).unwrap();
         }
-        log.add(Line::noted(&look), None).unwrap();
+        log.add(AuditEntry::noted(&look), None).unwrap();
     });
     assert_eq!(erased(dir.path()), 3);
     let text = text(dir.path());
@@ -106,11 +108,12 @@ fn refusals_of_their_keys_and_looks_at_them_lose_what_is_theirs_and_stay() {
 fn what_a_crash_left_half_done_verifies_and_is_done_by_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     log(dir.path(), |log| {
-        log.add(Line::refused(&refused("order-7")), None).unwrap()
+        log.add(AuditEntry::refused(&refused("order-7")), None)
+            .unwrap()
     });
     // The line that says so was durable, and no file was replaced yet.
     log(dir.path(), |log| {
-        let line = Line::erased(Timestamp::UNIX_EPOCH, ("target", "0a"), None, 0, Some("1"));
+        let line = AuditEntry::erased(Timestamp::UNIX_EPOCH, ("target", "0a"), None, 0, Some("1"));
         log.add(line, None).unwrap();
     });
     fs::write(dir.path().join("00000000000000000001.fresh"), "half of it").unwrap();

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     audit::segments::Segment,
     domain::opaque::Names,
-    journal::{Audited, Happened, Pending, Trailed, Unavailable},
+    journal::{Audited, Event, ItemEvent, Pending, Unavailable},
 };
 
 /// What a read of the trail comes to.
@@ -29,7 +29,7 @@ struct Scripted {
     release: Mutex<Receiver<()>>,
 }
 
-impl Trail for Scripted {
+impl OutboxReader for Scripted {
     fn journal(&self) -> String {
         "scripted".to_owned()
     }
@@ -46,7 +46,7 @@ impl Trail for Scripted {
         Ok(None)
     }
 
-    fn read(&self, after: u64, _: usize) -> Result<Vec<Trailed>, Unavailable> {
+    fn read(&self, after: u64, _: usize) -> Result<Vec<Event>, Unavailable> {
         if after > 0 {
             return Ok(Vec::new());
         }
@@ -58,8 +58,8 @@ impl Trail for Scripted {
             Read::Hangs => self.release.lock().unwrap().recv().unwrap(),
             Read::Panics => panic!("out of its mind"),
         }
-        let happened = vec![Happened::Off { commits: 1 }];
-        Ok(vec![Trailed {
+        let happened = vec![ItemEvent::Off { commits: 1 }];
+        Ok(vec![Event {
             number: 1,
             happened,
         }])
@@ -81,8 +81,8 @@ struct Bench {
     trail: Arc<Scripted>,
     was_read: Receiver<Read>,
     release: Sender<()>,
-    overseer: Overseer,
-    follower: Follower,
+    overseer: TaskSupervisor,
+    follower: AuditTask,
 }
 
 impl Bench {
@@ -96,7 +96,7 @@ impl Bench {
             was_read: Mutex::new(was_read),
             release: Mutex::new(released),
         });
-        let options = Options {
+        let options = AuditOptions {
             dir: dir.path().to_owned(),
             retention: Duration::from_secs(1_000_000),
             now: Arc::new(Timestamp::now),
@@ -107,9 +107,9 @@ impl Bench {
             signer: None,
             shown: Shown::default(),
         };
-        let overseer = Overseer::default();
+        let overseer = TaskSupervisor::default();
         let of_it = Arc::clone(&trail);
-        let follower = Follower::start(of_it, options, &overseer).await.unwrap();
+        let follower = AuditTask::start(of_it, options, &overseer).await.unwrap();
         let (was_read, first) = tokio::task::spawn_blocking(move || {
             let first = reads.recv().unwrap();
             (reads, first)

@@ -13,11 +13,11 @@ use super::*;
 use crate::{
     audit::{
         Signer, Sink, Usage,
-        chain::verify::{Known, verify},
+        chain::verify::{KnownHead, verify},
         segments::Segment,
     },
     domain::opaque::Names,
-    journal::{Happened, Pending, Trailed, Unavailable},
+    journal::{Event, ItemEvent, Pending, Unavailable},
 };
 
 /// A journal's trail: each entry tells a number of its own.
@@ -28,7 +28,7 @@ struct Told {
     audited: Mutex<Option<Audited>>,
 }
 
-impl Trail for Told {
+impl OutboxReader for Told {
     fn journal(&self) -> String {
         "told".to_owned()
     }
@@ -45,11 +45,11 @@ impl Trail for Told {
         Ok(self.audited.lock().unwrap().clone())
     }
 
-    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Event>, Unavailable> {
         let entries = (after + 1..=self.end()).take(entries_max);
-        let entries = entries.map(|number| Trailed {
+        let entries = entries.map(|number| Event {
             number,
-            happened: vec![Happened::Off {
+            happened: vec![ItemEvent::Off {
                 commits: self.first + number,
             }],
         });
@@ -68,8 +68,8 @@ impl Trail for Told {
     }
 }
 
-fn options(dir: &std::path::Path) -> Options {
-    Options {
+fn options(dir: &std::path::Path) -> AuditOptions {
+    AuditOptions {
         dir: dir.to_owned(),
         retention: Duration::from_secs(1_000_000),
         now: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
@@ -144,7 +144,7 @@ fn files_go_by_the_time_that_is_believed_and_not_by_the_clock() {
     let start = Timestamp::from_second(1_800_000_000).unwrap();
     let (now, believed) = (Arc::new(Mutex::new(start)), Arc::new(Mutex::new(None)));
     let (clock, course) = (Arc::clone(&now), Arc::clone(&believed));
-    let options = Options {
+    let options = AuditOptions {
         retention: 10 * day,
         now: Arc::new(move || *clock.lock().unwrap()),
         for_deletions: Arc::new(move || *course.lock().unwrap()),
@@ -185,20 +185,20 @@ fn a_second_writer_of_a_directory_is_refused_and_readers_are_not() {
     for part in [&lock, &process, "audit.dir"] {
         assert!(refused.contains(part), "{part:?} is not in {refused}");
     }
-    let report = verify(dir.path(), &Known::default(), |_| Ok(())).unwrap();
+    let report = verify(dir.path(), &KnownHead::default(), |_| Ok(())).unwrap();
     assert_eq!((report.lines, report.problems), (1, 0));
     drop(writer);
     of_another().unwrap();
 }
 
 /// A log that was signed each hour for a day, and what it says of itself with that key.
-fn signed(hours: i64) -> (tempfile::TempDir, Known) {
+fn signed(hours: i64) -> (tempfile::TempDir, KnownHead) {
     let dir = tempfile::tempdir().unwrap();
     let start = Timestamp::from_second(1_800_000_000).unwrap();
     let now = Arc::new(Mutex::new(start));
     let clock = Arc::clone(&now);
     let (private, public) = crate::audit::chain::signature::tests::pems();
-    let options = Options {
+    let options = AuditOptions {
         now: Arc::new(move || *clock.lock().unwrap()),
         signer: Some(Arc::new(Signer::from_pem(&private).unwrap())),
         ..options(dir.path())
@@ -214,14 +214,17 @@ fn signed(hours: i64) -> (tempfile::TempDir, Known) {
     }
     trail.end.fetch_add(1, Ordering::SeqCst);
     writer.pass(true).unwrap();
-    let known = Known {
+    let known = KnownHead {
         keys: vec![crate::audit::PublicKey::from_pem(&public).unwrap()],
-        ..Known::default()
+        ..KnownHead::default()
     };
     (dir, known)
 }
 
-fn problems(dir: &std::path::Path, known: &Known) -> (crate::audit::chain::verify::Report, String) {
+fn problems(
+    dir: &std::path::Path,
+    known: &KnownHead,
+) -> (crate::audit::chain::verify::AuditReport, String) {
     let mut told = String::new();
     let report = verify(dir, known, |problem| {
         told.push_str(&problem.problem);
@@ -253,7 +256,7 @@ fn a_changed_or_cut_log_whose_chain_was_written_anew_fails_by_its_signatures() {
     let lines: Vec<_> = whole.lines().collect();
     // Whoever can write the files can write the whole chain anew, and not its signatures.
     let again = |lines: &mut dyn Iterator<Item = &str>| {
-        let (mut head, mut out) = (Head::empty(), Vec::new());
+        let (mut head, mut out) = (ChainHead::empty(), Vec::new());
         for line in lines {
             let mut content: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
             for field in ["seq", "prev", "hash"] {
@@ -311,7 +314,7 @@ fn a_changed_or_cut_log_whose_chain_was_written_anew_fails_by_its_signatures() {
     fs::write(&file, first[..=signed.unwrap()].concat()).unwrap();
     assert_eq!(problems(dir.path(), &known).1, "");
     let start = Timestamp::from_second(1_800_000_000).unwrap();
-    let lately = Known {
+    let lately = KnownHead {
         signed_since: Some(start + SignedDuration::from_mins(330)),
         ..known.clone()
     };
@@ -322,7 +325,7 @@ fn a_changed_or_cut_log_whose_chain_was_written_anew_fails_by_its_signatures() {
     );
     // By a key that is not known.
     fs::write(&file, &whole).unwrap();
-    let other = Known {
+    let other = KnownHead {
         keys: vec![crate::audit::PublicKey::from_pem(&other_public()).unwrap()],
         ..known
     };

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::{
-        EVENTS, Head, PublicKey,
-        chain::verify::{Known, verify},
+        ChainHead, EVENTS, PublicKey,
+        chain::verify::{KnownHead, verify},
         segments::{Lines, Segment},
     },
     cli::{
@@ -25,7 +25,7 @@ use crate::{
     },
     config::{did_you_mean::did_you_mean, read_text},
     domain::outcome::Outcome,
-    journal::{Ranges, directory::OpenError, offline::Offline, sled_journal::Options},
+    journal::{Ranges, directory::OpenError, offline::Offline, sled_journal::SledJournalOptions},
     limits,
 };
 
@@ -106,7 +106,7 @@ struct Verify {
     place: Place,
     /// A line that has to be in it, as an earlier run printed its head; may be repeated.
     #[arg(long, value_name = "SEQ:HASH")]
-    expect: Vec<Head>,
+    expect: Vec<ChainHead>,
     /// A public key in PEM (Ed25519) that its head is signed with, as `openssl pkey -pubout` writes
     /// it: each signature is checked, and there have to be some up to the end. May be repeated, for
     /// keys that were replaced.
@@ -320,14 +320,14 @@ impl Filter {
 #[derive(Serialize)]
 struct Verified<'a> {
     #[serde(flatten)]
-    report: &'a crate::audit::chain::verify::Report,
+    report: &'a crate::audit::chain::verify::AuditReport,
     /// Whether the journal's own word for the last line was compared.
     journal: &'static str,
 }
 
 fn check(arguments: &Verify) -> Result<bool, Problem> {
     let dir = arguments.place.dir()?;
-    let mut known = Known {
+    let mut known = KnownHead {
         heads: arguments
             .expect
             .iter()
@@ -375,9 +375,9 @@ fn public_keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Problem> {
 }
 
 /// The last line as the journal knows it, if no service has it open.
-fn journal_head(dir: &Path) -> Result<Option<Head>, OpenError> {
-    let audited = Offline::open(&Options::new(dir))?.audited()?;
-    Ok(audited.map(|audited| Head {
+fn journal_head(dir: &Path) -> Result<Option<ChainHead>, OpenError> {
+    let audited = Offline::open(&SledJournalOptions::new(dir))?.audited()?;
+    Ok(audited.map(|audited| ChainHead {
         seq: audited.seq,
         hash: audited.hash,
     }))

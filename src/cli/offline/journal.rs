@@ -17,7 +17,7 @@ use crate::{
     domain::ids::BatchName,
     journal::{
         offline::{Offline, OfflineError},
-        sled_journal::Options,
+        sled_journal::SledJournalOptions,
     },
 };
 
@@ -59,7 +59,7 @@ pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
         Action::Inspect { place, .. } | Action::Export(place) | Action::Verify(place) => place,
         Action::Erase(arguments) => return erase::run(arguments),
     };
-    let journal = match Offline::open(&Options::new(&place.dir)) {
+    let journal = match Offline::open(&SledJournalOptions::new(&place.dir)) {
         Ok(journal) => journal,
         Err(error) => {
             say(format!("cancelot: {error}"));

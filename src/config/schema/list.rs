@@ -1,19 +1,19 @@
 //! Settings with several values: an array in the file, or text with commas in the environment and
 //! on the command line. A single value is a list of one.
 
-use super::setting::{Kind, Raw};
+use super::setting::{RawSetting, ValueType};
 use crate::config::error::Problem;
 
-impl<T: Kind> Kind for Vec<T> {
+impl<T: ValueType> ValueType for Vec<T> {
     type Bounds = T::Bounds;
 
-    fn read(raw: &Raw, bounds: &T::Bounds) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, bounds: &T::Bounds) -> Result<Self, Problem> {
         let items = match raw {
-            Raw::List(items) => items.clone(),
-            Raw::Plain(text) => {
+            RawSetting::List(items) => items.clone(),
+            RawSetting::Plain(text) => {
                 let parts = text.split(',');
                 parts
-                    .map(|part| Raw::Plain(part.trim().to_owned()))
+                    .map(|part| RawSetting::Plain(part.trim().to_owned()))
                     .collect()
             }
             single => vec![single.clone()],
@@ -26,7 +26,7 @@ impl<T: Kind> Kind for Vec<T> {
             return Err(Problem::new("is an empty list", remedy));
         }
         let is_one = items.len() == 1;
-        let read = |(place, item): (usize, &Raw)| {
+        let read = |(place, item): (usize, &RawSetting)| {
             T::read(item, bounds).map_err(|problem| {
                 let place = if is_one {
                     String::new()
@@ -40,7 +40,7 @@ impl<T: Kind> Kind for Vec<T> {
     }
 
     fn toml(&self) -> Option<String> {
-        let items: Vec<_> = self.iter().filter_map(Kind::toml).collect();
+        let items: Vec<_> = self.iter().filter_map(ValueType::toml).collect();
         (!items.is_empty()).then(|| format!("[{}]", items.join(", ")))
     }
 

@@ -10,7 +10,7 @@ use crate::{
 pub(in crate::config) const NAME: &str = "<name>";
 
 /// A setting with values of type `T`.
-pub(in crate::config) struct Setting<T: Kind> {
+pub(in crate::config) struct Setting<T: ValueType> {
     /// Its path in the file, such as `server.listen` or `accounts.<name>.provider`.
     pub(in crate::config) key: &'static str,
     /// What it is if nobody says.
@@ -27,7 +27,7 @@ pub(in crate::config) struct Setting<T: Kind> {
 
 /// A value as it was written.
 #[derive(Clone)]
-pub(in crate::config) enum Raw {
+pub(in crate::config) enum RawSetting {
     /// In the environment or on the command line: text, whatever the type.
     Plain(String),
     /// In the file, as the type it has there.
@@ -40,7 +40,7 @@ pub(in crate::config) enum Raw {
     Other(&'static str),
 }
 
-impl Raw {
+impl RawSetting {
     /// The text, of values that are text.
     pub(in crate::config) fn text(&self) -> Option<&str> {
         match self {
@@ -67,12 +67,12 @@ impl Raw {
 }
 
 /// A type that settings can have.
-pub(in crate::config) trait Kind: Sized {
+pub(in crate::config) trait ValueType: Sized {
     /// What narrows it.
     type Bounds;
 
     /// Reads a value that was given.
-    fn read(raw: &Raw, bounds: &Self::Bounds) -> Result<Self, Problem>;
+    fn read(raw: &RawSetting, bounds: &Self::Bounds) -> Result<Self, Problem>;
 
     /// Writes it as TOML; `None` for what is not set.
     fn toml(&self) -> Option<String>;
@@ -81,10 +81,10 @@ pub(in crate::config) trait Kind: Sized {
     fn shape(bounds: &Self::Bounds) -> String;
 }
 
-impl<T: Kind> Kind for Option<T> {
+impl<T: ValueType> ValueType for Option<T> {
     type Bounds = T::Bounds;
 
-    fn read(raw: &Raw, bounds: &T::Bounds) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, bounds: &T::Bounds) -> Result<Self, Problem> {
         T::read(raw, bounds).map(Some)
     }
 
@@ -123,7 +123,7 @@ pub(in crate::config) trait Described: Sync {
     }
 }
 
-impl<T: Kind<Bounds: Sync>> Described for Setting<T> {
+impl<T: ValueType<Bounds: Sync>> Described for Setting<T> {
     fn key(&self) -> &'static str {
         self.key
     }

@@ -1,7 +1,7 @@
 //! The forms that text settings have: what each takes, and what it says of the rest. None
 //! repeats a text that it refuses.
 
-use super::value_type::Form;
+use super::value_type::ValueForm;
 use crate::{
     config::{did_you_mean, error::Problem},
     domain::ids::TargetId,
@@ -13,13 +13,13 @@ const URL_CHARS_MAX: usize = 2_000;
 pub(in crate::config) const SECRET_CHARS_MAX: usize = 8_000;
 
 /// Where an API is: scheme, host, perhaps a port and a path.
-pub(in crate::config) const BASE_URL: Form = Form {
+pub(in crate::config) const BASE_URL: ValueForm = ValueForm {
     shape: "URL",
     parse: |text| base_url(text).map(|url| url.text),
 };
 
 /// A path below a base URL.
-pub(in crate::config) const PATH: Form = Form {
+pub(in crate::config) const PATH: ValueForm = ValueForm {
     shape: "path without a slash at either end",
     parse: |text| match path_problem(text) {
         None => Ok(text.to_owned()),
@@ -31,7 +31,7 @@ pub(in crate::config) const PATH: Form = Form {
 };
 
 /// An id that a provider chose.
-pub(in crate::config) const ID: Form = Form {
+pub(in crate::config) const ID: ValueForm = ValueForm {
     shape: "1-255 letters, digits and -_.~:@+=",
     parse: |text| match TargetId::try_from(text) {
         // What has a meaning in a URL could be read as another address on the way.
@@ -48,7 +48,7 @@ fn is_of_ids(c: char) -> bool {
 }
 
 /// An id that is sent as a header.
-pub(in crate::config) const HEADER: Form = Form {
+pub(in crate::config) const HEADER: ValueForm = ValueForm {
     shape: "1-255 printable ASCII characters",
     parse: |text| {
         if text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -63,7 +63,7 @@ pub(in crate::config) const HEADER: Form = Form {
 };
 
 /// A JWT's claim, or part of one.
-pub(in crate::config) const CLAIM: Form = Form {
+pub(in crate::config) const CLAIM: ValueForm = ValueForm {
     shape: "1-1,000 characters",
     parse: |text| {
         if text.len() <= 1_000 && !text.chars().any(char::is_control) {
@@ -78,7 +78,7 @@ pub(in crate::config) const CLAIM: Form = Form {
 };
 
 /// A JWT's claim with its value.
-pub(in crate::config) const NAMED_CLAIM: Form = Form {
+pub(in crate::config) const NAMED_CLAIM: ValueForm = ValueForm {
     shape: "`name=value`",
     parse: |text| match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => (CLAIM.parse)(text),
@@ -90,7 +90,7 @@ pub(in crate::config) const NAMED_CLAIM: Form = Form {
 };
 
 /// The name of an environment variable.
-pub(in crate::config) const VARIABLE: Form = Form {
+pub(in crate::config) const VARIABLE: ValueForm = ValueForm {
     shape: "name of a variable",
     parse: |text| {
         let begins_well = !text.starts_with(|c: char| c.is_ascii_digit());
@@ -107,13 +107,13 @@ pub(in crate::config) const VARIABLE: Form = Form {
 };
 
 /// A secret: see [`crate::config::section::secret`].
-pub(in crate::config) const SECRET: Form = Form {
+pub(in crate::config) const SECRET: ValueForm = ValueForm {
     shape: "the secret",
     parse: |text| Ok(text.to_owned()),
 };
 
 /// Directives of tracing-subscriber.
-pub(in crate::config) const LOG_FILTER: Form = Form {
+pub(in crate::config) const LOG_FILTER: ValueForm = ValueForm {
     shape: "filter directives",
     parse: |text| {
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -6,17 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::setting::{Kind, Raw, quoted};
+use super::setting::{RawSetting, ValueType, quoted};
 use crate::config::{did_you_mean::did_you_mean, error::Problem};
 
-impl Kind for bool {
+impl ValueType for bool {
     type Bounds = ();
 
-    fn read(raw: &Raw, (): &()) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, (): &()) -> Result<Self, Problem> {
         match raw {
-            Raw::Bool(truth) => Ok(*truth),
-            Raw::Plain(text) if text == "true" => Ok(true),
-            Raw::Plain(text) if text == "false" => Ok(false),
+            RawSetting::Bool(truth) => Ok(*truth),
+            RawSetting::Plain(text) if text == "true" => Ok(true),
+            RawSetting::Plain(text) if text == "false" => Ok(false),
             _ => Err(refuse(
                 raw,
                 "is neither true nor false",
@@ -36,14 +36,14 @@ impl Kind for bool {
 
 macro_rules! whole_number {
     ($($type:ty),+) => {$(
-        impl Kind for $type {
+        impl ValueType for $type {
             type Bounds = RangeInclusive<Self>;
 
-            fn read(raw: &Raw, bounds: &RangeInclusive<Self>) -> Result<Self, Problem> {
+            fn read(raw: &RawSetting, bounds: &RangeInclusive<Self>) -> Result<Self, Problem> {
                 let number = match raw {
-                    Raw::Whole(number) => Some(*number),
+                    RawSetting::Whole(number) => Some(*number),
                     // 1_000 is how numbers are written in the file.
-                    Raw::Plain(text) => text.replace('_', "").parse().ok(),
+                    RawSetting::Plain(text) => text.replace('_', "").parse().ok(),
                     _ => None,
                 };
                 let remedy = format!("give a {}", Self::shape(bounds));
@@ -69,15 +69,15 @@ macro_rules! whole_number {
 
 whole_number!(u32, u64, usize);
 
-impl Kind for f64 {
+impl ValueType for f64 {
     type Bounds = RangeInclusive<Self>;
 
-    fn read(raw: &Raw, bounds: &RangeInclusive<Self>) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, bounds: &RangeInclusive<Self>) -> Result<Self, Problem> {
         let number = match raw {
-            Raw::Decimal(number) => Some(*number),
+            RawSetting::Decimal(number) => Some(*number),
             // There is no lossless way from an integer to a float but by way of its digits.
-            Raw::Whole(number) => number.to_string().parse().ok(),
-            Raw::Plain(text) => text.parse().ok(),
+            RawSetting::Whole(number) => number.to_string().parse().ok(),
+            RawSetting::Plain(text) => text.parse().ok(),
             _ => None,
         };
         let remedy = format!("give a {}", Self::shape(bounds));
@@ -101,10 +101,10 @@ impl Kind for f64 {
     }
 }
 
-impl Kind for SocketAddr {
+impl ValueType for SocketAddr {
     type Bounds = ();
 
-    fn read(raw: &Raw, (): &()) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, (): &()) -> Result<Self, Problem> {
         raw.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
             refuse(
                 raw,
@@ -124,10 +124,10 @@ impl Kind for SocketAddr {
     }
 }
 
-impl Kind for PathBuf {
+impl ValueType for PathBuf {
     type Bounds = ();
 
-    fn read(raw: &Raw, (): &()) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, (): &()) -> Result<Self, Problem> {
         let remedy = "give a path";
         match raw.text() {
             None => Err(Problem::new("is no text", "give a path in quotes")),
@@ -152,17 +152,17 @@ impl Kind for PathBuf {
 pub(in crate::config) struct Text(pub(in crate::config) String);
 
 /// A form of text.
-pub(in crate::config) struct Form {
+pub(in crate::config) struct ValueForm {
     /// In words.
     pub(in crate::config) shape: &'static str,
     /// The text as it will be used, or what is wrong with it. Must not repeat the text.
     pub(in crate::config) parse: fn(&str) -> Result<String, Problem>,
 }
 
-impl Kind for Text {
-    type Bounds = Form;
+impl ValueType for Text {
+    type Bounds = ValueForm;
 
-    fn read(raw: &Raw, form: &Form) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, form: &ValueForm) -> Result<Self, Problem> {
         match raw.text() {
             None => Err(Problem::new(
                 "is no text",
@@ -180,7 +180,7 @@ impl Kind for Text {
         Some(quoted(&self.0))
     }
 
-    fn shape(form: &Form) -> String {
+    fn shape(form: &ValueForm) -> String {
         form.shape.to_owned()
     }
 }
@@ -191,10 +191,10 @@ pub(in crate::config) trait Choice: Copy + PartialEq + 'static {
     const CHOICES: &'static [(&'static str, Self)];
 }
 
-impl<T: Choice> Kind for T {
+impl<T: Choice> ValueType for T {
     type Bounds = ();
 
-    fn read(raw: &Raw, (): &()) -> Result<Self, Problem> {
+    fn read(raw: &RawSetting, (): &()) -> Result<Self, Problem> {
         let given = raw.text();
         T::CHOICES
             .iter()
@@ -221,6 +221,6 @@ impl<T: Choice> Kind for T {
     }
 }
 
-fn refuse(raw: &Raw, problem: &str, remedy: impl Into<String>) -> Problem {
+fn refuse(raw: &RawSetting, problem: &str, remedy: impl Into<String>) -> Problem {
     Problem::new(format!("{}{problem}", raw.shown()), remedy)
 }

@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::secret::{self, Ways};
+use super::secret::{self, SecretSources};
 use crate::{
     config::{
-        error::{Problem, Source},
+        error::{Problem, SettingSource},
         schema::{
             names::Group,
             setting::keyed,
@@ -15,7 +15,7 @@ use crate::{
             text_format,
             value_type::{Choice, Text},
         },
-        source::reader::Reader,
+        source::reader::SettingsReader,
     },
     domain::{
         account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
@@ -29,7 +29,7 @@ const TIMEOUT_MS: u64 = 30_000;
 /// FunnelFox calls through to the payment company; its other clients wait as long.
 const TIMEOUT_FUNNELFOX_MS: u64 = 120_000;
 
-const WAYS: Ways = Ways {
+const WAYS: SecretSources = SecretSources {
     inline: &settings::CREDENTIAL,
     file: &settings::CREDENTIAL_FILE,
     env: &settings::CREDENTIAL_ENV,
@@ -150,7 +150,7 @@ fn rate(provider: ProviderId, environment: Environment) -> (f64, u32) {
 }
 
 /// Reads all accounts, in the order of their names.
-pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<AccountConfig> {
+pub(in crate::config) fn read_all(reader: &mut SettingsReader<'_>) -> Vec<AccountConfig> {
     let mut accounts = Vec::new();
     for (name, named) in reader.layers.names(Group::Accounts) {
         accounts.extend(read(reader, &name, &named));
@@ -158,7 +158,11 @@ pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<AccountConfig>
     accounts
 }
 
-fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountConfig> {
+fn read(
+    reader: &mut SettingsReader<'_>,
+    name: &str,
+    named: &SettingSource,
+) -> Option<AccountConfig> {
     let provider = reader.get_of(&settings::PROVIDER, name);
     match provider {
         Some(provider) => refuse_settings_of_others(reader, name, provider),
@@ -191,7 +195,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<AccountCo
     })
 }
 
-fn refuse_no_provider(reader: &mut Reader<'_>, name: &str, named: &Source) {
+fn refuse_no_provider(reader: &mut SettingsReader<'_>, name: &str, named: &SettingSource) {
     let key = keyed(settings::PROVIDER.key, name);
     if reader.source(&key).is_some() {
         // It was given, and the mistake in it is noted.
@@ -202,7 +206,7 @@ fn refuse_no_provider(reader: &mut Reader<'_>, name: &str, named: &Source) {
     // A variable with a misspelled name makes an account of its own.
     let others = reader.layers.names(Group::Accounts);
     let others = others.iter().map(|(other, _)| other.as_str());
-    if let Source::Env(_) = named
+    if let SettingSource::Env(_) = named
         && let Some(other) =
             crate::config::did_you_mean::nearest(name, others.filter(|other| *other != name))
     {
@@ -212,7 +216,7 @@ fn refuse_no_provider(reader: &mut Reader<'_>, name: &str, named: &Source) {
     reader.mistakes.push(Some(named.clone()), key, problem);
 }
 
-fn refuse_settings_of_others(reader: &mut Reader<'_>, name: &str, provider: ProviderId) {
+fn refuse_settings_of_others(reader: &mut SettingsReader<'_>, name: &str, provider: ProviderId) {
     let foreign = |owners: &[ProviderId]| !owners.is_empty() && !owners.contains(&provider);
     for setting in ALL.iter().filter(|setting| foreign(setting.owners())) {
         let key = keyed(setting.key(), name);
@@ -228,7 +232,7 @@ fn refuse_settings_of_others(reader: &mut Reader<'_>, name: &str, provider: Prov
 }
 
 fn base_url(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
     provider: ProviderId,
     environment: Environment,
@@ -266,9 +270,9 @@ fn base_url(
 }
 
 fn credential(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    named: &Source,
+    named: &SettingSource,
 ) -> Option<(SecretString, Option<PathBuf>)> {
     let found = secret::find(reader, &WAYS, name, named)?;
     match secret::parse(&found.text) {
@@ -281,7 +285,7 @@ fn credential(
 }
 
 fn limits(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
     provider: ProviderId,
     environment: Environment,
@@ -336,7 +340,7 @@ fn limits(
 }
 
 /// Reads what belongs to single providers for the mistakes in it.
-fn note_mistakes_in_settings(reader: &mut Reader<'_>, name: &str) {
+fn note_mistakes_in_settings(reader: &mut SettingsReader<'_>, name: &str) {
     reader.get_of(&settings::ORGANIZATION, name);
     reader.get_of(&settings::AUTH, name);
     reader.get_of(&settings::CHANNEL_ID, name);
@@ -346,7 +350,7 @@ fn note_mistakes_in_settings(reader: &mut Reader<'_>, name: &str) {
     reader.get_of(&settings::COMPANY_ID, name);
 }
 
-fn settings(reader: &mut Reader<'_>, name: &str, provider: ProviderId) -> ProviderSettings {
+fn settings(reader: &mut SettingsReader<'_>, name: &str, provider: ProviderId) -> ProviderSettings {
     let text = |text: Option<Text>| text.map(|text| text.0);
     match provider {
         ProviderId::Rebilly => ProviderSettings::Rebilly {
@@ -377,7 +381,7 @@ fn settings(reader: &mut Reader<'_>, name: &str, provider: ProviderId) -> Provid
 }
 
 /// The word given for `auth`, which is the provider's own word or `bearer`.
-fn auth(reader: &mut Reader<'_>, name: &str, own: AuthWord) -> AuthWord {
+fn auth(reader: &mut SettingsReader<'_>, name: &str, own: AuthWord) -> AuthWord {
     let auth = reader.get_or(&settings::AUTH, name, own);
     if auth != own && auth != AuthWord::Bearer {
         let own_word = match own {

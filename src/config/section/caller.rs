@@ -8,18 +8,18 @@ use std::{
 
 use super::{
     identity::Require,
-    secret::{self, Ways},
+    secret::{self, SecretSources},
 };
 use crate::{
     config::{
         did_you_mean::did_you_mean,
-        error::{Problem, Source},
+        error::{Problem, SettingSource},
         schema::{
             names::Group,
             setting::{Described as _, keyed, variable},
             settings::{self, TOKEN, TOKEN_ENV, TOKEN_FILE},
         },
-        source::reader::Reader,
+        source::reader::SettingsReader,
     },
     domain::ids::CallerId,
     identity::{Authority, CallerSettings, Policy, Subject, TokenDigest},
@@ -31,7 +31,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 /// in all but one of ten thousand.
 const TOKEN_VARIETY_MIN: usize = 5;
 
-const WAYS: Ways = Ways {
+const WAYS: SecretSources = SecretSources {
     inline: &TOKEN,
     file: &TOKEN_FILE,
     env: &TOKEN_ENV,
@@ -47,7 +47,7 @@ pub struct CallerConfig {
 }
 
 /// Reads all callers.
-pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> {
+pub(in crate::config) fn read_all(reader: &mut SettingsReader<'_>) -> Vec<CallerConfig> {
     let mut callers = Vec::new();
     for (name, named) in reader.layers.names(Group::Callers) {
         callers.extend(read(reader, &name, &named));
@@ -56,7 +56,11 @@ pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<CallerConfig> 
     callers
 }
 
-fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerConfig> {
+fn read(
+    reader: &mut SettingsReader<'_>,
+    name: &str,
+    named: &SettingSource,
+) -> Option<CallerConfig> {
     let (subjects, claims) = jwt(reader, name);
     let sans = reader.get_of(&settings::TLS_SANS, name).unwrap_or_default();
     let authority = authority(reader, name);
@@ -121,9 +125,9 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<CallerCon
 }
 
 fn tokens_of(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    named: &Source,
+    named: &SettingSource,
 ) -> (Vec<TokenDigest>, Option<PathBuf>) {
     let Some(found) = secret::find(reader, &WAYS, name, named) else {
         return (Vec::new(), None);
@@ -189,7 +193,7 @@ fn parse_token(word: &str) -> Result<TokenDigest, Problem> {
 }
 
 /// The subjects of a caller's JWTs, and the claims that they need.
-fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, String)>) {
+fn jwt(reader: &mut SettingsReader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, String)>) {
     let issuer = reader.get_of(&settings::JWT_ISSUER, name);
     let subjects = reader.get_of(&settings::JWT_SUBJECTS, name);
     let claims = reader
@@ -252,7 +256,7 @@ fn jwt(reader: &mut Reader<'_>, name: &str) -> (Vec<Subject>, Vec<(String, Strin
 
 /// Who vouches for a caller's certificates: always one that is said, so that an authority which is
 /// added for one caller is never another one's by mistake.
-fn authority(reader: &mut Reader<'_>, name: &str) -> Authority {
+fn authority(reader: &mut SettingsReader<'_>, name: &str) -> Authority {
     let (key, sans) = (
         keyed(settings::CALLER_AUTHORITY.key, name),
         keyed(settings::TLS_SANS.key, name),
@@ -293,7 +297,7 @@ fn authority(reader: &mut Reader<'_>, name: &str) -> Authority {
     Authority::named(&authority.0)
 }
 
-fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
+fn policy(reader: &mut SettingsReader<'_>, name: &str) -> Policy {
     let open_items_max = reader.get_of(&settings::CALLER_OPEN_ITEMS_MAX, name);
     let hourly_items_max = reader.get_of(&settings::HOURLY_ITEMS_MAX, name);
     let batch_items_max = reader.get_of(&settings::BATCH_ITEMS_MAX, name);
@@ -323,7 +327,7 @@ fn policy(reader: &mut Reader<'_>, name: &str) -> Policy {
 }
 
 /// What proves two callers proves neither.
-fn refuse_shared_proofs(reader: &mut Reader<'_>, callers: &[CallerConfig]) {
+fn refuse_shared_proofs(reader: &mut SettingsReader<'_>, callers: &[CallerConfig]) {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
     enum Proof<'a> {
         Token(TokenDigest),

@@ -4,7 +4,7 @@ use crate::{
     config::{
         error::Problem,
         schema::{
-            setting::{Kind, Raw, quoted},
+            setting::{RawSetting, ValueType, quoted},
             value_type::Choice,
         },
     },
@@ -71,10 +71,10 @@ impl Choice for Method {
 
 macro_rules! written {
     ($type:ty, $shape:literal, $remedy:literal) => {
-        impl Kind for $type {
+        impl ValueType for $type {
             type Bounds = ();
 
-            fn read(raw: &Raw, (): &()) -> Result<Self, Problem> {
+            fn read(raw: &RawSetting, (): &()) -> Result<Self, Problem> {
                 let Some(text) = raw.text() else {
                     return Err(Problem::new("is no text", $remedy));
                 };

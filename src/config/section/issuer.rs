@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use super::tls::readable;
 use crate::{
     config::{
-        error::{Problem, Source},
+        error::{Problem, SettingSource},
         permissions,
         schema::{
             names::Group,
@@ -13,9 +13,9 @@ use crate::{
             settings, text_format,
             value_type::Text,
         },
-        source::{file::read_text, reader::Reader},
+        source::{file::read_text, reader::SettingsReader},
     },
-    identity::{Algorithm, IssuerSettings, Keys},
+    identity::{Algorithm, IssuerSettings, Jwks},
     limits,
 };
 
@@ -36,7 +36,7 @@ pub enum KeysFrom {
         /// Its path.
         path: PathBuf,
         /// What it held when the configuration was read.
-        keys: Keys,
+        keys: Jwks,
     },
     /// At a URL.
     Url {
@@ -90,13 +90,13 @@ pub(in crate::config) fn types() -> Vec<Text> {
 ///
 /// # Errors
 /// Why it has none, without quoting the file.
-pub fn read_keys(path: &std::path::Path) -> Result<Keys, String> {
+pub fn read_keys(path: &std::path::Path) -> Result<Jwks, String> {
     let bytes_max = u64::try_from(limits::JWKS_BYTES_MAX).unwrap_or(u64::MAX);
-    Keys::parse(&read_text(path, bytes_max)?)
+    Jwks::parse(&read_text(path, bytes_max)?)
 }
 
 /// Reads all issuers.
-pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> {
+pub(in crate::config) fn read_all(reader: &mut SettingsReader<'_>) -> Vec<IssuerConfig> {
     let mut issuers = Vec::new();
     for (name, named) in reader.layers.names(Group::Issuers) {
         issuers.extend(read(reader, &name, &named));
@@ -105,7 +105,11 @@ pub(in crate::config) fn read_all(reader: &mut Reader<'_>) -> Vec<IssuerConfig> 
     issuers
 }
 
-fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerConfig> {
+fn read(
+    reader: &mut SettingsReader<'_>,
+    name: &str,
+    named: &SettingSource,
+) -> Option<IssuerConfig> {
     let issuer = reader.get_of(&settings::ISSUER, name);
     let audiences = reader.get_of(&settings::AUDIENCES, name);
     let algorithms = reader.get_of(&settings::ALGORITHMS, name);
@@ -153,7 +157,7 @@ fn read(reader: &mut Reader<'_>, name: &str, named: &Source) -> Option<IssuerCon
 }
 
 /// How old keys may be that are fetched. Those of a file are looked at all the time.
-fn keys_age_max(reader: &mut Reader<'_>, name: &str, refresh_ms: u64) -> Option<Duration> {
+fn keys_age_max(reader: &mut SettingsReader<'_>, name: &str, refresh_ms: u64) -> Option<Duration> {
     let age_max_ms = reader.get_of(&settings::JWKS_AGE_MAX_MS, name);
     reader.source(&keyed(settings::JWKS_URL.key, name))?;
     if age_max_ms < refresh_ms {
@@ -167,9 +171,9 @@ fn keys_age_max(reader: &mut Reader<'_>, name: &str, refresh_ms: u64) -> Option<
 }
 
 fn keys_from(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     name: &str,
-    named: &Source,
+    named: &SettingSource,
     refresh: Duration,
 ) -> Option<KeysFrom> {
     let path = reader.get_of(&settings::JWKS_FILE, name);
@@ -258,7 +262,7 @@ fn keys_from(
 }
 
 /// A token is looked at by the rules of its issuer, so there has to be one set of them.
-fn refuse_same_issuers(reader: &mut Reader<'_>, issuers: &[IssuerConfig]) {
+fn refuse_same_issuers(reader: &mut SettingsReader<'_>, issuers: &[IssuerConfig]) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for config in issuers {
         let IssuerSettings { name, issuer, .. } = &config.settings;

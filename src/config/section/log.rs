@@ -5,12 +5,12 @@ use crate::config::{
         settings::{LOG_FILTER, LOG_FORMAT},
         value_type::Choice,
     },
-    source::reader::Reader,
+    source::reader::SettingsReader,
 };
 
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// The form of a line.
     pub format: Format,
     /// Directives that tracing-subscriber's `EnvFilter` takes.
@@ -30,8 +30,8 @@ impl Choice for Format {
     const CHOICES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
-pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Log {
-    Log {
+pub(in crate::config) fn read(reader: &mut SettingsReader<'_>) -> LogConfig {
+    LogConfig {
         format: reader.get(&LOG_FORMAT),
         filter: reader.get(&LOG_FILTER).0,
     }

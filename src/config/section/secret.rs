@@ -6,21 +6,21 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use crate::config::{
-    error::{Problem, Source},
+    error::{Problem, SettingSource},
     permissions,
     schema::{
-        setting::{Described as _, Kind as _, Setting, keyed, quoted, variable},
+        setting::{Described as _, Setting, ValueType as _, keyed, quoted, variable},
         text_format::SECRET_CHARS_MAX,
         value_type::Text,
     },
-    source::{file::read_text, reader::Reader},
+    source::{file::read_text, reader::SettingsReader},
 };
 
 /// Bytes of a secret's file that are read.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The settings that say where a secret is; exactly one of them has to be given.
-pub(in crate::config) struct Ways {
+pub(in crate::config) struct SecretSources {
     /// The secret itself, in an environment variable of ours.
     pub(in crate::config) inline: &'static Setting<Option<Text>>,
     /// A file.
@@ -30,7 +30,7 @@ pub(in crate::config) struct Ways {
 }
 
 /// What a secret's place holds, which is not checked yet.
-pub(in crate::config) struct Found {
+pub(in crate::config) struct FoundSecret {
     pub(in crate::config) text: String,
     /// The setting that led to it.
     pub(in crate::config) key: String,
@@ -39,7 +39,11 @@ pub(in crate::config) struct Found {
 }
 
 /// Whether a secret's place is given at all.
-pub(in crate::config) fn is_given(reader: &Reader<'_>, ways: &Ways, name: &str) -> bool {
+pub(in crate::config) fn is_given(
+    reader: &SettingsReader<'_>,
+    ways: &SecretSources,
+    name: &str,
+) -> bool {
     [ways.inline.key, ways.file.key, ways.env.key]
         .iter()
         .any(|key| reader.source(&keyed(key, name)).is_some())
@@ -47,11 +51,11 @@ pub(in crate::config) fn is_given(reader: &Reader<'_>, ways: &Ways, name: &str) 
 
 /// Finds the secret of an account or caller that was first named at `named`.
 pub(in crate::config) fn find(
-    reader: &mut Reader<'_>,
-    ways: &Ways,
+    reader: &mut SettingsReader<'_>,
+    ways: &SecretSources,
     name: &str,
-    named: &Source,
-) -> Option<Found> {
+    named: &SettingSource,
+) -> Option<FoundSecret> {
     let keys = [ways.inline.key, ways.file.key, ways.env.key].map(|key| keyed(key, name));
     let [inline, file, _] = &keys;
     let ranks = keys
@@ -92,20 +96,28 @@ pub(in crate::config) fn find(
     }
 }
 
-fn find_inline(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found> {
+fn find_inline(
+    reader: &mut SettingsReader<'_>,
+    ways: &SecretSources,
+    name: &str,
+) -> Option<FoundSecret> {
     let (text, source) = reader.given(ways.inline, name)?;
     let key = keyed(ways.inline.key, name);
     // Said as what it amounts to, so that what is printed can be read again.
     let toml = quoted(&variable(&key));
     reader.remember(keyed(ways.env.key, name), Some(toml), Some(source));
-    Some(Found {
+    Some(FoundSecret {
         text: text?.0,
         key,
         file: None,
     })
 }
 
-fn find_in_file(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found> {
+fn find_in_file(
+    reader: &mut SettingsReader<'_>,
+    ways: &SecretSources,
+    name: &str,
+) -> Option<FoundSecret> {
     let (path, source) = reader.given(ways.file, name)?;
     let key = keyed(ways.file.key, name);
     let path = path?;
@@ -122,14 +134,18 @@ fn find_in_file(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Foun
     };
     permissions::private(reader, &key, &path);
     reader.remember(key.clone(), path.toml(), Some(source));
-    Some(Found {
+    Some(FoundSecret {
         text,
         key,
         file: Some(path),
     })
 }
 
-fn find_in_env(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found> {
+fn find_in_env(
+    reader: &mut SettingsReader<'_>,
+    ways: &SecretSources,
+    name: &str,
+) -> Option<FoundSecret> {
     let (variable, source) = reader.given(ways.env, name)?;
     let key = keyed(ways.env.key, name);
     let variable = variable?;
@@ -137,7 +153,7 @@ fn find_in_env(reader: &mut Reader<'_>, ways: &Ways, name: &str) -> Option<Found
         Ok(Some(text)) => {
             let text = text.to_owned();
             reader.remember(key.clone(), variable.toml(), Some(source));
-            return Some(Found {
+            return Some(FoundSecret {
                 text,
                 key,
                 file: None,

@@ -16,7 +16,7 @@ use crate::{
                 TLS_CLIENT_CRL_FILE, TLS_KEY_FILE,
             },
         },
-        source::{file::read_file, reader::Reader},
+        source::{file::read_file, reader::SettingsReader},
     },
     identity::Authority,
     limits,
@@ -24,7 +24,7 @@ use crate::{
 
 /// How the listener speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsConfig {
     /// Its certificate, with those between it and the authority.
     pub cert_file: PathBuf,
     /// Its private key.
@@ -48,7 +48,7 @@ pub struct ClientCertificates {
 }
 
 /// Reads what the listener's TLS is to be; `None` for none.
-pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
+pub(in crate::config) fn read(reader: &mut SettingsReader<'_>) -> Option<TlsConfig> {
     let cert_file = file(reader, &TLS_CERT_FILE);
     let key_file = file(reader, &TLS_KEY_FILE);
     let ca_file = file(reader, &TLS_CLIENT_CA_FILE);
@@ -105,7 +105,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
         crl_file,
         required: auth == ClientAuth::Required,
     });
-    Some(Tls {
+    Some(TlsConfig {
         cert_file: cert_file?,
         key_file: key_file?,
         clients,
@@ -113,7 +113,7 @@ pub(in crate::config) fn read(reader: &mut Reader<'_>) -> Option<Tls> {
 }
 
 /// The authorities that have names.
-fn authorities(reader: &mut Reader<'_>) -> Vec<(Authority, PathBuf)> {
+fn authorities(reader: &mut SettingsReader<'_>) -> Vec<(Authority, PathBuf)> {
     let mut authorities = Vec::new();
     for (name, named) in reader.layers.names(Group::Authorities) {
         let key = keyed(AUTHORITY_CA_FILE.key, &name);
@@ -136,7 +136,7 @@ fn authorities(reader: &mut Reader<'_>) -> Vec<(Authority, PathBuf)> {
 }
 
 fn refuse(
-    reader: &mut Reader<'_>,
+    reader: &mut SettingsReader<'_>,
     setting: &Setting<Option<PathBuf>>,
     problem: &str,
     remedy: &str,
@@ -145,7 +145,10 @@ fn refuse(
 }
 
 /// A file that a setting names, if it can be read.
-fn file(reader: &mut Reader<'_>, setting: &'static Setting<Option<PathBuf>>) -> Option<PathBuf> {
+fn file(
+    reader: &mut SettingsReader<'_>,
+    setting: &'static Setting<Option<PathBuf>>,
+) -> Option<PathBuf> {
     let path = reader.get(setting)?;
     readable(reader, setting.key, &path);
     if setting.key == TLS_KEY_FILE.key {
@@ -157,7 +160,7 @@ fn file(reader: &mut Reader<'_>, setting: &'static Setting<Option<PathBuf>>) -> 
 }
 
 /// Notes a mistake if a file cannot be read.
-pub(in crate::config) fn readable(reader: &mut Reader<'_>, key: &str, path: &Path) {
+pub(in crate::config) fn readable(reader: &mut SettingsReader<'_>, key: &str, path: &Path) {
     if let Err(why) = read_file(path, bytes_max()) {
         let problem = Problem::new(
             format!("names a file that cannot be read ({why})"),

@@ -7,41 +7,41 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::{Env, PREFIX};
 use crate::config::{
-    error::{Mistakes, Problem, Source},
+    error::{Mistakes, Problem, SettingSource},
     schema::{
         names::{
             Group, check_name, check_word, name_of, settings_in, unknown_section, unknown_variable,
             variables_of,
         },
-        setting::{Described, NAME, Raw, keyed, variable},
+        setting::{Described, NAME, RawSetting, keyed, variable},
         settings::{self, ALL},
     },
 };
 
 /// A value and where it stood.
 #[derive(Clone)]
-pub(in crate::config) struct Given {
-    pub(in crate::config) raw: Raw,
-    pub(in crate::config) source: Source,
+pub(in crate::config) struct RawValue {
+    pub(in crate::config) raw: RawSetting,
+    pub(in crate::config) source: SettingSource,
 }
 
 /// All that was given.
 #[derive(Default)]
 pub(in crate::config) struct Layers {
     /// By key, from the lowest layer to the highest.
-    given: BTreeMap<String, Vec<Given>>,
+    given: BTreeMap<String, Vec<RawValue>>,
     /// The accounts and callers that were named, and where first.
-    names: BTreeMap<(Group, String), Source>,
+    names: BTreeMap<(Group, String), SettingSource>,
 }
 
 impl Layers {
     /// What was given for a key, from the lowest layer to the highest.
-    pub(in crate::config) fn given(&self, key: &str) -> &[Given] {
+    pub(in crate::config) fn given(&self, key: &str) -> &[RawValue] {
         self.given.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// The names in a group, and where each was first seen.
-    pub(in crate::config) fn names(&self, group: Group) -> Vec<(String, Source)> {
+    pub(in crate::config) fn names(&self, group: Group) -> Vec<(String, SettingSource)> {
         self.names
             .iter()
             .filter(|((of, _), _)| *of == group)
@@ -49,16 +49,16 @@ impl Layers {
             .collect()
     }
 
-    fn give(&mut self, key: String, raw: Raw, source: Source) {
+    fn give(&mut self, key: String, raw: RawSetting, source: SettingSource) {
         self.given
             .entry(key)
             .or_default()
-            .push(Given { raw, source });
+            .push(RawValue { raw, source });
     }
 
     /// Adds a file's values.
     pub(in crate::config) fn add_file(&mut self, file: &str, text: &str, mistakes: &mut Mistakes) {
-        let at = |offset: usize| Source::File {
+        let at = |offset: usize| SettingSource::File {
             file: file.to_owned(),
             line: line_of(text, offset),
         };
@@ -96,7 +96,7 @@ impl Layers {
         &mut self,
         group: Group,
         table: &DeTable<'_>,
-        at: &impl Fn(usize) -> Source,
+        at: &impl Fn(usize) -> SettingSource,
         mistakes: &mut Mistakes,
     ) {
         for (name, value) in table {
@@ -125,7 +125,7 @@ impl Layers {
         section: &str,
         path: &str,
         table: &DeTable<'_>,
-        at: &impl Fn(usize) -> Source,
+        at: &impl Fn(usize) -> SettingSource,
         mistakes: &mut Mistakes,
     ) {
         for (word, value) in table {
@@ -144,7 +144,7 @@ impl Layers {
         // Accounts that variables name beyond doubt, before those that depend on it.
         let named = self.named_by(env);
         for (name, text) in env.ours() {
-            let source = Source::Env(name.to_owned());
+            let source = SettingSource::Env(name.to_owned());
             let Ok(text) = text else {
                 let problem = Problem::new("is not valid UTF-8", "give text");
                 mistakes.push(Some(source), "", problem);
@@ -155,7 +155,7 @@ impl Layers {
                     if let Some(named) = named {
                         self.names.entry(named).or_insert_with(|| source.clone());
                     }
-                    self.give(key, Raw::Plain(text.to_owned()), source);
+                    self.give(key, RawSetting::Plain(text.to_owned()), source);
                 }
                 Err(problem) => mistakes.push(Some(source), "", problem),
             }
@@ -220,7 +220,7 @@ impl Layers {
         mistakes: &mut Mistakes,
     ) {
         for (key, text) in overrides {
-            let source = Source::CommandLine;
+            let source = SettingSource::CommandLine;
             let (head, word) = key.rsplit_once('.').unwrap_or(("", key));
             let named = head
                 .split_once('.')
@@ -236,7 +236,7 @@ impl Layers {
                     if let Some(named) = named {
                         self.names.entry(named).or_insert_with(|| source.clone());
                     }
-                    self.give(key.clone(), Raw::Plain(text.clone()), source);
+                    self.give(key.clone(), RawSetting::Plain(text.clone()), source);
                 }
                 Err(problem) => mistakes.push(Some(source), key.clone(), problem),
             }
@@ -244,17 +244,19 @@ impl Layers {
     }
 }
 
-fn raw(value: &DeValue<'_>) -> Raw {
+fn raw(value: &DeValue<'_>) -> RawSetting {
     match value {
-        DeValue::String(text) => Raw::Text(text.as_ref().to_owned()),
+        DeValue::String(text) => RawSetting::Text(text.as_ref().to_owned()),
         // What is too large for an i128 is too large for every setting.
-        DeValue::Integer(number) => {
-            Raw::Whole(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
+        DeValue::Integer(number) => RawSetting::Whole(
+            i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX),
+        ),
+        DeValue::Float(number) => RawSetting::Decimal(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => RawSetting::Bool(*truth),
+        DeValue::Array(items) => {
+            RawSetting::List(items.iter().map(|item| raw(item.get_ref())).collect())
         }
-        DeValue::Float(number) => Raw::Decimal(number.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(truth) => Raw::Bool(*truth),
-        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
-        DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other(value.type_str()),
+        DeValue::Datetime(_) | DeValue::Table(_) => RawSetting::Other(value.type_str()),
     }
 }
 

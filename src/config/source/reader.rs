@@ -3,40 +3,44 @@
 
 use super::{env::Env, layers::Layers};
 use crate::config::{
-    error::{Mistakes, Problem, Source},
-    schema::setting::{Kind, NAME, Setting, keyed},
+    error::{Mistakes, Problem, SettingSource},
+    schema::setting::{NAME, Setting, ValueType, keyed},
 };
 
 /// A setting as it is in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::config) struct Entry {
+pub(in crate::config) struct SettingEntry {
     /// Its key.
     pub(in crate::config) key: String,
     /// Its value as TOML; `None` if it is not set. Never a secret.
     pub(in crate::config) toml: Option<String>,
     /// Where it came from; `None` for defaults.
-    pub(in crate::config) source: Option<Source>,
+    pub(in crate::config) source: Option<SettingSource>,
 }
 
 /// Reads settings and collects mistakes.
-pub(in crate::config) struct Reader<'a> {
+pub(in crate::config) struct SettingsReader<'a> {
     pub(in crate::config) env: &'a Env,
     pub(in crate::config) layers: Layers,
     pub(in crate::config) mistakes: Mistakes,
     pub(in crate::config) warnings: Mistakes,
     /// What other users of the machine may read or change.
     pub(in crate::config) loose: Mistakes,
-    pub(in crate::config) entries: Vec<Entry>,
+    pub(in crate::config) entries: Vec<SettingEntry>,
 }
 
-impl Reader<'_> {
+impl SettingsReader<'_> {
     /// A setting's value. After a mistake it is the default, and the mistake is noted.
-    pub(in crate::config) fn get<T: Kind>(&mut self, setting: &Setting<T>) -> T {
+    pub(in crate::config) fn get<T: ValueType>(&mut self, setting: &Setting<T>) -> T {
         self.get_of(setting, NAME)
     }
 
     /// The value of an account's or caller's setting.
-    pub(in crate::config) fn get_of<T: Kind>(&mut self, setting: &Setting<T>, name: &str) -> T {
+    pub(in crate::config) fn get_of<T: ValueType>(
+        &mut self,
+        setting: &Setting<T>,
+        name: &str,
+    ) -> T {
         let (value, source) = match self.given(setting, name) {
             Some((value, source)) => (value, Some(source)),
             None => ((setting.default)(), None),
@@ -46,7 +50,7 @@ impl Reader<'_> {
     }
 
     /// The same for a default that depends on something else.
-    pub(in crate::config) fn get_or<T: Kind>(
+    pub(in crate::config) fn get_or<T: ValueType>(
         &mut self,
         setting: &Setting<Option<T>>,
         name: &str,
@@ -61,11 +65,11 @@ impl Reader<'_> {
     }
 
     /// What was given, if anything was and the last of it is right.
-    pub(in crate::config) fn given<T: Kind>(
+    pub(in crate::config) fn given<T: ValueType>(
         &mut self,
         setting: &Setting<T>,
         name: &str,
-    ) -> Option<(T, Source)> {
+    ) -> Option<(T, SettingSource)> {
         let key = keyed(setting.key, name);
         let mut last = None;
         for given in self.layers.given(&key) {
@@ -82,7 +86,7 @@ impl Reader<'_> {
     }
 
     /// Where the value in effect was given.
-    pub(in crate::config) fn source(&self, key: &str) -> Option<Source> {
+    pub(in crate::config) fn source(&self, key: &str) -> Option<SettingSource> {
         self.layers
             .given(key)
             .last()
@@ -102,7 +106,7 @@ impl Reader<'_> {
     }
 
     /// Says for `config print` what a setting comes to that nobody gave.
-    pub(in crate::config) fn assume(&mut self, key: &str, value: impl Kind) {
+    pub(in crate::config) fn assume(&mut self, key: &str, value: impl ValueType) {
         let entry = self.entries.iter_mut().rev().find(|entry| entry.key == key);
         if let Some(entry) = entry.filter(|entry| entry.toml.is_none()) {
             entry.toml = value.toml();
@@ -114,8 +118,8 @@ impl Reader<'_> {
         &mut self,
         key: String,
         toml: Option<String>,
-        source: Option<Source>,
+        source: Option<SettingSource>,
     ) {
-        self.entries.push(Entry { key, toml, source });
+        self.entries.push(SettingEntry { key, toml, source });
     }
 }

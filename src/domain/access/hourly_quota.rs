@@ -25,14 +25,14 @@ pub const WINDOW: Duration = Duration::from_secs(61 * 60);
 /// through than may be. What happened in the oldest minute counts until that minute is over, so
 /// the window is between 60 and 61 minutes long.
 #[derive(Debug)]
-pub struct Hourly {
+pub struct HourlyQuota {
     max: AtomicU64,
-    window: Mutex<Window>,
+    window: Mutex<QuotaWindow>,
 }
 
 /// People by minute, of this one and those before it.
 #[derive(Debug)]
-struct Window {
+struct QuotaWindow {
     /// This minute and the 60 before it, the newest first.
     counts: [u64; MINUTES + 1],
     /// Since 1970.
@@ -54,14 +54,14 @@ pub fn concerned(command: &Command, settled: &Conclusion) -> u64 {
 /// What one item has taken of its caller's hour.
 #[derive(Debug, Clone)]
 pub struct Reserved {
-    hourly: Arc<Hourly>,
+    hourly: Arc<HourlyQuota>,
     at: Timestamp,
 }
 
 impl Reserved {
     /// What an item takes that is opened at this time, if its caller's hour is counted.
     #[must_use]
-    pub fn of(hourly: Option<&Arc<Hourly>>, at: Timestamp) -> Option<Self> {
+    pub fn of(hourly: Option<&Arc<HourlyQuota>>, at: Timestamp) -> Option<Self> {
         let hourly = Arc::clone(hourly?);
         Some(Self { hourly, at })
     }
@@ -92,13 +92,13 @@ pub struct Exhausted {
     pub retry_after: Option<Duration>,
 }
 
-impl Hourly {
+impl HourlyQuota {
     /// No items so far, of so many.
     #[must_use]
     pub fn new(max: u64) -> Self {
         Self {
             max: AtomicU64::new(max),
-            window: Mutex::new(Window {
+            window: Mutex::new(QuotaWindow {
                 counts: [0; MINUTES + 1],
                 minute: 0,
             }),
@@ -166,7 +166,7 @@ fn until(at: Timestamp, minute: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }
 
-impl Window {
+impl QuotaWindow {
     fn sum(&self) -> u64 {
         self.counts
             .iter()
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_counted_and_what_does_not_is_told_when_it_would() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         assert_eq!(hourly.take(6, at(0)), Ok(()));
         assert_eq!(hourly.take(4, at(60)), Ok(()));
         let exhausted = hourly.take(1, at(90)).unwrap_err();
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_never_fits_is_not_told_to_come_back() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         assert_eq!(hourly.take(11, at(0)).unwrap_err().retry_after, None);
         assert_eq!(hourly.take(0, at(0)), Ok(()));
         assert_eq!(hourly.take(10, at(0)), Ok(()), "a refusal takes nothing");
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_was_admitted_before_a_restart_counts_as_long_as_it_would_have() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         hourly.count(100, at(-2 * 60 * 60));
         hourly.count(7, at(-30 * 60));
         hourly.count(2, at(-59 * 60));
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_is_free_again_as_long_as_it_counts() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         hourly.take(4, at(0)).unwrap();
         hourly.take(6, at(60)).unwrap();
         hourly.give_back(5, at(60));
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_gives_nothing_back() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         hourly.take(10, at(0)).unwrap();
         assert!(hourly.take(1, at(-7_200)).is_err());
         assert!(hourly.take(1, at(1)).is_err());
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_takes_no_limit_away() {
-        let hourly = Hourly::new(10);
+        let hourly = HourlyQuota::new(10);
         hourly.take(5, at(24 * 60 * 60)).unwrap();
         assert_eq!(hourly.take(5, at(0)), Ok(()));
         assert!(hourly.take(1, at(1)).is_err());
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn no_hour_ever_has_more() {
-        let hourly = Hourly::new(5);
+        let hourly = HourlyQuota::new(5);
         let mut taken = Vec::new();
         for second in (0..4 * 60 * 60).step_by(7) {
             if hourly.take(1, at(second)).is_ok() {

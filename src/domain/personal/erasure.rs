@@ -12,7 +12,7 @@ use crate::domain::{
     command::{Command, EnrollmentsTarget},
     ids::{Key, Scope, TargetId},
     outcome::{Charges, Conclusion, Detail, SubscriptionState},
-    provider_response::Answer,
+    provider_response::ProviderResponse,
 };
 
 /// Whose data it is.
@@ -339,10 +339,10 @@ impl Conclusion {
 }
 
 /// Whether an answer says something of them. In JSON an id is a value of its own, however short.
-fn says(answer: &Answer, whose: &Whose) -> bool {
+fn says(answer: &ProviderResponse, whose: &Whose) -> bool {
     match answer {
-        Answer::Text(text) => whose.is_in(text),
-        Answer::Json(json) => {
+        ProviderResponse::Text(text) => whose.is_in(text),
+        ProviderResponse::Json(json) => {
             let value = serde_json::from_str(json.get());
             whose.is_in(json.get()) || value.is_ok_and(|value| is_value(&value, whose))
         }

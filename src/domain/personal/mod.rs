@@ -21,7 +21,7 @@ use super::{
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, LineItem},
     ids::TargetId,
     outcome::{Conclusion, Detail},
-    provider_response::Answer,
+    provider_response::ProviderResponse,
 };
 
 /// Begins the digest of an address.
@@ -62,7 +62,7 @@ fn clean_json(value: &mut Value) {
     }
 }
 
-impl Answer {
+impl ProviderResponse {
     /// The same without e-mail addresses.
     #[must_use]
     pub fn without_emails(&self) -> Self {
@@ -308,13 +308,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_looked_into_whatever_it_is_written_like() {
-        let answer = Answer::from_text(
+        let answer = ProviderResponse::from_text(
             r#"{"n":1.10,"to":["\nann\u0040example.com"],"by":{"bob@example.com":true}}"#,
         );
         let clean = serde_json::to_string(&answer.without_emails()).unwrap();
         assert!(!clean.contains("example"), "{clean}");
         assert!(clean.contains("1.10"), "{clean}");
-        let plain = Answer::from_text(r#"{ "b" : 1, "a" : "x @ y" }"#);
+        let plain = ProviderResponse::from_text(r#"{ "b" : 1, "a" : "x @ y" }"#);
         assert_eq!(plain.without_emails(), plain);
     }
 

@@ -37,18 +37,18 @@ const BEGIN: usize = 16;
 
 /// One account's limit.
 #[derive(Debug)]
-pub struct Limit {
+pub struct ConcurrencyLimit {
     bounds: Bounds,
     limit: f64,
     /// It doubles with every window until the first sign of trouble.
     doubling: bool,
     /// The latency of the long run, in seconds.
     usual: Option<f64>,
-    window: Window,
+    window: LatencyWindow,
 }
 
 #[derive(Debug, Default)]
-struct Window {
+struct LatencyWindow {
     answers: f64,
     seconds: f64,
     failures: f64,
@@ -57,7 +57,7 @@ struct Window {
     used: bool,
 }
 
-impl Limit {
+impl ConcurrencyLimit {
     /// A limit within these bounds.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
@@ -66,7 +66,7 @@ impl Limit {
             limit: real(BEGIN.clamp(bounds.floor, bounds.ceiling)),
             doubling: true,
             usual: None,
-            window: Window::default(),
+            window: LatencyWindow::default(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Limit {
     pub fn begin_anew(&mut self) {
         self.limit = real(self.bounds.floor);
         self.doubling = true;
-        self.window = Window::default();
+        self.window = LatencyWindow::default();
     }
 
     fn cut(&mut self) {
@@ -138,7 +138,7 @@ impl Limit {
         }
     }
 
-    fn follow(&mut self, window: &Window) {
+    fn follow(&mut self, window: &LatencyWindow) {
         let latency = window.seconds / window.answers;
         let usual = self.usual.unwrap_or(latency);
         // Coming down it is followed at once: what was slow is no excuse any more.
@@ -187,7 +187,7 @@ mod tests {
     }
 
     /// Many answers of a provider whose latency depends on how many are in flight.
-    fn settle(limit: &mut Limit, answers: usize, latency_ms: impl Fn(usize) -> f64) {
+    fn settle(limit: &mut ConcurrencyLimit, answers: usize, latency_ms: impl Fn(usize) -> f64) {
         for _ in 0..answers {
             let in_flight = limit.now();
             limit.answered(ms(latency_ms(in_flight)), in_flight);
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn steady_latency_opens_it_to_the_ceiling() {
-        let mut limit = Limit::new(BOUNDS);
+        let mut limit = ConcurrencyLimit::new(BOUNDS);
         assert_eq!(limit.now(), 16);
         settle(&mut limit, 1_000, |_| 20.0);
         assert_eq!(limit.now(), 256);
@@ -206,7 +206,7 @@ mod tests {
     fn it_finds_about_what_the_provider_can_do() {
         // 40 at once in 20 ms; beyond that they queue.
         let latency = |in_flight: usize| 20.0 * (real(in_flight) / 40.0).max(1.0);
-        let mut limit = Limit::new(BOUNDS);
+        let mut limit = ConcurrencyLimit::new(BOUNDS);
         settle(&mut limit, 2_000, latency);
         let found = limit.now();
         assert!((30..=120).contains(&found), "{found}");
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn it_gives_way_when_latency_grows_and_comes_back() {
-        let mut limit = Limit::new(BOUNDS);
+        let mut limit = ConcurrencyLimit::new(BOUNDS);
         settle(&mut limit, 2_000, |_| 20.0);
         settle(&mut limit, 1_500, |_| 400.0);
         let slow = limit.now();
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn throttling_cuts_it_once_in_a_window_and_failures_when_there_are_many() {
-        let mut limit = Limit::new(BOUNDS);
+        let mut limit = ConcurrencyLimit::new(BOUNDS);
         settle(&mut limit, 1_000, |_| 20.0);
         for _ in 0..50 {
             limit.throttled();
@@ -238,7 +238,7 @@ mod tests {
         limit.begin_anew();
         settle(&mut limit, 1_000, |_| 20.0);
         assert_eq!(limit.now(), 256);
-        let mut odd_ones = Limit::new(BOUNDS);
+        let mut odd_ones = ConcurrencyLimit::new(BOUNDS);
         for _ in 0..200 {
             settle(&mut odd_ones, 99, |_| 20.0);
             odd_ones.failed();
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_beyond_what_is_used_and_keeps_its_bounds() {
-        let mut limit = Limit::new(BOUNDS);
+        let mut limit = ConcurrencyLimit::new(BOUNDS);
         for _ in 0..10_000 {
             limit.answered(ms(20.0), 3);
         }
@@ -257,7 +257,7 @@ mod tests {
             floor: 1,
             ceiling: 1,
         };
-        let mut limit = Limit::new(one);
+        let mut limit = ConcurrencyLimit::new(one);
         settle(&mut limit, 1_000, |_| 20.0);
         limit.throttled();
         assert_eq!(limit.now(), 1);

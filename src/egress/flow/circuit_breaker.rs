@@ -24,7 +24,7 @@ pub struct Pauses {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     /// Traffic flows. The latest answers, one bit each, set for a failure.
     Closed {
         failures: u32,
@@ -37,7 +37,7 @@ enum State {
     HalfOpen { probing: bool },
 }
 
-const CALM: State = State::Closed {
+const CALM: BreakerState = BreakerState::Closed {
     failures: 0,
     seen: 0,
     last: None,
@@ -45,9 +45,9 @@ const CALM: State = State::Closed {
 
 /// One account's breaker. Time is an argument.
 #[derive(Debug)]
-pub struct Breaker {
+pub struct CircuitBreaker {
     pauses: Pauses,
-    state: State,
+    state: BreakerState,
     /// How often it opened since traffic flowed.
     opened: u32,
     rng: fastrand::Rng,
@@ -55,7 +55,7 @@ pub struct Breaker {
 
 /// What may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admits {
+pub enum BreakerDecision {
     /// Everything.
     All,
     /// One request.
@@ -66,7 +66,7 @@ pub enum Admits {
     NothingYet,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A closed breaker. `seed` is where the spread of its pauses comes from.
     #[must_use]
     pub fn new(pauses: Pauses, seed: u64) -> Self {
@@ -80,30 +80,32 @@ impl Breaker {
 
     /// What may be sent.
     #[must_use]
-    pub fn admits(&self, now: Instant) -> Admits {
+    pub fn admits(&self, now: Instant) -> BreakerDecision {
         match self.state {
-            State::Closed { .. } => Admits::All,
-            State::Open { until } if until > now => Admits::NothingUntil(until),
-            State::Open { .. } | State::HalfOpen { probing: false } => Admits::Probe,
-            State::HalfOpen { probing: true } => Admits::NothingYet,
+            BreakerState::Closed { .. } => BreakerDecision::All,
+            BreakerState::Open { until } if until > now => BreakerDecision::NothingUntil(until),
+            BreakerState::Open { .. } | BreakerState::HalfOpen { probing: false } => {
+                BreakerDecision::Probe
+            }
+            BreakerState::HalfOpen { probing: true } => BreakerDecision::NothingYet,
         }
     }
 
     /// Whether traffic flows.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed { .. })
+        matches!(self.state, BreakerState::Closed { .. })
     }
 
-    /// The request that [`Admits::Probe`] allowed goes out.
+    /// The request that [`BreakerDecision::Probe`] allowed goes out.
     pub fn probe(&mut self) {
-        self.state = State::HalfOpen { probing: true };
+        self.state = BreakerState::HalfOpen { probing: true };
     }
 
     /// The probe ended without having been sent: another may go.
     pub fn probe_unused(&mut self) {
-        if self.state == (State::HalfOpen { probing: true }) {
-            self.state = State::HalfOpen { probing: false };
+        if self.state == (BreakerState::HalfOpen { probing: true }) {
+            self.state = BreakerState::HalfOpen { probing: false };
         }
     }
 
@@ -122,9 +124,9 @@ impl Breaker {
     /// that opened a closed breaker; a probe that fails is no news.
     pub fn failed(&mut self, now: Instant, was_probe: bool) -> bool {
         match self.state {
-            State::Closed { .. } => {
+            BreakerState::Closed { .. } => {
                 self.saw(now, true);
-                let State::Closed { failures, seen, .. } = self.state else {
+                let BreakerState::Closed { failures, seen, .. } = self.state else {
                     return false;
                 };
                 let opens = seen >= SEEN_MIN && failures.count_ones() * 4 >= seen * 3;
@@ -133,17 +135,17 @@ impl Breaker {
                 }
                 opens
             }
-            State::HalfOpen { .. } if was_probe => {
+            BreakerState::HalfOpen { .. } if was_probe => {
                 self.open(now);
                 false
             }
             // Requests from before it opened decide nothing.
-            State::HalfOpen { .. } | State::Open { .. } => false,
+            BreakerState::HalfOpen { .. } | BreakerState::Open { .. } => false,
         }
     }
 
     fn saw(&mut self, now: Instant, failed: bool) {
-        let State::Closed {
+        let BreakerState::Closed {
             failures,
             seen,
             last,
@@ -153,7 +155,7 @@ impl Breaker {
         };
         let forgotten = last.is_some_and(|last| now.duration_since(last) > MEMORY);
         let (failures, seen) = if forgotten { (0, 0) } else { (failures, seen) };
-        self.state = State::Closed {
+        self.state = BreakerState::Closed {
             failures: failures << 1 | u32::from(failed),
             seen: (seen + 1).min(SEEN_MAX),
             last: Some(now),
@@ -167,7 +169,7 @@ impl Breaker {
         // Spread over the last fifth, so that several services do not probe in step.
         let spread = 0.8 + 0.2 * self.rng.f64();
         self.opened += 1;
-        self.state = State::Open {
+        self.state = BreakerState::Open {
             until: now + pause.mul_f64(spread),
         };
     }
@@ -177,17 +179,17 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn breaker() -> Breaker {
+    fn breaker() -> CircuitBreaker {
         let pauses = Pauses {
             base: Duration::from_secs(1),
             max: Duration::from_secs(30),
         };
-        Breaker::new(pauses, 7)
+        CircuitBreaker::new(pauses, 7)
     }
 
-    fn pause(breaker: &Breaker, now: Instant) -> Duration {
+    fn pause(breaker: &CircuitBreaker, now: Instant) -> Duration {
         match breaker.admits(now) {
-            Admits::NothingUntil(until) => until - now,
+            BreakerDecision::NothingUntil(until) => until - now,
             other => panic!("{other:?}"),
         }
     }
@@ -200,10 +202,10 @@ mod tests {
             half.failed(now, false);
             half.succeeded(now);
         }
-        assert_eq!(half.admits(now), Admits::All);
+        assert_eq!(half.admits(now), BreakerDecision::All);
         let mut few = breaker();
         assert!((1..SEEN_MIN).all(|_| !few.failed(now, false)));
-        assert_eq!(few.admits(now), Admits::All);
+        assert_eq!(few.admits(now), BreakerDecision::All);
         assert!(few.failed(now, false));
         assert!(!few.is_closed());
     }
@@ -221,9 +223,9 @@ mod tests {
                 "{pause:?}"
             );
             now += pause;
-            assert_eq!(breaker.admits(now), Admits::Probe);
+            assert_eq!(breaker.admits(now), BreakerDecision::Probe);
             breaker.probe();
-            assert_eq!(breaker.admits(now), Admits::NothingYet);
+            assert_eq!(breaker.admits(now), BreakerDecision::NothingYet);
             assert!(
                 !breaker.failed(now, false),
                 "an old request decides nothing"
@@ -233,10 +235,10 @@ mod tests {
         now += pause(&breaker, now);
         breaker.probe();
         breaker.probe_unused();
-        assert_eq!(breaker.admits(now), Admits::Probe);
+        assert_eq!(breaker.admits(now), BreakerDecision::Probe);
         breaker.probe();
         assert!(breaker.succeeded(now));
-        assert_eq!(breaker.admits(now), Admits::All);
+        assert_eq!(breaker.admits(now), BreakerDecision::All);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,15 +21,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{
-    adaptive_concurrency::{Bounds, Limit},
-    circuit_breaker::{Admits, Breaker, Pauses},
-    retry_budget::{Budget, Share},
-    token_bucket::Bucket,
+    adaptive_concurrency::{Bounds, ConcurrencyLimit},
+    circuit_breaker::{BreakerDecision, CircuitBreaker, Pauses},
+    retry_budget::{RetryBudget, RetryBudgetOptions},
+    token_bucket::TokenBucket,
 };
 
 /// What an account's gate lets through.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
+pub struct FlowOptions {
     /// Conversations at once.
     pub concurrency: Bounds,
     /// Requests a second.
@@ -37,14 +37,14 @@ pub struct Options {
     /// Requests at once before the rate holds, 1 or more.
     pub rate_burst: u32,
     /// What may be sent again.
-    pub retries: Share,
+    pub retries: RetryBudgetOptions,
     /// Waits between probes of a provider that is away.
     pub pauses: Pauses,
 }
 
 /// How an item comes to the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum RequestKind {
     /// Nothing of it has failed.
     First,
     /// Its last try failed.
@@ -53,7 +53,7 @@ pub enum Entry {
 
 /// Why nobody goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
+pub enum Denied {
     /// Nothing goes before this time.
     Until(Instant),
     /// Something has to come back first.
@@ -63,13 +63,13 @@ pub enum Closed {
 /// A conversation that went through.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use = "its place is given back by `leave`"]
-pub struct Pass {
+pub struct Permit {
     probe: bool,
     retry: bool,
     silent: bool,
 }
 
-impl Pass {
+impl Permit {
     /// Nobody has checked that it may send anything.
     #[must_use]
     pub fn is_silent(&self) -> bool {
@@ -79,7 +79,7 @@ impl Pass {
 
 /// What a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum Feedback {
     /// An answer, after this time.
     Answered(Duration),
     /// The wish to be left alone.
@@ -90,7 +90,7 @@ pub enum Heard {
 
 /// A change of the breaker, for those who watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum BreakerTransition {
     /// The provider is away: only probes go.
     Opened,
     /// It is back.
@@ -99,7 +99,7 @@ pub enum Change {
 
 /// How a gate stands at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct FlowSnapshot {
     /// Conversations inside.
     pub inside: usize,
     /// How many may be.
@@ -114,30 +114,30 @@ pub struct Standing {
 
 /// One account's gate.
 #[derive(Debug)]
-pub struct Gate {
+pub struct FlowControl {
     paused_until: Option<Instant>,
-    breaker: Breaker,
-    budget: Budget,
-    limit: Limit,
+    breaker: CircuitBreaker,
+    budget: RetryBudget,
+    limit: ConcurrencyLimit,
     places: usize,
     /// Conversations that take no place: they have nothing to send, as far as one can know.
     silent: usize,
-    bucket: Bucket,
+    bucket: TokenBucket,
     probe_pause: Duration,
 }
 
-impl Gate {
+impl FlowControl {
     /// An open gate. `seed` is where the spread of the breaker's pauses comes from.
     #[must_use]
-    pub fn new(options: Options, seed: u64) -> Self {
+    pub fn new(options: FlowOptions, seed: u64) -> Self {
         Self {
             paused_until: None,
-            breaker: Breaker::new(options.pauses, seed),
-            budget: Budget::new(options.retries),
-            limit: Limit::new(options.concurrency),
+            breaker: CircuitBreaker::new(options.pauses, seed),
+            budget: RetryBudget::new(options.retries),
+            limit: ConcurrencyLimit::new(options.concurrency),
             places: 0,
             silent: 0,
-            bucket: Bucket::new(options.rate_per_second, options.rate_burst),
+            bucket: TokenBucket::new(options.rate_per_second, options.rate_burst),
             probe_pause: options.pauses.base,
         }
     }
@@ -146,43 +146,43 @@ impl Gate {
     ///
     /// # Errors
     /// Why not, and until when.
-    pub fn check(&mut self, now: Instant, entry: Entry) -> Result<(), Closed> {
+    pub fn check(&mut self, now: Instant, entry: RequestKind) -> Result<(), Denied> {
         if let Some(until) = self.paused_until(now) {
-            return Err(Closed::Until(until));
+            return Err(Denied::Until(until));
         }
         match self.breaker.admits(now) {
-            Admits::All | Admits::Probe => {}
-            Admits::NothingUntil(until) => return Err(Closed::Until(until)),
-            Admits::NothingYet => return Err(Closed::Occupied),
+            BreakerDecision::All | BreakerDecision::Probe => {}
+            BreakerDecision::NothingUntil(until) => return Err(Denied::Until(until)),
+            BreakerDecision::NothingYet => return Err(Denied::Occupied),
         }
-        if entry == Entry::Retry
+        if entry == RequestKind::Retry
             && let Some(at) = self.budget.retry_at(now)
         {
-            return Err(Closed::Until(at));
+            return Err(Denied::Until(at));
         }
         if self.places >= self.limit.now() {
-            return Err(Closed::Occupied);
+            return Err(Denied::Occupied);
         }
         let ready_at = self.bucket.ready_at(now);
         if ready_at > now {
-            return Err(Closed::Until(ready_at));
+            return Err(Denied::Until(ready_at));
         }
         Ok(())
     }
 
-    /// A conversation begins, right after [`Gate::check`] allowed it.
-    pub fn enter(&mut self, now: Instant, entry: Entry) -> Pass {
-        let probe = self.breaker.admits(now) == Admits::Probe;
+    /// A conversation begins, right after [`FlowControl::check`] allowed it.
+    pub fn enter(&mut self, now: Instant, entry: RequestKind) -> Permit {
+        let probe = self.breaker.admits(now) == BreakerDecision::Probe;
         if probe {
             self.breaker.probe();
         }
-        let retry = entry == Entry::Retry;
+        let retry = entry == RequestKind::Retry;
         if retry {
             self.budget.sent_again(now);
         }
         self.places += 1;
         self.bucket.try_take(now);
-        Pass {
+        Permit {
             probe,
             retry,
             silent: false,
@@ -190,23 +190,23 @@ impl Gate {
     }
 
     /// The same for one that has to wait for something else before it sends: its token is taken
-    /// by [`Gate::follow`] then.
-    pub fn enter_unpaid(&mut self) -> Pass {
+    /// by [`FlowControl::follow`] then.
+    pub fn enter_unpaid(&mut self) -> Permit {
         self.places += 1;
-        Pass::default()
+        Permit::default()
     }
 
     /// A conversation begins that has nothing to send, as far as one can know. It takes no place
     /// from those that have.
-    pub fn enter_silent(&mut self) -> Pass {
+    pub fn enter_silent(&mut self) -> Permit {
         self.silent += 1;
-        Pass {
+        Permit {
             silent: true,
-            ..Pass::default()
+            ..Permit::default()
         }
     }
 
-    /// Conversations of [`Gate::enter_silent`] that are inside.
+    /// Conversations of [`FlowControl::enter_silent`] that are inside.
     #[must_use]
     pub fn silent(&self) -> usize {
         self.silent
@@ -220,15 +220,15 @@ impl Gate {
     pub fn follow(
         &mut self,
         now: Instant,
-        entry: Entry,
-        pass: &mut Pass,
+        entry: RequestKind,
+        pass: &mut Permit,
     ) -> Result<Instant, Instant> {
         if let Some(until) = self.paused_until(now) {
             return Err(until);
         }
         match self.breaker.admits(now) {
-            Admits::All => {
-                if entry == Entry::Retry {
+            BreakerDecision::All => {
+                if entry == RequestKind::Retry {
                     if let Some(at) = self.budget.retry_at(now) {
                         return Err(at);
                     }
@@ -237,9 +237,9 @@ impl Gate {
                 }
                 Ok(self.bucket.reserve(now))
             }
-            Admits::NothingUntil(until) => Err(until),
+            BreakerDecision::NothingUntil(until) => Err(until),
             // Whoever probes begins a conversation.
-            Admits::Probe | Admits::NothingYet => Err(now + self.probe_pause),
+            BreakerDecision::Probe | BreakerDecision::NothingYet => Err(now + self.probe_pause),
         }
     }
 
@@ -249,50 +249,57 @@ impl Gate {
     pub fn held_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until(now)
             .or_else(|| match self.breaker.admits(now) {
-                Admits::All => None,
-                Admits::NothingUntil(until) => Some(until),
+                BreakerDecision::All => None,
+                BreakerDecision::NothingUntil(until) => Some(until),
                 // What the probe comes to decides, and that is soon.
-                Admits::Probe | Admits::NothingYet => Some(now + self.probe_pause),
+                BreakerDecision::Probe | BreakerDecision::NothingYet => {
+                    Some(now + self.probe_pause)
+                }
             })
     }
 
     /// What a request came to. Says if the provider has gone or come back by that.
-    pub fn heard(&mut self, now: Instant, pass: &mut Pass, heard: Heard) -> Option<Change> {
-        let Pass { probe, retry, .. } = std::mem::take(pass);
+    pub fn heard(
+        &mut self,
+        now: Instant,
+        pass: &mut Permit,
+        heard: Feedback,
+    ) -> Option<BreakerTransition> {
+        let Permit { probe, retry, .. } = std::mem::take(pass);
         if !retry {
             // Not before: whoever goes in may have nothing to send after all.
             self.budget.sent_first();
         }
         match heard {
-            Heard::Answered(_) | Heard::Throttled => {
+            Feedback::Answered(_) | Feedback::Throttled => {
                 let back = self.breaker.succeeded(now);
                 if back {
                     self.limit.begin_anew();
                 }
                 match heard {
-                    Heard::Answered(latency) => {
+                    Feedback::Answered(latency) => {
                         self.limit.answered(latency, self.places);
                         if retry {
                             self.budget.retry_answered();
                         }
                     }
-                    Heard::Throttled | Heard::Failed => self.limit.throttled(),
+                    Feedback::Throttled | Feedback::Failed => self.limit.throttled(),
                 }
-                back.then_some(Change::Closed)
+                back.then_some(BreakerTransition::Closed)
             }
-            Heard::Failed => {
+            Feedback::Failed => {
                 self.limit.failed();
                 // An item that fails over and over says little about the provider: its first
                 // failure counts, and that of a probe.
                 let counts = probe || !retry;
-                (counts && self.breaker.failed(now, probe)).then_some(Change::Opened)
+                (counts && self.breaker.failed(now, probe)).then_some(BreakerTransition::Opened)
             }
         }
     }
 
     /// A conversation ends, or waits elsewhere: its place is free. What it did not use is free
     /// too.
-    pub fn leave(&mut self, pass: Pass) {
+    pub fn leave(&mut self, pass: Permit) {
         if pass.silent {
             self.silent -= 1;
         } else {
@@ -330,8 +337,8 @@ impl Gate {
 
     /// How it stands, for those who watch.
     #[must_use]
-    pub fn standing(&self, now: Instant) -> Standing {
-        Standing {
+    pub fn standing(&self, now: Instant) -> FlowSnapshot {
+        FlowSnapshot {
             inside: self.places,
             limit: self.limit.now(),
             is_away: self.is_away(),
@@ -356,14 +363,14 @@ pub mod token_bucket;
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options {
+    const OPTIONS: FlowOptions = FlowOptions {
         concurrency: Bounds {
             floor: 2,
             ceiling: 8,
         },
         rate_per_second: 1_000.0,
         rate_burst: 1_000,
-        retries: Share {
+        retries: RetryBudgetOptions {
             per_request: 0.2,
             per_second: 0.1,
             saved_max: 4.0,
@@ -375,7 +382,12 @@ mod tests {
     };
 
     /// Sends one, if that may be; says what that changed.
-    fn send(gate: &mut Gate, now: Instant, entry: Entry, heard: Heard) -> Option<Change> {
+    fn send(
+        gate: &mut FlowControl,
+        now: Instant,
+        entry: RequestKind,
+        heard: Feedback,
+    ) -> Option<BreakerTransition> {
         gate.check(now, entry).unwrap();
         let mut pass = gate.enter(now, entry);
         let change = gate.heard(now, &mut pass, heard);
@@ -383,9 +395,9 @@ mod tests {
         change
     }
 
-    fn until(closed: Result<(), Closed>) -> Instant {
+    fn until(closed: Result<(), Denied>) -> Instant {
         match closed {
-            Err(Closed::Until(until)) => until,
+            Err(Denied::Until(until)) => until,
             other => panic!("{other:?}"),
         }
     }
@@ -393,38 +405,42 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_closes_it_to_all_but_one_probe_and_uses_no_budget_up() {
         let mut now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         let mut sent = 0;
-        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {
+        while send(&mut gate, now, RequestKind::First, Feedback::Failed).is_none() {
             sent += 1;
         }
         assert!(sent < 32 && gate.is_away());
-        now = until(gate.check(now, Entry::Retry));
-        let mut pass = gate.enter(now, Entry::Retry);
-        assert_eq!(gate.check(now, Entry::First), Err(Closed::Occupied));
-        let follows = gate.follow(now, Entry::First, &mut Pass::default());
+        now = until(gate.check(now, RequestKind::Retry));
+        let mut pass = gate.enter(now, RequestKind::Retry);
+        assert_eq!(gate.check(now, RequestKind::First), Err(Denied::Occupied));
+        let follows = gate.follow(now, RequestKind::First, &mut Permit::default());
         assert_eq!(follows, Err(now + OPTIONS.pauses.base));
-        let back = gate.heard(now, &mut pass, Heard::Answered(Duration::from_millis(20)));
+        let back = gate.heard(
+            now,
+            &mut pass,
+            Feedback::Answered(Duration::from_millis(20)),
+        );
         gate.leave(pass);
-        assert_eq!(back, Some(Change::Closed));
+        assert_eq!(back, Some(BreakerTransition::Closed));
         assert!(!gate.is_away());
-        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
+        assert_eq!(gate.check(now, RequestKind::Retry), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_a_probe_and_a_retry_that_are_not_used_are_given_back() {
         let now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         for _ in 0..100 {
-            let pass = gate.enter(now, Entry::Retry);
+            let pass = gate.enter(now, RequestKind::Retry);
             gate.leave(pass);
         }
-        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
-        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {}
-        let now = until(gate.check(now, Entry::First));
+        assert_eq!(gate.check(now, RequestKind::Retry), Ok(()));
+        while send(&mut gate, now, RequestKind::First, Feedback::Failed).is_none() {}
+        let now = until(gate.check(now, RequestKind::First));
         for _ in 0..3 {
-            gate.check(now, Entry::First).unwrap();
-            let pass = gate.enter(now, Entry::First);
+            gate.check(now, RequestKind::First).unwrap();
+            let pass = gate.enter(now, RequestKind::First);
             gate.leave(pass);
         }
     }
@@ -432,10 +448,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_nothing_to_send_takes_no_place() {
         let now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         let silent: Vec<_> = (0..100).map(|_| gate.enter_silent()).collect();
         assert_eq!(
-            (gate.silent(), gate.check(now, Entry::First)),
+            (gate.silent(), gate.check(now, RequestKind::First)),
             (100, Ok(()))
         );
         for pass in silent {
@@ -447,32 +463,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_item_that_ends_without_a_request_earns_no_retry() {
         let now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
-        while gate.check(now, Entry::Retry).is_ok() {
-            send(&mut gate, now, Entry::Retry, Heard::Failed);
+        let mut gate = FlowControl::new(OPTIONS, 7);
+        while gate.check(now, RequestKind::Retry).is_ok() {
+            send(&mut gate, now, RequestKind::Retry, Feedback::Failed);
         }
         for _ in 0..100 {
-            let pass = gate.enter(now, Entry::First);
+            let pass = gate.enter(now, RequestKind::First);
             gate.leave(pass);
         }
-        assert!(gate.check(now, Entry::Retry).is_err());
+        assert!(gate.check(now, RequestKind::Retry).is_err());
         // Five that go out earn one.
         for _ in 0..5 {
-            let answered = Heard::Answered(Duration::from_millis(20));
-            send(&mut gate, now, Entry::First, answered);
+            let answered = Feedback::Answered(Duration::from_millis(20));
+            send(&mut gate, now, RequestKind::First, answered);
         }
-        assert_eq!(gate.check(now, Entry::Retry), Ok(()));
+        assert_eq!(gate.check(now, RequestKind::Retry), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn items_that_fail_over_and_over_do_not_make_a_provider_seem_away() {
         let mut now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         for _ in 0..200 {
-            if let Err(Closed::Until(at)) = gate.check(now, Entry::Retry) {
+            if let Err(Denied::Until(at)) = gate.check(now, RequestKind::Retry) {
                 now = at;
             }
-            assert_eq!(send(&mut gate, now, Entry::Retry, Heard::Failed), None);
+            assert_eq!(
+                send(&mut gate, now, RequestKind::Retry, Feedback::Failed),
+                None
+            );
         }
         assert!(!gate.is_away());
     }
@@ -480,20 +499,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_sent_again_after_a_look_is_a_retry_like_any_other() {
         let now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         let mut sent = 0;
-        let mut pass = gate.enter(now, Entry::First);
-        while gate.follow(now, Entry::Retry, &mut pass).is_ok() {
+        let mut pass = gate.enter(now, RequestKind::First);
+        while gate.follow(now, RequestKind::Retry, &mut pass).is_ok() {
             sent += 1;
-            gate.heard(now, &mut pass, Heard::Failed);
+            gate.heard(now, &mut pass, Feedback::Failed);
         }
         assert_eq!(sent, 4, "what was saved");
         gate.leave(pass);
-        let mut gate = Gate::new(OPTIONS, 7);
-        let mut pass = gate.enter(now, Entry::First);
+        let mut gate = FlowControl::new(OPTIONS, 7);
+        let mut pass = gate.enter(now, RequestKind::First);
         for _ in 0..100 {
-            gate.follow(now, Entry::Retry, &mut pass).unwrap();
-            gate.heard(now, &mut pass, Heard::Answered(Duration::from_millis(20)));
+            gate.follow(now, RequestKind::Retry, &mut pass).unwrap();
+            gate.heard(
+                now,
+                &mut pass,
+                Feedback::Answered(Duration::from_millis(20)),
+            );
         }
         gate.leave(pass);
     }
@@ -501,31 +524,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody_and_throttling_shows_that_the_provider_is_there() {
         let mut now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
-        while send(&mut gate, now, Entry::First, Heard::Failed).is_none() {}
-        now = until(gate.check(now, Entry::First));
-        let change = send(&mut gate, now, Entry::First, Heard::Throttled);
-        assert_eq!(change, Some(Change::Closed));
+        let mut gate = FlowControl::new(OPTIONS, 7);
+        while send(&mut gate, now, RequestKind::First, Feedback::Failed).is_none() {}
+        now = until(gate.check(now, RequestKind::First));
+        let change = send(&mut gate, now, RequestKind::First, Feedback::Throttled);
+        assert_eq!(change, Some(BreakerTransition::Closed));
         let later = now + Duration::from_secs(60);
         gate.pause(later);
         gate.pause(now);
-        assert_eq!(gate.check(now, Entry::First), Err(Closed::Until(later)));
-        let follows = gate.follow(now, Entry::First, &mut Pass::default());
+        assert_eq!(
+            gate.check(now, RequestKind::First),
+            Err(Denied::Until(later))
+        );
+        let follows = gate.follow(now, RequestKind::First, &mut Permit::default());
         assert_eq!(follows, Err(later));
-        assert_eq!(gate.check(later, Entry::First), Ok(()));
+        assert_eq!(gate.check(later, RequestKind::First), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_the_limit_are_inside() {
         let now = Instant::now();
-        let mut gate = Gate::new(OPTIONS, 7);
+        let mut gate = FlowControl::new(OPTIONS, 7);
         let mut passes = Vec::new();
-        while gate.check(now, Entry::First).is_ok() {
-            passes.push(gate.enter(now, Entry::First));
+        while gate.check(now, RequestKind::First).is_ok() {
+            passes.push(gate.enter(now, RequestKind::First));
         }
         assert_eq!(passes.len(), 8);
-        assert_eq!(gate.check(now, Entry::First), Err(Closed::Occupied));
+        assert_eq!(gate.check(now, RequestKind::First), Err(Denied::Occupied));
         gate.leave(passes.pop().unwrap());
-        assert_eq!(gate.check(now, Entry::First), Ok(()));
+        assert_eq!(gate.check(now, RequestKind::First), Ok(()));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// How much is sent again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share {
+pub struct RetryBudgetOptions {
     /// Retries for each first request, such as 0.2.
     pub per_request: f64,
     /// Retries a second whatever else is sent, so that a single item gets on too.
@@ -21,8 +21,8 @@ pub struct Share {
 
 /// One account's budget. Time is an argument.
 #[derive(Debug)]
-pub struct Budget {
-    share: Share,
+pub struct RetryBudget {
+    share: RetryBudgetOptions,
     tokens: f64,
     counted_at: Option<Instant>,
     /// Retries wait for it.
@@ -30,10 +30,10 @@ pub struct Budget {
     held: u64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// A full budget.
     #[must_use]
-    pub fn new(share: Share) -> Self {
+    pub fn new(share: RetryBudgetOptions) -> Self {
         Self {
             share,
             tokens: share.saved_max,
@@ -101,14 +101,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 mod tests {
     use super::*;
 
-    const SHARE: Share = Share {
+    const SHARE: RetryBudgetOptions = RetryBudgetOptions {
         per_request: 0.2,
         per_second: 1.0,
         saved_max: 10.0,
     };
 
     /// Sends what may go of `wanted` retries.
-    fn retries(budget: &mut Budget, now: Instant, wanted: u32) -> u32 {
+    fn retries(budget: &mut RetryBudget, now: Instant, wanted: u32) -> u32 {
         let mut sent = 0;
         while sent < wanted && budget.retry_at(now).is_none() {
             budget.sent_again(now);
@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retries_that_fail_are_a_fifth_of_what_is_sent_and_a_floor() {
         let mut now = Instant::now();
-        let mut budget = Budget::new(SHARE);
+        let mut budget = RetryBudget::new(SHARE);
         assert_eq!(retries(&mut budget, now, 1_000), 10, "what was saved");
         let mut sent = 0;
         for _ in 0..1_000 {
@@ -136,7 +136,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_retry_that_is_answered_costs_nothing() {
         let now = Instant::now();
-        let mut budget = Budget::new(SHARE);
+        let mut budget = RetryBudget::new(SHARE);
         retries(&mut budget, now, 9);
         for _ in 0..1_000 {
             assert_eq!(retries(&mut budget, now, 1), 1);
@@ -148,7 +148,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_as_long_as_it_says_finds_a_token() {
         let now = Instant::now();
-        let mut budget = Budget::new(SHARE);
+        let mut budget = RetryBudget::new(SHARE);
         retries(&mut budget, now, 1_000);
         let at = budget.retry_at(now).unwrap();
         assert!(at - now <= Duration::from_millis(1_001));

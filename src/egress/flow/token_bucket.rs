@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 /// A rate that is never exceeded. Time is an argument.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     interval: Duration,
     tolerance: Duration,
     /// When the next request would be due at exactly the rate.
     due: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// `per_second` requests a second, up to `burst` (1 or more) at once. A rate that is not a
     /// positive number stops everything but one request a day.
     #[must_use]
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_at_once_and_then_the_rate_holds() {
-        let mut bucket = Bucket::new(10.0, 3);
+        let mut bucket = TokenBucket::new(10.0, 3);
         let start = Instant::now();
         assert_eq!((0..10).filter(|_| bucket.try_take(start)).count(), 3);
         assert_eq!(bucket.ready_at(start), start + Duration::from_millis(100));
@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn reservations_line_up_at_the_rate() {
-        let mut bucket = Bucket::new(2.0, 1);
+        let mut bucket = TokenBucket::new(2.0, 1);
         let start = Instant::now();
         let waits: Vec<_> = (0..4).map(|_| bucket.reserve(start) - start).collect();
         assert_eq!(waits, [0, 500, 1_000, 1_500].map(Duration::from_millis));

@@ -8,12 +8,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{Egress, Options};
+use super::{Egress, EgressOptions};
 use crate::{
     domain::{
         account::{Account, ProviderSettings},
         http_exchange::{
-            FaultKind, Method, Operation, Pace, Path, Reply, Request, Response, Safety,
+            FaultKind, HttpMethod, Operation, Pace, Path, Reply, Request, Response, Safety,
         },
         ids::AccountName,
     },
@@ -22,8 +22,8 @@ use crate::{
 
 const CREDENTIAL: &str = "credential-0123456789abcdef";
 
-fn options(base_url: String) -> Options {
-    Options {
+fn options(base_url: String) -> EgressOptions {
+    EgressOptions {
         account: Arc::new(Account {
             name: AccountName::try_from("account").unwrap(),
             base_url,
@@ -49,7 +49,7 @@ fn request(safety: Safety) -> Request {
         operation: Operation("test"),
         safety,
         pace: Pace::AtOnce,
-        method: Method::Get,
+        method: HttpMethod::Get,
         path: Path::fixed("x"),
         query: Vec::new(),
         headers: Vec::new(),

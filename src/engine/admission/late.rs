@@ -1,8 +1,8 @@
 //! Items that come too late to be admitted, and in time if they were admitted before.
 
-use crate::engine::{Dispatch, Submission, SubmitError};
+use crate::engine::{Engine, Submission, SubmitError};
 
-impl Dispatch {
+impl Engine {
     /// Which of these places of a request have keys that nothing is recorded of. Takes room for the
     /// request meanwhile, and asks the journal once.
     ///

@@ -4,31 +4,31 @@
 
 use std::collections::BTreeSet;
 
-use super::submission::{Item, Submission, SubmitError};
+use super::submission::{Submission, SubmitError, SubmittedItem};
 use crate::{
     domain::ids::CallerId,
-    engine::{Dispatch, lane::work_item},
+    engine::{Engine, lane::work_item},
     providers::Mode,
-    shared_budget::{Budget, Refused, Share},
+    shared_budget::{Reservation, ShareRefused, SharedBudget},
 };
 
 /// A request's room. What it does not use is given back with it.
 #[derive(Debug)]
-pub(in crate::engine) struct Room {
+pub(in crate::engine) struct Capacity {
     /// For what is opened.
-    pub(in crate::engine) opened: Part,
+    pub(in crate::engine) opened: CapacityPart,
     /// For its dry runs.
-    pub(in crate::engine) planned: Part,
+    pub(in crate::engine) planned: CapacityPart,
 }
 
 /// Room of one kind.
 #[derive(Debug)]
-pub(in crate::engine) struct Part {
-    pub(in crate::engine) items: Share,
-    pub(in crate::engine) bytes: Share,
+pub(in crate::engine) struct CapacityPart {
+    pub(in crate::engine) items: Reservation,
+    pub(in crate::engine) bytes: Reservation,
 }
 
-impl Part {
+impl CapacityPart {
     /// Adds room that was taken later.
     pub(in crate::engine) fn join(&mut self, more: Self) {
         self.items.join(more.items);
@@ -36,7 +36,7 @@ impl Part {
     }
 }
 
-impl Dispatch {
+impl Engine {
     /// Room for a request, and which of its items may be opened in it: all (`None`), or none yet
     /// where there is no room for all. Its items may be under way or settled: whoever resumes is
     /// not turned away for being part of what fills the service. Only the journal knows, and says
@@ -44,7 +44,7 @@ impl Dispatch {
     pub(in crate::engine) fn room_for(
         &self,
         submission: &Submission,
-    ) -> Result<(Room, Option<BTreeSet<u32>>), SubmitError> {
+    ) -> Result<(Capacity, Option<BTreeSet<u32>>), SubmitError> {
         let caller = &submission.scope.caller;
         let of = |mode| {
             let items = submission.items.iter();
@@ -59,7 +59,7 @@ impl Dispatch {
                 Some(BTreeSet::new()),
             ),
         };
-        Ok((Room { opened, planned }, may_open))
+        Ok((Capacity { opened, planned }, may_open))
     }
 
     /// Room for these items of a request.
@@ -67,7 +67,7 @@ impl Dispatch {
         &self,
         submission: &Submission,
         opens: &BTreeSet<u32>,
-    ) -> Result<Part, SubmitError> {
+    ) -> Result<CapacityPart, SubmitError> {
         let items = (0..).zip(&submission.items);
         let items = items.filter_map(|(place, item)| opens.contains(&place).then_some(item));
         self.room(&submission.scope.caller, items)
@@ -76,8 +76,8 @@ impl Dispatch {
     fn room<'a>(
         &self,
         caller: &CallerId,
-        items: impl Iterator<Item = &'a Item>,
-    ) -> Result<Part, SubmitError> {
+        items: impl Iterator<Item = &'a SubmittedItem>,
+    ) -> Result<CapacityPart, SubmitError> {
         let wholes = [&self.open_items, &self.open_bytes];
         part(caller, items, wholes, "open items")
     }
@@ -86,10 +86,10 @@ impl Dispatch {
 /// Room for items, or why there is none.
 fn part<'a>(
     caller: &CallerId,
-    items: impl Iterator<Item = &'a Item>,
-    [places, memory]: [&Budget; 2],
+    items: impl Iterator<Item = &'a SubmittedItem>,
+    [places, memory]: [&SharedBudget; 2],
     what: &str,
-) -> Result<Part, SubmitError> {
+) -> Result<CapacityPart, SubmitError> {
     let weights = items.map(|item| work_item::weight(&item.command));
     let (items, bytes) = weights.fold((0, 0_usize), |(items, bytes), weight| {
         (items + 1, bytes.saturating_add(weight))
@@ -100,13 +100,13 @@ fn part<'a>(
     if items > places.most(caller) {
         return Err(SubmitError::Oversized(format!("{items} places for {what}")));
     }
-    let full = |refused, whole: &Budget, unit: &str| {
+    let full = |refused, whole: &SharedBudget, unit: &str| {
         let max = whole.max();
         SubmitError::Full(match refused {
-            Refused::Own { held, max } => {
+            ShareRefused::Own { held, max } => {
                 format!("this caller has {held} {unit} and may have {max}")
             }
-            Refused::Whole { held } => format!(
+            ShareRefused::Whole { held } => format!(
                 "this caller has {held} {unit}; what is left of {max} is too little, or is kept for \
                  others"
             ),
@@ -118,5 +118,5 @@ fn part<'a>(
     let items = places
         .take(caller, items)
         .map_err(|refused| full(refused, places, what))?;
-    Ok(Part { items, bytes })
+    Ok(CapacityPart { items, bytes })
 }

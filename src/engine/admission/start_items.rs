@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    room::{Part, Room},
-    submission::{Item, Submission},
+    room::{Capacity, CapacityPart},
+    submission::{Submission, SubmittedItem},
 };
 use crate::{
     domain::{
@@ -20,31 +20,31 @@ use crate::{
         outcome::Settled,
     },
     engine::{
-        Dispatch, blocking,
+        Engine, blocking,
         lane::{
-            belief::Plan,
-            work_item::{self, Clearance, Origin, Run},
-            work_item_start::Beginning,
+            belief::LookPlan,
+            work_item::{self, Clearance, Origin, WorkItem},
+            work_item_start::WorkItemStart,
         },
         results::{
-            feed::{Ended, Feed, Update},
-            watch::{Joined, Places, Watching},
+            feed::{Feed, StreamClosed, Update},
+            watch::{IndexMap, Joined, Subscription},
         },
     },
-    journal::{Admitted, AdmittedItem, Question},
+    journal::{Admitted, AdmittedItem, ReadLimits},
 };
 
-impl Dispatch {
+impl Engine {
     /// Starts what was opened or is a dry run, and gives the feed its news. Gives back what the feed
-    /// listens to, and what [`Dispatch::catch_up`] has to ask the journal for.
+    /// listens to, and what [`Engine::catch_up`] has to ask the journal for.
     pub(in crate::engine) fn start_items(
         &self,
         submission: &Submission,
         admitted: Option<Admitted>,
         feed: &Arc<Feed>,
-        mut room: Room,
+        mut room: Capacity,
         (admitted_at, retry_until): (Moment, Timestamp),
-    ) -> (Watching, Joined) {
+    ) -> (Subscription, Joined) {
         let batch = admitted
             .as_ref()
             .map_or(BatchId(0), |admitted| admitted.batch);
@@ -52,7 +52,7 @@ impl Dispatch {
             || vec![AdmittedItem::Vacant; submission.items.len()],
             |a| a.items,
         );
-        let mut start = Start::default();
+        let mut start = ItemsToStart::default();
         for (place, (item, fate)) in (0..).zip(submission.items.iter().zip(fates)) {
             match fate {
                 AdmittedItem::Vacant => start.planned.push((place, item)),
@@ -74,18 +74,18 @@ impl Dispatch {
             }
         }
         feed.push(std::mem::take(&mut start.told));
-        let mut watching = Watching::new(&self.shared.live, feed);
+        let mut watching = Subscription::new(&self.shared.live, feed);
         let unknown = watching.join(&start.joined);
         let stops = self.watch(&start, submission.items.len(), batch, &mut watching);
-        let mut lanes: BTreeMap<(AccountName, BatchId), Vec<Run>> = BTreeMap::new();
-        let mut line_up = |item: &Item, run: Run| {
+        let mut lanes: BTreeMap<(AccountName, BatchId), Vec<WorkItem>> = BTreeMap::new();
+        let mut line_up = |item: &SubmittedItem, run: WorkItem| {
             lanes
                 .entry((item.command.account().clone(), run.batch))
                 .or_default()
                 .push(run);
         };
-        let new_run = |item: &Item, place, origin, batch, room: &mut Part| {
-            Run::from(Beginning {
+        let new_run = |item: &SubmittedItem, place, origin, batch, room: &mut CapacityPart| {
+            WorkItem::from(WorkItemStart {
                 origin,
                 from: submission.from.clone(),
                 scope: &submission.scope,
@@ -119,7 +119,7 @@ impl Dispatch {
             if let Some(doubt) = doubt
                 && let Some(lane) = self.lanes.get(item.command.account())
             {
-                run.inherit(doubt, Plan::AtOnce, &lane.options, &now);
+                run.inherit(doubt, LookPlan::AtOnce, &lane.options, &now);
                 lane.settling(&run, run.belief.is_some());
             }
             run.previous = previous;
@@ -139,10 +139,10 @@ impl Dispatch {
     /// Enters what is opened, and lets the feed hear of it.
     fn watch(
         &self,
-        start: &Start<'_>,
+        start: &ItemsToStart<'_>,
         total: usize,
         batch: BatchId,
-        watching: &mut Watching,
+        watching: &mut Subscription,
     ) -> HashMap<BatchId, Arc<AtomicBool>> {
         let mut by_batch: HashMap<BatchId, Vec<(ItemId, u32)>> = HashMap::new();
         for (place, id, ..) in &start.opened {
@@ -159,9 +159,9 @@ impl Dispatch {
             watching.listen(
                 of,
                 if is_whole {
-                    Places::Same
+                    IndexMap::Same
                 } else {
-                    Places::from(items.as_slice())
+                    IndexMap::from(items.as_slice())
                 },
             );
         }
@@ -175,7 +175,7 @@ impl Dispatch {
         for (batch, items) in unknown {
             let journal = Arc::clone(&self.journal);
             let settled = blocking(move || {
-                let recorded = journal.batch(batch, &Question::default())?;
+                let recorded = journal.batch(batch, &ReadLimits::default())?;
                 let recorded = recorded.map(|batch| batch.items).unwrap_or_default();
                 let news = items.into_iter().filter_map(|(id, place)| {
                     let at = usize::try_from(id.index).ok()?;
@@ -191,7 +191,7 @@ impl Dispatch {
                     let batch = self.shared.names.of(batch);
                     tracing::error!(%error, %batch, "a batch that a request joins cannot be read");
                     self.journal_refused();
-                    return feed.end(Ended::Unread);
+                    return feed.end(StreamClosed::Unread);
                 }
             }
         }
@@ -200,8 +200,8 @@ impl Dispatch {
 
 /// A request's items by what is to be done with them.
 #[derive(Default)]
-struct Start<'a> {
-    planned: Vec<(u32, &'a Item)>,
+struct ItemsToStart<'a> {
+    planned: Vec<(u32, &'a SubmittedItem)>,
     opened: Vec<(u32, ItemId, Option<Arc<Settled>>, bool)>,
     joined: Vec<(ItemId, u32)>,
     told: Vec<(u32, Update)>,

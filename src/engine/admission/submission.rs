@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{
-        access::hourly_quota::{Exhausted, Hourly},
+        access::hourly_quota::{Exhausted, HourlyQuota},
         command::Command,
         ids::{Key, Scope},
     },
     engine::results::slow_consumers::Hangup,
-    journal::{Behind, Conflict, NoRoom, Overfull, Unavailable},
+    journal::{Conflict, DiskFull, OutboxFull, Overfull, Unavailable},
     observe::{self, Refusal},
     providers::Mode,
 };
@@ -22,22 +22,22 @@ pub struct Submission {
     /// The request's key.
     pub key: Key,
     /// Its items, in order.
-    pub items: Vec<Item>,
+    pub items: Vec<SubmittedItem>,
     /// How long to keep trying; `None` for the service's default.
     pub retry_window: Option<Duration>,
     /// Whether replayed outcomes have the providers' answers.
     pub with_answers: bool,
     /// What its new items are counted against; `None` for no limit.
-    pub quota: Option<Arc<Hourly>>,
+    pub quota: Option<Arc<HourlyQuota>>,
     /// Ends the connection that its results are sent on, if there is one that can be ended.
     pub hangup: Option<Hangup>,
     /// Which request of the caller's it is.
-    pub from: observe::Origin,
+    pub from: observe::RequestContext,
 }
 
 /// One item of a request.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct SubmittedItem {
     /// Its own key; `None` for the derived one.
     pub key: Option<Key>,
     /// What to do.
@@ -46,7 +46,7 @@ pub struct Item {
     pub mode: Mode,
 }
 
-impl Item {
+impl SubmittedItem {
     /// Its key in a request with this key, at this place.
     #[must_use]
     pub fn key_at(&self, request_key: &Key, place: u32) -> Key {
@@ -70,10 +70,10 @@ pub enum SubmitError {
     OverQuota(#[from] Exhausted),
     /// The journal's disk is full.
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    NoRoom(#[from] DiskFull),
     /// The audit is too far behind.
     #[error(transparent)]
-    Behind(#[from] Behind),
+    Behind(#[from] OutboxFull),
     /// The audit has no room for more of this caller.
     #[error(transparent)]
     Overfull(#[from] Overfull),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tracing::Instrument as _;
 
 use super::{
-    room::Room,
+    room::Capacity,
     submission::{Submission, SubmitError},
 };
 use crate::{
@@ -19,13 +19,13 @@ use crate::{
         ids::{AccountName, BatchId},
     },
     engine::{
-        Dispatch,
+        Engine,
         lane::work_item,
-        results::{feed::Feed, watch::Watching},
+        results::{feed::Feed, watch::Subscription},
     },
     journal::{Admission, AdmitError, Admitted, AdmittedItem, Slot, Unavailable},
     providers::Mode,
-    shared_budget::Share,
+    shared_budget::Reservation,
 };
 
 /// A request that was taken on.
@@ -36,12 +36,12 @@ pub struct Ticket {
     /// The news of its items.
     pub feed: Arc<Feed>,
     /// What the feed listens to.
-    _watching: Watching,
+    _watching: Subscription,
     /// Its share of what streams may hold.
-    _held: [Share; 2],
+    _held: [Reservation; 2],
 }
 
-impl Dispatch {
+impl Engine {
     /// Admits a request and starts what is new in it. Once called, it goes to its end even if
     /// the caller stops waiting.
     ///
@@ -87,7 +87,7 @@ impl Dispatch {
         let at = self.shared.clock.moment();
         let retry_until = self.retry_until(at.at, submission.retry_window);
         let clear = self.reserve_clearances(&submission);
-        let asked = Asked {
+        let asked = SubmittedRequest {
             at,
             retry_until,
             clear: clear.clone(),
@@ -157,10 +157,10 @@ impl Dispatch {
     async fn admit(
         &self,
         submission: &Submission,
-        asked: Asked,
-        room: &mut Room,
+        asked: SubmittedRequest,
+        room: &mut Capacity,
     ) -> Result<Option<Admitted>, SubmitError> {
-        let Asked {
+        let SubmittedRequest {
             at: Moment { at, boot },
             retry_until,
             clear,
@@ -226,7 +226,7 @@ impl Dispatch {
 }
 
 /// What an admission is asked for beside its items.
-struct Asked {
+struct SubmittedRequest {
     at: Moment,
     retry_until: Timestamp,
     clear: BTreeMap<AccountName, usize>,

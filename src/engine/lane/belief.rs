@@ -17,7 +17,7 @@ pub(in crate::engine) struct Belief {
     believed_at: Instant,
     /// Early looks that were made or are too late.
     early: u32,
-    plan: Plan,
+    plan: LookPlan,
     /// When the last look that is believed was sent.
     last_believed: Option<Instant>,
     /// Time between two looks that are believed.
@@ -26,7 +26,7 @@ pub(in crate::engine) struct Belief {
 
 /// Which early looks there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Plan {
+pub(in crate::engine) enum LookPlan {
     /// About a second and a third of the settling time after the answer was lost.
     Lost,
     /// At once, after a second, and at growing distances: the provider took it on.
@@ -39,7 +39,7 @@ pub(in crate::engine) enum Plan {
 
 impl Belief {
     /// A request whose answer was lost or does not show its effect, from now on.
-    pub(in crate::engine) fn new(plan: Plan, believed_at: Instant, spacing: Duration) -> Self {
+    pub(in crate::engine) fn new(plan: LookPlan, believed_at: Instant, spacing: Duration) -> Self {
         Self {
             begun: Instant::now(),
             believed_at,
@@ -91,13 +91,13 @@ impl Belief {
     /// How long after the beginning an early look goes.
     fn offset(&self, number: u32) -> Option<Duration> {
         match (self.plan, number) {
-            (Plan::Lost, 0) => Some(SOON.min(self.spacing / 3)),
-            (Plan::Lost, 1) => Some(SOON.max(self.spacing / 3)),
-            (Plan::Accepted | Plan::AtOnce, 0) => Some(Duration::ZERO),
-            (Plan::Accepted, number) => {
+            (LookPlan::Lost, 0) => Some(SOON.min(self.spacing / 3)),
+            (LookPlan::Lost, 1) => Some(SOON.max(self.spacing / 3)),
+            (LookPlan::Accepted | LookPlan::AtOnce, 0) => Some(Duration::ZERO),
+            (LookPlan::Accepted, number) => {
                 Some(SOON.saturating_mul(1_u32.checked_shl(number - 1).unwrap_or(u32::MAX)))
             }
-            (Plan::Lost | Plan::AtOnce | Plan::AtBelief, _) => None,
+            (LookPlan::Lost | LookPlan::AtOnce | LookPlan::AtBelief, _) => None,
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
 
     /// The looks of a doubt that is believed 30 s after it began, in seconds, until three were
     /// believed.
-    async fn looks(plan: Plan) -> Vec<(f64, bool)> {
+    async fn looks(plan: LookPlan) -> Vec<(f64, bool)> {
         let begun = Instant::now();
         let mut settling = Belief::new(plan, begun + SPACING, SPACING);
         let mut looks = Vec::new();
@@ -132,7 +132,7 @@ mod tests {
             (60.0, true),
             (90.0, true),
         ];
-        assert_eq!(looks(Plan::Lost).await, at);
+        assert_eq!(looks(LookPlan::Lost).await, at);
     }
 
     #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ mod tests {
         let early = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0].map(|at| (at, false));
         let believed = [30.0, 60.0, 90.0].map(|at| (at, true));
         assert_eq!(
-            looks(Plan::Accepted).await,
+            looks(LookPlan::Accepted).await,
             [&early[..], &believed].concat()
         );
     }
@@ -149,16 +149,16 @@ mod tests {
     async fn what_a_restart_left_is_looked_for_once_before_belief_or_not_at_all() {
         let believed = [30.0, 60.0, 90.0].map(|at| (at, true));
         assert_eq!(
-            looks(Plan::AtOnce).await,
+            looks(LookPlan::AtOnce).await,
             [&[(0.0, false)][..], &believed].concat()
         );
-        assert_eq!(looks(Plan::AtBelief).await, believed);
+        assert_eq!(looks(LookPlan::AtBelief).await, believed);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_early_look_that_is_late_is_dropped() {
         let begun = Instant::now();
-        let mut settling = Belief::new(Plan::Lost, begun + SPACING, SPACING);
+        let mut settling = Belief::new(LookPlan::Lost, begun + SPACING, SPACING);
         let late = begun + Duration::from_secs(12);
         assert_eq!(settling.next_look(late), (late, false));
         settling.looked(late);

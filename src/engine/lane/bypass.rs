@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Lane, State, work_item::Run};
+use super::{Lane, LaneState, work_item::WorkItem};
 
 /// How often items that wait behind a closed gate are checked for the end of their window.
 pub(in crate::engine) const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ impl Expiry {
 }
 
 /// When a look that goes early becomes the one that decides.
-pub(in crate::engine) fn decides_at(run: &Run) -> Option<Instant> {
+pub(in crate::engine) fn decides_at(run: &WorkItem) -> Option<Instant> {
     let belief = run.belief.as_ref().filter(|_| run.looks_early)?;
     Some(belief.believed_at())
 }
@@ -45,7 +45,7 @@ pub(in crate::engine) fn decides_at(run: &Run) -> Option<Instant> {
 impl Lane {
     /// Items that go ahead of the gate now, no more than there is room for. One that is in doubt
     /// gets its last look through the gate, unless the provider is away.
-    pub(in crate::engine) fn silent(&self, state: &mut State, now: Instant) -> Vec<Run> {
+    pub(in crate::engine) fn silent(&self, state: &mut LaneState, now: Instant) -> Vec<WorkItem> {
         let room = SILENT_MAX.saturating_sub(state.gate.silent());
         let ahead = state.ahead.len().min(room);
         let mut silent: Vec<_> = state.ahead.drain(..ahead).collect();
@@ -74,15 +74,15 @@ impl Lane {
     /// more.
     fn take_ended(
         &self,
-        state: &mut State,
+        state: &mut LaneState,
         (now, wall): (Instant, Timestamp),
         items_max: usize,
-    ) -> Vec<Run> {
+    ) -> Vec<WorkItem> {
         let away = state.gate.is_away();
         let is_held = away || state.gate.paused_until(now).is_some();
         let patience = self.options.timeout;
         let window = wall.checked_sub(patience).unwrap_or(Timestamp::MIN);
-        let is_over = |run: &Run| match &run.belief {
+        let is_over = |run: &WorkItem| match &run.belief {
             // Its look that can be believed has its turn, unless nothing goes for long.
             Some(settling) => {
                 is_held && run.retry_until < window && settling.believed_at() + patience < now
@@ -100,7 +100,7 @@ impl Lane {
     }
 }
 
-impl State {
+impl LaneState {
     /// Has a search begin.
     fn look_again(&mut self) {
         self.firsts.look_again();

@@ -16,10 +16,10 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Lane, State,
+    Lane, LaneState,
     belief::Belief,
     doubtful_targets::Owner,
-    work_item::{Clearance, Origin, Run},
+    work_item::{Clearance, Origin, WorkItem},
 };
 use crate::{
     domain::{
@@ -38,7 +38,7 @@ const AHEAD_SECONDS: f64 = 5.0;
 
 /// How much of a lane is cleared and not sent yet.
 #[derive(Debug)]
-pub(in crate::engine) struct Clearing {
+pub(in crate::engine) struct Clearances {
     /// How much may be.
     allowance: usize,
     /// How much is, or is asked for.
@@ -50,7 +50,7 @@ pub(in crate::engine) struct Clearing {
     granted: u64,
 }
 
-impl Clearing {
+impl Clearances {
     pub(in crate::engine) fn new(rate_per_second: f64) -> Self {
         let ahead = whole(rate_per_second * AHEAD_SECONDS);
         Self {
@@ -81,7 +81,7 @@ impl Clearing {
     }
 
     /// An item has been sent, or ends without.
-    pub(in crate::engine) fn unstock(&mut self, run: &mut Run) {
+    pub(in crate::engine) fn unstock(&mut self, run: &mut WorkItem) {
         if std::mem::take(&mut run.in_stock) {
             self.stock = self.stock.saturating_sub(1);
         }
@@ -105,13 +105,13 @@ pub(in crate::engine) struct Learned {
 
 /// What answers have shown, for those who ask at each step: without the lane's lock.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Shown {
+pub(in crate::engine) struct ShownCredential {
     answered: AtomicBool,
     /// What was proven; 0 for nothing.
     proof: AtomicU64,
 }
 
-impl Shown {
+impl ShownCredential {
     fn set(&self, known: &AccountState, place: u64) {
         let answered = known.answered_place == Some(place);
         self.answered.store(answered, Ordering::Release);
@@ -120,7 +120,7 @@ impl Shown {
     }
 }
 
-impl Run {
+impl WorkItem {
     /// Whether it may be sent, given which request of its lane is on the disk.
     pub(in crate::engine) fn clearance(&mut self, granted: u64) -> bool {
         if let Clearance::Asked(number) = self.clearance
@@ -147,8 +147,8 @@ impl Lane {
     }
 
     /// Asks for the clearance of what comes next, once half of the stock is gone.
-    pub(in crate::engine) fn clear_ahead(self: &Arc<Self>, state: &mut State) {
-        let Clearing {
+    pub(in crate::engine) fn clear_ahead(self: &Arc<Self>, state: &mut LaneState) {
+        let Clearances {
             allowance,
             stock,
             is_done,
@@ -199,7 +199,7 @@ impl Lane {
 
     /// Clears an item that is about to be sent, unless it is; says whether it may go. If not, the
     /// journal has failed.
-    pub(in crate::engine) async fn clear(&self, run: &mut Run) -> bool {
+    pub(in crate::engine) async fn clear(&self, run: &mut WorkItem) -> bool {
         let Origin::Recorded(id) = run.origin else {
             return true;
         };
@@ -370,7 +370,7 @@ impl Lane {
     /// act on its target. The item may have the target: both were there when a process went.
     pub(in crate::engine) fn waits_for_others(
         &self,
-        run: &Run,
+        run: &WorkItem,
         request: &Request,
     ) -> Option<Instant> {
         let Origin::Recorded(id) = run.origin else {
@@ -385,7 +385,7 @@ impl Lane {
     }
 
     /// Binds the target of an item that an earlier process left with a request that may still act.
-    pub(in crate::engine) fn bind_left(&self, run: &Run) {
+    pub(in crate::engine) fn bind_left(&self, run: &WorkItem) {
         let target = run.command.exclusive_target();
         let belief = run.belief.as_ref().map(Belief::believed_at);
         if let (&Origin::Recorded(id), Some(target), Some(until)) = (&run.origin, target, belief) {
@@ -394,7 +394,7 @@ impl Lane {
     }
 
     /// The target of an item that ends with a request that may still act.
-    pub(in crate::engine) fn doubtful_target(&self, run: &Run) -> Option<DoubtfulTarget> {
+    pub(in crate::engine) fn doubtful_target(&self, run: &WorkItem) -> Option<DoubtfulTarget> {
         let target = run.command.exclusive_target()?;
         let doubt = run.doubt.as_deref().filter(|doubt| doubt.may_act)?;
         let believed_at = run.belief.as_ref()?.believed_at();
@@ -434,7 +434,7 @@ impl Lane {
 
     /// What is left of an item that has done a part of its work and takes no more than its answers
     /// with it: nothing can act any more, and what is found may be its own.
-    fn acted(&self, run: &Run) -> Doubt {
+    fn acted(&self, run: &WorkItem) -> Doubt {
         Doubt {
             earliest: run.earliest,
             latest: self.shared.clock.moment(),
@@ -449,7 +449,7 @@ impl Lane {
 
     /// Whether another key may still act on an item's target, or is at work on it while a dry run
     /// looks; and of a command that moves money, whether another key has ever aimed at it.
-    pub(in crate::engine) async fn is_target_known(&self, run: &Run) -> bool {
+    pub(in crate::engine) async fn is_target_known(&self, run: &WorkItem) -> bool {
         let Some(target) = run.command.exclusive_target() else {
             return false;
         };

@@ -9,13 +9,13 @@ use std::{
 use jiff::Timestamp;
 
 /// Something that waits no longer than its window.
-pub(in crate::engine) trait Ends {
+pub(in crate::engine) trait HasDeadline {
     /// When its window ends.
     fn ends_at(&self) -> Timestamp;
 }
 
 #[derive(Debug)]
-struct Line<T> {
+struct DeadlineLine<T> {
     items: VecDeque<T>,
     /// No window of its items ends before this.
     earliest: Timestamp,
@@ -23,16 +23,16 @@ struct Line<T> {
 
 /// Lines by their keys, each with one item or more.
 #[derive(Debug)]
-pub(in crate::engine) struct Lines<K, T> {
-    lines: BTreeMap<K, Line<T>>,
+pub(in crate::engine) struct DeadlineQueue<K, T> {
+    lines: BTreeMap<K, DeadlineLine<T>>,
     len: usize,
     /// Every line by the earliest end of its windows.
     endings: BTreeSet<(Timestamp, K)>,
-    /// How far [`Lines::take_ended`] has come since [`Lines::look_again`].
+    /// How far [`DeadlineQueue::take_ended`] has come since [`DeadlineQueue::look_again`].
     seen: Option<(Timestamp, K)>,
 }
 
-impl<K, T> Default for Lines<K, T> {
+impl<K, T> Default for DeadlineQueue<K, T> {
     fn default() -> Self {
         Self {
             lines: BTreeMap::new(),
@@ -43,7 +43,7 @@ impl<K, T> Default for Lines<K, T> {
     }
 }
 
-impl<K: Ord + Clone, T: Ends> Lines<K, T> {
+impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
     pub(in crate::engine) fn len(&self) -> usize {
         self.len
     }
@@ -89,7 +89,7 @@ impl<K: Ord + Clone, T: Ends> Lines<K, T> {
         Some(item)
     }
 
-    /// Has [`Lines::take_ended`] begin anew.
+    /// Has [`DeadlineQueue::take_ended`] begin anew.
     pub(in crate::engine) fn look_again(&mut self) {
         self.seen = None;
     }
@@ -162,7 +162,7 @@ impl<K: Ord + Clone, T: Ends> Lines<K, T> {
             btree_map::Entry::Occupied(entry) => entry.into_mut(),
             btree_map::Entry::Vacant(entry) => {
                 self.endings.insert((ends_at, key.clone()));
-                entry.insert(Line {
+                entry.insert(DeadlineLine {
                     items: VecDeque::new(),
                     earliest: ends_at,
                 })
@@ -235,7 +235,7 @@ mod tests {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     struct Until(i64, u32);
 
-    impl Ends for Until {
+    impl HasDeadline for Until {
         fn ends_at(&self) -> Timestamp {
             at(self.0)
         }
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_at_before_a_window_of_its_line_ends() {
-        let mut lines = Lines::default();
+        let mut lines = DeadlineQueue::default();
         lines.push_back(&"a", (0..1_000).map(|i| Until(100, i)).collect());
         lines.push_back(&"b", vec![Until(50, 0), Until(10, 1), Until(100, 2)]);
         let mut looked = 0;
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_ended_is_taken_a_few_at_a_time_and_the_others_keep_their_order() {
-        let mut lines = Lines::default();
+        let mut lines = DeadlineQueue::default();
         lines.push_back(&1, (0..10).map(|i| Until(5, i)).collect());
         lines.push_back(&2, (10..14).map(|i| Until(6, i)).collect());
         let mut steps = Vec::new();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_line_is_as_early_as_the_earliest_that_came() {
-        let mut lines = Lines::default();
+        let mut lines = DeadlineQueue::default();
         lines.push_back(&"a", vec![Until(100, 0)]);
         lines.push_front(&"a", Until(5, 1));
         assert_eq!(lines.pop_front(&"a"), Some(Until(5, 1)));

@@ -14,13 +14,13 @@ pub(in crate::engine) type Owner = Option<ItemId>;
 
 /// A lane's targets, each until nothing may act on it any more.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Doubtful {
+pub(in crate::engine) struct DoubtfulTargets {
     until: BTreeMap<(TargetId, Owner), Instant>,
     /// How many were left when those that are over went last.
     kept: usize,
 }
 
-impl Doubtful {
+impl DoubtfulTargets {
     /// Binds a target until a time, if it is not bound for longer by the same owner.
     pub(in crate::engine) fn bind(
         &mut self,
@@ -84,7 +84,7 @@ mod tests {
     async fn what_is_over_does_not_pile_up_and_what_is_not_stays() {
         let begun = Instant::now();
         let hour = begun + Duration::from_secs(3_600);
-        let mut doubtful = Doubtful::default();
+        let mut doubtful = DoubtfulTargets::default();
         for number in 0..100 {
             doubtful.bind(target(number), None, hour, begun);
         }
@@ -108,7 +108,7 @@ mod tests {
             batch: BatchId(1),
             index,
         };
-        let mut doubtful = Doubtful::default();
+        let mut doubtful = DoubtfulTargets::default();
         doubtful.bind(target(7), Some(item(0)), later, now);
         doubtful.bind(target(8), None, later, now);
         assert_eq!(doubtful.until(&target(7), now), Some(later));

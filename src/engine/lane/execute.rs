@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Lane,
     belief::Belief,
-    work_item::{self, Clearance, Origin, Run},
+    work_item::{self, Clearance, Origin, WorkItem},
 };
 use crate::{
     domain::{
@@ -24,12 +24,12 @@ use crate::{
     },
     egress::{
         Outgoing,
-        retry_policy::{self, Verdict},
+        retry_policy::{self, RetryDecision},
     },
     engine::results::{
         feed::Update,
-        settlement_log::Telling,
-        settler::{Handover, Settle},
+        settlement_log::SettlementLog,
+        settler::{Handover, ToSettle},
     },
     journal::Settlement,
     limits,
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// An item's request on its way out.
-fn outgoing(run: &Run, request: Request) -> Outgoing {
+fn outgoing(run: &WorkItem, request: Request) -> Outgoing {
     let from = run.from.clone();
     Outgoing { request, from }
 }
@@ -54,7 +54,7 @@ fn head(request: &Request) -> Request {
 }
 
 /// What comes of asking whether an item's next request may go now.
-enum Go {
+enum NextRequest {
     /// It goes.
     Now,
     /// Not before this time.
@@ -65,7 +65,7 @@ enum Go {
 
 impl Lane {
     /// Takes an item as far as it goes now: to its outcome, or to the next wait.
-    pub(in crate::engine) async fn converse(self: Arc<Self>, mut run: Run) {
+    pub(in crate::engine) async fn converse(self: Arc<Self>, mut run: WorkItem) {
         let provider = providers::of(self.options.account.provider());
         if self.is_elsewhere(&run) {
             let conclusion = work_item::place_changed(&run.command);
@@ -132,10 +132,10 @@ impl Lane {
             }
             match self.let_through(&mut run, &request).await {
                 // It may have been stopped while it waited for its clearance or its token.
-                Go::Now if self.is_stopped(&run, &request) => continue,
-                Go::Now => {}
-                Go::At(until) => return self.set_aside(run, until).await,
-                Go::Over => return self.release(&mut run),
+                NextRequest::Now if self.is_stopped(&run, &request) => continue,
+                NextRequest::Now => {}
+                NextRequest::At(until) => return self.set_aside(run, until).await,
+                NextRequest::Over => return self.release(&mut run),
             }
             if let Some(until) = self.exchange(&mut run, request).await {
                 return self.set_aside(run, until).await;
@@ -144,7 +144,7 @@ impl Lane {
     }
 
     /// An item as its provider sees it.
-    fn task<'a>(&'a self, run: &'a Run) -> Task<'a> {
+    fn task<'a>(&'a self, run: &'a WorkItem) -> Task<'a> {
         Task {
             account: &self.options.account,
             command: &run.command,
@@ -160,7 +160,7 @@ impl Lane {
 
     /// Whether what may still act was sent to another place, which had proved to be the
     /// provider's. A place that never did has done nothing that could be looked for there.
-    fn is_elsewhere(&self, run: &Run) -> bool {
+    fn is_elsewhere(&self, run: &WorkItem) -> bool {
         run.doubt.as_deref().is_some_and(|doubt| {
             let is_other = doubt.place.is_some_and(|place| place != self.options.place);
             (doubt.may_act || doubt.accepted) && doubt.place_answered && is_other
@@ -168,7 +168,7 @@ impl Lane {
     }
 
     /// When the next request goes, if it is to wait for longer than its turn.
-    fn wait_for(&self, run: &mut Run, request: &Request) -> Option<Instant> {
+    fn wait_for(&self, run: &mut WorkItem, request: &Request) -> Option<Instant> {
         let now = Instant::now();
         run.looks_early = false;
         match request.pace {
@@ -205,7 +205,7 @@ impl Lane {
     }
 
     /// Passes an item's next request through its clearance and the account's gate.
-    async fn let_through(&self, run: &mut Run, request: &Request) -> Go {
+    async fn let_through(&self, run: &mut WorkItem, request: &Request) -> NextRequest {
         let has_effect = request.safety != Safety::Look;
         self.acts_no_more(run, request);
         // What is not cleared is not looked for either.
@@ -213,7 +213,7 @@ impl Lane {
         if is_asked && run.mode() == Mode::Cancel {
             let is_cleared = run.clearance == Clearance::Given;
             if !self.clear(run).await {
-                return Go::Over;
+                return NextRequest::Over;
             }
             // A token is for now: those that wait for one commit would all go at once.
             run.paid &= is_cleared;
@@ -221,15 +221,15 @@ impl Lane {
         if !std::mem::take(&mut run.paid) {
             match self.follow(run, Instant::now()) {
                 Ok(at) => sleep_until(at).await,
-                Err(until) => return Go::At(until),
+                Err(until) => return NextRequest::At(until),
             }
         }
-        Go::Now
+        NextRequest::Now
     }
 
     /// A provider that goes on to a request with an effect has been shown by a look that nothing
     /// was done of the one before. Once that is believed, it cannot act any more.
-    fn acts_no_more(&self, run: &mut Run, request: &Request) {
+    fn acts_no_more(&self, run: &mut WorkItem, request: &Request) {
         let now = Instant::now();
         if request.safety != Safety::Look
             && run.mode() == Mode::Cancel
@@ -241,7 +241,7 @@ impl Lane {
     }
 
     /// Sends a request and enters what came of it. Says until when the item waits, if it has to.
-    async fn exchange(&self, run: &mut Run, request: Request) -> Option<Instant> {
+    async fn exchange(&self, run: &mut WorkItem, request: Request) -> Option<Instant> {
         let provider = providers::of(self.options.account.provider());
         let (safety, operation) = (request.safety, request.operation);
         let asked = head(&request);
@@ -264,7 +264,7 @@ impl Lane {
             },
         };
         self.hear_of(run, &exchange, proof, begun.elapsed());
-        run.retries = verdict != Verdict::Finished;
+        run.retries = verdict != RetryDecision::Finished;
         let asked_pause = match &exchange.reply {
             Reply::Answered(response) => provider.throttle(response),
             Reply::NotSent(_) | Reply::InDoubt(_) => None,
@@ -278,7 +278,7 @@ impl Lane {
         if asked.pace == Pace::Settle
             && let Some(settling) = &mut run.belief
         {
-            let told = !matches!(verdict, Verdict::Again { .. });
+            let told = !matches!(verdict, RetryDecision::Again { .. });
             if told || !is_believed {
                 settling.looked(begun);
             }
@@ -294,7 +294,7 @@ impl Lane {
             }
         }
         run.has_acted |= safety != Safety::Look && class == Class::Accepted;
-        if safety == Safety::Once && !matches!(verdict, Verdict::Again { .. }) {
+        if safety == Safety::Once && !matches!(verdict, RetryDecision::Again { .. }) {
             run.sends = run.sends.saturating_add(1);
             run.rested = false;
             match class {
@@ -312,12 +312,12 @@ impl Lane {
             }
         }
         match verdict {
-            Verdict::Finished | Verdict::FinishedInDoubt => {
+            RetryDecision::Finished | RetryDecision::FinishedInDoubt => {
                 self.enter(run, exchange, safety);
                 self.report_progress(run);
                 None
             }
-            Verdict::Again { unseen } => {
+            RetryDecision::Again { unseen } => {
                 if let Some(unseen) = unseen {
                     run.unseen = Some(unseen);
                     if run.mode() == Mode::Cancel {
@@ -334,7 +334,7 @@ impl Lane {
     }
 
     /// Learns what an answer shows of the account, and has its gate hear of it.
-    fn hear_of(&self, run: &mut Run, exchange: &Exchange, proof: u64, took: Duration) {
+    fn hear_of(&self, run: &mut WorkItem, exchange: &Exchange, proof: u64, took: Duration) {
         let provider = providers::of(self.options.account.provider());
         let mut evidence = provider.evidence(&self.task(run), exchange);
         // The credential may have been replaced while the answer was on its way.
@@ -349,7 +349,7 @@ impl Lane {
     /// may show later.
     fn see_through(
         &self,
-        run: &mut Run,
+        run: &mut WorkItem,
         exchange: &mut Exchange,
         safety: Safety,
         sent: Instant,
@@ -376,14 +376,14 @@ impl Lane {
     }
 
     /// The answer to a request is lost: it may still act.
-    fn may_act(&self, run: &mut Run, sent: Instant, now: Moment) {
+    fn may_act(&self, run: &mut WorkItem, sent: Instant, now: Moment) {
         let answered = self.facts().answered;
         run.may_act(sent, false, (&self.options, answered), now);
         self.settling(run, true);
     }
 
     /// What a request was accepted for does not show: it may still come.
-    fn may_show(&self, run: &mut Run) {
+    fn may_show(&self, run: &mut WorkItem) {
         if let Some((sent, at, answered)) = run.accepted.take() {
             run.may_act(sent, true, (&self.options, answered), at);
             self.settling(run, true);
@@ -391,7 +391,7 @@ impl Lane {
     }
 
     /// Enters a finished exchange into an item's history, and keeps that small.
-    fn enter(&self, run: &mut Run, exchange: Exchange, safety: Safety) {
+    fn enter(&self, run: &mut WorkItem, exchange: Exchange, safety: Safety) {
         run.finished(exchange, safety);
         let mut history = std::mem::take(&mut run.history);
         let provider = providers::of(self.options.account.provider());
@@ -417,7 +417,7 @@ impl Lane {
     }
 
     /// Goes on with an item later, unless it was stopped before anything was sent.
-    async fn set_aside(&self, run: Run, until: Instant) {
+    async fn set_aside(&self, run: WorkItem, until: Instant) {
         if let Some(run) = self.park(run, until) {
             let conclusion = work_item::stopped(&run, None);
             self.finish(run, conclusion).await;
@@ -426,7 +426,12 @@ impl Lane {
 
     /// When to try again; `None` if the window ends before. The window bounds what has an effect: a
     /// look goes on until it can be believed.
-    fn try_again(&self, run: &mut Run, safety: Safety, pause: Option<Instant>) -> Option<Instant> {
+    fn try_again(
+        &self,
+        run: &mut WorkItem,
+        safety: Safety,
+        pause: Option<Instant>,
+    ) -> Option<Instant> {
         run.tries = run.tries.saturating_add(1);
         let at = pause.unwrap_or_else(|| Instant::now() + self.backoff(run.tries));
         let wait = at.saturating_duration_since(Instant::now());
@@ -438,7 +443,7 @@ impl Lane {
     }
 
     /// Pauses the account as its provider asked; says until when.
-    fn pause_as_asked(&self, run: &mut Run, throttle: Throttle) -> Instant {
+    fn pause_as_asked(&self, run: &mut WorkItem, throttle: Throttle) -> Instant {
         let now = self.shared.clock.now();
         let wait = self.throttled(throttle, run.tries.saturating_add(1), now);
         let at = Instant::now() + wait;
@@ -468,7 +473,7 @@ impl Lane {
 
     /// A stopped item ends when it would have its next effect. What was sent before is settled
     /// first: a provider only asks to send again after a look.
-    fn is_stopped(&self, run: &Run, request: &Request) -> bool {
+    fn is_stopped(&self, run: &WorkItem, request: &Request) -> bool {
         run.mode() == Mode::Cancel
             && request.safety != Safety::Look
             && run.unseen.is_none()
@@ -477,13 +482,13 @@ impl Lane {
 
     /// Whether an item ends before this request, if that has an effect: it was stopped, or its
     /// window is over.
-    fn ends_before(&self, run: &Run, request: &Request) -> bool {
+    fn ends_before(&self, run: &WorkItem, request: &Request) -> bool {
         self.is_stopped(run, request) || run.retry_until < self.shared.clock.now()
     }
 
     /// An item that would end before its next effect has to know what became of the one before:
     /// what a look found while that may still act proves nothing. Says when to look again.
-    fn looks_again_at(&self, run: &mut Run, request: &Request) -> Option<Instant> {
+    fn looks_again_at(&self, run: &mut WorkItem, request: &Request) -> Option<Instant> {
         let believed_at = run.belief.as_ref().map(Belief::believed_at)?;
         if request.safety != Safety::Once || !self.ends_before(run, request) {
             return None;
@@ -502,7 +507,7 @@ impl Lane {
 
     /// After the window nothing is sent but what settles a doubt. A look that can be believed has
     /// its turn then, unless the provider is away or asked for a pause.
-    fn is_too_late(&self, run: &Run, request: &Request) -> bool {
+    fn is_too_late(&self, run: &WorkItem, request: &Request) -> bool {
         let now = self.shared.clock.now();
         if run.retry_until >= now {
             return false;
@@ -532,7 +537,7 @@ impl Lane {
 
     /// Has what a dry run may have left behind removed, once nothing of it can act any more. Its
     /// answer does not wait.
-    fn clean_up(self: &Arc<Self>, run: &Run, task: &Task<'_>) {
+    fn clean_up(self: &Arc<Self>, run: &WorkItem, task: &Task<'_>) {
         let provider = providers::of(self.options.account.provider());
         if run.mode() != Mode::DryRun {
             return;
@@ -580,7 +585,7 @@ impl Lane {
             .spawn(self.shared.overseer.watched("end of a draft", work));
     }
 
-    fn report_progress(&self, run: &Run) {
+    fn report_progress(&self, run: &WorkItem) {
         let task = self.task(run);
         let provider = providers::of(self.options.account.provider());
         let Some(mut progress) = provider.progress(&task, &run.history) else {
@@ -605,7 +610,7 @@ impl Lane {
     }
 
     /// A dry run is over: nothing is recorded of it.
-    fn told_of_plan(&self, run: &Run, index: u32, settled: &Settled) {
+    fn told_of_plan(&self, run: &WorkItem, index: u32, settled: &Settled) {
         self.options.egress.meters().dry_runs.inc();
         let conclusion = &settled.conclusion;
         tracing::info!(
@@ -622,7 +627,7 @@ impl Lane {
     }
 
     /// Hands the outcome over to be recorded and frees the item's place.
-    pub(in crate::engine) async fn finish(&self, mut run: Run, conclusion: Conclusion) {
+    pub(in crate::engine) async fn finish(&self, mut run: WorkItem, conclusion: Conclusion) {
         if !conclusion.is_final() {
             self.may_show(&mut run);
             // What holds the account would hold the same key too.
@@ -640,14 +645,14 @@ impl Lane {
         match &run.origin {
             Origin::Recorded(id) => {
                 let settlement = Settlement { id: *id, settled };
-                let telling = Telling {
+                let telling = SettlementLog {
                     account: Arc::clone(&self.options.account),
                     meters: Arc::clone(self.options.egress.meters()),
                     from: run.from.clone(),
                     names: Arc::clone(&self.shared.names),
                     since: run.since,
                 };
-                let handover = Handover::Settle(Box::new(Settle {
+                let handover = Handover::Settle(Box::new(ToSettle {
                     target: self.doubtful_target(&run),
                     account: self.take_learned(),
                     settlement,

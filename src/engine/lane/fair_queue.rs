@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
-use super::deadline_queue::{Ends, Lines};
+use super::deadline_queue::{DeadlineQueue, HasDeadline};
 use crate::domain::ids::{BatchId, CallerId};
 
 /// Items that wait for their turn.
 #[derive(Debug)]
-pub(in crate::engine) struct Turns<T> {
+pub(in crate::engine) struct FairQueue<T> {
     /// Those who have something that waits, the next one first.
     callers: VecDeque<CallerId>,
     batches: BTreeMap<CallerId, Batches>,
-    items: Lines<(CallerId, BatchId), T>,
+    items: DeadlineQueue<(CallerId, BatchId), T>,
     /// The last place that a batch was given in its line.
     last: u64,
 }
@@ -26,18 +26,18 @@ struct Batches {
     places: BTreeMap<BatchId, u64>,
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
             callers: VecDeque::new(),
             batches: BTreeMap::new(),
-            items: Lines::default(),
+            items: DeadlineQueue::default(),
             last: 0,
         }
     }
 }
 
-impl<T: Ends> Turns<T> {
+impl<T: HasDeadline> FairQueue<T> {
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -110,12 +110,12 @@ impl<T: Ends> Turns<T> {
         }
     }
 
-    /// Has [`Turns::take_ended`] begin anew.
+    /// Has [`FairQueue::take_ended`] begin anew.
     pub(in crate::engine) fn look_again(&mut self) {
         self.items.look_again();
     }
 
-    /// Takes out items whose windows ended before a time: see [`Lines::take_ended`].
+    /// Takes out items whose windows ended before a time: see [`DeadlineQueue::take_ended`].
     pub(in crate::engine) fn take_ended(
         &mut self,
         before: Timestamp,
@@ -173,13 +173,13 @@ impl<T: Ends> Turns<T> {
 mod tests {
     use super::*;
 
-    impl Ends for u32 {
+    impl HasDeadline for u32 {
         fn ends_at(&self) -> Timestamp {
             Timestamp::MAX
         }
     }
 
-    impl Ends for &str {
+    impl HasDeadline for &str {
         fn ends_at(&self) -> Timestamp {
             Timestamp::MAX
         }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_item_passes_a_long_batch_by() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         turns.push(&caller("a"), BatchId(1), (0..10_000).collect());
         assert_eq!(turns.pop(), Some(0));
         turns.push(&caller("a"), BatchId(2), vec![77_777_u32]);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_caller_with_many_batches_gets_no_more_turns_than_one_with_one() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         for batch in 0..100 {
             turns.push(&caller("busy"), BatchId(batch), vec!["busy"; 100]);
         }
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_goes_first_in_its_batch_and_what_is_taken_out_is_gone() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         turns.push(&caller("a"), BatchId(1), vec![1_u32, 2, 3, 4]);
         let back = turns.pop().unwrap();
         turns.put_back(&caller("a"), BatchId(1), back);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn items_are_shown_in_the_order_of_their_turns() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         turns.push(&caller("a"), BatchId(1), vec![10_u32, 11, 12]);
         turns.push(&caller("a"), BatchId(2), vec![20]);
         turns.push(&caller("b"), BatchId(3), vec![30, 31]);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_hundred_thousand_batches_of_one_item_line_up_and_go_without_a_walk_over_them() {
         const MANY: u64 = 100_000;
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         let begun = std::time::Instant::now();
         for batch in 0..MANY {
             turns.push(&caller("a"), BatchId(batch), vec![0_u32]);

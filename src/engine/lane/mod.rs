@@ -31,15 +31,15 @@ use tokio::{
 
 use self::{
     bypass::{EXPIRY_INTERVAL, Expiry},
-    clearance::{Clearing, Learned, Shown},
-    deadline_queue::Ends,
-    doubtful_targets::Doubtful,
-    fair_queue::Turns,
+    clearance::{Clearances, Learned, ShownCredential},
+    deadline_queue::HasDeadline,
+    doubtful_targets::DoubtfulTargets,
+    fair_queue::FairQueue,
     settling::Settling,
-    target_locks::Targets,
-    work_item::Run,
+    target_locks::TargetLocks,
+    work_item::WorkItem,
 };
-use super::Shared;
+use super::EngineShared;
 use crate::{
     domain::{
         account::Account,
@@ -48,9 +48,12 @@ use crate::{
     },
     egress::{
         Egress,
-        flow::{self, Change, Closed, Entry, Gate, Heard, Pass, backoff::Backoff},
+        flow::{
+            self, BreakerTransition, Denied, Feedback, FlowControl, Permit, RequestKind,
+            backoff::Backoff,
+        },
     },
-    observe::Waiting,
+    observe::WaitMeter,
     providers::Mode,
 };
 
@@ -62,7 +65,7 @@ pub struct LaneOptions {
     /// The way there.
     pub egress: Egress,
     /// What it lets through.
-    pub gate: flow::Options,
+    pub gate: flow::FlowOptions,
     /// Waits between tries.
     pub backoff: Backoff,
     /// Time for a whole request, after which its answer counts as lost.
@@ -74,29 +77,29 @@ pub struct LaneOptions {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct LaneState {
     /// Items whose last request did not fail.
-    pub(super) firsts: Turns<Run>,
+    pub(super) firsts: FairQueue<WorkItem>,
     /// Items whose last try failed, back from their wait.
-    pub(super) retries: Turns<Run>,
+    pub(super) retries: FairQueue<WorkItem>,
     /// Items whose next request is a look that is not believed: they go after all others.
-    pub(super) early: Turns<Run>,
+    pub(super) early: FairQueue<WorkItem>,
     /// Items that send nothing now, as far as one can know: those that were stopped while they
     /// waited for more than their first turn, and those that an earlier process left with a look
     /// that is not due. They go ahead of the gate.
-    pub(super) ahead: VecDeque<Run>,
+    pub(super) ahead: VecDeque<WorkItem>,
     /// Whose turn it is when both could go, so that neither holds up the other.
     retry_next: bool,
-    parked: BTreeMap<(Instant, u64), Run>,
+    parked: BTreeMap<(Instant, u64), WorkItem>,
     parked_count: u64,
     /// Targets that an item is at work on, with those that wait for the same one.
-    pub(super) targets: Targets<Run>,
-    pub(super) gate: Gate,
+    pub(super) targets: TargetLocks<WorkItem>,
+    pub(super) gate: FlowControl,
     /// What may be sent, and what was learned.
-    pub(super) clearing: Clearing,
+    pub(super) clearing: Clearances,
     pub(super) learned: Learned,
     /// Targets on which a request of a settled item may still act, and until when.
-    pub(super) doubtful: Doubtful,
+    pub(super) doubtful: DoubtfulTargets,
     /// What the provider was last heard of, while it is away.
     last_fault: String,
     pub(super) expiry: Expiry,
@@ -107,15 +110,15 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) options: LaneOptions,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<EngineShared>,
     /// Items that settle a doubt.
     pub(super) settling: Settling,
-    pub(super) shown: Shown,
-    state: Mutex<State>,
+    pub(super) shown: ShownCredential,
+    state: Mutex<LaneState>,
     wake: Notify,
 }
 
-impl Ends for Run {
+impl HasDeadline for WorkItem {
     fn ends_at(&self) -> Timestamp {
         self.retry_until
     }
@@ -123,53 +126,53 @@ impl Ends for Run {
 
 /// Which of a lane's lines an item stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
+enum Queue {
     First,
     Retry,
     Early,
 }
 
-impl Line {
-    fn of(run: &Run) -> Self {
+impl Queue {
+    fn of(run: &WorkItem) -> Self {
         match run.entry() {
-            Entry::First => Self::First,
-            Entry::Retry if run.looks_early => Self::Early,
-            Entry::Retry => Self::Retry,
+            RequestKind::First => Self::First,
+            RequestKind::Retry if run.looks_early => Self::Early,
+            RequestKind::Retry => Self::Retry,
         }
     }
 
     /// How those of it come to the gate.
-    fn entry(self) -> Entry {
+    fn entry(self) -> RequestKind {
         match self {
-            Self::First => Entry::First,
-            Self::Retry | Self::Early => Entry::Retry,
+            Self::First => RequestKind::First,
+            Self::Retry | Self::Early => RequestKind::Retry,
         }
     }
 }
 
 /// What the lane does next.
 enum Action {
-    Start(Vec<Run>),
+    Start(Vec<WorkItem>),
     Wait(Option<Instant>),
     End,
 }
 
 impl Lane {
-    pub(super) fn new(options: LaneOptions, shared: Arc<Shared>) -> Arc<Self> {
-        let gate = Gate::new(options.gate, shared.rng().u64(..));
-        let state = State {
-            firsts: Turns::default(),
-            retries: Turns::default(),
-            early: Turns::default(),
+    pub(super) fn new(options: LaneOptions, shared: Arc<EngineShared>) -> Arc<Self> {
+        let gate = FlowControl::new(options.gate, shared.rng().u64(..));
+        let state = LaneState {
+            firsts: FairQueue::default(),
+            retries: FairQueue::default(),
+            early: FairQueue::default(),
             ahead: VecDeque::new(),
             retry_next: false,
             parked: BTreeMap::new(),
             parked_count: 0,
-            targets: Targets::default(),
+            targets: TargetLocks::default(),
             gate,
-            clearing: Clearing::new(options.gate.rate_per_second),
+            clearing: Clearances::new(options.gate.rate_per_second),
             learned: Learned::default(),
-            doubtful: Doubtful::default(),
+            doubtful: DoubtfulTargets::default(),
             last_fault: String::new(),
             expiry: Expiry::new(),
             closed: false,
@@ -178,19 +181,19 @@ impl Lane {
             options,
             shared,
             settling: Settling::default(),
-            shown: Shown::default(),
+            shown: ShownCredential::default(),
             state: Mutex::new(state),
             wake: Notify::new(),
         })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, LaneState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lines up items of a batch. One of which a request may still act has its target from now
     /// on: no other command comes between.
-    pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, mut runs: Vec<Run>) {
+    pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, mut runs: Vec<WorkItem>) {
         let mut state = self.state();
         for run in &mut runs {
             if run.belief.is_some()
@@ -202,7 +205,7 @@ impl Lane {
             }
         }
         let now = Instant::now();
-        let waits = |run: &mut Run| {
+        let waits = |run: &mut WorkItem| {
             let belief = run.belief.as_mut();
             belief.is_some_and(|belief| belief.next_look(now).0 > now)
         };
@@ -215,7 +218,7 @@ impl Lane {
     }
 
     /// Takes everything out that waits, when nothing is started any more.
-    pub(super) fn take_all(&self) -> Vec<Run> {
+    pub(super) fn take_all(&self) -> Vec<WorkItem> {
         let mut state = self.state();
         let mut all = state.take_waiting(|_| true);
         all.extend(state.ahead.drain(..));
@@ -230,7 +233,7 @@ impl Lane {
     /// Sets an item aside until a time. Gives back one that was stopped meanwhile and that nothing
     /// has been sent for: whoever stopped it has been here already.
     #[must_use]
-    pub(super) fn park(&self, mut run: Run, until: Instant) -> Option<Run> {
+    pub(super) fn park(&self, mut run: WorkItem, until: Instant) -> Option<WorkItem> {
         let mut state = self.state();
         if run.stop.load(Ordering::Acquire) && run.is_untouched() {
             return Some(run);
@@ -245,7 +248,7 @@ impl Lane {
     }
 
     /// Lines up an item that went ahead of the gate and has something to send after all.
-    pub(super) fn line_up_again(&self, mut run: Run) {
+    pub(super) fn line_up_again(&self, mut run: WorkItem) {
         let mut state = self.state();
         state.gate.leave(std::mem::take(&mut run.pass));
         run.retries = false;
@@ -286,20 +289,20 @@ impl Lane {
 
     /// When a further request of a conversation may go, which goes before new ones; or when to
     /// ask again.
-    pub(super) fn follow(&self, run: &mut Run, now: Instant) -> Result<Instant, Instant> {
+    pub(super) fn follow(&self, run: &mut WorkItem, now: Instant) -> Result<Instant, Instant> {
         let entry = run.entry();
         self.state().gate.follow(now, entry, &mut run.pass)
     }
 
     /// Tells the gate what a request of an item came to.
-    pub(super) fn heard(&self, run: &mut Run, heard: Heard, reply: &Reply) {
+    pub(super) fn heard(&self, run: &mut WorkItem, heard: Feedback, reply: &Reply) {
         self.heard_of(&mut run.pass, heard, reply);
     }
 
     /// Tells the gate what a request came to.
-    pub(super) fn heard_of(&self, pass: &mut Pass, heard: Heard, reply: &Reply) {
+    pub(super) fn heard_of(&self, pass: &mut Permit, heard: Feedback, reply: &Reply) {
         let mut state = self.state();
-        if heard == Heard::Failed {
+        if heard == Feedback::Failed {
             state.last_fault = match reply {
                 Reply::Answered(response) => format!("it answered {}", response.status),
                 Reply::NotSent(fault) | Reply::InDoubt(fault) => fault.message.clone(),
@@ -308,12 +311,12 @@ impl Lane {
         let change = state.gate.heard(Instant::now(), pass, heard);
         let account = &self.options.account.name;
         match change {
-            Some(Change::Opened) => tracing::warn!(
+            Some(BreakerTransition::Opened) => tracing::warn!(
                 %account,
                 last = state.last_fault,
                 "the provider is away: only probes are sent until one is answered"
             ),
-            Some(Change::Closed) => tracing::info!(%account, "the provider is back"),
+            Some(BreakerTransition::Closed) => tracing::info!(%account, "the provider is back"),
             None => return,
         }
         drop(state);
@@ -322,16 +325,16 @@ impl Lane {
 
     /// Waits for a place in the gate and a token for a request that belongs to no item; `None` if
     /// the lane ends before there is one.
-    pub(super) async fn enter_alone(&self) -> Option<Pass> {
+    pub(super) async fn enter_alone(&self) -> Option<Permit> {
         loop {
             let now = Instant::now();
             let until = {
                 let mut state = self.state();
-                match state.gate.check(now, Entry::First) {
-                    Ok(()) => return Some(state.gate.enter(now, Entry::First)),
+                match state.gate.check(now, RequestKind::First) {
+                    Ok(()) => return Some(state.gate.enter(now, RequestKind::First)),
                     Err(_) if state.closed => return None,
-                    Err(Closed::Until(until)) => until.min(now + EXPIRY_INTERVAL),
-                    Err(Closed::Occupied) => now + EXPIRY_INTERVAL,
+                    Err(Denied::Until(until)) => until.min(now + EXPIRY_INTERVAL),
+                    Err(Denied::Occupied) => now + EXPIRY_INTERVAL,
                 }
             };
             sleep_until(until).await;
@@ -339,13 +342,13 @@ impl Lane {
     }
 
     /// Gives a place in the gate back.
-    pub(super) fn leave(&self, pass: Pass) {
+    pub(super) fn leave(&self, pass: Permit) {
         self.state().gate.leave(pass);
         self.wake.notify_one();
     }
 
     /// An item is done: its place and its target are free.
-    pub(super) fn release(&self, run: &mut Run) {
+    pub(super) fn release(&self, run: &mut WorkItem) {
         run.belief = None;
         let mut state = self.state();
         state.gate.leave(std::mem::take(&mut run.pass));
@@ -363,9 +366,9 @@ impl Lane {
 
     /// Takes out what can be stopped without a trace: items of a stopped batch that nothing has
     /// been sent for. Wakes its others, which end before their next request with an effect.
-    pub(super) fn take_stopped(&self, batch: BatchId) -> Vec<Run> {
+    pub(super) fn take_stopped(&self, batch: BatchId) -> Vec<WorkItem> {
         // Another stop may be under way: what it has stopped is its own to settle and to count.
-        let is_stopped = |run: &Run| run.batch == batch && run.stop.load(Ordering::Acquire);
+        let is_stopped = |run: &WorkItem| run.batch == batch && run.stop.load(Ordering::Acquire);
         let mut state = self.state();
         let mut taken = state.take_waiting(|run| is_stopped(run) && run.is_untouched());
         let parked = std::mem::take(&mut state.parked);
@@ -391,9 +394,9 @@ impl Lane {
     }
 
     /// What waits, and how the gate stands.
-    pub(super) fn waiting(&self, now: Instant) -> (Waiting, flow::Standing) {
+    pub(super) fn waiting(&self, now: Instant) -> (WaitMeter, flow::FlowSnapshot) {
         let state = self.state();
-        let waiting = Waiting {
+        let waiting = WaitMeter {
             first: state.firsts.len(),
             retry: state.retries.len() + state.early.len() + state.ahead.len(),
             parked: state.parked.len(),
@@ -454,11 +457,11 @@ impl Lane {
             let entry = line.entry();
             match state.gate.check(now, entry) {
                 Ok(()) => {}
-                Err(Closed::Until(until)) => {
+                Err(Denied::Until(until)) => {
                     opens.push(until);
                     continue;
                 }
-                Err(Closed::Occupied) => continue,
+                Err(Denied::Occupied) => continue,
             }
             if let Some(mut run) = state.pop(line, now) {
                 let granted = state.clearing.granted();
@@ -470,7 +473,7 @@ impl Lane {
                     // all go at once.
                     run.pass = state.gate.enter_unpaid();
                 }
-                state.retry_next = line == Line::First;
+                state.retry_next = line == Queue::First;
                 return Action::Start(vec![run]);
             }
         }
@@ -485,7 +488,7 @@ impl Lane {
     }
 }
 
-impl State {
+impl LaneState {
     /// Lines up again what was set aside until now.
     fn unpark(&mut self, now: Instant) {
         while let Some(entry) = self.parked.first_entry() {
@@ -498,13 +501,13 @@ impl State {
     }
 
     /// Puts an item at the head of its batch.
-    pub(super) fn line_up(&mut self, run: Run) {
-        let line = Line::of(&run);
-        if line == Line::Retry && run.stop.load(Ordering::Acquire) {
+    pub(super) fn line_up(&mut self, run: WorkItem) {
+        let line = Queue::of(&run);
+        if line == Queue::Retry && run.stop.load(Ordering::Acquire) {
             self.ahead.push_back(run);
             return;
         }
-        if line == Line::Early
+        if line == Queue::Early
             && let Some(at) = bypass::decides_at(&run)
         {
             let next = &mut self.expiry.decides_at;
@@ -514,28 +517,28 @@ impl State {
         self.line(line).put_back(&caller, batch, run);
     }
 
-    fn line(&mut self, line: Line) -> &mut Turns<Run> {
+    fn line(&mut self, line: Queue) -> &mut FairQueue<WorkItem> {
         match line {
-            Line::First => &mut self.firsts,
-            Line::Retry => &mut self.retries,
-            Line::Early => &mut self.early,
+            Queue::First => &mut self.firsts,
+            Queue::Retry => &mut self.retries,
+            Queue::Early => &mut self.early,
         }
     }
 
     /// Who goes first. A provider that is away is probed with items that have not failed, so that
     /// an item that always fails does not keep it away. A look that decides nothing yet is worth
     /// less than what is new: one that comes too late for that is dropped.
-    fn order(&self) -> [Line; 3] {
+    fn order(&self) -> [Queue; 3] {
         let [next, other] = if self.retry_next && !self.gate.is_away() {
-            [Line::Retry, Line::First]
+            [Queue::Retry, Queue::First]
         } else {
-            [Line::First, Line::Retry]
+            [Queue::First, Queue::Retry]
         };
-        [next, other, Line::Early]
+        [next, other, Queue::Early]
     }
 
     /// Takes out of all lines, but not of the parked, every item of which this is true.
-    fn take_waiting(&mut self, condition: impl Fn(&Run) -> bool) -> Vec<Run> {
+    fn take_waiting(&mut self, condition: impl Fn(&WorkItem) -> bool) -> Vec<WorkItem> {
         let mut taken = self.firsts.take_where(&condition);
         taken.extend(self.retries.take_where(&condition));
         taken.extend(self.early.take_where(&condition));
@@ -544,7 +547,7 @@ impl State {
     }
 
     /// The next item whose target is free: two commands never work on one target at a time.
-    fn pop(&mut self, line: Line, now: Instant) -> Option<Run> {
+    fn pop(&mut self, line: Queue, now: Instant) -> Option<WorkItem> {
         while let Some(mut run) = self.line(line).pop() {
             let target = match run.command.exclusive_target() {
                 Some(target) if run.mode() == Mode::Cancel => target.clone(),

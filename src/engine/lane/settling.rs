@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     Lane,
-    work_item::{Origin, Run},
+    work_item::{Origin, WorkItem},
 };
 use crate::{
     domain::ids::{BatchId, ItemId},
-    engine::Dispatch,
+    engine::Engine,
 };
 
 /// Those of one account.
@@ -39,7 +39,7 @@ impl Lane {
     /// Notes that an item settles a doubt, or does not any more: for its account's figure, and for
     /// the streams and records of its batch. Saying so again changes nothing. A dry run leaves
     /// none.
-    pub(in crate::engine) fn settling(&self, run: &Run, is_settling: bool) {
+    pub(in crate::engine) fn settling(&self, run: &WorkItem, is_settling: bool) {
         if let Origin::Recorded(id) = run.origin {
             self.settling.set(id, is_settling);
             self.shared.live.settling(id, is_settling);
@@ -47,14 +47,14 @@ impl Lane {
     }
 
     /// An item has come to its outcome. Who watches it hears that first.
-    pub(in crate::engine) fn settles_no_more(&self, run: &Run) {
+    pub(in crate::engine) fn settles_no_more(&self, run: &WorkItem) {
         if let Origin::Recorded(id) = run.origin {
             self.settling.set(id, false);
         }
     }
 }
 
-impl Dispatch {
+impl Engine {
     /// Which open items of a batch, by their index, settle a doubt.
     #[must_use]
     pub fn settling_of(&self, batch: BatchId) -> HashSet<u32> {

@@ -5,26 +5,26 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::deadline_queue::{Ends, Lines};
+use super::deadline_queue::{DeadlineQueue, HasDeadline};
 use crate::domain::ids::TargetId;
 
 /// A lane's targets.
 #[derive(Debug)]
-pub(in crate::engine) struct Targets<T> {
+pub(in crate::engine) struct TargetLocks<T> {
     held: BTreeSet<TargetId>,
-    behind: Lines<TargetId, T>,
+    behind: DeadlineQueue<TargetId, T>,
 }
 
-impl<T> Default for Targets<T> {
+impl<T> Default for TargetLocks<T> {
     fn default() -> Self {
         Self {
             held: BTreeSet::new(),
-            behind: Lines::default(),
+            behind: DeadlineQueue::default(),
         }
     }
 }
 
-impl<T: Ends> Targets<T> {
+impl<T: HasDeadline> TargetLocks<T> {
     /// Whether an item is at work on it.
     pub(in crate::engine) fn is_held(&self, target: &TargetId) -> bool {
         self.held.contains(target)
@@ -54,12 +54,12 @@ impl<T: Ends> Targets<T> {
         self.behind.len()
     }
 
-    /// Has [`Targets::take_ended`] begin anew.
+    /// Has [`TargetLocks::take_ended`] begin anew.
     pub(in crate::engine) fn look_again(&mut self) {
         self.behind.look_again();
     }
 
-    /// Takes out items that wait and whose windows ended before a time: see [`Lines::take_ended`].
+    /// Takes out items that wait and whose windows ended before a time: see [`DeadlineQueue::take_ended`].
     pub(in crate::engine) fn take_ended(
         &mut self,
         before: Timestamp,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     LaneOptions,
-    belief::{Belief, Plan},
+    belief::{Belief, LookPlan},
     history_compaction,
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
         ids::{BatchId, CallerId, ItemId},
         outcome::{Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled},
     },
-    egress::flow::{Entry, Pass},
+    egress::flow::{Permit, RequestKind},
     engine::results::feed::Feed,
     observe,
     providers::{EffectId, Mode, Progress},
-    shared_budget::Share,
+    shared_budget::Reservation,
 };
 
 /// Where a run's outcome goes.
@@ -51,10 +51,10 @@ pub(in crate::engine) enum Clearance {
 
 /// One item on its way.
 #[derive(Debug)]
-pub(in crate::engine) struct Run {
+pub(in crate::engine) struct WorkItem {
     pub(in crate::engine) origin: Origin,
     /// The request that it was admitted by.
-    pub(in crate::engine) from: observe::Origin,
+    pub(in crate::engine) from: observe::RequestContext,
     /// When it was admitted or taken up again.
     pub(in crate::engine) since: Instant,
     pub(in crate::engine) caller: CallerId,
@@ -110,25 +110,25 @@ pub(in crate::engine) struct Run {
     /// Its last try failed, so its next one is a retry.
     pub(in crate::engine) retries: bool,
     /// Its way through the account's gate, while it is inside.
-    pub(in crate::engine) pass: Pass,
+    pub(in crate::engine) pass: Permit,
     /// Its next request has been let through.
     pub(in crate::engine) paid: bool,
     /// What it has taken of its caller's hour.
     pub(in crate::engine) reserved: Option<Reserved>,
     /// Its place among the open items, or among the dry runs.
-    pub(in crate::engine) place: Share,
+    pub(in crate::engine) place: Reservation,
     /// Its share of the bytes that they may take.
-    pub(in crate::engine) bytes: Share,
+    pub(in crate::engine) bytes: Reservation,
     /// Bytes of its history, which are part of that.
     pub(in crate::engine) history_bytes: usize,
 }
 
 /// About how many bytes an open item with this command takes.
 pub(in crate::engine) fn weight(command: &Command) -> usize {
-    size_of::<Run>() + command.bytes()
+    size_of::<WorkItem>() + command.bytes()
 }
 
-impl Run {
+impl WorkItem {
     pub(in crate::engine) fn mode(&self) -> Mode {
         match self.origin {
             Origin::Recorded(_) => Mode::Cancel,
@@ -137,11 +137,11 @@ impl Run {
     }
 
     /// How it comes to the gate.
-    pub(in crate::engine) fn entry(&self) -> Entry {
+    pub(in crate::engine) fn entry(&self) -> RequestKind {
         if self.retries {
-            Entry::Retry
+            RequestKind::Retry
         } else {
-            Entry::First
+            RequestKind::First
         }
     }
 
@@ -167,14 +167,18 @@ impl Run {
     pub(in crate::engine) fn inherit(
         &mut self,
         doubt: Doubt,
-        plan: Plan,
+        plan: LookPlan,
         lane: &LaneOptions,
         now: &Moment,
     ) {
         if doubt.may_act {
             self.history = vec![Exchange::recovered()];
             let wait = doubt.believed_in(now, lane.timeout, lane.settling);
-            let plan = if doubt.accepted { Plan::Accepted } else { plan };
+            let plan = if doubt.accepted {
+                LookPlan::Accepted
+            } else {
+                plan
+            };
             let believed_at = Instant::now() + wait;
             self.belief = Some(Belief::new(plan, believed_at, lane.settling));
         }
@@ -218,7 +222,11 @@ impl Run {
             place: Some(lane.place),
             place_answered,
         }));
-        let plan = if accepted { Plan::Accepted } else { Plan::Lost };
+        let plan = if accepted {
+            LookPlan::Accepted
+        } else {
+            LookPlan::Lost
+        };
         self.belief = Some(Belief::new(plan, believed_at, lane.settling));
     }
 
@@ -374,7 +382,7 @@ pub(in crate::engine) fn blank(command: &Command) -> Detail {
 
 /// The end of an item whose batch was stopped. `so_far` is what it had come to, if it takes
 /// several calls.
-pub(in crate::engine) fn stopped(run: &Run, so_far: Option<Progress>) -> Conclusion {
+pub(in crate::engine) fn stopped(run: &WorkItem, so_far: Option<Progress>) -> Conclusion {
     let untouched = run.is_untouched() && run.doubt.is_none();
     let message = if untouched && run.attempts > 0 {
         "the batch was stopped before the provider took this on; send the same key again to take \
@@ -430,7 +438,7 @@ pub(in crate::engine) fn place_changed(command: &Command) -> Conclusion {
 
 /// The end of an item whose id a server on the way could take for another address. Final: no look
 /// can be sent either.
-pub(in crate::engine) fn strays(run: &Run) -> Conclusion {
+pub(in crate::engine) fn strays(run: &WorkItem) -> Conclusion {
     let untouched = run.is_untouched() && run.doubt.is_none();
     let (outcome, reason, reached, so_far) = match (untouched, run.attempts) {
         (true, 0) => (

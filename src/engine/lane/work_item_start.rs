@@ -5,25 +5,25 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::work_item::{Clearance, Origin, Run};
+use super::work_item::{Clearance, Origin, WorkItem};
 use crate::{
     domain::{
         command::Command,
         ids::{BatchId, Key, Scope},
     },
-    egress::flow::Pass,
+    egress::flow::Permit,
     observe,
     providers::EffectId,
-    shared_budget::Share,
+    shared_budget::Reservation,
 };
 
 /// What is known of an item before its run.
 #[derive(Debug)]
-pub(in crate::engine) struct Beginning<'a> {
+pub(in crate::engine) struct WorkItemStart<'a> {
     /// Where its outcome goes.
     pub(in crate::engine) origin: Origin,
     /// The request that it was admitted by.
-    pub(in crate::engine) from: observe::Origin,
+    pub(in crate::engine) from: observe::RequestContext,
     /// Whose it is.
     pub(in crate::engine) scope: &'a Scope,
     /// Its key: its own or the derived one.
@@ -35,14 +35,14 @@ pub(in crate::engine) struct Beginning<'a> {
     /// How long to keep trying.
     pub(in crate::engine) retry_until: Timestamp,
     /// Its place among the open items, or among the dry runs.
-    pub(in crate::engine) place: Share,
+    pub(in crate::engine) place: Reservation,
     /// Its share of the bytes that they may take.
-    pub(in crate::engine) bytes: Share,
+    pub(in crate::engine) bytes: Reservation,
 }
 
-impl From<Beginning<'_>> for Run {
-    fn from(beginning: Beginning<'_>) -> Self {
-        let Beginning {
+impl From<WorkItemStart<'_>> for WorkItem {
+    fn from(beginning: WorkItemStart<'_>) -> Self {
+        let WorkItemStart {
             origin,
             from,
             scope,
@@ -85,7 +85,7 @@ impl From<Beginning<'_>> for Run {
             retry_at: None,
             holds_target: false,
             retries: false,
-            pass: Pass::default(),
+            pass: Permit::default(),
             paid: false,
             reserved: None,
             place,

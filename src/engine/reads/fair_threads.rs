@@ -12,50 +12,50 @@ use crate::domain::ids::CallerId;
 
 /// The threads. Clones are of the same.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Threads(Arc<Mutex<State>>);
+pub(in crate::engine) struct FairThreads(Arc<Mutex<ThreadsState>>);
 
 #[derive(Debug)]
-struct State {
+struct ThreadsState {
     free: usize,
     /// Those who wait, the next caller first, and of each the one that came first.
-    waiting: VecDeque<(CallerId, VecDeque<oneshot::Sender<Turn>>)>,
+    waiting: VecDeque<(CallerId, VecDeque<oneshot::Sender<ThreadTurn>>)>,
 }
 
 /// A thread of one's own until this is dropped.
 #[derive(Debug)]
-pub(in crate::engine) struct Turn(Option<Threads>);
+pub(in crate::engine) struct ThreadTurn(Option<FairThreads>);
 
-impl Threads {
+impl FairThreads {
     pub(in crate::engine) fn new(threads: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(ThreadsState {
             free: threads,
             waiting: VecDeque::new(),
         })))
     }
 
     /// Waits for a turn. Who does not wait to the end leaves the line.
-    pub(in crate::engine) async fn turn(&self, caller: &CallerId) -> Turn {
+    pub(in crate::engine) async fn turn(&self, caller: &CallerId) -> ThreadTurn {
         let given = {
             let mut state = self.state();
             if let Some(free) = state.free.checked_sub(1) {
                 state.free = free;
-                return Turn(Some(self.clone()));
+                return ThreadTurn(Some(self.clone()));
             }
             let (give, given) = oneshot::channel();
             state.wait(caller, give);
             given
         };
         // Nobody drops what gives before it has given.
-        given.await.unwrap_or(Turn(None))
+        given.await.unwrap_or(ThreadTurn(None))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ThreadsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a turn that has ended to the next one.
     fn pass_on(&self) {
-        let mut turn = Turn(Some(self.clone()));
+        let mut turn = ThreadTurn(Some(self.clone()));
         loop {
             let next = {
                 let mut state = self.state();
@@ -78,8 +78,8 @@ impl Threads {
     }
 }
 
-impl State {
-    fn wait(&mut self, caller: &CallerId, give: oneshot::Sender<Turn>) {
+impl ThreadsState {
+    fn wait(&mut self, caller: &CallerId, give: oneshot::Sender<ThreadTurn>) {
         let line = match self.waiting.iter_mut().find(|(of, _)| of == caller) {
             Some((_, line)) => line,
             None => {
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Takes the next one, and sends its caller to the end of the line.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    fn next(&mut self) -> Option<oneshot::Sender<ThreadTurn>> {
         while let Some((caller, mut line)) = self.waiting.pop_front() {
             let next = line.pop_front();
             if !line.is_empty() {
@@ -112,7 +112,7 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ThreadTurn {
     fn drop(&mut self) {
         if let Some(threads) = self.0.take() {
             threads.pass_on();
@@ -130,10 +130,10 @@ mod tests {
         name.try_into().unwrap()
     }
 
-    type Waits = std::pin::Pin<Box<dyn Future<Output = Turn> + Send>>;
+    type Waits = std::pin::Pin<Box<dyn Future<Output = ThreadTurn> + Send>>;
 
     /// Somebody who waits for a turn, and has asked for it.
-    fn waits(threads: &Threads, name: &'static str) -> Waits {
+    fn waits(threads: &FairThreads, name: &'static str) -> Waits {
         let threads = threads.clone();
         let mut waits: Waits = Box::pin(async move { threads.turn(&caller(name)).await });
         assert!((&mut waits).now_or_never().is_none(), "{name} waits");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn who_asks_a_lot_makes_another_wait_for_one_turn() {
-        let threads = Threads::new(1);
+        let threads = FairThreads::new(1);
         let first = threads.turn(&caller("ann")).now_or_never().unwrap();
         let mut of_ann: Vec<_> = (0..100).map(|_| waits(&threads, "ann")).collect();
         let mut of_ben = waits(&threads, "ben");
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn who_has_gone_has_no_turn_and_takes_none_along() {
-        let threads = Threads::new(2);
+        let threads = FairThreads::new(2);
         let turns = [(); 2].map(|()| threads.turn(&caller("ann")).now_or_never().unwrap());
         let gone: Vec<_> = (0..10_000).map(|_| waits(&threads, "ann")).collect();
         let mut stays = waits(&threads, "ann");
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn lines_of_those_who_have_gone_do_not_grow() {
-        let threads = Threads::new(1);
+        let threads = FairThreads::new(1);
         let _turn = threads.turn(&caller("ann")).now_or_never().unwrap();
         for _ in 0..10_000 {
             drop(waits(&threads, "ann"));

@@ -4,36 +4,36 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::fair_threads::Threads;
+use super::fair_threads::FairThreads;
 use crate::{
     domain::ids::{BatchId, CallerId, ItemId, Key, Scope},
-    engine::{Dispatch, blocking},
-    journal::{Batch, Filter, Journal, Page, Question, Record, Unavailable},
+    engine::{Engine, blocking},
+    journal::{Batch, Filter, Journal, Page, ReadLimits, Record, Unavailable},
     limits,
     observe::Refusal,
-    shared_budget::{Budget, Members, Refused, Share},
+    shared_budget::{Members, Reservation, ShareRefused, SharedBudget},
 };
 
 /// Who may ask how much.
 #[derive(Debug)]
-pub(in crate::engine) struct Questions {
-    scans: Kind,
-    gets: Kind,
-    stops: Threads,
-    known: Threads,
+pub(in crate::engine) struct Reads {
+    scans: ReadKind,
+    gets: ReadKind,
+    stops: FairThreads,
+    known: FairThreads,
 }
 
 /// Questions of one kind.
 #[derive(Debug)]
-struct Kind {
+struct ReadKind {
     /// For those that are answered or wait.
-    places: Budget,
-    threads: Threads,
+    places: SharedBudget,
+    threads: FairThreads,
 }
 
 /// Why a question was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum ReadError {
     /// The caller lists as much as it may at a time, or all callers together do.
     #[error("{0}")]
     Scans(String),
@@ -45,20 +45,20 @@ pub enum AskError {
     Unavailable(#[from] Unavailable),
 }
 
-impl Questions {
+impl Reads {
     /// For callers of whom each may have so many scans at a time.
     pub(in crate::engine) fn new(scanners: &Members) -> Self {
         Self {
-            scans: Kind {
-                places: Budget::shared(limits::SCANS_MAX, scanners),
-                threads: Threads::new(limits::SCAN_THREADS),
+            scans: ReadKind {
+                places: SharedBudget::shared(limits::SCANS_MAX, scanners),
+                threads: FairThreads::new(limits::SCAN_THREADS),
             },
-            gets: Kind {
-                places: Budget::shared(limits::GETS_MAX, &scanners.unbounded()),
-                threads: Threads::new(limits::GET_THREADS),
+            gets: ReadKind {
+                places: SharedBudget::shared(limits::GETS_MAX, &scanners.unbounded()),
+                threads: FairThreads::new(limits::GET_THREADS),
             },
-            stops: Threads::new(limits::STOP_THREADS),
-            known: Threads::new(limits::KNOWN_THREADS),
+            stops: FairThreads::new(limits::STOP_THREADS),
+            known: FairThreads::new(limits::KNOWN_THREADS),
         }
     }
 
@@ -70,23 +70,23 @@ impl Questions {
 
     /// A turn at a thread for lists.
     #[cfg(test)]
-    pub(in crate::engine) async fn scan_turn(&self, by: &str) -> super::fair_threads::Turn {
+    pub(in crate::engine) async fn scan_turn(&self, by: &str) -> super::fair_threads::ThreadTurn {
         let by = by.try_into().unwrap();
         self.scans.threads.turn(&by).await
     }
 
     /// Lists that are read or wait, and how many may be.
-    pub(in crate::engine) fn scans(&self) -> &Budget {
+    pub(in crate::engine) fn scans(&self) -> &SharedBudget {
         &self.scans.places
     }
 
     /// Looks at one record that are taken or wait, and how many may be.
-    pub(in crate::engine) fn gets(&self) -> &Budget {
+    pub(in crate::engine) fn gets(&self) -> &SharedBudget {
         &self.gets.places
     }
 }
 
-impl Dispatch {
+impl Engine {
     /// The item that a key names, for this caller.
     ///
     /// # Errors
@@ -96,11 +96,12 @@ impl Dispatch {
         scope: Scope,
         key: Key,
         by: &CallerId,
-    ) -> Result<Option<Record>, AskError> {
-        let find =
-            move |journal: &dyn Journal, question: &Question| journal.find(&scope, &key, question);
+    ) -> Result<Option<Record>, ReadError> {
+        let find = move |journal: &dyn Journal, question: &ReadLimits| {
+            journal.find(&scope, &key, question)
+        };
         let found = self.ask(&self.questions.gets, by, find).await;
-        found.map_err(|error| self.unanswered(error, AskError::Full))
+        found.map_err(|error| self.unanswered(error, ReadError::Full))
     }
 
     /// A page of records, for this caller.
@@ -113,12 +114,12 @@ impl Dispatch {
         after: Option<ItemId>,
         records_max: usize,
         by: &CallerId,
-    ) -> Result<Page, AskError> {
-        let list = move |journal: &dyn Journal, question: &Question| {
+    ) -> Result<Page, ReadError> {
+        let list = move |journal: &dyn Journal, question: &ReadLimits| {
             journal.list(&filter, after, records_max, question)
         };
         let page = self.ask(&self.questions.scans, by, list).await;
-        page.map_err(|error| self.unanswered(error, AskError::Scans))
+        page.map_err(|error| self.unanswered(error, ReadError::Scans))
     }
 
     /// Whose a batch is that this caller wants to stop: as little is read as that takes, since it may
@@ -132,7 +133,7 @@ impl Dispatch {
         by: &CallerId,
     ) -> Result<Option<Scope>, Unavailable> {
         let turn = self.questions.stops.turn(by).await;
-        let whose = move |journal: &dyn Journal, question: &Question| journal.whose(id, question);
+        let whose = move |journal: &dyn Journal, question: &ReadLimits| journal.whose(id, question);
         self.answer(turn, whose).await
     }
 
@@ -146,7 +147,7 @@ impl Dispatch {
         by: &CallerId,
     ) -> Result<Option<Batch>, Unavailable> {
         let turn = self.questions.stops.turn(by).await;
-        let batch = move |journal: &dyn Journal, question: &Question| journal.batch(id, question);
+        let batch = move |journal: &dyn Journal, question: &ReadLimits| journal.batch(id, question);
         self.answer(turn, batch).await
     }
 
@@ -159,20 +160,20 @@ impl Dispatch {
     ) -> Result<Vec<bool>, Unavailable> {
         let turn = self.questions.known.turn(&scope.caller).await;
         let known =
-            move |journal: &dyn Journal, _: &Question| journal.known(&scope, &request, &keys);
+            move |journal: &dyn Journal, _: &ReadLimits| journal.known(&scope, &request, &keys);
         self.answer(turn, known).await
     }
 
     async fn ask<T: Send + 'static>(
         &self,
-        kind: &Kind,
+        kind: &ReadKind,
         by: &CallerId,
-        read: impl FnOnce(&dyn Journal, &Question) -> Result<T, Unavailable> + Send + 'static,
-    ) -> Result<T, Unanswered> {
-        let place: Share = kind.places.take(by, 1)?;
+        read: impl FnOnce(&dyn Journal, &ReadLimits) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Abandoned> {
+        let place: Reservation = kind.places.take(by, 1)?;
         let longest = Duration::from_millis(limits::TURN_MS_MAX);
         let turn = tokio::time::timeout(longest, kind.threads.turn(by)).await;
-        let turn = turn.map_err(|_| Unanswered::NoTurn)?;
+        let turn = turn.map_err(|_| Abandoned::NoTurn)?;
         Ok(self.answer((place, turn), read).await?)
     }
 
@@ -181,9 +182,9 @@ impl Dispatch {
     async fn answer<T: Send + 'static>(
         &self,
         held: impl Send + 'static,
-        read: impl FnOnce(&dyn Journal, &Question) -> Result<T, Unavailable> + Send + 'static,
+        read: impl FnOnce(&dyn Journal, &ReadLimits) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let question = Question::default();
+        let question = ReadLimits::default();
         let _waiter = question.waiter();
         let journal = Arc::clone(&self.journal);
         blocking(move || {
@@ -193,17 +194,17 @@ impl Dispatch {
         .await
     }
 
-    fn unanswered(&self, error: Unanswered, full: fn(String) -> AskError) -> AskError {
+    fn unanswered(&self, error: Abandoned, full: fn(String) -> ReadError) -> ReadError {
         let why = match error {
-            Unanswered::Unavailable(unavailable) => return unavailable.into(),
-            Unanswered::Refused(Refused::Own { max, .. }) => {
+            Abandoned::Unavailable(unavailable) => return unavailable.into(),
+            Abandoned::Refused(ShareRefused::Own { max, .. }) => {
                 format!("this caller may have {max} of these calls at a time, and has them")
             }
-            Unanswered::Refused(Refused::Whole { held }) => format!(
+            Abandoned::Refused(ShareRefused::Whole { held }) => format!(
                 "this caller has {held} of these calls; the others that there may be are others', \
                  or are kept for them"
             ),
-            Unanswered::NoTurn => format!(
+            Abandoned::NoTurn => format!(
                 "the call waited for {} s, and reads of this kind take longer now",
                 limits::TURN_MS_MAX / 1_000
             ),
@@ -214,19 +215,19 @@ impl Dispatch {
 }
 
 /// Why nothing was read, or not to the end.
-enum Unanswered {
-    Refused(Refused),
+enum Abandoned {
+    Refused(ShareRefused),
     NoTurn,
     Unavailable(Unavailable),
 }
 
-impl From<Refused> for Unanswered {
-    fn from(refused: Refused) -> Self {
+impl From<ShareRefused> for Abandoned {
+    fn from(refused: ShareRefused) -> Self {
         Self::Refused(refused)
     }
 }
 
-impl From<Unavailable> for Unanswered {
+impl From<Unavailable> for Abandoned {
     fn from(unavailable: Unavailable) -> Self {
         Self::Unavailable(unavailable)
     }

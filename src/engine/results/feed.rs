@@ -41,7 +41,7 @@ pub enum Update {
 
 /// Why a feed ended before everything had settled. The work goes on, here or after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum StreamClosed {
     /// The service stops serving.
     Draining,
     /// The journal failed.
@@ -51,7 +51,7 @@ pub enum Ended {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FeedState {
     settled: Vec<(u32, Update)>,
     /// Only the latest news of each running item, so that a feed never outgrows its request.
     running: BTreeMap<u32, Update>,
@@ -66,7 +66,7 @@ struct State {
     /// Since when the reader has been away with what it took; `None` while it waits here.
     away_since: Option<Instant>,
     /// Why it ends alone, before everything has settled.
-    ended: Option<Ended>,
+    ended: Option<StreamClosed>,
     /// Since when there has been news that a waiting reader did not take.
     news_since: Option<Instant>,
 }
@@ -75,7 +75,7 @@ struct State {
 /// message of its own.
 const SETTLING_TOLD_INTERVAL: Duration = Duration::from_secs(1);
 
-impl State {
+impl FeedState {
     /// When the reader should hear how many items settle a doubt, if it does not know.
     fn settling_due(&self, now: Instant) -> Option<Instant> {
         let (told, last) = self.settling_told;
@@ -85,9 +85,9 @@ impl State {
 }
 
 /// A reader that waits for news. When it goes, with some or without, it is away.
-struct Waiting<'a>(&'a Feed);
+struct WaitingResult<'a>(&'a Feed);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingResult<'_> {
     fn drop(&mut self) {
         self.0.state().away_since = Some(Instant::now());
     }
@@ -96,20 +96,23 @@ impl Drop for Waiting<'_> {
 /// News for one stream.
 #[derive(Debug)]
 pub struct Feed {
-    state: Mutex<State>,
+    state: Mutex<FeedState>,
     news: Notify,
     /// The end of all feeds, if it comes before that of this one.
-    ended: watch::Receiver<Option<Ended>>,
+    ended: watch::Receiver<Option<StreamClosed>>,
 }
 
 impl Feed {
     /// A feed that ends after this many items have settled.
-    pub(in crate::engine) fn new(items: usize, ended: watch::Receiver<Option<Ended>>) -> Arc<Self> {
-        let state = State {
+    pub(in crate::engine) fn new(
+        items: usize,
+        ended: watch::Receiver<Option<StreamClosed>>,
+    ) -> Arc<Self> {
+        let state = FeedState {
             waits: vec![true; items],
             outstanding: items,
             away_since: Some(Instant::now()),
-            ..State::default()
+            ..FeedState::default()
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -118,7 +121,7 @@ impl Feed {
         })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +180,7 @@ impl Feed {
     }
 
     /// Ends it, and no other.
-    pub(in crate::engine) fn end(&self, why: Ended) {
+    pub(in crate::engine) fn end(&self, why: StreamClosed) {
         self.state().ended.get_or_insert(why);
         self.news.notify_one();
     }
@@ -194,10 +197,10 @@ impl Feed {
     ///
     /// # Errors
     /// If the feed ended early, after everything that was there has been taken.
-    pub async fn take(&self, items_max: usize) -> Result<Option<Vec<(u32, Update)>>, Ended> {
+    pub async fn take(&self, items_max: usize) -> Result<Option<Vec<(u32, Update)>>, StreamClosed> {
         let mut ended = self.ended.clone();
         self.state().away_since = None;
-        let _waiting = Waiting(self);
+        let _waiting = WaitingResult(self);
         loop {
             let news = self.news.notified();
             let why = *ended.borrow_and_update();
@@ -233,7 +236,7 @@ impl Feed {
                 () = news => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 // Without a sender there is no end to come, and no engine to wait for.
-                changed = ended.changed() => changed.map_err(|_| Ended::Draining)?,
+                changed = ended.changed() => changed.map_err(|_| StreamClosed::Draining)?,
             }
         }
     }

@@ -8,21 +8,21 @@ use tokio::time::Instant;
 use crate::{
     domain::{account::Account, opaque::Names},
     journal::Settlement,
-    observe::{AccountMeters, Origin},
+    observe::{AccountMeters, RequestContext},
 };
 
 /// What is known of an item beside its outcome.
 #[derive(Debug)]
-pub(in crate::engine) struct Telling {
+pub(in crate::engine) struct SettlementLog {
     pub(in crate::engine) account: Arc<Account>,
     pub(in crate::engine) meters: Arc<AccountMeters>,
-    pub(in crate::engine) from: Origin,
+    pub(in crate::engine) from: RequestContext,
     pub(in crate::engine) names: Arc<Names>,
     /// When it was admitted or taken up again.
     pub(in crate::engine) since: Instant,
 }
 
-impl Telling {
+impl SettlementLog {
     /// Counts it, before anybody else is told.
     pub(in crate::engine) fn count(&self, settlement: &Settlement) {
         let conclusion = &settlement.settled.conclusion;

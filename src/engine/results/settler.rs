@@ -11,27 +11,27 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{settlement_log::Telling, subscriptions::Live};
+use super::{settlement_log::SettlementLog, subscriptions::Subscriptions};
 use crate::{
     domain::{doubt::AccountState, ids::AccountName},
     engine::lane::Lane,
     journal::{Clearance, DoubtfulTarget, Group, Journal, Note, Settlement, Unavailable},
     limits,
-    shared_budget::Share,
+    shared_budget::Reservation,
 };
 
 /// An outcome to record, and what goes with it.
 #[derive(Debug)]
-pub(in crate::engine) struct Settle {
+pub(in crate::engine) struct ToSettle {
     pub(in crate::engine) settlement: Settlement,
     /// What is counted and logged of it then.
-    pub(in crate::engine) telling: Option<Telling>,
+    pub(in crate::engine) telling: Option<SettlementLog>,
     /// Its target, if a request of it may still act.
     pub(in crate::engine) target: Option<DoubtfulTarget>,
     /// What was learned of its account.
     pub(in crate::engine) account: Option<(AccountName, AccountState)>,
     /// Its place among the open items, which is free then.
-    pub(in crate::engine) place: Share,
+    pub(in crate::engine) place: Reservation,
 }
 
 /// Permission to send, and who waits for it.
@@ -47,7 +47,7 @@ pub(in crate::engine) enum Cleared {
 #[derive(Debug)]
 pub(in crate::engine) enum Handover {
     /// An outcome to record.
-    Settle(Box<Settle>),
+    Settle(Box<ToSettle>),
     /// Items to clear.
     Clear(Clearance, Cleared),
     /// What was learned of an account, without an outcome.
@@ -70,7 +70,7 @@ const CROWD: usize = 16;
 /// Records until every sender is gone, or the journal fails.
 pub(in crate::engine) async fn run(
     journal: Arc<dyn Journal>,
-    live: Arc<Live>,
+    live: Arc<Subscriptions>,
     mut handed_over: mpsc::Receiver<Handover>,
     failed: watch::Sender<Option<Unavailable>>,
 ) {
@@ -128,7 +128,7 @@ pub(in crate::engine) async fn run(
                 // so that a restart settles what is open.
                 tracing::error!(error = %unavailable, "outcomes cannot be recorded");
                 failed.send_replace(Some(unavailable));
-                live.end(super::feed::Ended::Failed);
+                live.end(super::feed::StreamClosed::Failed);
                 return;
             }
             for whom in cleared {

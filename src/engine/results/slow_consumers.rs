@@ -17,20 +17,20 @@ use super::feed::Feed;
 pub type Hangup = CancellationToken;
 
 #[derive(Debug)]
-struct Reader {
+struct Consumer {
     feed: Weak<Feed>,
     hangup: Hangup,
 }
 
 /// Streams whose connections can be ended.
 #[derive(Debug)]
-pub(in crate::engine) struct Readers {
-    readers: Mutex<Vec<Reader>>,
+pub(in crate::engine) struct SlowConsumers {
+    readers: Mutex<Vec<Consumer>>,
     /// How long a reader may be away before it counts as asleep.
     patience: Duration,
 }
 
-impl Readers {
+impl SlowConsumers {
     pub(in crate::engine) fn new(patience: Duration) -> Self {
         Self {
             readers: Mutex::default(),
@@ -44,7 +44,7 @@ impl Readers {
             // It would have to grow: those that are gone make room, if there are any.
             readers.retain(|reader| reader.feed.strong_count() > 0);
         }
-        readers.push(Reader {
+        readers.push(Consumer {
             feed: Arc::downgrade(feed),
             hangup,
         });

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    feed::{Ended, Feed, Update},
+    feed::{Feed, StreamClosed, Update},
     watch::Watcher,
 };
 use crate::{
@@ -53,15 +53,15 @@ impl LiveBatch {
 
 /// The open items of the service.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Live {
+pub(in crate::engine) struct Subscriptions {
     batches: Mutex<HashMap<BatchId, LiveBatch>>,
     /// The number of the last watcher.
     watchers: AtomicU64,
     /// Ends every feed, those of dry runs and those still to come too.
-    ended: watch::Sender<Option<Ended>>,
+    ended: watch::Sender<Option<StreamClosed>>,
 }
 
-impl Live {
+impl Subscriptions {
     fn batches(&self) -> MutexGuard<'_, HashMap<BatchId, LiveBatch>> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -246,7 +246,7 @@ impl Live {
     }
 
     /// Ends every feed.
-    pub(in crate::engine) fn end(&self, why: Ended) {
+    pub(in crate::engine) fn end(&self, why: StreamClosed) {
         self.ended.send_replace(Some(why));
     }
 }

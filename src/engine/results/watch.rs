@@ -5,14 +5,14 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{feed::Feed, subscriptions::Live};
+use super::{feed::Feed, subscriptions::Subscriptions};
 use crate::domain::ids::{BatchId, ItemId};
 
 /// A stream's interest in items of one batch.
 #[derive(Debug)]
 pub(in crate::engine) struct Watcher {
     pub(in crate::engine) feed: Weak<Feed>,
-    pub(in crate::engine) places: Places,
+    pub(in crate::engine) places: IndexMap,
 }
 
 impl Watcher {
@@ -24,14 +24,14 @@ impl Watcher {
 
 /// Where a batch's items stand in the watching request.
 #[derive(Debug)]
-pub(in crate::engine) enum Places {
+pub(in crate::engine) enum IndexMap {
     /// At the same index.
     Same,
     /// Elsewhere, and only these.
     Mapped(HashMap<u32, u32>),
 }
 
-impl Places {
+impl IndexMap {
     pub(in crate::engine) fn of(&self, index: u32) -> Option<u32> {
         match self {
             Self::Same => Some(index),
@@ -40,7 +40,7 @@ impl Places {
     }
 }
 
-impl From<&[(ItemId, u32)]> for Places {
+impl From<&[(ItemId, u32)]> for IndexMap {
     fn from(items: &[(ItemId, u32)]) -> Self {
         Self::Mapped(items.iter().map(|(id, place)| (id.index, *place)).collect())
     }
@@ -51,16 +51,16 @@ pub(in crate::engine) type Joined = BTreeMap<BatchId, Vec<(ItemId, u32)>>;
 
 /// All that one stream listens to. Nothing is left of it when this is dropped.
 #[derive(Debug)]
-pub(in crate::engine) struct Watching {
-    live: Arc<Live>,
+pub(in crate::engine) struct Subscription {
+    live: Arc<Subscriptions>,
     feed: Weak<Feed>,
     /// The batches, each with the number of its watcher.
     watched: Vec<(BatchId, u64)>,
 }
 
-impl Watching {
+impl Subscription {
     /// Listens to nothing yet.
-    pub(in crate::engine) fn new(live: &Arc<Live>, feed: &Arc<Feed>) -> Self {
+    pub(in crate::engine) fn new(live: &Arc<Subscriptions>, feed: &Arc<Feed>) -> Self {
         Self {
             live: Arc::clone(live),
             feed: Arc::downgrade(feed),
@@ -69,7 +69,7 @@ impl Watching {
     }
 
     /// Listens to items of a batch.
-    pub(in crate::engine) fn listen(&mut self, batch: BatchId, places: Places) {
+    pub(in crate::engine) fn listen(&mut self, batch: BatchId, places: IndexMap) {
         let feed = Weak::clone(&self.feed);
         let number = self.live.watch(batch, Watcher { feed, places });
         self.watched.push((batch, number));
@@ -85,7 +85,7 @@ impl Watching {
             by_batch.entry(id.batch).or_default().push((*id, *place));
         }
         for (batch, items) in &mut by_batch {
-            self.listen(*batch, Places::from(items.as_slice()));
+            self.listen(*batch, IndexMap::from(items.as_slice()));
             self.live.retain_unknown(*batch, items);
         }
         by_batch.retain(|_, items| !items.is_empty());
@@ -93,7 +93,7 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for Subscription {
     fn drop(&mut self) {
         self.live.forget(&self.watched);
     }

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::support::bench::{self, item};
 use crate::{
-    engine::{Clock, Dispatch, Hangup, Options, Submission, SubmitError, Ticket},
+    engine::{Clock, Engine, EngineOptions, Hangup, Submission, SubmitError, Ticket},
     journal::{Unavailable, memory_journal::MemoryJournal},
     shared_budget::Members,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
-    let options = Options {
+async fn dispatch(journal: MemoryJournal) -> Arc<Engine> {
+    let options = EngineOptions {
         lanes: Vec::new(),
         open_items_max: 10,
         members: Members::default(),
@@ -25,7 +25,7 @@ async fn dispatch(journal: MemoryJournal) -> Arc<Dispatch> {
         clock: Clock::system(),
         seed: 1,
     };
-    Dispatch::start(Arc::new(journal), options).await.unwrap()
+    Engine::start(Arc::new(journal), options).await.unwrap()
 }
 
 fn submission(key: &str) -> Submission {

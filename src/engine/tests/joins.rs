@@ -22,13 +22,13 @@ use crate::{
         ids::{BatchId, ItemId},
         outcome::{Conclusion, Detail, Outcome, Settled},
     },
-    engine::{Submission, results::feed::Ended},
+    engine::{Submission, results::feed::StreamClosed},
     journal::{Admission, Journal as _, Settlement, Slot, Unavailable},
 };
 
 /// Admits a request as another one that has not entered its items yet.
 async fn admitted_elsewhere(journal: &Hooked, request: &Submission) -> BatchId {
-    let slot = |item: &crate::engine::Item| Slot::Item {
+    let slot = |item: &crate::engine::SubmittedItem| Slot::Item {
         key: item.key.clone(),
         command: Arc::clone(&item.command),
     };
@@ -91,7 +91,7 @@ async fn what_is_new_starts_also_if_what_it_joins_cannot_be_read() {
     let ticket = bench.dispatch.submit(submission("k", new)).await.unwrap();
 
     let taken = in_time(ticket.feed.take(100)).await;
-    assert_eq!(taken.unwrap_err(), Ended::Unread);
+    assert_eq!(taken.unwrap_err(), StreamClosed::Unread);
     let stop = bench.dispatch.stop_batch(
         ticket.batch.unwrap(),
         crate::domain::ids::CallerId::try_from("ann").unwrap(),

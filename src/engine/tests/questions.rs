@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::support::bench::{Bench, Choices, items, submission};
 use crate::{
     domain::ids::{CallerId, Key, Scope},
-    engine::{AskError, Dispatch},
+    engine::{Engine, ReadError},
     journal::{Filter, Page, Record},
     limits::{CALLER_SCANS_DEFAULT, SCAN_THREADS, SCANS_MAX},
     observe::Refusal,
@@ -27,19 +27,19 @@ async fn bench() -> Bench {
     bench
 }
 
-async fn list(dispatch: &Dispatch, by: &str) -> Result<Page, AskError> {
+async fn list(dispatch: &Engine, by: &str) -> Result<Page, ReadError> {
     let filter = Filter::default();
     dispatch.list(filter, None, 10, &caller(by)).await
 }
 
-async fn find(dispatch: &Dispatch, by: &str) -> Result<Option<Record>, AskError> {
+async fn find(dispatch: &Engine, by: &str) -> Result<Option<Record>, ReadError> {
     let submission = submission("r", items("r", 1));
     let key: Key = submission.key.derive(0);
     let scope: Scope = submission.scope;
     dispatch.find(scope, key, &caller(by)).await
 }
 
-fn refused(dispatch: &Dispatch) -> u64 {
+fn refused(dispatch: &Engine) -> u64 {
     let mut refusals = dispatch.refusals().iter();
     let (_, count) = refusals.find(|(why, _)| *why == Refusal::Reading).unwrap();
     count
@@ -53,7 +53,7 @@ async fn a_list_that_finds_no_thread_in_time_is_refused_and_a_look_at_one_record
         futures_util::future::join_all((0..SCAN_THREADS).map(|_| scans.scan_turn("ann"))).await
     };
     let error = list(&dispatch, "ben").await.unwrap_err();
-    assert!(matches!(error, AskError::Scans(_)), "{error}");
+    assert!(matches!(error, ReadError::Scans(_)), "{error}");
     assert_eq!(
         error.to_string(),
         "the call waited for 10 s, and reads of this kind take longer now"

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::support::bench::{Bench, Choices, item, items, keyed, submission};
 use crate::{
-    engine::{Item, SubmitError, Ticket, lane::work_item},
-    journal::{Journal as _, Question, memory_journal::MemoryJournal},
+    engine::{SubmitError, SubmittedItem, Ticket, lane::work_item},
+    journal::{Journal as _, ReadLimits, memory_journal::MemoryJournal},
     providers::Mode,
 };
 
 const MAX: usize = 100;
 
 impl Bench {
-    async fn send(&self, key: &str, items: Vec<Item>) -> Result<Ticket, SubmitError> {
+    async fn send(&self, key: &str, items: Vec<SubmittedItem>) -> Result<Ticket, SubmitError> {
         self.dispatch.submit(submission(key, items)).await
     }
 
@@ -36,7 +36,7 @@ impl Bench {
 }
 
 /// So many items with keys of their own: those of "fill", and others from a number on.
-fn own(from: usize, count: usize) -> Vec<Item> {
+fn own(from: usize, count: usize) -> Vec<SubmittedItem> {
     let own = (from..from + count).map(|i| keyed(&format!("own-{i}"), &format!("s-{i:05}")));
     own.collect()
 }
@@ -100,7 +100,7 @@ async fn a_known_item_lets_no_new_ones_into_a_full_service_wherever_it_stands() 
                     let key = key.as_str().try_into().unwrap();
                     assert!(
                         journal
-                            .find(&scope, &key, &Question::default())
+                            .find(&scope, &key, &ReadLimits::default())
                             .unwrap()
                             .is_none(),
                         "{key}"
@@ -156,7 +156,7 @@ async fn dry_runs_have_room_of_their_own_and_have_to_fit_in_it() {
     for (bench, _) in full().await {
         let (open, bytes) = (bench.open(), bench.bytes());
         let plan = |count| {
-            let plan = (0..count).map(|i| Item {
+            let plan = (0..count).map(|i| SubmittedItem {
                 mode: Mode::DryRun,
                 ..item(&format!("p-{i}"))
             });

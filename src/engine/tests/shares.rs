@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::support::bench::{Bench, Choices, items, keyed, submission};
 use crate::{
-    engine::{Item, SubmitError, Ticket},
+    engine::{SubmitError, SubmittedItem, Ticket},
     journal::memory_journal::MemoryJournal,
     providers::Mode,
 };
@@ -29,7 +29,7 @@ impl Bench {
         &self,
         caller: &str,
         key: &str,
-        items: Vec<Item>,
+        items: Vec<SubmittedItem>,
     ) -> Result<Ticket, SubmitError> {
         let mut request = submission(key, items);
         request.scope.caller = caller.try_into().unwrap();
@@ -114,7 +114,7 @@ async fn who_has_filled_the_service_can_plan_join_and_stop_and_so_can_the_others
     drop(bench.send_of("ben", "b", items("b", 20)).await.unwrap());
     drop(bench.send_of("cid", "c", items("c", 10)).await.unwrap());
     for caller in ["ann", "ben", "cid"] {
-        let plan = items("plan", 5).into_iter().map(|item| Item {
+        let plan = items("plan", 5).into_iter().map(|item| SubmittedItem {
             mode: Mode::DryRun,
             ..item
         });

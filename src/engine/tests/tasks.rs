@@ -10,14 +10,14 @@ use crate::{
         outcome::{FailureReason, Outcome, Reached},
     },
     egress::{
-        Egress, Unanswered,
+        Egress, SendError,
         flow::{
             self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
             retry_budget,
         },
     },
     engine::{
-        Clock, Dispatch, LaneOptions, Options, Submission, SubmitError, results::feed::Update,
+        Clock, Engine, EngineOptions, LaneOptions, Submission, SubmitError, results::feed::Update,
     },
     journal::{Journal as _, memory_journal::MemoryJournal},
     shared_budget::Members,
@@ -28,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A lane whose provider is this.
 fn lane<F>(provider: fn(Request) -> F) -> LaneOptions
 where
-    F: Future<Output = Result<Response, Unanswered>> + Send + 'static,
+    F: Future<Output = Result<Response, SendError>> + Send + 'static,
 {
     let account = Arc::new(Account {
         name: "a".try_into().unwrap(),
@@ -42,14 +42,14 @@ where
         place: account.place(None),
         egress: Egress::simulated(&account, SECOND, tower::service_fn(provider)),
         account,
-        gate: flow::Options {
+        gate: flow::FlowOptions {
             concurrency: Bounds {
                 floor: 1,
                 ceiling: 8,
             },
             rate_per_second: 1_000.0,
             rate_burst: 1_000,
-            retries: retry_budget::Share {
+            retries: retry_budget::RetryBudgetOptions {
                 per_request: 0.2,
                 per_second: 1.0,
                 saved_max: 10.0,
@@ -68,8 +68,8 @@ where
     }
 }
 
-fn options(lanes: Vec<LaneOptions>) -> Options {
-    Options {
+fn options(lanes: Vec<LaneOptions>) -> EngineOptions {
+    EngineOptions {
         lanes,
         open_items_max: 10,
         members: Members::default(),
@@ -97,7 +97,7 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
     let journal = MemoryJournal::new();
     let panics = lane(|_| async { panic!("out of its mind") });
     let options = options(vec![panics]);
-    let dispatch = Dispatch::start(Arc::new(journal.clone()), options).await;
+    let dispatch = Engine::start(Arc::new(journal.clone()), options).await;
     let dispatch = dispatch.unwrap();
 
     dispatch.submit(submission()).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
 #[tokio::test(start_paused = true)]
 async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
     let nothing = lane(|_| std::future::pending());
-    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options(vec![nothing])).await;
+    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options(vec![nothing])).await;
     let dispatch = dispatch.unwrap();
     let known = submission();
     let ticket = dispatch.submit(submission()).await.unwrap();
@@ -147,7 +147,7 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
         ..(*lane.account).clone()
     });
     lane.place = lane.account.place(None);
-    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options(vec![lane])).await;
+    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options(vec![lane])).await;
     let dispatch = dispatch.unwrap();
     let hostile = submission_of("../customers/cus_2");
 
@@ -178,7 +178,7 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
 async fn a_drain_waits_for_the_lanes_too() {
     let nothing = lane(|_| std::future::pending());
     let options = options(vec![nothing]);
-    let dispatch = Dispatch::start(Arc::new(MemoryJournal::new()), options).await;
+    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options).await;
     let dispatch = dispatch.unwrap();
     assert_eq!(dispatch.shared.tasks.len(), 1, "the lane");
 

@@ -9,7 +9,7 @@ use super::support::{
     bench::{Bench, Choices, item, items, submission},
     hooked::Hooked,
 };
-use crate::engine::{Item, Ticket};
+use crate::engine::{SubmittedItem, Ticket};
 
 const MANY: usize = 10_000;
 const WINDOW: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(2);
 const AT_WORK_MAX: usize = 256 + 16;
 
 /// Sends items whose window is short.
-async fn briefly(bench: &Bench, key: &str, items: Vec<Item>) -> Ticket {
+async fn briefly(bench: &Bench, key: &str, items: Vec<SubmittedItem>) -> Ticket {
     let mut request = submission(key, items);
     request.retry_window = Some(WINDOW);
     bench.dispatch.submit(request).await.unwrap()

@@ -13,8 +13,8 @@ fn caller(name: &str, tokens: &[&str], sans: &[&str]) -> CallerSettings {
     }
 }
 
-fn shown<'a>(authorization: &'a str) -> Proofs<'a> {
-    Proofs {
+fn shown<'a>(authorization: &'a str) -> Credentials<'a> {
+    Credentials {
         authorization: Some(Ok(authorization)),
         certificate: None,
     }
@@ -27,21 +27,21 @@ fn a_token_names_its_caller_and_nothing_else_does() {
     assert_eq!(name("Bearer t0ken"), Ok("billing".to_owned()));
     assert_eq!(name("bearer t0ken"), Ok("billing".to_owned()));
     for (wrong, why) in [
-        ("t0ken", Unproven::NoBearer),
-        ("Bearer other", Unproven::UnknownToken),
-        ("Bearer a.b.c", Unproven::UnknownToken),
-        ("Basic t0ken", Unproven::NoBearer),
-        ("Bearer  ", Unproven::NoBearer),
-        ("", Unproven::NoBearer),
+        ("t0ken", AuthError::NoBearer),
+        ("Bearer other", AuthError::UnknownToken),
+        ("Bearer a.b.c", AuthError::UnknownToken),
+        ("Basic t0ken", AuthError::NoBearer),
+        ("Bearer  ", AuthError::NoBearer),
+        ("", AuthError::NoBearer),
     ] {
         assert_eq!(name(wrong), Err(why), "{wrong:?}");
     }
     let long = format!("Bearer {}", "x".repeat(limits::TOKEN_BYTES_MAX + 1));
-    assert_eq!(name(&long), Err(Unproven::LongToken));
+    assert_eq!(name(&long), Err(AuthError::LongToken));
     let nothing = callers
-        .identify(Proofs::default())
+        .identify(Credentials::default())
         .map(|c| c.id.to_string());
-    assert_eq!(nothing, Err(Unproven::Nothing("")));
+    assert_eq!(nothing, Err(AuthError::Nothing("")));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn without_callers_everybody_is_anonymous_and_without_tokens_nobody_is() {
     let billing = CallerId::try_from("billing").unwrap();
     callers.replace_tokens(&billing, &[]).unwrap();
     assert!(callers.identify(shown("Bearer t0ken")).is_err());
-    assert!(callers.identify(Proofs::default()).is_err());
+    assert!(callers.identify(Credentials::default()).is_err());
 }
 
 #[test]
@@ -77,7 +77,10 @@ fn a_token_of_another_callers_is_not_taken_over() {
     let a = CallerId::try_from("a").unwrap();
     let new = ["three", "two"].map(TokenDigest::of);
     let b = CallerId::try_from("b").unwrap();
-    assert_eq!(callers.replace_tokens(&a, &new), Err(Shared(b.clone())));
+    assert_eq!(
+        callers.replace_tokens(&a, &new),
+        Err(DuplicateToken(b.clone()))
+    );
     assert_eq!(callers.identify(shown("Bearer one")).unwrap().id, a);
     assert_eq!(callers.identify(shown("Bearer two")).unwrap().id, b);
     assert!(callers.identify(shown("Bearer three")).is_err());
@@ -131,7 +134,7 @@ fn the_last_caller_is_not_taken_out_as_that_would_let_everybody_in() {
     let callers = Callers::new(&[caller("a", &["one"], &[])], Vec::new());
     assert!(callers.replace(&[], Vec::new(), |_| Ok(())).is_err());
     assert_eq!(is(&callers, "one").as_deref(), Some("a"));
-    assert!(callers.identify(Proofs::default()).is_err());
+    assert!(callers.identify(Credentials::default()).is_err());
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn a_token_that_is_revoked_is_good_no_more_until_it_is_off_the_list() {
     // As the audit tells it: see above.
     callers.revoke(Revoked::parse("token:b46c0967\n").unwrap());
     let refused = callers.identify(shown("Bearer t0ken")).unwrap_err();
-    assert_eq!(refused, Unproven::Revoked(REVOKED_TOKEN));
+    assert_eq!(refused, AuthError::Revoked(REVOKED_TOKEN));
     assert_eq!(is(&callers, "two").as_deref(), Some("a"));
     callers.revoke(Revoked::parse("# none\n").unwrap());
     assert_eq!(is(&callers, "t0ken").as_deref(), Some("a"));

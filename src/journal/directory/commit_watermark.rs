@@ -14,11 +14,11 @@ pub(in crate::journal) const HIGH_WATER: &str = "commits";
 
 /// The number of acknowledged commits on disk.
 #[derive(Debug)]
-pub(in crate::journal) struct HighWater {
+pub(in crate::journal) struct CommitWatermark {
     file: File,
 }
 
-impl HighWater {
+impl CommitWatermark {
     /// Opens or makes the file; says what it holds, which is 0 if that makes no sense.
     pub(in crate::journal) fn open(dir: &Path) -> io::Result<(Self, u64)> {
         let mut file = private_files::open_or_make(&dir.join(HIGH_WATER))?;

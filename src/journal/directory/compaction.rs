@@ -14,17 +14,17 @@ use std::{
 
 use super::{
     disk_space::FreeSpace,
-    manifest::{Marker, StoreName},
+    manifest::{Manifest, StoreName},
     private_files, sync_dir,
 };
 use crate::{
     journal::{
-        error::Fault,
+        error::StorageError,
         format::key::{Span, StoreKey},
         store::{
-            sled::{OpenFailed, Store},
+            sled::{OpenFailed, SledStore},
             swap::Stores,
-            table::Writes,
+            table::WriteBatch,
         },
     },
     limits,
@@ -48,11 +48,11 @@ pub(in crate::journal) struct Rules {
 /// Replaces a database that is mostly empty.
 pub(in crate::journal) struct Compactor {
     rules: Rules,
-    marker: Marker,
+    marker: Manifest,
     /// The highest name that was given to a copy, whatever became of it.
     last: StoreName,
     stores: Arc<Stores>,
-    state: State,
+    state: CompactionState,
     /// Entries that were alive when they were last counted.
     counted: u64,
     /// Closes and deletes what was replaced or given up.
@@ -66,7 +66,7 @@ const FRESH_FACTOR: u64 = 2;
 
 /// What it is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+enum CompactionState {
     Idle,
     /// Counts what is alive.
     Counting(Count),
@@ -92,8 +92,8 @@ enum GivenUp {
     Failed(String),
 }
 
-impl From<Fault> for GivenUp {
-    fn from(fault: Fault) -> Self {
+impl From<StorageError> for GivenUp {
+    fn from(fault: StorageError) -> Self {
         Self::Failed(fault.to_string())
     }
 }
@@ -105,13 +105,13 @@ impl From<io::Error> for GivenUp {
 }
 
 impl Compactor {
-    pub(in crate::journal) fn new(rules: Rules, marker: Marker, stores: Arc<Stores>) -> Self {
+    pub(in crate::journal) fn new(rules: Rules, marker: Manifest, stores: Arc<Stores>) -> Self {
         Self {
             rules,
             last: marker.store,
             marker,
             stores,
-            state: State::Idle,
+            state: CompactionState::Idle,
             counted: 0,
             closing: None,
         }
@@ -119,7 +119,7 @@ impl Compactor {
 
     /// Whether there is a next step.
     pub(in crate::journal) fn is_busy(&self) -> bool {
-        self.state != State::Idle
+        self.state != CompactionState::Idle
     }
 
     /// Looks whether the file may have become too large. Counting what is alive in it costs a
@@ -133,7 +133,7 @@ impl Compactor {
         let file_bytes = self.stores.current().file_bytes().unwrap_or(0);
         if file_bytes >= self.rules.file_bytes_min {
             self.stores.take_removed();
-            self.state = State::Counting(Count::default());
+            self.state = CompactionState::Counting(Count::default());
             self.stores.set_compacting(true);
         }
     }
@@ -147,7 +147,7 @@ impl Compactor {
         }
         self.stores.take_removed();
         let is_asked_for = true;
-        self.state = State::Counting(Count {
+        self.state = CompactionState::Counting(Count {
             is_asked_for,
             ..Count::default()
         });
@@ -159,17 +159,17 @@ impl Compactor {
     /// # Errors
     /// Nobody knows which database is the journal. What goes wrong before that point is logged,
     /// and tried again after a later purge.
-    pub(in crate::journal) fn step(&mut self) -> Result<(), Fault> {
+    pub(in crate::journal) fn step(&mut self) -> Result<(), StorageError> {
         let stepped = self.next_step();
         self.stores.set_compacting(self.is_busy());
         stepped
     }
 
-    fn next_step(&mut self) -> Result<(), Fault> {
-        let went = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Idle => Ok(()),
-            State::Counting(count) => self.count(count),
-            State::Copying => match self.copy() {
+    fn next_step(&mut self) -> Result<(), StorageError> {
+        let went = match std::mem::replace(&mut self.state, CompactionState::Idle) {
+            CompactionState::Idle => Ok(()),
+            CompactionState::Counting(count) => self.count(count),
+            CompactionState::Copying => match self.copy() {
                 Ok(true) => return self.switch(),
                 Ok(false) => Ok(()),
                 Err(given_up) => Err(given_up),
@@ -193,7 +193,7 @@ impl Compactor {
             count.entries += 1;
             count.upto = key.to_vec();
         }
-        self.state = State::Counting(count);
+        self.state = CompactionState::Counting(count);
         Ok(())
     }
 
@@ -213,10 +213,11 @@ impl Compactor {
         self.last = self.last.next();
         let dir = self.last.within(&self.rules.dir);
         private_files::make_dir(&dir)?;
-        let copy = Store::open(&dir, self.rules.cache_bytes).map_err(|failed| match failed {
-            OpenFailed::Io(error) => GivenUp::from(error),
-            OpenFailed::Damaged(why) => GivenUp::Failed(why),
-        })?;
+        let copy =
+            SledStore::open(&dir, self.rules.cache_bytes).map_err(|failed| match failed {
+                OpenFailed::Io(error) => GivenUp::from(error),
+                OpenFailed::Damaged(why) => GivenUp::Failed(why),
+            })?;
         tracing::info!(
             file_bytes,
             live_bytes = count.bytes,
@@ -225,7 +226,7 @@ impl Compactor {
         // What is taken out from here on may get into the copy's file before.
         self.stores.set_taken_out(false);
         self.stores.begin_copy(copy);
-        self.state = State::Copying;
+        self.state = CompactionState::Copying;
         Ok(())
     }
 
@@ -237,13 +238,13 @@ impl Compactor {
             .copy_some(self.rules.entries_max, limits::STORE_COPY_BYTES)?;
         if is_all {
             self.check_copy()?;
-            let marker = Marker {
+            let marker = Manifest {
                 store: self.last,
                 ..self.marker.clone()
             };
             marker.stage(&self.rules.dir)?;
         } else {
-            self.state = State::Copying;
+            self.state = CompactionState::Copying;
         }
         Ok(is_all)
     }
@@ -263,24 +264,25 @@ impl Compactor {
             for key in [StoreKey::Meta, StoreKey::Secret, StoreKey::Commits] {
                 let key = key.encode();
                 if copy.get(&key)? != current.get(&key)? {
-                    return Err(Fault::Store("it is not a copy".to_owned()));
+                    return Err(StorageError::Store("it is not a copy".to_owned()));
                 }
             }
             let named = copy.sync_made().and_then(|()| {
                 let dir = fs::File::open(&self.rules.dir)?;
                 dir.sync_all()
             });
-            named.map_err(|error| Fault::Store(format!("syncing the directory: {error}")))
+            named.map_err(|error| StorageError::Store(format!("syncing the directory: {error}")))
         })?;
         Ok(())
     }
 
     /// Lets the copy be the journal.
-    fn switch(&mut self) -> Result<(), Fault> {
-        let replaced = Marker::replace(&self.rules.dir)
+    fn switch(&mut self) -> Result<(), StorageError> {
+        let replaced = Manifest::replace(&self.rules.dir)
             .map_err(|error| error.to_string())
             .and_then(|()| sync_dir(&self.rules.dir).map_err(|error| error.to_string()));
-        replaced.map_err(|why| Fault::Store(format!("switching to a fresh database: {why}")))?;
+        replaced
+            .map_err(|why| StorageError::Store(format!("switching to a fresh database: {why}")))?;
         self.marker.store = self.last;
         let file_bytes = self.stores.current().file_bytes().unwrap_or(0);
         if let Some(old) = self.stores.switch() {
@@ -289,7 +291,7 @@ impl Compactor {
         }
         if !self.stores.has_taken_out() {
             // If a crash brings it back, the file is replaced once more.
-            let mut writes = Writes::default();
+            let mut writes = WriteBatch::default();
             writes.remove(StoreKey::TakenOut.encode());
             self.stores.current().write(&writes)?;
         }
@@ -300,7 +302,7 @@ impl Compactor {
 
     fn give_up(&mut self, why: &GivenUp) {
         tracing::warn!(%why, "the journal's database is not replaced; it is tried again later");
-        self.state = State::Idle;
+        self.state = CompactionState::Idle;
         let marker = self.stores.current().get(&StoreKey::TakenOut.encode());
         let is_marked = marker.is_ok_and(|marker| marker.is_some());
         self.stores.set_taken_out(is_marked);

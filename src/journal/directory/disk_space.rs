@@ -48,7 +48,7 @@ impl fmt::Debug for FreeSpace {
      restart is needed",
     dir.display()
 )]
-pub struct NoRoom {
+pub struct DiskFull {
     /// The journal's directory.
     pub dir: PathBuf,
     /// Bytes that are free there.
@@ -70,14 +70,14 @@ pub struct Overfull {
 
 /// Watches the room on a journal's disk.
 #[derive(Debug)]
-pub(in crate::journal) struct Room {
+pub(in crate::journal) struct DiskSpace {
     dir: PathBuf,
     free_bytes_min: u64,
     free_space: FreeSpace,
     is_full: bool,
 }
 
-impl Room {
+impl DiskSpace {
     pub(in crate::journal) fn new(dir: &Path, free_bytes_min: u64, free_space: FreeSpace) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -89,7 +89,7 @@ impl Room {
 
     /// Whether something new may be admitted. A disk that cannot be asked is not taken for a full
     /// one: a write that fails is noticed without this.
-    pub(in crate::journal) fn check(&mut self) -> Result<(), NoRoom> {
+    pub(in crate::journal) fn check(&mut self) -> Result<(), DiskFull> {
         let free_bytes = match self.free_space.bytes(&self.dir) {
             Ok(free_bytes) => free_bytes,
             Err(error) => {
@@ -97,7 +97,7 @@ impl Room {
                 return Ok(());
             }
         };
-        let no_room = NoRoom {
+        let no_room = DiskFull {
             dir: self.dir.clone(),
             free_bytes,
             free_bytes_min: self.free_bytes_min,

@@ -10,14 +10,14 @@ use super::private_files;
 
 /// A lock that is held, and given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct DirectoryLock {
     file: File,
     path: PathBuf,
 }
 
 /// Why a lock was not taken.
 #[derive(Debug)]
-pub(crate) enum NotTaken {
+pub(crate) enum LockError {
     /// Another process has it, with this id if it could write it.
     Held(Option<u32>),
     /// The file cannot be used.
@@ -45,21 +45,21 @@ pub(crate) fn holder(pid: Option<u32>) -> String {
     )
 }
 
-impl Lock {
+impl DirectoryLock {
     /// Takes the lock of a directory, and leaves the id of this process for whoever finds it taken.
     ///
     /// # Errors
-    /// See [`NotTaken`].
-    pub(crate) fn take(dir: &Path) -> Result<Self, NotTaken> {
+    /// See [`LockError`].
+    pub(crate) fn take(dir: &Path) -> Result<Self, LockError> {
         let path = path_in(dir);
-        let io_error = |doing| move |source| NotTaken::Io { doing, source };
+        let io_error = |doing| move |source| LockError::Io { doing, source };
         let mut file = private_files::open_or_make(&path).map_err(io_error("opening"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 let pid = file.read_to_string(&mut text).ok();
-                return Err(NotTaken::Held(pid.and_then(|_| text.trim().parse().ok())));
+                return Err(LockError::Held(pid.and_then(|_| text.trim().parse().ok())));
             }
             Err(TryLockError::Error(source)) => return Err(io_error("locking")(source)),
         }
@@ -72,7 +72,7 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for DirectoryLock {
     /// Closing the file is not enough: a process that is being started from this one has a copy
     /// of the open file, and with it the lock, until it runs its own program.
     fn drop(&mut self) {
@@ -93,13 +93,15 @@ mod tests {
     #[test]
     fn a_process_that_is_just_being_started_does_not_keep_the_lock() {
         let dir = tempfile::tempdir().unwrap();
-        let held = Lock::take(dir.path()).unwrap();
+        let held = DirectoryLock::take(dir.path()).unwrap();
         // What a fork leaves in the child until it runs its program.
         let copy = held.file.try_clone().unwrap();
         let id = std::process::id();
-        assert!(matches!(Lock::take(dir.path()), Err(NotTaken::Held(Some(pid))) if pid == id));
+        assert!(
+            matches!(DirectoryLock::take(dir.path()), Err(LockError::Held(Some(pid))) if pid == id)
+        );
         drop(held);
-        drop(Lock::take(dir.path()).unwrap());
+        drop(DirectoryLock::take(dir.path()).unwrap());
         drop(copy);
     }
 }

@@ -19,7 +19,7 @@ const BEING_MADE: &str = "new";
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::journal) struct Marker {
+pub(in crate::journal) struct Manifest {
     /// The journal's name.
     pub(in crate::journal) journal: String,
     /// Where its database is.
@@ -52,7 +52,7 @@ impl fmt::Display for StoreName {
     }
 }
 
-impl Marker {
+impl Manifest {
     /// Of a journal that is about to be made.
     pub(in crate::journal) fn being_made() -> Self {
         Self {

@@ -12,21 +12,21 @@ use jiff::Timestamp;
 
 use self::{
     ballast::BALLAST,
-    commit_watermark::{HIGH_WATER, HighWater},
-    lock::{Lock, NotTaken},
-    manifest::{FRESH, MARKER, Marker, StoreName},
+    commit_watermark::{CommitWatermark, HIGH_WATER},
+    lock::{DirectoryLock, LockError},
+    manifest::{FRESH, MARKER, Manifest, StoreName},
 };
 use super::{
-    error::Fault,
+    error::StorageError,
     format::{
         key::{Span, StoreKey},
         record::{self, FORMAT, FORMATS_READ, Meta, Naming},
     },
     read::reader::Reader,
     store::{
-        sled::{OpenFailed, Store},
+        sled::{OpenFailed, SledStore},
         swap::Stores,
-        table::Writes,
+        table::WriteBatch,
     },
 };
 use crate::{
@@ -133,26 +133,26 @@ pub(super) enum Purpose {
 }
 
 /// An open journal's directory. Other processes are kept out until it is dropped.
-pub(super) struct Home {
+pub(super) struct JournalDir {
     pub(super) store: Arc<Stores>,
     pub(super) meta: Meta,
     /// The key of its digests.
     pub(super) secret: DigestKey,
     /// The version of the format in which it says what it is.
     pub(super) format: u8,
-    pub(super) marker: Marker,
-    pub(super) high_water: HighWater,
+    pub(super) marker: Manifest,
+    pub(super) high_water: CommitWatermark,
     /// Commits that were acknowledged, as far as is known.
     pub(super) acknowledged: u64,
-    pub(super) lock: Lock,
+    pub(super) lock: DirectoryLock,
 }
 
-impl Home {
+impl JournalDir {
     /// Opens the journal in a directory.
     pub(super) fn open(dir: &Path, cache_bytes: u64, purpose: Purpose) -> Result<Self, OpenError> {
         match purpose {
             Purpose::Serve => make_dir(dir)?,
-            Purpose::Look => match Marker::read(dir)? {
+            Purpose::Look => match Manifest::read(dir)? {
                 Some(marker) if !marker.is_being_made() => {}
                 Some(_) | None => {
                     let source = io::ErrorKind::NotFound.into();
@@ -162,7 +162,7 @@ impl Home {
         }
         let lock = lock(dir)?;
         let mut format = FORMAT;
-        let (store, meta, marker) = match Marker::read(dir)? {
+        let (store, meta, marker) = match Manifest::read(dir)? {
             Some(marker) if !marker.is_being_made() => {
                 let (store, meta, found) = reopen(dir, cache_bytes, &marker)?;
                 format = found;
@@ -171,14 +171,14 @@ impl Home {
             Some(_) => {
                 // A crash cut its making short, so it never held anything.
                 remove_stores(dir, None)?;
-                make(dir, cache_bytes, Marker::being_made())?
+                make(dir, cache_bytes, Manifest::being_made())?
             }
-            None if Store::exists(dir) || !stores_in(dir)?.is_empty() => {
+            None if SledStore::exists(dir) || !stores_in(dir)?.is_empty() => {
                 return Err(OpenError::Foreign {
                     dir: dir.to_owned(),
                 });
             }
-            None => make(dir, cache_bytes, Marker::being_made())?,
+            None => make(dir, cache_bytes, Manifest::being_made())?,
         };
         if purpose == Purpose::Serve {
             // What a compaction left behind: what the marker does not name is not the journal.
@@ -186,8 +186,8 @@ impl Home {
             private_files::tighten(dir, is_ours)
                 .map_err(io_error("closing to other users", dir))?;
         }
-        let (high_water, acknowledged) =
-            HighWater::open(dir).map_err(io_error("reading the number of commits in", dir))?;
+        let (high_water, acknowledged) = CommitWatermark::open(dir)
+            .map_err(io_error("reading the number of commits in", dir))?;
         for made_in in [dir, store.dir()] {
             // In a container root may not be able to: then it is as it was before.
             if let Err(error) = private_files::give_to_owner(made_in) {
@@ -201,7 +201,7 @@ impl Home {
             None if format < FORMAT_KEYED => new_secret(dir)?,
             None => {
                 let why = "the key of its digests is gone".to_owned();
-                return Err(damaged(dir)(Fault::Damaged(why)));
+                return Err(damaged(dir)(StorageError::Damaged(why)));
             }
         };
         Ok(Self {
@@ -222,7 +222,7 @@ impl Home {
     /// names of batches gets it: `next` is the first that is named by it.
     pub(super) fn raise(&mut self, dir: &Path, next: BatchId) -> Result<(), OpenError> {
         if self.marker.format != FORMAT {
-            let raised = Marker {
+            let raised = Manifest {
                 format: FORMAT,
                 ..self.marker.clone()
             };
@@ -234,7 +234,7 @@ impl Home {
             self.meta.naming = Some(Naming::make(next).map_err(damaged(dir))?);
         }
         if self.format != FORMAT || !was_named {
-            let mut writes = Writes::default();
+            let mut writes = WriteBatch::default();
             let value = record::whole(&self.meta).map_err(damaged(dir))?;
             writes.put(StoreKey::Meta.encode(), value);
             if self.format < FORMAT_KEYED {
@@ -338,10 +338,10 @@ pub(crate) fn make_dirs(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> i
 fn make(
     dir: &Path,
     cache_bytes: u64,
-    mut marker: Marker,
-) -> Result<(Store, Meta, Marker), OpenError> {
+    mut marker: Manifest,
+) -> Result<(SledStore, Meta, Manifest), OpenError> {
     marker.write(dir)?;
-    HighWater::remove(dir).map_err(io_error("clearing", dir))?;
+    CommitWatermark::remove(dir).map_err(io_error("clearing", dir))?;
     let store = marker.store.within(dir);
     private_files::make_dir(&store).map_err(io_error("making", &store))?;
     let store = open_store(dir, &store, cache_bytes)?;
@@ -350,7 +350,7 @@ fn make(
         created: Timestamp::now(),
         naming: Some(Naming::make(BatchId(1)).map_err(damaged(dir))?),
     };
-    let mut writes = Writes::default();
+    let mut writes = WriteBatch::default();
     let value = record::whole(&meta).map_err(damaged(dir))?;
     writes.put(StoreKey::Meta.encode(), value);
     let secret = record::whole(&new_secret(dir)?).map_err(damaged(dir))?;
@@ -378,7 +378,11 @@ fn new_secret(dir: &Path) -> Result<DigestKey, OpenError> {
     Ok(DigestKey::new(bytes))
 }
 
-fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta, u8), OpenError> {
+fn reopen(
+    dir: &Path,
+    cache_bytes: u64,
+    marker: &Manifest,
+) -> Result<(SledStore, Meta, u8), OpenError> {
     let expected = &marker.journal;
     let emptied = || OpenError::Emptied {
         dir: dir.to_owned(),
@@ -389,7 +393,7 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta,
         why,
     };
     let store = marker.store.within(dir);
-    if !Store::exists(&store) {
+    if !SledStore::exists(&store) {
         return Err(emptied());
     }
     let store = open_store(dir, &store, cache_bytes)?;
@@ -418,8 +422,8 @@ fn reopen(dir: &Path, cache_bytes: u64, marker: &Marker) -> Result<(Store, Meta,
     }
 }
 
-fn open_store(dir: &Path, store: &Path, cache_bytes: u64) -> Result<Store, OpenError> {
-    Store::open(store, cache_bytes).map_err(|failed| match failed {
+fn open_store(dir: &Path, store: &Path, cache_bytes: u64) -> Result<SledStore, OpenError> {
+    SledStore::open(store, cache_bytes).map_err(|failed| match failed {
         OpenFailed::Io(source) => io_error("opening the database in", dir)(source),
         OpenFailed::Damaged(why) => OpenError::Damaged {
             dir: dir.to_owned(),
@@ -429,13 +433,13 @@ fn open_store(dir: &Path, store: &Path, cache_bytes: u64) -> Result<Store, OpenE
 }
 
 /// Takes the lock of a journal's directory.
-fn lock(dir: &Path) -> Result<Lock, OpenError> {
-    Lock::take(dir).map_err(|why| match why {
-        NotTaken::Held(pid) => OpenError::Locked {
+fn lock(dir: &Path) -> Result<DirectoryLock, OpenError> {
+    DirectoryLock::take(dir).map_err(|why| match why {
+        LockError::Held(pid) => OpenError::Locked {
             lock: lock::path_in(dir),
             pid,
         },
-        NotTaken::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
+        LockError::Io { doing, source } => io_error(doing, &lock::path_in(dir))(source),
     })
 }
 
@@ -454,13 +458,15 @@ pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
 }
 
 /// Turns a fault while opening into an error.
-pub(super) fn damaged(dir: &Path) -> impl Fn(Fault) -> OpenError {
+pub(super) fn damaged(dir: &Path) -> impl Fn(StorageError) -> OpenError {
     let dir = dir.to_owned();
     move |fault| OpenError::Damaged {
         dir: dir.clone(),
         why: match fault {
-            Fault::Store(why) | Fault::Damaged(why) | Fault::Misused(why) => why,
-            Fault::Abandoned => fault.to_string(),
+            StorageError::Store(why) | StorageError::Damaged(why) | StorageError::Misused(why) => {
+                why
+            }
+            StorageError::Abandoned => fault.to_string(),
         },
     }
 }

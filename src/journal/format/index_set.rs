@@ -2,12 +2,12 @@
 
 /// A set of numbers below a bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::journal) struct Bits {
+pub(in crate::journal) struct IndexSet {
     words: Vec<u64>,
     count: u32,
 }
 
-impl Bits {
+impl IndexSet {
     /// Adds a number; false if it was there.
     pub(in crate::journal) fn insert(&mut self, index: u32) -> bool {
         let (word, bit) = place(index);
@@ -74,7 +74,7 @@ mod tests {
     proptest! {
         #[test]
         fn bits_behave_as_a_set(steps in proptest::collection::vec((any::<bool>(), 0_u32..200), 0..300)) {
-            let (mut bits, mut set) = (Bits::default(), BTreeSet::new());
+            let (mut bits, mut set) = (IndexSet::default(), BTreeSet::new());
             for (adds, index) in steps {
                 if adds {
                     prop_assert_eq!(bits.insert(index), set.insert(index));

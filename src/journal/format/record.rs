@@ -33,7 +33,7 @@ use crate::{
         opaque::{KEY_BYTES, Names},
         personal::digests::DigestKey,
     },
-    journal::error::Fault,
+    journal::error::StorageError,
 };
 
 /// The version that is written. Version 2 says which items may be sent; in version 1 all could be
@@ -91,10 +91,11 @@ impl std::fmt::Debug for Naming {
 
 impl Naming {
     /// A new key, for batches from this one on.
-    pub(in crate::journal) fn make(first: BatchId) -> Result<Self, Fault> {
+    pub(in crate::journal) fn make(first: BatchId) -> Result<Self, StorageError> {
         let mut key = [0; KEY_BYTES];
-        getrandom::fill(&mut key)
-            .map_err(|error| Fault::Misused(format!("the system gives no random key: {error}")))?;
+        getrandom::fill(&mut key).map_err(|error| {
+            StorageError::Misused(format!("the system gives no random key: {error}"))
+        })?;
         let first = first.0;
         Ok(Self { key, first })
     }
@@ -203,7 +204,7 @@ fn sealed_fingerprint(fingerprint: &str, secret: &DigestKey) -> String {
 
 /// What a slot holds; a vacant one holds `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::journal) enum Item {
+pub(in crate::journal) enum RecordedItem {
     /// An item of this batch.
     #[serde(rename = "o")]
     Own {
@@ -306,18 +307,19 @@ pub(in crate::journal) enum Step<S> {
 }
 
 /// The JSON of a record.
-pub(in crate::journal) fn body(record: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(record)
-        .map_err(|error| Fault::Misused(format!("a record cannot be written as JSON: {error}")))
+pub(in crate::journal) fn body(record: &impl Serialize) -> Result<Vec<u8>, StorageError> {
+    serde_json::to_vec(record).map_err(|error| {
+        StorageError::Misused(format!("a record cannot be written as JSON: {error}"))
+    })
 }
 
 /// The only value of a record that always fits into one.
-pub(in crate::journal) fn whole(record: &impl Serialize) -> Result<Vec<u8>, Fault> {
+pub(in crate::journal) fn whole(record: &impl Serialize) -> Result<Vec<u8>, StorageError> {
     let body = body(record)?;
     let mut parts = split(&body)?;
     match (parts.next(), parts.next()) {
         (Some((_, value)), None) => Ok(value),
-        _ => Err(Fault::Misused(format!(
+        _ => Err(StorageError::Misused(format!(
             "a record of {} bytes does not fit into a value",
             body.len()
         ))),
@@ -328,12 +330,12 @@ pub(in crate::journal) fn whole(record: &impl Serialize) -> Result<Vec<u8>, Faul
 pub(in crate::journal) fn read_whole<T: DeserializeOwned>(
     value: &[u8],
     what: impl Display,
-) -> Result<T, Fault> {
+) -> Result<T, StorageError> {
     let mut joiner = Joiner::default();
     match joiner.add(0, value) {
         Ok(Some(body)) => parse(&body, what),
-        Ok(None) => Err(Fault::damaged(what, "it is not whole")),
-        Err(why) => Err(Fault::damaged(what, why)),
+        Ok(None) => Err(StorageError::damaged(what, "it is not whole")),
+        Err(why) => Err(StorageError::damaged(what, why)),
     }
 }
 
@@ -341,7 +343,7 @@ pub(in crate::journal) fn read_whole<T: DeserializeOwned>(
 pub(in crate::journal) fn parse<'a, T: Deserialize<'a>>(
     body: &'a [u8],
     what: impl Display,
-) -> Result<T, Fault> {
+) -> Result<T, StorageError> {
     serde_json::from_slice(body)
-        .map_err(|error| Fault::damaged(what, format!("it does not decode ({error})")))
+        .map_err(|error| StorageError::damaged(what, format!("it does not decode ({error})")))
 }

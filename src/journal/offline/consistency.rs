@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Report;
+use super::JournalReport;
 use crate::{
     domain::{
         command::Command,
@@ -12,14 +12,14 @@ use crate::{
     },
     journal::{
         DoubtfulTarget,
-        error::Fault,
+        error::StorageError,
         format::{
             key::{self, Span, StoreKey},
-            record::{self, Header, Item},
+            record::{self, Header, RecordedItem},
         },
         outbox,
         read::{
-            batch_log::{History, Wanted},
+            batch_log::{BatchHistory, Wanted},
             reader::{Items, Reader},
         },
         store::{swap::Stores, table::Table},
@@ -31,7 +31,7 @@ use crate::{
 /// A verification under way.
 pub(in crate::journal) struct Check<'a> {
     pub(in crate::journal) reader: Reader<'a, Stores>,
-    pub(in crate::journal) report: Report,
+    pub(in crate::journal) report: JournalReport,
     pub(in crate::journal) problems: Vec<String>,
 }
 
@@ -122,9 +122,9 @@ impl Check<'_> {
     fn trail(&self, value: &[u8]) -> Result<(), String> {
         for mark in outbox::marks_in(value)? {
             let (batch, step) = match mark.of {
-                outbox::Of::Admission(batch) => (batch, None),
-                outbox::Of::Step(batch, step) => (batch, Some(step)),
-                outbox::Of::Off(_) => continue,
+                outbox::EventKind::Admission(batch) => (batch, None),
+                outbox::EventKind::Step(batch, step) => (batch, Some(step)),
+                outbox::EventKind::Off(_) => continue,
             };
             if let Ok(None) = self.reader.header(batch) {
                 return Err(format!("there is no batch {batch}"));
@@ -144,18 +144,19 @@ impl Check<'_> {
     }
 
     /// Checks a batch with all that belongs to it.
-    pub(in crate::journal) fn batch(&mut self, id: BatchId) -> Result<(), Fault> {
+    pub(in crate::journal) fn batch(&mut self, id: BatchId) -> Result<(), StorageError> {
         self.report.batches += 1;
         let reader = self.reader;
         let header = reader.header(id)?;
-        let header = header.ok_or_else(|| Fault::damaged(id, "it is gone while it is read"))?;
+        let header =
+            header.ok_or_else(|| StorageError::damaged(id, "it is gone while it is read"))?;
         let scope = header.scope();
         let items = reader.items(id, &header)?;
         let history = reader.history(id, &header, |_| Wanted::Everything)?;
         let own: Vec<_> = own_items(&items).collect();
         let refs = items
             .iter()
-            .filter(|item| matches!(item, Some(Item::Ref { .. })))
+            .filter(|item| matches!(item, Some(RecordedItem::Ref { .. })))
             .count();
         if u32::try_from(own.len()) != Ok(header.own) || u32::try_from(refs) != Ok(header.refs) {
             self.problem(format!(
@@ -200,7 +201,7 @@ impl Check<'_> {
         &mut self,
         id: BatchId,
         commands: impl Iterator<Item = &'a Command>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StorageError> {
         let parts = self.reader.0.scan(Span::targets(id));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let mut is_complete = true;
@@ -220,9 +221,9 @@ impl Check<'_> {
         &mut self,
         id: BatchId,
         header: &Header,
-        history: &History,
+        history: &BatchHistory,
         is_open: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StorageError> {
         let is_marked_open = self.reader.0.get(&StoreKey::Open(id).encode())?.is_some();
         let expiry = key::expiry(id, history.latest_since(header));
         let expires = self.reader.0.get(&expiry)?.is_some();
@@ -243,12 +244,12 @@ pub(in crate::journal) fn own_items(
     items: &Items,
 ) -> impl Iterator<Item = (u32, Option<&Key>, &Command)> {
     (0..).zip(items).filter_map(|(index, item)| match item {
-        Some(Item::Own { key, command, .. }) => Some((index, key.as_ref(), &**command)),
-        Some(Item::Ref { .. }) | None => None,
+        Some(RecordedItem::Own { key, command, .. }) => Some((index, key.as_ref(), &**command)),
+        Some(RecordedItem::Ref { .. }) | None => None,
     })
 }
 
-fn told(fault: Fault) -> Option<String> {
+fn told(fault: StorageError) -> Option<String> {
     Some(fault.to_string())
 }
 

@@ -9,24 +9,24 @@ use crate::{
     journal::{
         Audited, Found, Unavailable,
         directory::{
-            Home, OpenError, Purpose,
+            JournalDir, OpenError, Purpose,
             compaction::{Compactor, Rules},
             damaged, private_files,
         },
-        error::Fault,
+        error::StorageError,
         read::reader::Reader,
-        sled_journal::Options,
+        sled_journal::SledJournalOptions,
         store::swap::Stores,
-        write::{erasure, ledger::Ledger, writer_thread::Disk as _},
+        write::{erasure, ledger::Ledger, writer_thread::SyncDisk as _},
     },
     limits,
 };
 
 /// A journal that something is erased from. Others are kept out until it is dropped.
 pub struct Erasing {
-    home: Home,
+    home: JournalDir,
     ledger: Ledger<Stores>,
-    options: Options,
+    options: SledJournalOptions,
 }
 
 impl Erasing {
@@ -34,14 +34,14 @@ impl Erasing {
     ///
     /// # Errors
     /// Says what is wrong and what to do about it.
-    pub fn open(options: &Options) -> Result<Self, OpenError> {
+    pub fn open(options: &SledJournalOptions) -> Result<Self, OpenError> {
         // Looks first, which makes nothing where no journal is.
-        drop(Home::open(
+        drop(JournalDir::open(
             &options.dir,
             options.cache_bytes,
             Purpose::Look,
         )?);
-        let home = Home::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
+        let home = JournalDir::open(&options.dir, options.cache_bytes, Purpose::Serve)?;
         // What is not told yet stays to be told, if there is an audit.
         let audited = Reader(&*home.store)
             .audited()
@@ -111,7 +111,7 @@ impl Erasing {
         if let Some(commits) = self.ledger.close_group()? {
             let synced = self.home.store.disk().sync();
             let synced = synced.and_then(|()| self.home.high_water.advance(commits));
-            synced.map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
+            synced.map_err(|error| StorageError::Store(format!("making it durable: {error}")))?;
         }
         Ok(erased)
     }

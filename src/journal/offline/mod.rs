@@ -15,17 +15,17 @@ use serde::Serialize;
 use self::consistency::{Check, own_items};
 use super::{
     Audited, Unavailable,
-    directory::{Home, OpenError, Purpose, damaged},
-    error::Fault,
+    directory::{JournalDir, OpenError, Purpose, damaged},
+    error::StorageError,
     format::{
         key::{Span, StoreKey},
-        record::{self, Header, Item},
+        record::{self, Header, RecordedItem},
     },
     read::{
-        batch_log::{History, Wanted},
+        batch_log::{BatchHistory, Wanted},
         reader::{Reader, compose},
     },
-    sled_journal::Options,
+    sled_journal::SledJournalOptions,
     store::{swap::Stores, table::Table},
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 
 /// A journal that no service has open.
 pub struct Offline {
-    home: Home,
+    home: JournalDir,
     dir: PathBuf,
 }
 
@@ -55,15 +55,15 @@ pub enum OfflineError {
     Out(#[from] io::Error),
 }
 
-impl From<Fault> for OfflineError {
-    fn from(fault: Fault) -> Self {
+impl From<StorageError> for OfflineError {
+    fn from(fault: StorageError) -> Self {
         Self::Unreadable(fault.into())
     }
 }
 
 /// What was counted, and how much of it makes no sense.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct JournalReport {
     /// The journal's name.
     pub journal: String,
     /// Keys in the store.
@@ -115,8 +115,8 @@ impl Offline {
     ///
     /// # Errors
     /// Says what is wrong and what to do about it.
-    pub fn open(options: &Options) -> Result<Self, OpenError> {
-        let home = Home::open(&options.dir, options.cache_bytes, Purpose::Look)?;
+    pub fn open(options: &SledJournalOptions) -> Result<Self, OpenError> {
+        let home = JournalDir::open(&options.dir, options.cache_bytes, Purpose::Look)?;
         let dir = options.dir.clone();
         Ok(Self { home, dir })
     }
@@ -135,12 +135,12 @@ impl Offline {
     ///
     /// # Errors
     /// The store cannot be read, or `out` not written.
-    pub fn verify(&self, out: &mut impl Write) -> Result<Report, OfflineError> {
+    pub fn verify(&self, out: &mut impl Write) -> Result<JournalReport, OfflineError> {
         let mut check = Check {
             reader: Reader(&*self.home.store),
-            report: Report {
+            report: JournalReport {
                 journal: self.home.meta.store.clone(),
-                ..Report::default()
+                ..JournalReport::default()
             },
             problems: Vec::new(),
         };
@@ -196,7 +196,7 @@ impl Offline {
         let header = header.ok_or_else(|| Unavailable(format!("there is no batch {asked}")))?;
         write_batch(reader, &names, id, &header, out)?;
         write_items(reader, &names, id, &header, out)?;
-        History::each_step(reader.0, id, |seq, body| {
+        BatchHistory::each_step(reader.0, id, |seq, body| {
             let step: record::Step<&serde_json::value::RawValue> =
                 record::parse(body, format_args!("step {seq} of batch {id}"))?;
             Ok(write_line(out, &StepLine::of(names.of(id), seq, &step))?)
@@ -211,7 +211,7 @@ impl Offline {
         for entry in self.home.store.scan(Span::headers()) {
             let (key, value) = entry?;
             let Some(StoreKey::Header(id)) = StoreKey::decode(&key) else {
-                return Err(Fault::damaged("a batch", "its key does not decode").into());
+                return Err(StorageError::damaged("a batch", "its key does not decode").into());
             };
             let header = record::read_whole(&value, format_args!("batch {id}"));
             match header
@@ -310,7 +310,7 @@ fn write_items(
 ) -> Result<(), OfflineError> {
     let history = reader.history(id, header, |_| Wanted::Everything)?;
     for (index, item) in (0..).zip(reader.items(id, header)?) {
-        let Some(Item::Own { key, command, .. }) = item else {
+        let Some(RecordedItem::Own { key, command, .. }) = item else {
             continue;
         };
         let here = ItemId { batch: id, index };

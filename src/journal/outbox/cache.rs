@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Of, settlement::Ended};
+use super::{EventKind, settlement::AuditedOutcome};
 use crate::{
     journal::{format::record::Header, read::reader::Items},
     limits,
@@ -11,14 +11,14 @@ use crate::{
 
 /// What was written.
 #[derive(Debug)]
-pub(in crate::journal) enum Told {
+pub(in crate::journal) enum CachedEvent {
     /// A new batch.
     Admitted(Header, Items),
     /// Index and end of each item.
-    Settled(Vec<(u32, Arc<Ended>)>),
+    Settled(Vec<(u32, Arc<AuditedOutcome>)>),
 }
 
-impl Told {
+impl CachedEvent {
     fn items(&self) -> usize {
         match self {
             Self::Admitted(_, items) => items.len(),
@@ -29,17 +29,17 @@ impl Told {
 
 /// What was written, by what names it in the trail. It holds so many items and no more.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Recent {
-    told: HashMap<Of, Told>,
+pub(in crate::journal) struct EventCache {
+    told: HashMap<EventKind, CachedEvent>,
     items: usize,
 }
 
 /// Items that are held: some 20 MB at most.
 const ITEMS_MAX: usize = 4 * limits::BATCH_ITEMS_MAX;
 
-impl Recent {
+impl EventCache {
     /// Holds it, unless there is too much already.
-    pub(in crate::journal) fn add(&mut self, of: Of, told: Told) {
+    pub(in crate::journal) fn add(&mut self, of: EventKind, told: CachedEvent) {
         let items = self.items.saturating_add(told.items());
         if items <= ITEMS_MAX {
             self.items = items;
@@ -55,7 +55,7 @@ impl Recent {
     }
 
     /// Lets go of it.
-    pub(in crate::journal) fn take(&mut self, of: Of) -> Option<Told> {
+    pub(in crate::journal) fn take(&mut self, of: EventKind) -> Option<CachedEvent> {
         let told = self.told.remove(&of)?;
         self.items = self.items.saturating_sub(told.items());
         Some(told)
@@ -69,15 +69,15 @@ mod tests {
 
     #[test]
     fn it_holds_no_more_than_it_may_and_all_that_is_taken_makes_room() {
-        let told = || Told::Admitted(header(), vec![None; limits::BATCH_ITEMS_MAX]);
-        let of = |number| Of::Admission(BatchId(number));
-        let mut recent = Recent::default();
+        let told = || CachedEvent::Admitted(header(), vec![None; limits::BATCH_ITEMS_MAX]);
+        let of = |number| EventKind::Admission(BatchId(number));
+        let mut recent = EventCache::default();
         for number in 0..6 {
             recent.add(of(number), told());
         }
         let held: Vec<_> = (0..6).filter(|n| recent.take(of(*n)).is_some()).collect();
         assert_eq!(held, [0, 1, 2, 3]);
-        let mut other = Recent::default();
+        let mut other = EventCache::default();
         other.add(of(7), told());
         recent.append(other);
         assert!(recent.take(of(7)).is_some());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Audited, settlement::Ended};
+use super::{Audited, settlement::AuditedOutcome};
 use crate::{
     domain::{
         access::provenance::Provenance,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What an audit asks of a journal.
-pub trait Trail: std::fmt::Debug + Send + Sync {
+pub trait OutboxReader: std::fmt::Debug + Send + Sync {
     /// The journal's name, which no other one has.
     fn journal(&self) -> String;
 
@@ -30,7 +30,7 @@ pub trait Trail: std::fmt::Debug + Send + Sync {
     fn audited(&self) -> Result<Option<Audited>, Unavailable>;
 
     /// Entries after this one, at most so many. Reads the disk.
-    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable>;
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Event>, Unavailable>;
 
     /// Says that the audit has got so far, durably. It is recorded with a later write, and what
     /// the audit has is forgotten then.
@@ -45,16 +45,16 @@ pub trait Trail: std::fmt::Debug + Send + Sync {
 
 /// An entry of the trail.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Trailed {
+pub struct Event {
     /// Its number.
     pub number: u64,
     /// What happened, in order. It is the same whenever it is read.
-    pub happened: Vec<Happened>,
+    pub happened: Vec<ItemEvent>,
 }
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Happened {
+pub enum ItemEvent {
     /// To items of a batch.
     ToItems {
         /// Whose it is.
@@ -64,7 +64,7 @@ pub enum Happened {
         /// How the request came that admitted them or took them up again, if that is recorded.
         from: Option<Provenance>,
         /// What, item by item.
-        items: Vec<(Subject, What)>,
+        items: Vec<(ItemRef, EventContent)>,
     },
     /// A batch was stopped.
     Stopped {
@@ -97,7 +97,7 @@ pub enum Happened {
 
 /// An item.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
+pub struct ItemRef {
     /// Its place in its batch.
     pub index: u32,
     /// Its key: its own or the derived one.
@@ -108,11 +108,11 @@ pub struct Subject {
 
 /// What happened to an item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
+pub enum EventContent {
     /// It was admitted.
     Admitted(Timestamp),
     /// It was taken up again.
     Opened(Timestamp),
     /// It settled.
-    Settled(Arc<Ended>),
+    Settled(Arc<AuditedOutcome>),
 }

@@ -12,15 +12,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use self::cache::{Recent, Told};
+use self::cache::{CachedEvent, EventCache};
 use super::{
-    error::Fault,
+    error::StorageError,
     format::{
         key::{Span, StoreKey},
         record,
     },
     read::reader::Reader,
-    store::table::{Table, Writes},
+    store::table::{Table, WriteBatch},
 };
 use crate::{domain::ids::BatchId, limits};
 
@@ -45,7 +45,7 @@ pub struct Audited {
      (audit.lag_max); if its disk is full or its directory cannot be written, the log says so; \
      no restart is needed"
 )]
-pub struct Behind {
+pub struct OutboxFull {
     /// Lines that wait.
     pub lines: u64,
     /// Lines that may wait while more is admitted.
@@ -54,15 +54,15 @@ pub struct Behind {
 
 /// What an entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) of: Of,
+pub(super) struct EventRef {
+    pub(super) of: EventKind,
     /// Lines that the audit gets from it, about.
     pub(super) lines: u32,
 }
 
 /// One of the things that happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Of {
+pub(super) enum EventKind {
     /// The admission of a batch.
     Admission(BatchId),
     /// A step of a batch's log.
@@ -81,13 +81,13 @@ const MARK_BYTES: usize = 8 + 4 + 4;
 const MARKS_MAX: usize = (limits::STORE_VALUE_BYTES_MAX - 1) / MARK_BYTES;
 
 /// The value of an entry.
-fn value(marks: &[Mark]) -> Vec<u8> {
+fn value(marks: &[EventRef]) -> Vec<u8> {
     let mut value = record::marker();
     for mark in marks {
         let (number, step) = match mark.of {
-            Of::Admission(batch) => (batch.0, ADMISSION),
-            Of::Step(batch, step) => (batch.0, step),
-            Of::Off(commits) => (commits, OFF),
+            EventKind::Admission(batch) => (batch.0, ADMISSION),
+            EventKind::Step(batch, step) => (batch.0, step),
+            EventKind::Off(commits) => (commits, OFF),
         };
         value.extend(number.to_be_bytes());
         value.extend(step.to_be_bytes());
@@ -97,7 +97,7 @@ fn value(marks: &[Mark]) -> Vec<u8> {
 }
 
 /// Reads the value of an entry back.
-pub(super) fn marks_in(value: &[u8]) -> Result<Vec<Mark>, String> {
+pub(super) fn marks_in(value: &[u8]) -> Result<Vec<EventRef>, String> {
     let (format, rest) = value.split_first().ok_or("it is empty")?;
     record::check_format(*format)?;
     let (marks, rest) = rest.as_chunks::<MARK_BYTES>();
@@ -108,11 +108,11 @@ pub(super) fn marks_in(value: &[u8]) -> Result<Vec<Mark>, String> {
         let (number, rest) = mark.split_first_chunk()?;
         let (step, lines) = rest.split_first_chunk()?;
         let number = u64::from_be_bytes(*number);
-        Some(Mark {
+        Some(EventRef {
             of: match u32::from_be_bytes(*step) {
-                ADMISSION => Of::Admission(BatchId(number)),
-                OFF => Of::Off(number),
-                step => Of::Step(BatchId(number), step),
+                ADMISSION => EventKind::Admission(BatchId(number)),
+                OFF => EventKind::Off(number),
+                step => EventKind::Step(BatchId(number), step),
             },
             lines: u32::from_be_bytes(lines.try_into().ok()?),
         })
@@ -123,15 +123,15 @@ pub(super) fn marks_in(value: &[u8]) -> Result<Vec<Mark>, String> {
 
 /// The trail as the one who writes knows it.
 #[derive(Debug)]
-pub(super) struct Trail {
+pub(super) struct Outbox {
     is_on: bool,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<OutboxEntry>,
     next: u64,
     lines: u64,
     /// Lines that the audit has told of, since the start.
     told: u64,
     /// What the group of writes brings, for an audit that comes soon.
-    recent: Recent,
+    recent: EventCache,
     /// Whether the journal has ever been audited.
     is_known: bool,
     /// Commits when it was switched off, if it was.
@@ -139,16 +139,16 @@ pub(super) struct Trail {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OutboxEntry {
     number: u64,
-    marks: Vec<Mark>,
+    marks: Vec<EventRef>,
     is_written: bool,
     /// Nothing is added to it any more.
     is_closed: bool,
 }
 
-impl Trail {
-    pub(super) fn load(reader: Reader<'_, impl Table>, is_on: bool) -> Result<Self, Fault> {
+impl Outbox {
+    pub(super) fn load(reader: Reader<'_, impl Table>, is_on: bool) -> Result<Self, StorageError> {
         let audited = reader.audited()?;
         let mut trail = Self {
             is_on,
@@ -156,7 +156,7 @@ impl Trail {
             next: audited.as_ref().map_or(0, |audited| audited.trail) + 1,
             lines: 0,
             told: 0,
-            recent: Recent::default(),
+            recent: EventCache::default(),
             is_known: audited.is_some(),
             off: reader.number(&StoreKey::AuditOff)?,
         };
@@ -164,7 +164,7 @@ impl Trail {
             let (number, marks) = entry_in(entry?)?;
             trail.next = number.saturating_add(1);
             trail.lines += lines(&marks);
-            trail.entries.push_back(Entry {
+            trail.entries.push_back(OutboxEntry {
                 number,
                 marks,
                 is_written: true,
@@ -175,11 +175,11 @@ impl Trail {
     }
 
     /// Adds what the next write brings.
-    pub(super) fn note(&mut self, of: Of, lines: u32) {
+    pub(super) fn note(&mut self, of: EventKind, lines: u32) {
         if !self.is_on {
             return;
         }
-        let mark = Mark { of, lines };
+        let mark = EventRef { of, lines };
         self.lines += u64::from(lines);
         match self.entries.back_mut() {
             Some(entry) if !entry.is_closed && entry.marks.len() < MARKS_MAX => {
@@ -187,7 +187,7 @@ impl Trail {
                 entry.is_written = false;
             }
             Some(_) | None => {
-                self.entries.push_back(Entry {
+                self.entries.push_back(OutboxEntry {
                     number: self.next,
                     marks: vec![mark],
                     is_written: false,
@@ -199,7 +199,7 @@ impl Trail {
     }
 
     /// As [`Self::note`], with what the audit is going to ask for.
-    pub(super) fn tell(&mut self, of: Of, lines: u32, told: impl FnOnce() -> Told) {
+    pub(super) fn tell(&mut self, of: EventKind, lines: u32, told: impl FnOnce() -> CachedEvent) {
         self.note(of, lines);
         if self.is_on {
             self.recent.add(of, told());
@@ -207,12 +207,12 @@ impl Trail {
     }
 
     /// What the last group of writes brought.
-    pub(super) fn take_recent(&mut self) -> Recent {
+    pub(super) fn take_recent(&mut self) -> EventCache {
         std::mem::take(&mut self.recent)
     }
 
     /// Adds to a write what it brings. `commits` is how many there were before its group.
-    pub(super) fn add_to(&mut self, writes: &mut Writes, commits: u64) {
+    pub(super) fn add_to(&mut self, writes: &mut WriteBatch, commits: u64) {
         if !self.is_on {
             if self.is_known && self.off.is_none() {
                 self.off = Some(commits);
@@ -221,7 +221,7 @@ impl Trail {
             return;
         }
         if let Some(commits) = self.off.take() {
-            self.note(Of::Off(commits), 1);
+            self.note(EventKind::Off(commits), 1);
             writes.remove(StoreKey::AuditOff.encode());
         }
         for entry in self.entries.iter_mut().rev() {
@@ -250,7 +250,11 @@ impl Trail {
     }
 
     /// Removes what the audit has.
-    pub(super) fn audited(&mut self, audited: &Audited, writes: &mut Writes) -> Result<(), Fault> {
+    pub(super) fn audited(
+        &mut self,
+        audited: &Audited,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         self.is_known = true;
         writes.put(StoreKey::Audited.encode(), record::whole(audited)?);
         while let Some(entry) = self.entries.front()
@@ -275,12 +279,12 @@ impl Trail {
     }
 
     /// Whether more may be admitted.
-    pub(super) fn check(&self, lines_max: u64) -> Result<(), Behind> {
+    pub(super) fn check(&self, lines_max: u64) -> Result<(), OutboxFull> {
         let lines = self.lines;
         if lines <= lines_max {
             Ok(())
         } else {
-            Err(Behind { lines, lines_max })
+            Err(OutboxFull { lines, lines_max })
         }
     }
 
@@ -288,8 +292,8 @@ impl Trail {
     pub(super) fn batches(&self) -> HashSet<BatchId> {
         let marks = self.entries.iter().flat_map(|entry| &entry.marks);
         let batches = marks.filter_map(|mark| match mark.of {
-            Of::Admission(batch) | Of::Step(batch, _) => Some(batch),
-            Of::Off(_) => None,
+            EventKind::Admission(batch) | EventKind::Step(batch, _) => Some(batch),
+            EventKind::Off(_) => None,
         });
         batches.collect()
     }
@@ -304,54 +308,54 @@ pub struct Progress {
     pub told: u64,
 }
 
-fn lines(marks: &[Mark]) -> u64 {
+fn lines(marks: &[EventRef]) -> u64 {
     marks.iter().map(|mark| u64::from(mark.lines)).sum()
 }
 
 /// An entry as the store has it.
 pub(super) fn entry_in(
     (key, value): (impl AsRef<[u8]>, impl AsRef<[u8]>),
-) -> Result<(u64, Vec<Mark>), Fault> {
+) -> Result<(u64, Vec<EventRef>), StorageError> {
     let Some(StoreKey::Trail(number)) = StoreKey::decode(key.as_ref()) else {
-        return Err(Fault::damaged(
+        return Err(StorageError::damaged(
             "the audit's trail",
             "it has a key that does not decode",
         ));
     };
     let marks = marks_in(value.as_ref());
-    let marks =
-        marks.map_err(|why| Fault::damaged(format_args!("entry {number} of the trail"), why))?;
+    let marks = marks
+        .map_err(|why| StorageError::damaged(format_args!("entry {number} of the trail"), why))?;
     Ok((number, marks))
 }
 
 /// What the one who writes and the one who reads the trail tell each other.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct OutboxState {
     end: AtomicU64,
     waiting: AtomicU64,
     told: AtomicU64,
     noted: Mutex<Option<Audited>>,
-    recent: Mutex<Recent>,
+    recent: Mutex<EventCache>,
 }
 
-impl Shared {
+impl OutboxState {
     /// The last entry that is durable, and does not change any more.
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
     /// All up to this entry is durable. `recent` is what it and those before it brought.
-    pub(super) fn set_end(&self, end: u64, recent: Recent) {
+    pub(super) fn set_end(&self, end: u64, recent: EventCache) {
         self.recent().append(recent);
         self.end.store(end, Ordering::Release);
     }
 
     /// What was written, if that is still known: to be told once.
-    pub(super) fn take(&self, of: Of) -> Option<Told> {
+    pub(super) fn take(&self, of: EventKind) -> Option<CachedEvent> {
         self.recent().take(of)
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
+    fn recent(&self) -> MutexGuard<'_, EventCache> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -404,11 +408,11 @@ mod tests {
         ) {
             let marks: Vec<_> = marks
                 .into_iter()
-                .map(|(number, step, of, lines)| Mark {
+                .map(|(number, step, of, lines)| EventRef {
                     of: match of {
-                        0 => Of::Admission(BatchId(number)),
-                        1 => Of::Off(number),
-                        _ => Of::Step(BatchId(number), step.min(OFF - 1)),
+                        0 => EventKind::Admission(BatchId(number)),
+                        1 => EventKind::Off(number),
+                        _ => EventKind::Step(BatchId(number), step.min(OFF - 1)),
                     },
                     lines,
                 })

@@ -9,23 +9,23 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    Of,
-    cache::Told,
+    EventKind,
+    cache::CachedEvent,
     entry_in,
-    event::{Happened, Subject, Trailed, What},
-    settlement::Ended,
+    event::{Event, EventContent, ItemEvent, ItemRef},
+    settlement::AuditedOutcome,
 };
 use crate::{
     domain::{access::provenance::Provenance, ids::BatchId},
     journal::{
-        error::Fault,
+        error::StorageError,
         format::{
             key::Span,
-            record::{self, Header, Item, Step},
+            record::{self, Header, RecordedItem, Step},
         },
         outbox,
         read::{
-            batch_log::{History, Wanted},
+            batch_log::{BatchHistory, Wanted},
             reader::{Items, Reader, first_of, group_of, groups},
         },
         store::table::Table,
@@ -36,7 +36,7 @@ use crate::{
 /// Batches and groups of items that were read and are likely to be asked for again: an item is
 /// admitted and settles soon after, among its neighbours.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Cache {
+pub(in crate::journal) struct BatchCache {
     headers: HashMap<BatchId, Header>,
     groups: HashMap<(BatchId, u32), Items>,
 }
@@ -52,12 +52,12 @@ const GROUPS_MAX: usize = 2_048;
 /// what they name. `settle` waits until what is being written is whole.
 pub(in crate::journal) fn read<T: Table>(
     reader: Reader<'_, T>,
-    shared: &outbox::Shared,
+    shared: &outbox::OutboxState,
     settle: impl Fn(),
-    cache: &mut Cache,
+    cache: &mut BatchCache,
     (after, upto): (u64, u64),
     entries_max: usize,
-) -> Result<Vec<Trailed>, Fault> {
+) -> Result<Vec<Event>, StorageError> {
     let mut trailed = Vec::new();
     for entry in reader.0.scan(Span::trail_after(after)) {
         let (number, marks) = entry_in(entry?)?;
@@ -67,10 +67,10 @@ pub(in crate::journal) fn read<T: Table>(
         let mut happened = Vec::with_capacity(marks.len());
         for mark in marks {
             let known = match (mark.of, shared.take(mark.of)) {
-                (Of::Admission(batch), Some(Told::Admitted(header, items))) => {
+                (EventKind::Admission(batch), Some(CachedEvent::Admitted(header, items))) => {
                     cache.admitted(batch, header, items).ok()
                 }
-                (Of::Step(batch, _), Some(Told::Settled(items))) => {
+                (EventKind::Step(batch, _), Some(CachedEvent::Settled(items))) => {
                     cache.settled(reader, batch, items).ok()
                 }
                 _ => None,
@@ -80,33 +80,33 @@ pub(in crate::journal) fn read<T: Table>(
                 None => cache.tell(reader, mark.of, &settle)?,
             });
         }
-        trailed.push(Trailed { number, happened });
+        trailed.push(Event { number, happened });
     }
     Ok(trailed)
 }
 
-impl Cache {
+impl BatchCache {
     fn tell<T: Table>(
         &mut self,
         reader: Reader<'_, T>,
-        of: Of,
+        of: EventKind,
         settle: impl Fn(),
-    ) -> Result<Happened, Fault> {
+    ) -> Result<ItemEvent, StorageError> {
         let mut reads = 1;
         loop {
             let (batch, told) = match of {
-                Of::Admission(batch) => (batch, self.admission(reader, batch)),
-                Of::Step(batch, step) => (batch, self.step(reader, batch, step)),
-                Of::Off(commits) => return Ok(Happened::Off { commits }),
+                EventKind::Admission(batch) => (batch, self.admission(reader, batch)),
+                EventKind::Step(batch, step) => (batch, self.step(reader, batch, step)),
+                EventKind::Off(commits) => return Ok(ItemEvent::Off { commits }),
             };
             match told {
                 // Several looks are no snapshot; damage is there every time.
-                Err(Fault::Damaged(_)) if reads < READS_MAX => {
+                Err(StorageError::Damaged(_)) if reads < READS_MAX => {
                     settle();
                     reads += 1;
                 }
                 // It stays so, and all that comes after can still be told.
-                Err(Fault::Damaged(why)) => return Ok(Happened::Unreadable { batch, why }),
+                Err(StorageError::Damaged(why)) => return Ok(ItemEvent::Unreadable { batch, why }),
                 told => return told,
             }
         }
@@ -118,11 +118,11 @@ impl Cache {
         batch: BatchId,
         header: Header,
         items: Items,
-    ) -> Result<Happened, Fault> {
+    ) -> Result<ItemEvent, StorageError> {
         let mut told = Vec::with_capacity(items.len());
         for (index, item) in (0..).zip(&items) {
-            if let Some(item @ Item::Own { .. }) = item {
-                let what = What::Admitted(header.admitted_at);
+            if let Some(item @ RecordedItem::Own { .. }) = item {
+                let what = EventContent::Admitted(header.admitted_at);
                 told.push((subject(batch, &header, index, Some(item))?, what));
             }
         }
@@ -138,11 +138,11 @@ impl Cache {
         &mut self,
         reader: Reader<'_, T>,
         batch: BatchId,
-    ) -> Result<Happened, Fault> {
+    ) -> Result<ItemEvent, StorageError> {
         let header = self.header(reader, batch)?;
         // The log after the slots: one that is filled in between is then seen vacant, or with the
         // step that filled it. The other way round it would be told here and by that step.
-        let read: Result<Vec<_>, Fault> = (0..groups(header.total))
+        let read: Result<Vec<_>, StorageError> = (0..groups(header.total))
             .map(|group| Ok((group, reader.group(batch, &header, group)?)))
             .collect();
         let read = read?;
@@ -153,9 +153,9 @@ impl Cache {
             for (index, item) in (first..).zip(&read) {
                 // What came to a vacant slot later was admitted by that step.
                 if history.trace(index).admitted_at.is_none()
-                    && let Some(item @ Item::Own { .. }) = item
+                    && let Some(item @ RecordedItem::Own { .. }) = item
                 {
-                    let what = What::Admitted(header.admitted_at);
+                    let what = EventContent::Admitted(header.admitted_at);
                     items.push((subject(batch, &header, index, Some(item))?, what));
                 }
             }
@@ -174,16 +174,16 @@ impl Cache {
         reader: Reader<'_, T>,
         batch: BatchId,
         step: u32,
-    ) -> Result<Happened, Fault> {
+    ) -> Result<ItemEvent, StorageError> {
         let header = self.header(reader, batch)?;
-        let (at, indexes, from) = match reader.step::<Step<Ended>>(batch, step)? {
+        let (at, indexes, from) = match reader.step::<Step<AuditedOutcome>>(batch, step)? {
             Step::Stopped {
                 at,
                 by,
                 from,
                 indexes,
             } => {
-                return Ok(Happened::Stopped {
+                return Ok(ItemEvent::Stopped {
                     scope: header.scope(),
                     batch,
                     at,
@@ -202,16 +202,16 @@ impl Cache {
             } => (at, indexes, from),
             Step::Cleared { .. } | Step::Noted { .. } | Step::Withdrawn { .. } => {
                 let what = format_args!("step {step} of batch {batch}");
-                return Err(Fault::damaged(what, "it is not for the audit"));
+                return Err(StorageError::damaged(what, "it is not for the audit"));
             }
         };
         let known = settled_before(reader, batch, step)?;
         let mut items = Vec::with_capacity(indexes.len());
         for index in indexes {
             let what = if known.contains(&index) {
-                What::Opened(at)
+                EventContent::Opened(at)
             } else {
-                What::Admitted(at)
+                EventContent::Admitted(at)
             };
             items.push((self.subject(reader, batch, &header, index)?, what));
         }
@@ -223,18 +223,22 @@ impl Cache {
         &mut self,
         reader: Reader<'_, T>,
         batch: BatchId,
-        settled: Vec<(u32, Arc<Ended>)>,
-    ) -> Result<Happened, Fault> {
+        settled: Vec<(u32, Arc<AuditedOutcome>)>,
+    ) -> Result<ItemEvent, StorageError> {
         let header = self.header(reader, batch)?;
         let mut items = Vec::with_capacity(settled.len());
         for (index, ended) in settled {
             let subject = self.subject(reader, batch, &header, index)?;
-            items.push((subject, What::Settled(ended)));
+            items.push((subject, EventContent::Settled(ended)));
         }
         Ok(to_items(batch, &header, None, items))
     }
 
-    fn header<T: Table>(&mut self, reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
+    fn header<T: Table>(
+        &mut self,
+        reader: Reader<'_, T>,
+        batch: BatchId,
+    ) -> Result<Header, StorageError> {
         if let Some(header) = self.headers.get(&batch) {
             return Ok(header.clone());
         }
@@ -256,10 +260,10 @@ impl Cache {
         batch: BatchId,
         header: &Header,
         index: u32,
-    ) -> Result<Subject, Fault> {
+    ) -> Result<ItemRef, StorageError> {
         let (group, at) = group_of(index);
         if let Some(items) = self.groups.get(&(batch, group))
-            && let Some(Some(item @ Item::Own { .. })) = items.get(at)
+            && let Some(Some(item @ RecordedItem::Own { .. })) = items.get(at)
         {
             return subject(batch, header, index, Some(item));
         }
@@ -288,9 +292,9 @@ fn to_items(
     batch: BatchId,
     header: &Header,
     from: Option<Provenance>,
-    items: Vec<(Subject, What)>,
-) -> Happened {
-    Happened::ToItems {
+    items: Vec<(ItemRef, EventContent)>,
+) -> ItemEvent {
+    ItemEvent::ToItems {
         scope: header.scope(),
         batch,
         from,
@@ -298,24 +302,24 @@ fn to_items(
     }
 }
 
-fn header_in<T: Table>(reader: Reader<'_, T>, batch: BatchId) -> Result<Header, Fault> {
+fn header_in<T: Table>(reader: Reader<'_, T>, batch: BatchId) -> Result<Header, StorageError> {
     let header = reader.header(batch)?;
-    header.ok_or_else(|| Fault::damaged(batch, "it is gone"))
+    header.ok_or_else(|| StorageError::damaged(batch, "it is gone"))
 }
 
 fn subject(
     batch: BatchId,
     header: &Header,
     index: u32,
-    item: Option<&Item>,
-) -> Result<Subject, Fault> {
+    item: Option<&RecordedItem>,
+) -> Result<ItemRef, StorageError> {
     match item {
-        Some(Item::Own { key, command, .. }) => Ok(Subject {
+        Some(RecordedItem::Own { key, command, .. }) => Ok(ItemRef {
             index,
             key: key.clone().unwrap_or_else(|| header.key.derive(index)),
             command: Arc::clone(command),
         }),
-        Some(Item::Ref { .. }) | None => Err(Fault::damaged(
+        Some(RecordedItem::Ref { .. }) | None => Err(StorageError::damaged(
             format_args!("batch {batch}"),
             format_args!("item {index} is not its own"),
         )),
@@ -327,16 +331,16 @@ fn settled_before<T: Table>(
     reader: Reader<'_, T>,
     batch: BatchId,
     before: u32,
-) -> Result<HashSet<u32>, Fault> {
+) -> Result<HashSet<u32>, StorageError> {
     let mut settled = HashSet::new();
-    History::each_step(reader.0, batch, |seq, body| {
+    BatchHistory::each_step(reader.0, batch, |seq, body| {
         if seq < before
             && let Step::Settled { items, .. } =
                 record::parse::<Step<&RawValue>>(body, format_args!("step {seq} of batch {batch}"))?
         {
             settled.extend(items.iter().map(|(index, _)| *index));
         }
-        Ok::<_, Fault>(())
+        Ok::<_, StorageError>(())
     })?;
     Ok(settled)
 }

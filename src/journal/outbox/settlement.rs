@@ -7,8 +7,8 @@ use crate::domain::outcome::{
     Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled,
 };
 
-/// How many lines an audit makes of these, about: see [`Ended::is_shared`].
-pub(in crate::journal) fn lines<'a>(ended: impl Iterator<Item = &'a Ended>) -> usize {
+/// How many lines an audit makes of these, about: see [`AuditedOutcome::is_shared`].
+pub(in crate::journal) fn lines<'a>(ended: impl Iterator<Item = &'a AuditedOutcome>) -> usize {
     let (mut own, mut shared) = (0_usize, 0);
     for one in ended {
         if one.is_shared() {
@@ -22,9 +22,9 @@ pub(in crate::journal) fn lines<'a>(ended: impl Iterator<Item = &'a Ended>) -> u
 
 /// How an item ended: what an audit keeps of its outcome.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Ended {
+pub struct AuditedOutcome {
     /// What the provider concluded.
-    pub conclusion: Concluded,
+    pub conclusion: AuditedConclusion,
     /// HTTP requests that may have reached the provider.
     pub attempts: u32,
     /// When.
@@ -33,14 +33,14 @@ pub struct Ended {
 
 /// The same of a conclusion.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Concluded {
+pub struct AuditedConclusion {
     /// How it ended.
     pub outcome: Outcome,
     /// What is known of the target.
-    pub detail: Known,
+    pub detail: AuditedDetail,
     /// Why there is no success.
     #[serde(default)]
-    pub failure: Option<Failed>,
+    pub failure: Option<AuditedFailure>,
     /// The outcome was learned by a look.
     #[serde(default)]
     pub confirmed_by_lookup: bool,
@@ -48,19 +48,19 @@ pub struct Concluded {
 
 /// The same of a failure.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Failed {
+pub struct AuditedFailure {
     /// A stable word.
     pub reason: FailureReason,
     /// Whether a request may have reached the provider.
     pub reached: Reached,
     /// What the provider said.
     #[serde(default)]
-    pub provider: Option<Said>,
+    pub provider: Option<AuditedAnswer>,
 }
 
 /// The same of a provider's error.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Said {
+pub struct AuditedAnswer {
     /// Its HTTP status.
     pub http_status: u16,
     /// Its own error code.
@@ -71,7 +71,7 @@ pub struct Said {
 /// The same of what is known of a target.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Known {
+pub enum AuditedDetail {
     /// Of a subscription.
     Subscription {
         /// When it ended or will end.
@@ -79,7 +79,7 @@ pub enum Known {
         effective_at: Option<Timestamp>,
         /// The subscription as last described.
         #[serde(default)]
-        state: Option<KnownState>,
+        state: Option<AuditedState>,
     },
     /// Of a sequence's enrollments.
     Enrollments {
@@ -94,13 +94,13 @@ pub enum Known {
 
 /// The same of a subscription's state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct KnownState {
+pub struct AuditedState {
     /// The provider's id of the cancellation.
     #[serde(default)]
     pub cancellation_id: Option<String>,
 }
 
-impl Ended {
+impl AuditedOutcome {
     /// Whether an audit tells of it together with others that ended the same: a stop, of which
     /// there can be thousands at once that never reached a provider.
     #[must_use]
@@ -115,33 +115,33 @@ impl Ended {
     }
 }
 
-impl From<&Settled> for Ended {
+impl From<&Settled> for AuditedOutcome {
     fn from(settled: &Settled) -> Self {
         Self {
-            conclusion: Concluded::from(&settled.conclusion),
+            conclusion: AuditedConclusion::from(&settled.conclusion),
             attempts: settled.attempts,
             settled_at: settled.settled_at,
         }
     }
 }
 
-impl From<&Conclusion> for Concluded {
+impl From<&Conclusion> for AuditedConclusion {
     fn from(conclusion: &Conclusion) -> Self {
         Self {
             outcome: conclusion.outcome,
-            detail: Known::from(&conclusion.detail),
-            failure: conclusion.failure.as_ref().map(Failed::from),
+            detail: AuditedDetail::from(&conclusion.detail),
+            failure: conclusion.failure.as_ref().map(AuditedFailure::from),
             confirmed_by_lookup: conclusion.confirmed_by_lookup,
         }
     }
 }
 
-impl From<&Failure> for Failed {
+impl From<&Failure> for AuditedFailure {
     fn from(failure: &Failure) -> Self {
         Self {
             reason: failure.reason,
             reached: failure.reached,
-            provider: failure.provider.as_ref().map(|said| Said {
+            provider: failure.provider.as_ref().map(|said| AuditedAnswer {
                 http_status: said.http_status,
                 code: said.code.clone(),
             }),
@@ -149,12 +149,12 @@ impl From<&Failure> for Failed {
     }
 }
 
-impl From<&Detail> for Known {
+impl From<&Detail> for AuditedDetail {
     fn from(detail: &Detail) -> Self {
         match detail {
             Detail::Subscription(detail) => Self::Subscription {
                 effective_at: detail.effective_at,
-                state: detail.state.as_ref().map(|state| KnownState {
+                state: detail.state.as_ref().map(|state| AuditedState {
                     cancellation_id: state.cancellation_id.clone(),
                 }),
             },
@@ -183,8 +183,9 @@ mod tests {
             attempts: 7,
             settled_at: Timestamp::new(1_800_000_000, 123_456_789).unwrap(),
         };
-        let read: Ended = serde_json::from_value(serde_json::to_value(&settled).unwrap()).unwrap();
-        assert_eq!(Ended::from(&settled), read);
+        let read: AuditedOutcome =
+            serde_json::from_value(serde_json::to_value(&settled).unwrap()).unwrap();
+        assert_eq!(AuditedOutcome::from(&settled), read);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::possible_sends::{self, Admission, Permission, Sent};
+use super::possible_sends::{self, AdmittedAt, Permission, PossibleSends};
 use crate::{
     domain::{doubt::Doubt, ids::BatchId, outcome::Settled},
     journal::{
-        error::Fault,
+        error::StorageError,
         format::{
             key::{Span, StoreKey},
             record::{self, Cleared, Header, Joiner, Step},
@@ -44,13 +44,13 @@ impl Wanted {
 
 /// The log of a batch, folded.
 #[derive(Debug)]
-pub(in crate::journal) struct History {
+pub(in crate::journal) struct BatchHistory {
     traces: Vec<Trace>,
     /// The sequence number of the next step.
     pub(in crate::journal) next_seq: u32,
     /// The latest time at which anything settled, or until which it is kept at least.
     latest: Option<Timestamp>,
-    admission: Admission,
+    admission: AdmittedAt,
     /// What was given after the admission, in order.
     permissions: Vec<Permission>,
     stopped_seq: Option<u32>,
@@ -65,18 +65,18 @@ pub(in crate::journal) struct Trace {
     /// How it settled last, if that was wanted.
     pub(in crate::journal) settled: Option<Arc<Settled>>,
     /// When it was opened after the batch's admission, last.
-    pub(in crate::journal) opened: Option<Opened>,
+    pub(in crate::journal) opened: Option<Reopened>,
     /// When it came to a slot that had been vacant.
     pub(in crate::journal) admitted_at: Option<Timestamp>,
     /// Whether it may have been sent since.
-    sent: Sent,
+    sent: PossibleSends,
     /// What was noted of it since it settled.
     noted: Option<Arc<Doubt>>,
 }
 
 /// When an item was taken up again, or came to a vacant slot.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::journal) struct Opened {
+pub(in crate::journal) struct Reopened {
     seq: u32,
     pub(in crate::journal) retry_until: Timestamp,
 }
@@ -86,24 +86,24 @@ impl Trace {
     pub(in crate::journal) fn is_untouched(&self) -> bool {
         !self.is_settled
             && self.opened.is_none()
-            && self.sent == Sent::AsAdmitted
+            && self.sent == PossibleSends::AsAdmitted
             && self.noted.is_none()
     }
 }
 
-impl History {
+impl BatchHistory {
     /// Reads the log of a batch with this header. Outcomes are decoded only if wanted.
     pub(in crate::journal) fn read(
         table: &impl Table,
         batch: BatchId,
         header: &Header,
         wanted: impl Fn(u32) -> Wanted,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, StorageError> {
         let mut history = Self {
             traces: Vec::new(),
             next_seq: 0,
             latest: None,
-            admission: Admission::of(header),
+            admission: AdmittedAt::of(header),
             permissions: Vec::new(),
             stopped_seq: None,
             opened_seq: None,
@@ -118,18 +118,19 @@ impl History {
             }
             history
                 .apply(seq, step, &wanted)
-                .map_err(|why| Fault::damaged(what, why))
+                .map_err(|why| StorageError::damaged(what, why))
         })?;
         Ok(history)
     }
 
     /// Reads the steps of a log in order, with their numbers.
-    pub(in crate::journal) fn each_step<E: From<Fault>>(
+    pub(in crate::journal) fn each_step<E: From<StorageError>>(
         table: &impl Table,
         batch: BatchId,
         mut each: impl FnMut(u32, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let damaged = |why: &str| Fault::damaged(format_args!("the log of batch {batch}"), why);
+        let damaged =
+            |why: &str| StorageError::damaged(format_args!("the log of batch {batch}"), why);
         let mut span = Span::log(batch);
         // The log only grows, and every step comes whole. So all up to the key that is last now
         // can be read without gaps, whatever is written meanwhile, unless a step is just being
@@ -185,7 +186,7 @@ impl History {
                         return Err(format!("item {index} settled twice"));
                     }
                     trace.is_settled = true;
-                    (trace.sent, trace.noted) = (Sent::Not, None);
+                    (trace.sent, trace.noted) = (PossibleSends::Not, None);
                     let wanted = wanted(index);
                     if wanted != Wanted::Nothing {
                         let mut settled: Settled = serde_json::from_str(settled.get())
@@ -218,11 +219,11 @@ impl History {
                         trace.admitted_at = Some(at);
                     }
                     trace.is_settled = false;
-                    trace.opened = Some(Opened { seq, retry_until });
+                    trace.opened = Some(Reopened { seq, retry_until });
                     trace.sent = if is_cleared(index) {
-                        Sent::since(given)
+                        PossibleSends::since(given)
                     } else {
-                        Sent::Not
+                        PossibleSends::Not
                     };
                 }
             }
@@ -232,7 +233,7 @@ impl History {
             Step::Noted { items } => {
                 for (index, doubt) in items {
                     let trace = self.trace_mut(index)?;
-                    (trace.sent, trace.noted) = (Sent::Not, Some(Arc::new(doubt)));
+                    (trace.sent, trace.noted) = (PossibleSends::Not, Some(Arc::new(doubt)));
                 }
             }
             Step::Withdrawn { life, indexes } => self.withdraw(life, &indexes)?,
@@ -283,9 +284,9 @@ impl History {
 }
 
 /// A number of slots as a length.
-pub(in crate::journal) fn size(total: u32) -> Result<usize, Fault> {
+pub(in crate::journal) fn size(total: u32) -> Result<usize, StorageError> {
     usize::try_from(total)
         .ok()
         .filter(|total| *total <= crate::limits::BATCH_ITEMS_MAX)
-        .ok_or_else(|| Fault::damaged("a batch", format!("it has {total} items")))
+        .ok_or_else(|| StorageError::damaged("a batch", format!("it has {total} items")))
 }

@@ -26,7 +26,7 @@ pub(in crate::journal) struct Permission {
 
 /// Whether an item may have been sent since it was last settled, noted or withdrawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::journal) enum Sent {
+pub(in crate::journal) enum PossibleSends {
     /// As the admission of its batch says.
     #[default]
     AsAdmitted,
@@ -42,7 +42,7 @@ pub(in crate::journal) enum Sent {
     },
 }
 
-impl Sent {
+impl PossibleSends {
     /// It may have been since this permission.
     pub(in crate::journal) fn since(given: u32) -> Self {
         Self::Since {
@@ -55,13 +55,13 @@ impl Sent {
 
 /// Which items of a batch its admission cleared, and with what permission.
 #[derive(Debug)]
-pub(in crate::journal) struct Admission {
+pub(in crate::journal) struct AdmittedAt {
     pub(in crate::journal) permission: Permission,
     /// `None` for all.
     cleared: Option<Ranges>,
 }
 
-impl Admission {
+impl AdmittedAt {
     pub(in crate::journal) fn of(header: &Header) -> Self {
         Self {
             permission: permission(header.admitted_at, header.cleared.as_ref()),

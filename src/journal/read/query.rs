@@ -17,12 +17,12 @@ use crate::{
         ids::{BatchId, CallerId, ItemId, Key, Kind, Scope},
     },
     journal::{
-        Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, Question, Record,
-        error::Fault,
+        Batch, DoubtfulTarget, Filter, Intake, OpenItem, Page, ReadLimits, Record,
+        error::StorageError,
         format::{
-            index_set::Bits,
+            index_set::IndexSet,
             key::{Span, StoreKey},
-            record::{self, Header, Item},
+            record::{self, Header, RecordedItem},
         },
         store::table::Table,
     },
@@ -34,8 +34,8 @@ pub(in crate::journal) fn find(
     reader: Reader<'_, impl Table>,
     scope: &Scope,
     key: &Key,
-    question: &Question,
-) -> Result<Option<Record>, Fault> {
+    question: &ReadLimits,
+) -> Result<Option<Record>, StorageError> {
     let table = Watched::new(reader.0, question);
     let reader = Reader(&table);
     match reader.resolve(scope, key)? {
@@ -51,7 +51,7 @@ pub(in crate::journal) fn known(
     scope: &Scope,
     request: &Key,
     keys: &[Key],
-) -> Result<Vec<bool>, Fault> {
+) -> Result<Vec<bool>, StorageError> {
     let items = match reader.request(scope, request)? {
         Some(id) => reader.of_batch(id, |header| reader.items(id, &header))?,
         None => None,
@@ -60,7 +60,7 @@ pub(in crate::journal) fn known(
     let keys = keys.iter().map(|key| match key.derived_from() {
         Some((of, index)) if of == *request => {
             let item = usize::try_from(index).ok().and_then(|at| items.get(at));
-            let has_it = matches!(item, Some(Some(Item::Own { key: None, .. })));
+            let has_it = matches!(item, Some(Some(RecordedItem::Own { key: None, .. })));
             Ok(has_it || reader.own_key(scope, key)?.is_some())
         }
         Some(_) | None => Ok(reader.resolve(scope, key)?.is_some()),
@@ -72,8 +72,8 @@ pub(in crate::journal) fn known(
 pub(in crate::journal) fn whose(
     reader: Reader<'_, impl Table>,
     id: BatchId,
-    question: &Question,
-) -> Result<Option<Scope>, Fault> {
+    question: &ReadLimits,
+) -> Result<Option<Scope>, StorageError> {
     let table = Watched::new(reader.0, question);
     let header = Reader(&table).header(id)?;
     Ok(header.map(|header| header.scope()))
@@ -83,8 +83,8 @@ pub(in crate::journal) fn whose(
 pub(in crate::journal) fn batch(
     reader: Reader<'_, impl Table>,
     id: BatchId,
-    question: &Question,
-) -> Result<Option<Batch>, Fault> {
+    question: &ReadLimits,
+) -> Result<Option<Batch>, StorageError> {
     let table = Watched::new(reader.0, question);
     let reader = Reader(&table);
     reader.of_batch(id, |header| {
@@ -92,28 +92,28 @@ pub(in crate::journal) fn batch(
         let history = reader.history(id, &header, |_| Wanted::Everything)?;
         let is_stopped = history.is_stopped();
         let elsewhere = items.iter().flatten().filter_map(|item| match item {
-            Item::Ref { id: owner, .. } => Some(*owner),
-            Item::Own { .. } => None,
+            RecordedItem::Ref { id: owner, .. } => Some(*owner),
+            RecordedItem::Own { .. } => None,
         });
         let owners = Standings::read(reader, elsewhere, true)?;
         let mut records = Vec::with_capacity(items.len());
         for (index, item) in (0..).zip(items) {
             let here = ItemId { batch: id, index };
             records.push(match item {
-                Some(Item::Own { key, command, .. }) => {
+                Some(RecordedItem::Own { key, command, .. }) => {
                     Some(compose(&header, here, key, command, history.trace(index)))
                 }
-                Some(Item::Ref { id: owner, .. }) => match owners.batch(owner.batch) {
+                Some(RecordedItem::Ref { id: owner, .. }) => match owners.batch(owner.batch) {
                     Some((header, history)) => {
                         match reader.item(owner.batch, header, owner.index) {
-                            Ok(Some(Item::Own { key, command, .. })) => {
+                            Ok(Some(RecordedItem::Own { key, command, .. })) => {
                                 let trace = history.trace(owner.index);
                                 Some(compose(header, owner, key, command, trace))
                             }
                             // It was purged since its history was read.
                             _ if reader.header(owner.batch)?.is_none() => None,
-                            Ok(Some(Item::Ref { .. }) | None) => {
-                                return Err(Fault::damaged(
+                            Ok(Some(RecordedItem::Ref { .. }) | None) => {
+                                return Err(StorageError::damaged(
                                     owner,
                                     format_args!("{here} leads to it"),
                                 ));
@@ -139,13 +139,16 @@ pub(in crate::journal) fn batch(
 /// Everything that is open, oldest first.
 pub(in crate::journal) fn open_items(
     reader: Reader<'_, impl Table>,
-) -> Result<Vec<OpenItem>, Fault> {
+) -> Result<Vec<OpenItem>, StorageError> {
     let mut open = Vec::new();
     let lives = reader.lives()?;
     for entry in reader.0.scan(Span::open()) {
         let (key, _) = entry?;
         let Some(StoreKey::Open(id)) = StoreKey::decode(key.as_ref()) else {
-            return Err(Fault::damaged("an open batch", "its key does not decode"));
+            return Err(StorageError::damaged(
+                "an open batch",
+                "its key does not decode",
+            ));
         };
         let found = reader.of_batch(id, |header| {
             let items = reader.items(id, &header)?;
@@ -153,7 +156,7 @@ pub(in crate::journal) fn open_items(
             let mut found = Vec::new();
             for (index, item) in (0..).zip(items) {
                 let trace = history.trace(index);
-                let Some(Item::Own { key, command, .. }) = item else {
+                let Some(RecordedItem::Own { key, command, .. }) = item else {
                     continue;
                 };
                 if trace.is_settled {
@@ -182,7 +185,7 @@ pub(in crate::journal) fn open_items(
 /// Targets on which a request may still act.
 pub(in crate::journal) fn doubtful_targets(
     reader: Reader<'_, impl Table>,
-) -> Result<Vec<DoubtfulTarget>, Fault> {
+) -> Result<Vec<DoubtfulTarget>, StorageError> {
     let mut all = Vec::new();
     for entry in reader.doubtful() {
         all.extend(entry?.1);
@@ -196,24 +199,28 @@ pub(in crate::journal) fn admitted_since(
     reader: Reader<'_, impl Table>,
     from: Timestamp,
     callers: &BTreeSet<CallerId>,
-) -> Result<Vec<Intake>, Fault> {
+) -> Result<Vec<Intake>, StorageError> {
     let mut found = Vec::new();
     let mut older = 0;
     for entry in reader.0.scan(Span::headers()).rev() {
         let (key, _) = entry?;
         let Some(StoreKey::Header(id)) = StoreKey::decode(key.as_ref()) else {
-            return Err(Fault::damaged("a batch", "its key does not decode"));
+            return Err(StorageError::damaged("a batch", "its key does not decode"));
         };
         let header = match reader.header(id) {
             Ok(Some(header)) => header,
             // It was purged meanwhile.
             Ok(None) => continue,
             // What it brought is not known, and that is no reason not to serve.
-            Err(Fault::Damaged(why)) => {
+            Err(StorageError::Damaged(why)) => {
                 tracing::error!(%why, "a damaged batch does not count for its caller's hour");
                 continue;
             }
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+            Err(
+                fault @ (StorageError::Store(_)
+                | StorageError::Misused(_)
+                | StorageError::Abandoned),
+            ) => {
                 return Err(fault);
             }
         };
@@ -232,11 +239,15 @@ pub(in crate::journal) fn admitted_since(
             Kind::Subscription => header.own.into(),
             Kind::Enrollments => match concerned(reader, id) {
                 Ok(people) => people,
-                Err(Fault::Damaged(why)) => {
+                Err(StorageError::Damaged(why)) => {
                     tracing::error!(%why, "a damaged batch counts by its items in its caller's hour");
                     header.own.into()
                 }
-                Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+                Err(
+                    fault @ (StorageError::Store(_)
+                    | StorageError::Misused(_)
+                    | StorageError::Abandoned),
+                ) => {
                     return Err(fault);
                 }
             },
@@ -251,8 +262,8 @@ pub(in crate::journal) fn admitted_since(
 }
 
 /// How many people the items of a batch concern.
-fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, Fault> {
-    let batch = batch(reader, id, &Question::default())?;
+fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, StorageError> {
+    let batch = batch(reader, id, &ReadLimits::default())?;
     let items = batch.map(|batch| batch.items).unwrap_or_default();
     let own = items
         .iter()
@@ -271,11 +282,11 @@ pub(in crate::journal) fn list(
     filter: &Filter,
     after: Option<ItemId>,
     records_max: usize,
-    question: &Question,
-) -> Result<Page, Fault> {
+    question: &ReadLimits,
+) -> Result<Page, StorageError> {
     let table = Watched::new(reader.0, question);
     let reader = Reader(&table);
-    let mut listing = Listing {
+    let mut listing = ListRange {
         reader,
         filter,
         records_max,
@@ -310,9 +321,12 @@ pub(in crate::journal) fn list(
             (Some(StoreKey::Targets { batch, .. }), Some(hash)) => {
                 let has_hash = record::has_hash(value.as_ref(), hash);
                 let what = format_args!("the target index of batch {batch}");
-                (batch, has_hash.map_err(|why| Fault::damaged(what, why))?)
+                (
+                    batch,
+                    has_hash.map_err(|why| StorageError::damaged(what, why))?,
+                )
             }
-            _ => return Err(Fault::damaged("a batch", "its key does not decode")),
+            _ => return Err(StorageError::damaged("a batch", "its key does not decode")),
         };
         // A batch has its targets in several entries, and may be done with already.
         if id >= below {
@@ -338,7 +352,7 @@ pub(in crate::journal) fn list(
     Ok(listing.page)
 }
 
-struct Listing<'a, T> {
+struct ListRange<'a, T> {
     reader: Reader<'a, Watched<'a, T>>,
     filter: &'a Filter,
     records_max: usize,
@@ -350,9 +364,9 @@ struct Listing<'a, T> {
 /// Outcomes decoded at a time while looking for certain ones.
 const OUTCOMES_AT_A_TIME: usize = 1_024;
 
-impl<T: Table> Listing<'_, T> {
+impl<T: Table> ListRange<'_, T> {
     /// Lists a batch's own items below an index; says whether to go on.
-    fn batch(&mut self, id: BatchId, below: u32) -> Result<bool, Fault> {
+    fn batch(&mut self, id: BatchId, below: u32) -> Result<bool, StorageError> {
         let reader = self.reader;
         let goes_on = reader.of_batch(id, |header| {
             let is_other_caller = self
@@ -429,7 +443,7 @@ impl<T: Table> Listing<'_, T> {
         header: &Header,
         below: u32,
         candidates_max: usize,
-    ) -> Result<(Vec<Candidate>, u32), Fault> {
+    ) -> Result<(Vec<Candidate>, u32), StorageError> {
         let mut candidates = Vec::new();
         let mut index = below;
         let mut group = None;
@@ -450,7 +464,7 @@ impl<T: Table> Listing<'_, T> {
                         .1
                 }
             };
-            if let Some(Some(Item::Own { key, command, .. })) = items.get(at)
+            if let Some(Some(RecordedItem::Own { key, command, .. })) = items.get(at)
                 && self.is_asked_for(command)
             {
                 candidates.push(Candidate {
@@ -485,11 +499,11 @@ impl<T: Table> Listing<'_, T> {
         id: BatchId,
         header: &Header,
         candidates: Vec<Candidate>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StorageError> {
         if candidates.is_empty() {
             return Ok(true);
         }
-        let mut wanted = Bits::default();
+        let mut wanted = IndexSet::default();
         for candidate in &candidates {
             wanted.insert(candidate.index);
         }

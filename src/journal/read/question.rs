@@ -8,17 +8,17 @@ use std::sync::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    journal::{error::Fault, format::key::Span, store::table::Table},
+    journal::{error::StorageError, format::key::Span, store::table::Table},
     limits,
 };
 
 /// A question. The default one waits for its answer for as long as it takes. Clones are of the
 /// same question.
 #[derive(Debug, Clone)]
-pub struct Question(Arc<Asked>);
+pub struct ReadLimits(Arc<ReadInterest>);
 
 #[derive(Debug)]
-struct Asked {
+struct ReadInterest {
     over: CancellationToken,
     /// Entries of the store that were read for it.
     read: AtomicUsize,
@@ -26,17 +26,17 @@ struct Asked {
     bytes_max: usize,
 }
 
-impl Default for Question {
+impl Default for ReadLimits {
     fn default() -> Self {
         Self::bounded(limits::PAGE_ENTRIES_READ_MAX, limits::PAGE_BYTES_READ_MAX)
     }
 }
 
-impl Question {
+impl ReadLimits {
     /// A question whose pages end where so many entries of the store, or bytes of them, were read.
     #[must_use]
     pub fn bounded(entries_max: usize, bytes_max: usize) -> Self {
-        Self(Arc::new(Asked {
+        Self(Arc::new(ReadInterest {
             over: CancellationToken::new(),
             read: AtomicUsize::new(0),
             entries_max,
@@ -47,7 +47,7 @@ impl Question {
     /// The same question with other bounds. It is over when this one is.
     #[must_use]
     pub fn rebounded(&self, entries_max: usize, bytes_max: usize) -> Self {
-        Self(Arc::new(Asked {
+        Self(Arc::new(ReadInterest {
             over: self.0.over.clone(),
             read: AtomicUsize::new(0),
             entries_max,
@@ -85,13 +85,13 @@ const ENTRIES_UNWATCHED: usize = 64;
 /// A table that is read for a question.
 pub(in crate::journal) struct Watched<'t, T> {
     table: &'t T,
-    question: &'t Question,
+    question: &'t ReadLimits,
     entries: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 impl<'t, T: Table> Watched<'t, T> {
-    pub(in crate::journal) fn new(table: &'t T, question: &'t Question) -> Self {
+    pub(in crate::journal) fn new(table: &'t T, question: &'t ReadLimits) -> Self {
         Self {
             table,
             question,
@@ -102,7 +102,7 @@ impl<'t, T: Table> Watched<'t, T> {
 
     /// Whether it has read as much as one page may.
     pub(in crate::journal) fn has_read_enough(&self) -> bool {
-        let Asked {
+        let ReadInterest {
             entries_max,
             bytes_max,
             ..
@@ -111,12 +111,12 @@ impl<'t, T: Table> Watched<'t, T> {
             || self.bytes.load(Ordering::Relaxed) >= bytes_max
     }
 
-    fn read(&self, bytes: usize) -> Result<(), Fault> {
+    fn read(&self, bytes: usize) -> Result<(), StorageError> {
         self.question.0.read.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let before = self.entries.fetch_add(1, Ordering::Relaxed);
         if before.is_multiple_of(ENTRIES_UNWATCHED) && self.question.is_over() {
-            return Err(Fault::Abandoned);
+            return Err(StorageError::Abandoned);
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl<'t, T: Table> Watched<'t, T> {
 impl<T: Table> Table for Watched<'_, T> {
     type Bytes = T::Bytes;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError> {
         let value = self.table.get(key)?;
         self.read(value.as_ref().map_or(0, |value| value.as_ref().len()))?;
         Ok(value)
@@ -134,7 +134,7 @@ impl<T: Table> Table for Watched<'_, T> {
     fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>> {
         self.table.scan(span).map(|entry| {
             let (key, value) = entry?;
             self.read(key.as_ref().len().saturating_add(value.as_ref().len()))?;
@@ -146,25 +146,25 @@ impl<T: Table> Table for Watched<'_, T> {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn write(&self, _: crate::journal::store::table::Writes) -> Result<(), Fault> {
-        Err(Fault::Misused("a question writes".to_owned()))
+    fn write(&self, _: crate::journal::store::table::WriteBatch) -> Result<(), StorageError> {
+        Err(StorageError::Misused("a question writes".to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{memory_journal::MemoryTable, store::table::Writes};
+    use crate::journal::{memory_journal::MemoryTable, store::table::WriteBatch};
 
     #[test]
     fn what_is_being_read_ends_soon_after_nobody_waits() {
         let table = MemoryTable::default();
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         for n in 0..10_000_u32 {
             writes.put(n.to_be_bytes().to_vec(), vec![0; 10]);
         }
         table.write(writes).unwrap();
-        let question = Question::default();
+        let question = ReadLimits::default();
         let waiter = question.waiter();
         let watched = Watched::new(&table, &question);
         let mut entries = watched.scan(Span::all());
@@ -173,12 +173,12 @@ mod tests {
         }
         drop(waiter);
         let fault = entries.find_map(Result::err);
-        assert_eq!(fault, Some(Fault::Abandoned));
+        assert_eq!(fault, Some(StorageError::Abandoned));
         let read = question.entries_read() - 1_000;
         assert!(read <= ENTRIES_UNWATCHED, "{read}");
         drop(entries);
         // To look at keys one by one ends too.
         let fault = (0..=ENTRIES_UNWATCHED).find_map(|_| watched.get(b"key").err());
-        assert_eq!(fault, Some(Fault::Abandoned));
+        assert_eq!(fault, Some(StorageError::Abandoned));
     }
 }

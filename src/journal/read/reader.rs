@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use super::{
-    batch_log::{History, Trace, Wanted, size},
+    batch_log::{BatchHistory, Trace, Wanted, size},
     possible_sends::Lives,
 };
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
     },
     journal::{
         Audited, DoubtfulTarget, Record,
-        error::Fault,
+        error::StorageError,
         format::{
             key::{self, Span, StoreKey},
-            record::{self, Header, Item, Joiner},
+            record::{self, Header, Joiner, RecordedItem},
         },
         store::table::Table,
     },
@@ -38,11 +38,11 @@ impl<T> Clone for Reader<'_, T> {
 impl<T> Copy for Reader<'_, T> {}
 
 /// The items of consecutive slots; `None` where a slot is vacant.
-pub(in crate::journal) type Items = Vec<Option<Item>>;
+pub(in crate::journal) type Items = Vec<Option<RecordedItem>>;
 
 impl<T: Table> Reader<'_, T> {
     /// The header of a batch.
-    pub(in crate::journal) fn header(self, batch: BatchId) -> Result<Option<Header>, Fault> {
+    pub(in crate::journal) fn header(self, batch: BatchId) -> Result<Option<Header>, StorageError> {
         let value = self.0.get(&StoreKey::Header(batch).encode())?;
         value
             .map(|value| record::read_whole(value.as_ref(), format_args!("batch {batch}")))
@@ -54,8 +54,8 @@ impl<T: Table> Reader<'_, T> {
     pub(in crate::journal) fn of_batch<R>(
         self,
         batch: BatchId,
-        read: impl FnOnce(Header) -> Result<R, Fault>,
-    ) -> Result<Option<R>, Fault> {
+        read: impl FnOnce(Header) -> Result<R, StorageError>,
+    ) -> Result<Option<R>, StorageError> {
         let Some(header) = self.header(batch)? else {
             return Ok(None);
         };
@@ -67,7 +67,7 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// A number that stands by itself.
-    pub(in crate::journal) fn number(self, key: &StoreKey) -> Result<Option<u64>, Fault> {
+    pub(in crate::journal) fn number(self, key: &StoreKey) -> Result<Option<u64>, StorageError> {
         let value = self.0.get(&key.encode())?;
         let what = format_args!("the number {key:?}");
         value
@@ -76,7 +76,7 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// How far the audit has got, if there ever was one.
-    pub(in crate::journal) fn audited(self) -> Result<Option<Audited>, Fault> {
+    pub(in crate::journal) fn audited(self) -> Result<Option<Audited>, StorageError> {
         let value = self.0.get(&StoreKey::Audited.encode())?;
         value
             .map(|value| record::read_whole(value.as_ref(), "how far the audit has got"))
@@ -84,7 +84,7 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// The key of its digests; `None` before format 3.
-    pub(in crate::journal) fn secret(self) -> Result<Option<DigestKey>, Fault> {
+    pub(in crate::journal) fn secret(self) -> Result<Option<DigestKey>, StorageError> {
         let value = self.0.get(&StoreKey::Secret.encode())?;
         value
             .map(|value| record::read_whole(value.as_ref(), "the key of its digests"))
@@ -92,12 +92,15 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// The processes that are known to have begun.
-    pub(in crate::journal) fn lives(self) -> Result<Lives, Fault> {
+    pub(in crate::journal) fn lives(self) -> Result<Lives, StorageError> {
         let mut lives = Lives::new();
         for entry in self.0.scan(Span::lives()) {
             let (key, value) = entry?;
             let Some(StoreKey::Life(number)) = StoreKey::decode(key.as_ref()) else {
-                return Err(Fault::damaged("a process", "its key does not decode"));
+                return Err(StorageError::damaged(
+                    "a process",
+                    "its key does not decode",
+                ));
             };
             let begun = record::read_whole(value.as_ref(), format_args!("process {number}"))?;
             lives.insert(number, begun);
@@ -106,12 +109,17 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// What was learned of the accounts.
-    pub(in crate::journal) fn accounts(self) -> Result<BTreeMap<AccountName, AccountState>, Fault> {
+    pub(in crate::journal) fn accounts(
+        self,
+    ) -> Result<BTreeMap<AccountName, AccountState>, StorageError> {
         let mut accounts = BTreeMap::new();
         for entry in self.0.scan(Span::accounts()) {
             let (key, value) = entry?;
             let Some(StoreKey::Account(account)) = StoreKey::decode(key.as_ref()) else {
-                return Err(Fault::damaged("an account", "its key does not decode"));
+                return Err(StorageError::damaged(
+                    "an account",
+                    "its key does not decode",
+                ));
             };
             let state = record::read_whole(value.as_ref(), format_args!("account {account}"))?;
             accounts.insert(account, state);
@@ -122,7 +130,7 @@ impl<T: Table> Reader<'_, T> {
     /// Targets on which a request may still act, with the keys that they are under.
     pub(in crate::journal) fn doubtful(
         self,
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<DoubtfulTarget>), Fault>> {
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<DoubtfulTarget>), StorageError>> {
         self.0.scan(Span::doubtful()).map(|entry| {
             let (key, value) = entry?;
             let targets = record::read_whole(value.as_ref(), "a doubtful target")?;
@@ -135,10 +143,10 @@ impl<T: Table> Reader<'_, T> {
         self,
         batch: BatchId,
         seq: u32,
-    ) -> Result<R, Fault> {
+    ) -> Result<R, StorageError> {
         let what = format_args!("step {seq} of batch {batch}");
         let step = self.joined(Span::log_step(batch, seq), what)?;
-        step.ok_or_else(|| Fault::damaged(what, "it is missing"))
+        step.ok_or_else(|| StorageError::damaged(what, "it is missing"))
     }
 
     /// The batch of a request's key.
@@ -146,7 +154,7 @@ impl<T: Table> Reader<'_, T> {
         self,
         scope: &Scope,
         key: &Key,
-    ) -> Result<Option<BatchId>, Fault> {
+    ) -> Result<Option<BatchId>, StorageError> {
         let mut value = self.0.get(&key::request(scope, key))?;
         if value.is_none()
             && let Some(erased) = self.erased_key(scope, key)?
@@ -164,7 +172,7 @@ impl<T: Table> Reader<'_, T> {
         self,
         scope: &Scope,
         key: &Key,
-    ) -> Result<Option<ItemId>, Fault> {
+    ) -> Result<Option<ItemId>, StorageError> {
         let mut value = self.0.get(&key::item(scope, key))?;
         if value.is_none()
             && let Some(erased) = self.erased_key(scope, key)?
@@ -173,14 +181,15 @@ impl<T: Table> Reader<'_, T> {
         }
         value
             .map(|value| {
-                record::item_id_in(value.as_ref())
-                    .map_err(|why| Fault::damaged(format_args!("the index of key {key}"), why))
+                record::item_id_in(value.as_ref()).map_err(|why| {
+                    StorageError::damaged(format_args!("the index of key {key}"), why)
+                })
             })
             .transpose()
     }
 
     /// What stands in place of a key if it was erased; `None` if none ever was.
-    fn erased_key(self, scope: &Scope, key: &Key) -> Result<Option<Key>, Fault> {
+    fn erased_key(self, scope: &Scope, key: &Key) -> Result<Option<Key>, StorageError> {
         if self.0.get(&StoreKey::Erased.encode())?.is_none() {
             return Ok(None);
         }
@@ -194,7 +203,7 @@ impl<T: Table> Reader<'_, T> {
         self,
         scope: &Scope,
         request_key: &Key,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StorageError> {
         if self.0.get(&StoreKey::Erased.encode())?.is_some() {
             return Ok(true);
         }
@@ -207,7 +216,7 @@ impl<T: Table> Reader<'_, T> {
         self,
         scope: &Scope,
         key: &Key,
-    ) -> Result<Option<ItemId>, Fault> {
+    ) -> Result<Option<ItemId>, StorageError> {
         if let Some(id) = self.own_key(scope, key)? {
             return Ok(Some(id));
         }
@@ -225,10 +234,12 @@ impl<T: Table> Reader<'_, T> {
             }
         })?;
         match item.flatten() {
-            Some(Item::Own { key: None, .. }) => Ok(Some(ItemId { batch, index })),
+            Some(RecordedItem::Own { key: None, .. }) => Ok(Some(ItemId { batch, index })),
             // A reference by this key leads to an item that has it for its own, and that is no
             // more: its index entry was looked for first.
-            Some(Item::Own { key: Some(_), .. } | Item::Ref { .. }) | None => Ok(None),
+            Some(RecordedItem::Own { key: Some(_), .. } | RecordedItem::Ref { .. }) | None => {
+                Ok(None)
+            }
         }
     }
 
@@ -238,7 +249,7 @@ impl<T: Table> Reader<'_, T> {
         batch: BatchId,
         header: &Header,
         group: u32,
-    ) -> Result<Items, Fault> {
+    ) -> Result<Items, StorageError> {
         let what = format_args!("items {group} of batch {batch}");
         let items: Option<Items> = self.joined(Span::item_group(batch, group), what)?;
         let first = size(header.total)?.min(size_of_groups(group));
@@ -247,9 +258,9 @@ impl<T: Table> Reader<'_, T> {
             Some(items) if items.len() == expected => Ok(items),
             Some(items) => {
                 let found = format!("it has {} slots instead of {expected}", items.len());
-                Err(Fault::damaged(what, found))
+                Err(StorageError::damaged(what, found))
             }
-            None => Err(Fault::damaged(what, "they are missing")),
+            None => Err(StorageError::damaged(what, "they are missing")),
         }
     }
 
@@ -258,20 +269,20 @@ impl<T: Table> Reader<'_, T> {
         self,
         span: Span,
         what: impl Display + Copy,
-    ) -> Result<Option<R>, Fault> {
+    ) -> Result<Option<R>, StorageError> {
         let mut joiner = Joiner::default();
         let mut body = None;
         for (part, entry) in (0_u16..).zip(self.0.scan(span)) {
             let (_, value) = entry?;
             if body.is_some() {
-                return Err(Fault::damaged(what, "it has a part too many"));
+                return Err(StorageError::damaged(what, "it has a part too many"));
             }
             body = joiner
                 .add(part, value.as_ref())
-                .map_err(|why| Fault::damaged(what, why))?;
+                .map_err(|why| StorageError::damaged(what, why))?;
         }
         if !joiner.is_empty() {
-            return Err(Fault::damaged(what, "it is not whole"));
+            return Err(StorageError::damaged(what, "it is not whole"));
         }
         body.map(|body| {
             self.0.unpacked(body.len());
@@ -281,7 +292,11 @@ impl<T: Table> Reader<'_, T> {
     }
 
     /// All items of a batch.
-    pub(in crate::journal) fn items(self, batch: BatchId, header: &Header) -> Result<Items, Fault> {
+    pub(in crate::journal) fn items(
+        self,
+        batch: BatchId,
+        header: &Header,
+    ) -> Result<Items, StorageError> {
         let mut items = Vec::with_capacity(size(header.total)?);
         for group in 0..groups(header.total) {
             items.append(&mut self.group(batch, header, group)?);
@@ -295,7 +310,7 @@ impl<T: Table> Reader<'_, T> {
         batch: BatchId,
         header: &Header,
         index: u32,
-    ) -> Result<Option<Item>, Fault> {
+    ) -> Result<Option<RecordedItem>, StorageError> {
         let (group, at) = group_of(index);
         Ok(self
             .group(batch, header, group)?
@@ -310,24 +325,24 @@ impl<T: Table> Reader<'_, T> {
         batch: BatchId,
         header: &Header,
         wanted: impl Fn(u32) -> Wanted,
-    ) -> Result<History, Fault> {
-        History::read(self.0, batch, header, wanted)
+    ) -> Result<BatchHistory, StorageError> {
+        BatchHistory::read(self.0, batch, header, wanted)
     }
 
     /// The record of an item.
-    pub(in crate::journal) fn record(self, id: ItemId) -> Result<Option<Record>, Fault> {
+    pub(in crate::journal) fn record(self, id: ItemId) -> Result<Option<Record>, StorageError> {
         let record = self.of_batch(id.batch, |header| {
             if id.index >= header.total {
                 return Ok(None);
             }
             match self.item(id.batch, &header, id.index)? {
-                Some(Item::Own { key, command, .. }) => {
+                Some(RecordedItem::Own { key, command, .. }) => {
                     let history =
                         self.history(id.batch, &header, |index| Wanted::only(index == id.index))?;
                     let trace = history.trace(id.index);
                     Ok(Some(compose(&header, id, key, command, trace)))
                 }
-                Some(Item::Ref { .. }) | None => Ok(None),
+                Some(RecordedItem::Ref { .. }) | None => Ok(None),
             }
         })?;
         Ok(record.flatten())
@@ -354,8 +369,8 @@ pub(in crate::journal) fn compose(
 }
 
 /// A number in an index entry.
-fn number_in(value: &[u8], what: impl Display) -> Result<u64, Fault> {
-    record::number_in(value).map_err(|why| Fault::damaged(what, why))
+fn number_in(value: &[u8], what: impl Display) -> Result<u64, StorageError> {
+    record::number_in(value).map_err(|why| StorageError::damaged(what, why))
 }
 
 /// The groups of a batch with this many slots.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    batch_log::{History, Wanted},
+    batch_log::{BatchHistory, Wanted},
     reader::Reader,
 };
 use crate::{
@@ -17,19 +17,19 @@ use crate::{
     },
     journal::{
         Admitted, AdmittedItem, Slot,
-        error::Fault,
+        error::StorageError,
         format::{
-            index_set::Bits,
-            record::{Header, Item},
+            index_set::IndexSet,
+            record::{Header, RecordedItem},
         },
         store::table::Table,
-        write::encoded::Prepared,
+        write::encoded::EncodedAdmission,
     },
 };
 
 /// How an item stands.
 #[derive(Debug)]
-pub(in crate::journal) enum Standing {
+pub(in crate::journal) enum ItemStanding {
     /// Admitted and not settled.
     Open,
     /// Settled, and not taken up since.
@@ -38,7 +38,7 @@ pub(in crate::journal) enum Standing {
 
 /// The batches that a request's keys lead to, with what happened to them.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Standings(HashMap<BatchId, (Header, History)>);
+pub(in crate::journal) struct Standings(HashMap<BatchId, (Header, BatchHistory)>);
 
 impl Standings {
     /// Reads how these items stand.
@@ -46,8 +46,8 @@ impl Standings {
         reader: Reader<'_, impl Table>,
         ids: impl Iterator<Item = ItemId>,
         with_answers: bool,
-    ) -> Result<Self, Fault> {
-        let mut wanted = BTreeMap::<BatchId, Bits>::new();
+    ) -> Result<Self, StorageError> {
+        let mut wanted = BTreeMap::<BatchId, IndexSet>::new();
         for id in ids {
             wanted.entry(id.batch).or_default().insert(id.index);
         }
@@ -71,17 +71,17 @@ impl Standings {
     }
 
     /// How an item stands; `None` if its batch is gone.
-    pub(in crate::journal) fn of(&self, id: ItemId) -> Option<Standing> {
+    pub(in crate::journal) fn of(&self, id: ItemId) -> Option<ItemStanding> {
         let (_, history) = self.0.get(&id.batch)?;
         let trace = history.trace(id.index);
         Some(match trace.settled {
-            Some(settled) if trace.is_settled => Standing::Settled(settled),
-            Some(_) | None => Standing::Open,
+            Some(settled) if trace.is_settled => ItemStanding::Settled(settled),
+            Some(_) | None => ItemStanding::Open,
         })
     }
 
     /// A batch that was read.
-    pub(in crate::journal) fn batch(&self, batch: BatchId) -> Option<(&Header, &History)> {
+    pub(in crate::journal) fn batch(&self, batch: BatchId) -> Option<(&Header, &BatchHistory)> {
         self.0
             .get(&batch)
             .map(|(header, history)| (header, history))
@@ -92,8 +92,8 @@ impl Standings {
 /// written for it; `None` if the one that writes has to look.
 pub(in crate::journal) fn replay(
     reader: Reader<'_, impl Table>,
-    prepared: &Prepared,
-) -> Result<Option<Admitted>, Fault> {
+    prepared: &EncodedAdmission,
+) -> Result<Option<Admitted>, StorageError> {
     let admission = &prepared.admission;
     let Some(batch) = reader.request(&admission.scope, &admission.key)? else {
         return Ok(None);
@@ -116,11 +116,11 @@ pub(in crate::journal) fn replay(
                 return Some(AdmittedItem::Vacant);
             };
             match standings.of(id)? {
-                Standing::Open => Some(AdmittedItem::Running { id }),
-                Standing::Settled(settled) if settled.conclusion.is_final() => {
+                ItemStanding::Open => Some(AdmittedItem::Running { id }),
+                ItemStanding::Settled(settled) if settled.conclusion.is_final() => {
                     Some(AdmittedItem::Settled { id, settled })
                 }
-                Standing::Settled(_) => None,
+                ItemStanding::Settled(_) => None,
             }
         });
         let items: Option<Vec<_>> = items.collect();
@@ -136,7 +136,7 @@ fn ids(
     batch: BatchId,
     header: &Header,
     slots: &[Slot],
-) -> Result<Option<Vec<Option<ItemId>>>, Fault> {
+) -> Result<Option<Vec<Option<ItemId>>>, StorageError> {
     let here = |index| ItemId { batch, index };
     if header.refs == 0 {
         let ids = (0..).zip(slots).map(|(index, slot)| match slot {
@@ -150,8 +150,8 @@ fn ids(
     for (index, (slot, item)) in (0..).zip(slots.iter().zip(items)) {
         ids.push(match (slot, item) {
             (Slot::Vacant, _) => None,
-            (Slot::Item { .. }, Some(Item::Own { .. })) => Some(here(index)),
-            (Slot::Item { .. }, Some(Item::Ref { id, .. })) => Some(id),
+            (Slot::Item { .. }, Some(RecordedItem::Own { .. })) => Some(here(index)),
+            (Slot::Item { .. }, Some(RecordedItem::Ref { id, .. })) => Some(id),
             (Slot::Item { .. }, None) => return Ok(None),
         });
     }

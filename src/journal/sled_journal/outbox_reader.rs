@@ -2,25 +2,25 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::Shared;
+use super::JournalShared;
 use crate::{
     domain::opaque::Names,
     journal::{
-        Audited, Pending, Trail, Trailed, Unavailable, outbox::read, read::reader::Reader,
+        Audited, Event, OutboxReader, Pending, Unavailable, outbox::read, read::reader::Reader,
         write::writer_thread::Work,
     },
 };
 
 /// What an audit follows of the journal on disk.
-pub(super) struct SledTrail(pub(super) Arc<Shared>);
+pub(super) struct SledOutbox(pub(super) Arc<JournalShared>);
 
-impl std::fmt::Debug for SledTrail {
+impl std::fmt::Debug for SledOutbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SledTrail")
     }
 }
 
-impl Trail for SledTrail {
+impl OutboxReader for SledOutbox {
     fn journal(&self) -> String {
         self.0.name.clone()
     }
@@ -37,7 +37,7 @@ impl Trail for SledTrail {
         self.0.read(|reader| reader.audited())
     }
 
-    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Trailed>, Unavailable> {
+    fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Event>, Unavailable> {
         // All up to here is durable, so there is nothing to wait for.
         let upto = self.0.trail.end();
         let cache = self.0.trailed.lock();

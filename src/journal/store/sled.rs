@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::table::Writes;
+use super::table::WriteBatch;
 use crate::{
-    journal::{error::Fault, format::key::Span},
+    journal::{error::StorageError, format::key::Span},
     limits,
 };
 
 /// An open database.
-pub(in crate::journal) struct Store {
+pub(in crate::journal) struct SledStore {
     db: sled::Db,
     file: File,
     dir: PathBuf,
@@ -31,9 +31,9 @@ pub(in crate::journal) struct Store {
 /// Bytes as it holds them.
 pub(in crate::journal) type Bytes = sled::IVec;
 /// A key and its value.
-pub(in crate::journal) type Entry = (Bytes, Bytes);
+pub(in crate::journal) type StoreEntry = (Bytes, Bytes);
 
-impl Store {
+impl SledStore {
     /// Opens the database in a directory, or makes one there. The caller holds the directory's
     /// lock and knows which of the two it will be.
     pub(in crate::journal) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// The value of a key.
-    pub(in crate::journal) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+    pub(in crate::journal) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.db.get(key).map_err(failed)
     }
 
@@ -84,18 +84,21 @@ impl Store {
     pub(in crate::journal) fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<Entry, Fault>> + use<> {
+    ) -> impl DoubleEndedIterator<Item = Result<StoreEntry, StorageError>> + use<> {
         let entries = self.db.range(span.from..span.to);
         entries.map(|entry| entry.map_err(failed))
     }
 
     /// Applies all of it or nothing, now and after a crash.
-    pub(in crate::journal) fn write(&self, writes: &Writes) -> Result<(), Fault> {
+    pub(in crate::journal) fn write(&self, writes: &WriteBatch) -> Result<(), StorageError> {
         let mut batch = sled::Batch::default();
         for (key, value) in &writes.0 {
             match value {
                 Some(value) if value.len() > limits::STORE_VALUE_BYTES_MAX => {
-                    return Err(Fault::Misused(format!("a value has {} bytes", value.len())));
+                    return Err(StorageError::Misused(format!(
+                        "a value has {} bytes",
+                        value.len()
+                    )));
                 }
                 Some(value) => batch.insert(key.as_slice(), &**value),
                 None => batch.remove(key.as_slice()),
@@ -172,12 +175,12 @@ fn remove_torn_snapshots(dir: &Path) -> io::Result<()> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
-fn failed(error: sled::Error) -> Fault {
+fn failed(error: sled::Error) -> StorageError {
     match error {
-        sled::Error::Corruption { .. } => Fault::Damaged(error.to_string()),
+        sled::Error::Corruption { .. } => StorageError::Damaged(error.to_string()),
         sled::Error::Io(_)
         | sled::Error::CollectionNotFound(_)
         | sled::Error::Unsupported(_)
-        | sled::Error::ReportableBug(_) => Fault::Store(error.to_string()),
+        | sled::Error::ReportableBug(_) => StorageError::Store(error.to_string()),
     }
 }

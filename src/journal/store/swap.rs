@@ -11,18 +11,18 @@ use std::{
 };
 
 use super::{
-    sled::{Bytes, Store},
-    table::{Table, Writes},
+    sled::{Bytes, SledStore},
+    table::{Table, WriteBatch},
 };
 use crate::journal::{
-    error::Fault,
+    error::StorageError,
     format::key::{Span, StoreKey},
-    write::writer_thread::Disk,
+    write::writer_thread::SyncDisk,
 };
 
 /// The databases of an open journal.
 pub(in crate::journal) struct Stores {
-    current: RwLock<Arc<Store>>,
+    current: RwLock<Arc<SledStore>>,
     // Only the one that writes uses it, so nobody ever waits for this lock.
     copy: Mutex<Option<Copy>>,
     removed: AtomicU64,
@@ -32,14 +32,14 @@ pub(in crate::journal) struct Stores {
 
 /// A database that is filled with what the current one holds.
 struct Copy {
-    store: Store,
+    store: SledStore,
     /// It has everything up to this key, and nothing after it.
     upto: Vec<u8>,
-    failure: Option<Fault>,
+    failure: Option<StorageError>,
 }
 
 impl Stores {
-    pub(in crate::journal) fn new(current: Store) -> Self {
+    pub(in crate::journal) fn new(current: SledStore) -> Self {
         let taken_out = current.get(&StoreKey::TakenOut.encode());
         Self {
             has_taken_out: AtomicBool::new(taken_out.is_ok_and(|marker| marker.is_some())),
@@ -51,7 +51,7 @@ impl Stores {
     }
 
     /// The one that serves.
-    pub(in crate::journal) fn current(&self) -> Arc<Store> {
+    pub(in crate::journal) fn current(&self) -> Arc<SledStore> {
         let current = self.current.read();
         Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }
@@ -92,7 +92,7 @@ impl Stores {
     }
 
     /// Begins to fill a copy.
-    pub(in crate::journal) fn begin_copy(&self, store: Store) {
+    pub(in crate::journal) fn begin_copy(&self, store: SledStore) {
         *self.copy() = Some(Copy {
             store,
             upto: Vec::new(),
@@ -105,15 +105,15 @@ impl Stores {
         &self,
         entries_max: usize,
         bytes_max: usize,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StorageError> {
         let mut copy = self.copy();
         let Some(copy) = copy.as_mut() else {
-            return Err(Fault::Misused("there is no copy to fill".to_owned()));
+            return Err(StorageError::Misused("there is no copy to fill".to_owned()));
         };
         if let Some(failure) = copy.failure.take() {
             return Err(failure);
         }
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         let mut bytes = 0_usize;
         let mut entries = self.current().scan(Span::after(&copy.upto));
         let is_all = loop {
@@ -131,7 +131,7 @@ impl Stores {
         }
         copy.store
             .sync()
-            .map_err(|error| Fault::Store(format!("making a copy durable: {error}")))?;
+            .map_err(|error| StorageError::Store(format!("making a copy durable: {error}")))?;
         if let Some((last, _)) = writes.0.pop() {
             copy.upto = last;
         }
@@ -141,16 +141,16 @@ impl Stores {
     /// Looks at the copy.
     pub(in crate::journal) fn with_copy<R>(
         &self,
-        look: impl FnOnce(&Store) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
+        look: impl FnOnce(&SledStore) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
         match &*self.copy() {
             Some(copy) => look(&copy.store),
-            None => Err(Fault::Misused("there is no copy".to_owned())),
+            None => Err(StorageError::Misused("there is no copy".to_owned())),
         }
     }
 
     /// Lets the copy serve; gives the one that served before.
-    pub(in crate::journal) fn switch(&self) -> Option<Arc<Store>> {
+    pub(in crate::journal) fn switch(&self) -> Option<Arc<SledStore>> {
         let copy = self.copy().take()?;
         let current = self.current.write();
         let mut current = current.unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +158,7 @@ impl Stores {
     }
 
     /// Gives the copy up.
-    pub(in crate::journal) fn take_copy(&self) -> Option<Store> {
+    pub(in crate::journal) fn take_copy(&self) -> Option<SledStore> {
         self.copy().take().map(|copy| copy.store)
     }
 
@@ -170,18 +170,18 @@ impl Stores {
 impl Table for Stores {
     type Bytes = Bytes;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError> {
         self.current().get(key)
     }
 
     fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>> {
         self.current().scan(span)
     }
 
-    fn write(&self, mut writes: Writes) -> Result<(), Fault> {
+    fn write(&self, mut writes: WriteBatch) -> Result<(), StorageError> {
         let removed = writes.0.iter().filter(|(_, value)| value.is_none()).count();
         let removed = u64::try_from(removed).unwrap_or(u64::MAX);
         self.removed.fetch_add(removed, Ordering::Relaxed);
@@ -211,7 +211,7 @@ impl Table for Stores {
 /// Makes durable what was written to the database that serves.
 pub(in crate::journal) struct StoresDisk(Arc<Stores>);
 
-impl Disk for StoresDisk {
+impl SyncDisk for StoresDisk {
     fn sync(&mut self) -> io::Result<()> {
         self.0.current().sync()
     }

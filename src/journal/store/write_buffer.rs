@@ -6,12 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::table::{Table, Writes};
-use crate::journal::{error::Fault, format::key::Span};
+use super::table::{Table, WriteBatch};
+use crate::journal::{error::StorageError, format::key::Span};
 
 /// A table with writes that wait.
 #[derive(Debug)]
-pub(in crate::journal) struct Staged<T> {
+pub(in crate::journal) struct WriteBuffer<T> {
     base: Arc<T>,
     // Only the one that writes uses it, so nobody ever waits for this lock.
     waiting: Mutex<Waiting>,
@@ -22,7 +22,7 @@ type Waiting = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
 /// Changes handed over at once, if there are more: larger batches cost the store memory.
 const BATCH_CHANGES: usize = 1_000;
 
-impl<T: Table> Staged<T> {
+impl<T: Table> WriteBuffer<T> {
     pub(in crate::journal) fn over(base: Arc<T>) -> Self {
         Self {
             base,
@@ -31,12 +31,12 @@ impl<T: Table> Staged<T> {
     }
 
     /// Hands over what waits.
-    pub(in crate::journal) fn hand_over(&self) -> Result<(), Fault> {
+    pub(in crate::journal) fn hand_over(&self) -> Result<(), StorageError> {
         let waiting = std::mem::take(&mut *self.waiting());
         if waiting.is_empty() {
             return Ok(());
         }
-        self.base.write(Writes(waiting.into_iter().collect()))
+        self.base.write(WriteBatch(waiting.into_iter().collect()))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -46,12 +46,12 @@ impl<T: Table> Staged<T> {
 
 /// Bytes of either.
 #[derive(Debug)]
-pub(in crate::journal) enum Held<B> {
+pub(in crate::journal) enum StagedValue<B> {
     Base(B),
     Waiting(Arc<[u8]>),
 }
 
-impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for StagedValue<B> {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Base(bytes) => bytes.as_ref(),
@@ -60,49 +60,50 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
     }
 }
 
-impl<T: Table> Table for Staged<T> {
-    type Bytes = Held<T::Bytes>;
+impl<T: Table> Table for WriteBuffer<T> {
+    type Bytes = StagedValue<T::Bytes>;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError> {
         if let Some(value) = self.waiting().get(key) {
-            return Ok(value.clone().map(Held::Waiting));
+            return Ok(value.clone().map(StagedValue::Waiting));
         }
-        Ok(self.base.get(key)?.map(Held::Base))
+        Ok(self.base.get(key)?.map(StagedValue::Base))
     }
 
     fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>> {
         let waiting = self.waiting();
         let mut changes = waiting.range(span.from.clone()..span.to.clone()).peekable();
         let base = || self.base.scan(span.clone());
         if changes.peek().is_none() {
-            let base =
-                base().map(|entry| entry.map(|(key, value)| (Held::Base(key), Held::Base(value))));
+            let base = base().map(|entry| {
+                entry.map(|(key, value)| (StagedValue::Base(key), StagedValue::Base(value)))
+            });
             return Entries::Untouched(base);
         }
         // What waits is about a few batches, and so is what is read of them.
         let mut merged = BTreeMap::new();
         for entry in base() {
             match entry {
-                Ok((key, value)) => merged.insert(key.as_ref().to_vec(), Held::Base(value)),
+                Ok((key, value)) => merged.insert(key.as_ref().to_vec(), StagedValue::Base(value)),
                 Err(fault) => return Entries::Merged(vec![Err(fault)].into_iter()),
             };
         }
         for (key, value) in changes {
             match value {
-                Some(value) => merged.insert(key.clone(), Held::Waiting(Arc::clone(value))),
+                Some(value) => merged.insert(key.clone(), StagedValue::Waiting(Arc::clone(value))),
                 None => merged.remove(key),
             };
         }
         let merged = merged.into_iter();
-        let merged = merged.map(|(key, value)| Ok((Held::Waiting(key.into()), value)));
+        let merged = merged.map(|(key, value)| Ok((StagedValue::Waiting(key.into()), value)));
         Entries::Merged(merged.collect::<Vec<_>>().into_iter())
     }
 
     /// All of it goes into one batch with what waits already, or with what comes later.
-    fn write(&self, writes: Writes) -> Result<(), Fault> {
+    fn write(&self, writes: WriteBatch) -> Result<(), StorageError> {
         let is_large = {
             let mut waiting = self.waiting();
             waiting.extend(writes.0);
@@ -179,7 +180,7 @@ mod tests {
             steps in proptest::collection::vec((0_u64..3, 0_u16..5, any::<Option<u8>>(), any::<bool>()), 0..40),
         ) {
             let (base, plain) = (Arc::new(MemoryTable::default()), MemoryTable::default());
-            let staged = Staged::over(Arc::clone(&base));
+            let staged = WriteBuffer::over(Arc::clone(&base));
             for (batch, part, value, hands_over) in steps {
                 let key = StoreKey::Targets { batch: BatchId(batch), part }.encode();
                 put(&staged, &key, value);
@@ -199,7 +200,7 @@ mod tests {
     }
 
     fn put(table: &impl Table, key: &[u8], value: Option<u8>) {
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         match value {
             Some(value) => writes.put(key.to_vec(), vec![value]),
             None => writes.remove(key.to_vec()),

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::*;
 use crate::{
     audit::{
-        Follower, Sink, Usage,
-        chain::verify::{Known, verify},
+        AuditTask, Sink, Usage,
+        chain::verify::{KnownHead, verify},
         segments::Segment,
     },
     domain::opaque::Names,
     journal::sled_journal::SledJournal,
-    observe::Overseer,
+    observe::TaskSupervisor,
 };
 
 /// More than an end takes.
@@ -44,8 +44,8 @@ fn dir_in(dir: &Path) -> std::path::PathBuf {
 }
 
 /// Follows a journal as the service does.
-pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
-    let options = crate::audit::Options {
+pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> AuditTask {
+    let options = crate::audit::AuditOptions {
         dir: dir_in(dir),
         retention: Duration::from_secs(1_000_000_000),
         now: Arc::new(|| at(0)),
@@ -56,7 +56,7 @@ pub(super) async fn follow(dir: &Path, journal: &SledJournal) -> Follower {
         signer: None,
         shown: crate::audit::Shown::default(),
     };
-    Follower::start(journal.trail(), options, &Overseer::default())
+    AuditTask::start(journal.trail(), options, &TaskSupervisor::default())
         .await
         .unwrap()
 }
@@ -124,7 +124,7 @@ impl Told {
 #[track_caller]
 pub(super) fn check_chain(dir: &Path, seed: u64) {
     let mut problems = Vec::new();
-    let report = verify(&dir_in(dir), &Known::default(), |problem| {
+    let report = verify(&dir_in(dir), &KnownHead::default(), |problem| {
         problems.push(problem.clone());
         Ok(())
     });

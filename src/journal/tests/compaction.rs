@@ -10,14 +10,14 @@ use std::{
 use super::*;
 use crate::journal::{
     directory::{
-        Home, Purpose,
+        JournalDir, Purpose,
         compaction::{Compactor, Rules},
         disk_space::FreeSpace,
-        manifest::Marker,
+        manifest::Manifest,
     },
     format::key::{Span, StoreKey},
     offline::Offline,
-    store::table::{Table, Writes},
+    store::table::{Table, WriteBatch},
 };
 
 /// Small enough for a test's journal.
@@ -110,7 +110,7 @@ fn mostly_empty(dir: &Path) {
 #[track_caller]
 fn check(dir: &Path, when: &str) {
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir)).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir)).unwrap();
     let report = offline.verify(&mut out).unwrap();
     let out = String::from_utf8_lossy(&out).into_owned();
     assert_eq!(report.problems, 0, "{when}: {out}");
@@ -120,14 +120,14 @@ fn check(dir: &Path, when: &str) {
         let record = journal.find(
             &scope(),
             &key(&format!("kept-{n}/99")),
-            &Question::default(),
+            &ReadLimits::default(),
         );
         let record = record.unwrap().unwrap();
         assert_eq!(outcome(&record), Some(Outcome::Canceled), "{when}");
     }
     assert_eq!(journal.open_items().unwrap().len(), 50, "{when}");
     let purged = journal
-        .find(&scope(), &key("peak-0/0"), &Question::default())
+        .find(&scope(), &key("peak-0/0"), &ReadLimits::default())
         .unwrap();
     assert!(purged.is_none(), "{when}");
     drop(journal);
@@ -136,14 +136,14 @@ fn check(dir: &Path, when: &str) {
 
 /// A compactor and what it works on, without the thread that writes.
 struct Stage {
-    home: Home,
+    home: JournalDir,
     compactor: Compactor,
     dir: PathBuf,
 }
 
 impl Stage {
     fn open(dir: &Path, free_space: FreeSpace, free_bytes_min: u64) -> Self {
-        let home = Home::open(dir, 16 << 20, Purpose::Serve).unwrap();
+        let home = JournalDir::open(dir, 16 << 20, Purpose::Serve).unwrap();
         let rules = Rules {
             dir: dir.to_owned(),
             cache_bytes: 16 << 20,
@@ -191,7 +191,7 @@ fn a_kill_at_any_step_leaves_one_whole_journal() {
     images.push(("closed".to_owned(), as_it_is(&stage.dir)));
     assert!(steps > 10, "{steps}");
     let switched = images.iter().filter(|(_, image)| {
-        let marker = Marker::read(image.path()).unwrap().unwrap();
+        let marker = Manifest::read(image.path()).unwrap().unwrap();
         marker.store.to_string() == "store-2"
     });
     assert_eq!(switched.count(), 2, "the last step switches");
@@ -212,7 +212,7 @@ fn what_is_written_meanwhile_is_in_the_copy() {
     let mut changes = 0;
     while stage.compactor.is_busy() {
         stage.compactor.step().unwrap();
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         for _ in 0..random.usize(1..20) {
             let (place, kind) = (random.usize(2..expected.len()), random.u8(..3));
             match kind {
@@ -245,7 +245,7 @@ fn what_is_written_meanwhile_is_in_the_copy() {
 
 /// How many times a database was replaced.
 pub(super) fn replaced(dir: &Path) -> u64 {
-    let marker = Marker::read(dir).unwrap().unwrap();
+    let marker = Manifest::read(dir).unwrap().unwrap();
     let number = marker.store.to_string();
     number.trim_start_matches("store-").parse::<u64>().unwrap() - 1
 }
@@ -269,14 +269,14 @@ fn readers_and_writers_see_one_journal_while_it_is_replaced() {
                     let found = journal.find(
                         &scope(),
                         &key(&format!("kept-{}/99", reads % 5)),
-                        &Question::default(),
+                        &ReadLimits::default(),
                     );
                     assert_eq!(outcome(&found.unwrap().unwrap()), Some(Outcome::Canceled));
                     let items = journal.open_items().unwrap();
                     let items = items.iter().filter(|item| item.id.batch == open_batch);
                     assert_eq!(items.count(), 50);
                     let batch = journal
-                        .batch(open_batch, &Question::default())
+                        .batch(open_batch, &ReadLimits::default())
                         .unwrap()
                         .unwrap();
                     assert_eq!(batch.items.len(), 50);
@@ -301,7 +301,7 @@ fn readers_and_writers_see_one_journal_while_it_is_replaced() {
     assert!(reads.iter().all(|reads| *reads > 0), "{reads:?}");
     drop(journal);
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     assert_eq!(offline.verify(&mut out).unwrap().problems, 0);
 }
 
@@ -351,7 +351,7 @@ fn a_file_is_left_alone_while_most_of_it_is_used() {
     // writes.
     let mut stage = Stage::open(dir.path(), FreeSpace::system(), 0);
     let mut random = fastrand::Rng::with_seed(7);
-    let mut writes = Writes::default();
+    let mut writes = WriteBatch::default();
     for n in 0..20_000 {
         let key = StoreKey::Open(BatchId(n)).encode();
         writes.put(key, noise(&mut random).into_bytes());

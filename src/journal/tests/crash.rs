@@ -18,7 +18,7 @@ use crate::{
     domain::doubt::Moment,
     journal::{
         Clearance,
-        directory::{OpenError, manifest::Marker},
+        directory::{OpenError, manifest::Manifest},
         offline::Offline,
     },
 };
@@ -69,19 +69,19 @@ fn whatever_was_acknowledged_survives_kill_9() {
     check(dir.path(), &all, &mut told, seed);
     check_chain(dir.path(), seed);
     assert!(all.len() > 100, "{} acknowledged, seed {seed}", all.len());
-    let marker = Marker::read(dir.path()).unwrap().unwrap();
-    let first = Marker::being_made().store;
+    let marker = Manifest::read(dir.path()).unwrap().unwrap();
+    let first = Manifest::being_made().store;
     assert_ne!(marker.store, first, "it was replaced, seed {seed}");
 }
 
 /// The child: eight callers admit and settle as fast as they can, and say what was acknowledged.
 pub(super) fn work(dir: &Path, run: &str) -> ! {
-    let options = Options {
+    let options = SledJournalOptions {
         compact_bytes_min: 256 << 10,
         free_bytes_min: number(RESERVE, 0),
         ballast_bytes: number(RESERVE, 0),
         audit_lag_max: Some(u64::MAX),
-        ..Options::new(dir)
+        ..SledJournalOptions::new(dir)
     };
     let journal = &SledJournal::open(&options).unwrap();
     let _follower = wait(follow(dir, journal));
@@ -219,7 +219,8 @@ fn kill(dir: &Path, run: u64, random: &mut fastrand::Rng, acknowledged: &mut Ack
 #[track_caller]
 pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, seed: u64) {
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir)).map(|offline| offline.verify(&mut out));
+    let offline =
+        Offline::open(&SledJournalOptions::new(dir)).map(|offline| offline.verify(&mut out));
     match offline {
         Ok(report) => {
             let out = String::from_utf8_lossy(&out).into_owned();
@@ -238,12 +239,12 @@ pub(super) fn check(dir: &Path, acknowledged: &Acknowledged, told: &mut Told, se
             .find(
                 &scope(),
                 &key(&format!("{request}/0")),
-                &Question::default(),
+                &ReadLimits::default(),
             )
             .unwrap();
         let record = record.unwrap_or_else(|| panic!("{request} is lost, seed {seed}"));
         let batch = journal
-            .batch(record.id.batch, &Question::default())
+            .batch(record.id.batch, &ReadLimits::default())
             .unwrap()
             .unwrap();
         let records: Vec<_> = batch.items.into_iter().map(Option::unwrap).collect();

@@ -4,14 +4,14 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::journal::{
-    directory::{Home, OpenError, Purpose, commit_watermark::HIGH_WATER},
+    directory::{JournalDir, OpenError, Purpose, commit_watermark::HIGH_WATER},
     format::{
         key::StoreKey,
         record::{self, FORMAT},
     },
-    offline::{Offline, Report},
-    store::table::{Table, Writes},
-    write::writer_thread::Disk,
+    offline::{JournalReport, Offline},
+    store::table::{Table, WriteBatch},
+    write::writer_thread::SyncDisk,
 };
 
 /// The name of a batch, by its number.
@@ -36,16 +36,16 @@ fn used() -> TempDir {
 
 #[track_caller]
 fn refused(dir: &Path) -> OpenError {
-    match SledJournal::open(&Options::new(dir)) {
+    match SledJournal::open(&SledJournalOptions::new(dir)) {
         Ok(_) => panic!("it opened"),
         Err(error) => error,
     }
 }
 
 /// Changes the store behind the journal's back.
-pub(super) fn tamper(dir: &Path, writes: impl FnOnce(&mut Writes)) {
-    let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
-    let mut changes = Writes::default();
+pub(super) fn tamper(dir: &Path, writes: impl FnOnce(&mut WriteBatch)) {
+    let home = JournalDir::open(dir, 16 << 20, Purpose::Look).unwrap();
+    let mut changes = WriteBatch::default();
     writes(&mut changes);
     home.store.write(changes).unwrap();
     home.store.disk().sync().unwrap();
@@ -65,9 +65,9 @@ pub(super) fn torn() -> Vec<u8> {
 }
 
 #[track_caller]
-pub(super) fn verify(dir: &Path) -> (Report, String) {
+pub(super) fn verify(dir: &Path) -> (JournalReport, String) {
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir)).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir)).unwrap();
     let report = offline.verify(&mut out).unwrap();
     (report, String::from_utf8(out).unwrap())
 }
@@ -90,7 +90,7 @@ fn a_second_process_is_told_who_has_the_journal() {
         "{text}"
     );
     assert!(matches!(
-        Offline::open(&Options::new(dir.path())),
+        Offline::open(&SledJournalOptions::new(dir.path())),
         Err(OpenError::Locked { .. })
     ));
     drop(journal);
@@ -129,7 +129,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
         }
     }
     let empty = TempDir::new().unwrap();
-    drop(crate::journal::store::sled::Store::open(empty.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled::SledStore::open(empty.path(), 16 << 20).unwrap());
     for name in ["db", "conf"] {
         fs::copy(empty.path().join(name), store(dir.path()).join(name)).unwrap();
     }
@@ -139,7 +139,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
 #[test]
 fn a_database_of_others_is_left_alone() {
     let dir = TempDir::new().unwrap();
-    drop(crate::journal::store::sled::Store::open(dir.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled::SledStore::open(dir.path(), 16 << 20).unwrap());
     let before = fs::read(dir.path().join("db")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Foreign { .. }));
     assert_eq!(fs::read(dir.path().join("db")).unwrap(), before);
@@ -240,7 +240,7 @@ fn bytes_that_are_no_database_are_refused() {
         let to = bytes.len().min(from + length.min(bytes.len()));
         bytes[from..to].fill(0xa5);
         fs::write(&path, &bytes).unwrap();
-        match SledJournal::open(&Options::new(dir.path())) {
+        match SledJournal::open(&SledJournalOptions::new(dir.path())) {
             Err(
                 OpenError::Damaged { .. } | OpenError::Emptied { .. } | OpenError::Shortened { .. },
             ) => {}
@@ -310,7 +310,7 @@ fn records_that_make_no_sense_are_reported_and_never_skipped() {
         let dir = used();
         tamper(dir.path(), |writes| writes.put(key.encode(), torn()));
         // What it does not read when it opens, the service reads before it begins.
-        match SledJournal::open(&Options::new(dir.path())) {
+        match SledJournal::open(&SledJournalOptions::new(dir.path())) {
             Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "{error}"),
             Ok(journal) => {
                 let why = journal.open_items().unwrap_err();
@@ -350,7 +350,7 @@ fn records_that_make_no_sense_are_reported_and_never_skipped() {
     });
     let journal = open(dir.path());
     let why = journal
-        .find(&scope(), &key("r/0"), &Question::default())
+        .find(&scope(), &key("r/0"), &ReadLimits::default())
         .unwrap_err();
     assert!(
         why.0.contains("journal is damaged") && why.0.contains("backup"),
@@ -452,7 +452,7 @@ fn export_and_inspect_write_one_json_object_a_line() {
     let dir = used();
     let journal = open(dir.path());
     let mut odd = Settled::clone(&settled(Outcome::Rejected));
-    odd.conclusion.answer = Some(Answer::from_text("{\n\"a\":\r\n\"x\\ny\"}"));
+    odd.conclusion.answer = Some(ProviderResponse::from_text("{\n\"a\":\r\n\"x\\ny\"}"));
     let settled = Arc::new(odd);
     wait(
         journal.settle(
@@ -466,7 +466,7 @@ fn export_and_inspect_write_one_json_object_a_line() {
     .unwrap();
     drop(journal);
 
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     let lines = |write: &dyn Fn(&mut Vec<u8>)| -> Vec<serde_json::Value> {
         let mut out = Vec::new();
         write(&mut out);
@@ -502,7 +502,7 @@ fn export_goes_on_past_what_is_damaged_and_says_so() {
     let header = StoreKey::Header(BatchId(1)).encode();
     tamper(dir.path(), |writes| writes.put(header, torn()));
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     let error = offline.export(&mut out).unwrap_err().to_string();
     assert!(error.contains("1 batches could not be read"), "{error}");
     assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
@@ -512,9 +512,9 @@ fn export_goes_on_past_what_is_damaged_and_says_so() {
 fn looking_off_line_makes_no_journal() {
     let dir = TempDir::new().unwrap();
     let missing = dir.path().join("missing");
-    assert!(Offline::open(&Options::new(&missing)).is_err());
+    assert!(Offline::open(&SledJournalOptions::new(&missing)).is_err());
     assert!(!missing.exists());
-    assert!(Offline::open(&Options::new(dir.path())).is_err());
+    assert!(Offline::open(&SledJournalOptions::new(dir.path())).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -554,7 +554,7 @@ fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
     };
     let mut out = Vec::new();
     let dir = made();
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     offline.inspect(Some(&name(1)), &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     for line in [
@@ -589,7 +589,7 @@ fn what_is_kept_beside_batches_is_checked_and_never_guessed() {
         tamper(dir.path(), |writes| writes.put(key.encode(), value));
         let (report, out) = verify(dir.path());
         assert!(report.problems > 0, "{key:?}: {out}");
-        let opened = SledJournal::open(&Options::new(dir.path()));
+        let opened = SledJournal::open(&SledJournalOptions::new(dir.path()));
         assert_eq!(opened.is_ok(), starts, "{key:?}");
         if let (Ok(journal), StoreKey::Account(_)) = (opened, key) {
             assert!(journal.account_states().is_err());

@@ -12,18 +12,18 @@ use std::{
 
 use super::*;
 use crate::journal::{
-    directory::{Home, Purpose},
-    write::writer_thread::Disk,
+    directory::{JournalDir, Purpose},
+    write::writer_thread::SyncDisk,
 };
 
 /// A disk that counts, and does what a test tells it to before it really syncs.
 struct Watched<F> {
-    real: Box<dyn Disk>,
+    real: Box<dyn SyncDisk>,
     syncs: Arc<AtomicUsize>,
     before: F,
 }
 
-impl<F: FnMut() -> io::Result<()> + Send> Disk for Watched<F> {
+impl<F: FnMut() -> io::Result<()> + Send> SyncDisk for Watched<F> {
     fn sync(&mut self) -> io::Result<()> {
         (self.before)()?;
         self.real.sync()?;
@@ -37,8 +37,8 @@ fn watched(
     dir: &Path,
     before: impl FnMut() -> io::Result<()> + Send + 'static,
 ) -> (SledJournal, Arc<AtomicUsize>) {
-    let options = Options::new(dir);
-    let home = Home::open(dir, options.cache_bytes, Purpose::Serve).unwrap();
+    let options = SledJournalOptions::new(dir);
+    let home = JournalDir::open(dir, options.cache_bytes, Purpose::Serve).unwrap();
     let syncs = Arc::new(AtomicUsize::new(0));
     let disk = Watched {
         real: Box::new(home.store.disk()),
@@ -141,7 +141,7 @@ fn a_reader_is_told_of_a_write_only_after_it_is_durable() {
                 reading.wait();
                 let is_there = match read {
                     0 => journal
-                        .find(&scope(), &key("r/0"), &Question::default())
+                        .find(&scope(), &key("r/0"), &ReadLimits::default())
                         .unwrap()
                         .is_some(),
                     1 => !journal.open_items().unwrap().is_empty(),
@@ -192,7 +192,7 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
     assert_eq!(wait(journal.purge(at(1), 1)), Err(why.clone()));
     assert_eq!(
         journal
-            .find(&scope(), &key("r/0"), &Question::default())
+            .find(&scope(), &key("r/0"), &ReadLimits::default())
             .unwrap_err(),
         why
     );
@@ -206,7 +206,7 @@ fn a_sync_that_fails_acknowledges_nothing_and_fails_the_store_for_good() {
     assert_eq!(journal.failure(), None);
     assert!(
         journal
-            .find(&scope(), &key("r/0"), &Question::default())
+            .find(&scope(), &key("r/0"), &ReadLimits::default())
             .unwrap()
             .is_some()
     );
@@ -223,7 +223,7 @@ fn closing_writes_what_waits_and_refuses_what_comes_later() {
     let journal = open(dir.path());
     assert_eq!(
         journal
-            .batch(early, &Question::default())
+            .batch(early, &ReadLimits::default())
             .unwrap()
             .unwrap()
             .key,
@@ -231,7 +231,7 @@ fn closing_writes_what_waits_and_refuses_what_comes_later() {
     );
     assert!(
         journal
-            .find(&scope(), &key("late/0"), &Question::default())
+            .find(&scope(), &key("late/0"), &ReadLimits::default())
             .unwrap()
             .is_none()
     );

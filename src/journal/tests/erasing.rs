@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     audit::{
-        chain::verify::{Known, verify},
+        chain::verify::{KnownHead, verify},
         erase::{Erasure, erase},
     },
     domain::personal::erasure::{Extent, Whose},
@@ -66,13 +66,13 @@ impl Kept {
     }
 
     fn find(&self, whose: &Whose) -> Found {
-        let journal = Erasing::open(&Options::new(self.dir.path())).unwrap();
+        let journal = Erasing::open(&SledJournalOptions::new(self.dir.path())).unwrap();
         journal.find(whose, at(0)).unwrap()
     }
 
     /// Erases as the command does; says from how many lines of the audit.
     fn erase(&self, whose: &Whose) -> usize {
-        let mut journal = Erasing::open(&Options::new(self.dir.path())).unwrap();
+        let mut journal = Erasing::open(&SledJournalOptions::new(self.dir.path())).unwrap();
         let found = journal.find(whose, at(0)).unwrap();
         assert_eq!(found.open, []);
         let lines = self.erase_audit(&journal, &found, whose);
@@ -98,7 +98,7 @@ impl Kept {
 
     #[track_caller]
     fn verify(&self) {
-        let offline = Offline::open(&Options::new(self.dir.path())).unwrap();
+        let offline = Offline::open(&SledJournalOptions::new(self.dir.path())).unwrap();
         let mut out = Vec::new();
         let report = offline.verify(&mut out).unwrap();
         assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
@@ -126,7 +126,7 @@ impl Kept {
 
 fn settle(journal: &SledJournal, id: ItemId, outcome: Outcome) {
     let mut settled = (*settled(outcome)).clone();
-    settled.conclusion.answer = Some(Answer::from_text(&format!(r#"{{"of":"{id}"}}"#)));
+    settled.conclusion.answer = Some(ProviderResponse::from_text(&format!(r#"{{"of":"{id}"}}"#)));
     let settled = Arc::new(settled);
     wait(journal.settle(vec![Settlement { id, settled }].into())).unwrap();
 }
@@ -205,7 +205,7 @@ fn the_bytes_are_gone_from_journal_and_audit_and_a_resend_still_replays() {
             conflicts(said("many", &other))[0].fields,
             ["subscription_id", "comment"]
         );
-        let found = journal.find(&scope(), &key("own-key-of-ann"), &Question::default());
+        let found = journal.find(&scope(), &key("own-key-of-ann"), &ReadLimits::default());
         let found = found.unwrap().unwrap();
         assert!(found.key.as_str().starts_with("erased:"));
         let settled = found.settled.unwrap();
@@ -283,7 +283,7 @@ fn one_of_many_goes_and_the_others_stay_and_are_found() {
             ..crate::journal::Filter::default()
         };
         let count = |id| {
-            let page = journal.list(&filter(id), None, 10, &Question::default());
+            let page = journal.list(&filter(id), None, 10, &ReadLimits::default());
             page.unwrap().records.len()
         };
         assert_eq!((count("person-ann"), count("person-bob")), (1, 0));
@@ -344,7 +344,7 @@ fn a_target_on_which_a_request_may_still_act_is_told_and_forgotten_later() {
     });
     let whose = target("person-ann");
     assert_eq!(kept.find(&whose).doubtful_until, Some(at(100)));
-    let journal = Erasing::open(&Options::new(kept.dir.path())).unwrap();
+    let journal = Erasing::open(&SledJournalOptions::new(kept.dir.path())).unwrap();
     assert_eq!(journal.find(&whose, at(101)).unwrap().doubtful_until, None);
     drop(journal);
     kept.erase(&whose);
@@ -416,7 +416,7 @@ fn a_journal_of_each_earlier_format_and_its_audit_can_be_erased_from() {
         let cut: Vec<_> = whole.split_inclusive('\n').collect();
         std::fs::write(last, cut[..cut.len() - 1].concat()).unwrap();
         let mut problems = Vec::new();
-        let report = verify(&audit, &Known::default(), |problem| {
+        let report = verify(&audit, &KnownHead::default(), |problem| {
             problems.push(problem.problem.clone());
             Ok(())
         });

@@ -8,12 +8,12 @@ use crate::journal::{Filter, Page};
 /// All pages of a listing.
 #[track_caller]
 fn list(bench: &Bench, filter: &Filter, page_max: usize) -> Vec<ItemId> {
-    list_for(bench, filter, page_max, &Question::default())
+    list_for(bench, filter, page_max, &ReadLimits::default())
 }
 
 /// The same, by pages that read as much as the question may.
 #[track_caller]
-fn list_for(bench: &Bench, filter: &Filter, page_max: usize, question: &Question) -> Vec<ItemId> {
+fn list_for(bench: &Bench, filter: &Filter, page_max: usize, question: &ReadLimits) -> Vec<ItemId> {
     let mut ids = Vec::new();
     let mut after = None;
     loop {
@@ -38,7 +38,7 @@ fn list_for(bench: &Bench, filter: &Filter, page_max: usize, question: &Question
 fn check(bench: &Bench, filter: &Filter, expected: &[ItemId]) {
     for page_max in [1, 2, 3, 1_000] {
         for entries_max in [usize::MAX, 1, 2, 5, 20] {
-            let question = Question::bounded(entries_max, usize::MAX);
+            let question = ReadLimits::bounded(entries_max, usize::MAX);
             assert_eq!(
                 list_for(bench, filter, page_max, &question),
                 expected,
@@ -187,7 +187,7 @@ fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
         bench.settle(id(first, 0), &settled(Outcome::Canceled));
         let page = bench
             .journal()
-            .list(&filter, None, 10, &Question::default())
+            .list(&filter, None, 10, &ReadLimits::default())
             .unwrap();
         assert!(page.records.is_empty());
         assert!(page.next.is_some());
@@ -201,14 +201,14 @@ fn one_page_looks_at_a_bounded_number_of_records_and_the_next_goes_on() {
             },
             None,
             10,
-            &Question::default(),
+            &ReadLimits::default(),
         );
         assert_eq!(page.unwrap().records.len(), 1);
     }
 }
 
 /// What one page of all that is from a time in which nothing was admitted reads.
-fn nothing_from(bench: &Bench, question: &Question) -> Page {
+fn nothing_from(bench: &Bench, question: &ReadLimits) -> Page {
     let filter = Filter {
         admitted_from: Some(at(1_000_000)),
         ..Filter::default()
@@ -224,13 +224,13 @@ fn one_page_reads_a_bounded_part_of_the_store() {
         for n in 0..4 {
             bench.admit(many(&format!("r{n}"), 1_000));
         }
-        let all = Question::bounded(usize::MAX, usize::MAX);
+        let all = ReadLimits::bounded(usize::MAX, usize::MAX);
         assert!(nothing_from(&bench, &all).next.is_none());
         let all = all.entries_read();
         // A log is read once for many items, however small the page is.
         assert!(all < 1_000, "{all} entries");
         for (entries_max, bytes_max) in [(all / 4, usize::MAX), (usize::MAX, 50_000)] {
-            let some = Question::bounded(entries_max, bytes_max);
+            let some = ReadLimits::bounded(entries_max, bytes_max);
             assert!(nothing_from(&bench, &some).next.is_some());
             let some = some.entries_read();
             assert!(some < all / 2, "{some} of {all} entries");
@@ -242,7 +242,7 @@ fn one_page_reads_a_bounded_part_of_the_store() {
 fn whose_a_batch_is_takes_one_entry_however_large_it_is() {
     for bench in Bench::both() {
         let batch = bench.admit(many("r", 10_000)).batch;
-        let question = Question::default();
+        let question = ReadLimits::default();
         let whose = bench.journal().whose(batch, &question).unwrap();
         assert_eq!(whose, Some(scope()));
         assert_eq!(question.entries_read(), 1);
@@ -261,16 +261,16 @@ fn nothing_is_read_for_a_question_that_nobody_waits_for() {
         }
         let (journal, filter) = (bench.journal(), Filter::default());
         let (scope, key) = (scope(), key("r/9999"));
-        type Ask<'a> = Box<dyn Fn(&Question) -> bool + 'a>;
+        type Ask<'a> = Box<dyn Fn(&ReadLimits) -> bool + 'a>;
         let asked: [Ask<'_>; 3] = [
             Box::new(|question| journal.list(&filter, None, 1_000, question).is_ok()),
             Box::new(|question| journal.batch(batch, question).is_ok()),
             Box::new(|question| journal.find(&scope, &key, question).is_ok()),
         ];
         for ask in asked {
-            let waits = Question::default();
+            let waits = ReadLimits::default();
             assert!(ask(&waits));
-            let gone = Question::default();
+            let gone = ReadLimits::default();
             drop(gone.waiter());
             assert!(!ask(&gone));
             assert_eq!(gone.entries_read(), 1, "of {}", waits.entries_read());

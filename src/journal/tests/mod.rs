@@ -32,10 +32,10 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::{
-    Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, Group, Happened,
-    Journal, OpenItem, Question, Record, Settlement, Slot, What,
+    Admission, AdmitError, Admitted, AdmittedItem, Audited, Batch, Conflict, EventContent, Group,
+    ItemEvent, Journal, OpenItem, ReadLimits, Record, Settlement, Slot,
     memory_journal::MemoryJournal,
-    sled_journal::{Options, SledJournal},
+    sled_journal::{SledJournal, SledJournalOptions},
 };
 use crate::domain::{
     command::{Command, EnrollmentsCommand, EnrollmentsTarget, SubscriptionCommand, When},
@@ -43,7 +43,7 @@ use crate::domain::{
     outcome::{
         Conclusion, Detail, Failure, FailureReason, Outcome, Reached, Settled, SubscriptionDetail,
     },
-    provider_response::Answer,
+    provider_response::ProviderResponse,
 };
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
@@ -146,7 +146,7 @@ impl Bench {
         let (scope, key) = (scope(), self::key(key));
         let found = self
             .journal()
-            .find(&scope, &key, &Question::default())
+            .find(&scope, &key, &ReadLimits::default())
             .unwrap();
         // Whichever request asks for it.
         let of = key.derived_from().map(|(request, _)| request);
@@ -161,7 +161,7 @@ impl Bench {
 
     #[track_caller]
     fn batch(&self, id: BatchId) -> Option<Batch> {
-        self.journal().batch(id, &Question::default()).unwrap()
+        self.journal().batch(id, &ReadLimits::default()).unwrap()
     }
 
     #[track_caller]
@@ -210,23 +210,25 @@ fn audit_all(journal: &dyn Journal) {
     Auditor { after }.record(journal);
 }
 
-fn words(happened: &Happened) -> Vec<String> {
+fn words(happened: &ItemEvent) -> Vec<String> {
     match happened {
-        Happened::ToItems { items, .. } => items
+        ItemEvent::ToItems { items, .. } => items
             .iter()
             .map(|(subject, what)| match what {
-                What::Admitted(_) => format!("admitted {}", subject.key),
-                What::Opened(_) => format!("opened {}", subject.key),
-                What::Settled(ended) => {
+                EventContent::Admitted(_) => format!("admitted {}", subject.key),
+                EventContent::Opened(_) => format!("opened {}", subject.key),
+                EventContent::Settled(ended) => {
                     format!("settled {} {:?}", subject.key, ended.conclusion.outcome)
                 }
             })
             .collect(),
-        Happened::Stopped { batch, by, .. } => {
+        ItemEvent::Stopped { batch, by, .. } => {
             assert_eq!(*by, Some(scope().caller));
             vec![format!("stopped {batch}")]
         }
-        other @ (Happened::Unreadable { .. } | Happened::Off { .. }) => vec![format!("{other:?}")],
+        other @ (ItemEvent::Unreadable { .. } | ItemEvent::Off { .. }) => {
+            vec![format!("{other:?}")]
+        }
     }
 }
 
@@ -245,26 +247,26 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// audit.
 #[track_caller]
 fn open_restless(dir: &Path) -> SledJournal {
-    let options = Options {
+    let options = SledJournalOptions {
         compact_bytes_min: 0,
         audit_lag_max: Some(u64::MAX),
-        ..Options::new(dir)
+        ..SledJournalOptions::new(dir)
     };
     SledJournal::open(&options).unwrap()
 }
 
 #[track_caller]
 fn open_audited(dir: &Path) -> SledJournal {
-    let options = Options {
+    let options = SledJournalOptions {
         audit_lag_max: Some(u64::MAX),
-        ..Options::new(dir)
+        ..SledJournalOptions::new(dir)
     };
     SledJournal::open(&options).unwrap()
 }
 
 #[track_caller]
 fn open(dir: &Path) -> SledJournal {
-    SledJournal::open(&Options::new(dir)).unwrap()
+    SledJournal::open(&SledJournalOptions::new(dir)).unwrap()
 }
 
 fn scope() -> Scope {
@@ -364,7 +366,7 @@ fn settled_at(outcome: Outcome, seconds: i64) -> Arc<Settled> {
         Conclusion::failure(outcome, detail, failure)
     };
     // Spaces, large numbers and their digits have to come back as they are.
-    conclusion.answer = Some(Answer::from_text(
+    conclusion.answer = Some(ProviderResponse::from_text(
         r#"{"id": 12345678901234567890, "amount": 1.10}"#,
     ));
     Arc::new(Settled {

@@ -386,7 +386,7 @@ fn compare(bench: &Bench, model: &Model) {
     assert_eq!(open, known);
     let page = bench
         .journal()
-        .list(&Filter::default(), None, 1_000, &Question::default())
+        .list(&Filter::default(), None, 1_000, &ReadLimits::default())
         .unwrap();
     assert_eq!(page.records.len(), model.items.len());
     for request in model.requests.values() {
@@ -422,7 +422,8 @@ fn check(mut bench: Bench, acts: &[Act]) {
     }
     bench.journal = None;
     if let Place::Disk(dir) = &bench.home {
-        let offline = crate::journal::offline::Offline::open(&Options::new(dir.path())).unwrap();
+        let offline =
+            crate::journal::offline::Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
         let mut out = Vec::new();
         let report = offline.verify(&mut out).unwrap();
         assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));

@@ -32,9 +32,9 @@ fn a_month_takes_no_more_disk_than_it_needs_and_a_peak_is_given_back() {
     let retention = i64::try_from(retention).unwrap();
     let items = u32::try_from(items).unwrap();
     let dir = TempDir::new().unwrap();
-    let options = Options {
+    let options = SledJournalOptions {
         compact_bytes_min: mib << 20,
-        ..Options::new(dir.path())
+        ..SledJournalOptions::new(dir.path())
     };
     let journal = SledJournal::open(&options).unwrap();
     println!("day       items   live bytes   disk bytes  most of day");

@@ -10,7 +10,7 @@ use crate::journal::offline::Offline;
 
 /// What an operator is shown of a batch, by either of its names.
 fn inspected(dir: &Path, name: &BatchName) -> String {
-    let offline = Offline::open(&Options::new(dir)).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir)).unwrap();
     let mut out = Vec::new();
     offline.inspect(Some(name), &mut out).unwrap();
     String::from_utf8(out).unwrap()

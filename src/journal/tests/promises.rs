@@ -366,7 +366,7 @@ fn keys_of_other_callers_and_rpcs_are_other_keys() {
         assert_eq!(bench.find("k").unwrap().id, id(mine, 0));
         let found = bench
             .journal()
-            .find(&theirs_scope, &key("k"), &Question::default())
+            .find(&theirs_scope, &key("k"), &ReadLimits::default())
             .unwrap()
             .unwrap();
         assert_eq!((found.id, found.scope), (id(theirs.batch, 0), theirs_scope));
@@ -552,7 +552,7 @@ fn settling_what_is_not_open_fails_the_store_and_changes_no_outcome() {
         assert_eq!(
             bench
                 .journal()
-                .find(&scope(), &key("r/0"), &Question::default())
+                .find(&scope(), &key("r/0"), &ReadLimits::default())
                 .unwrap_err(),
             why
         );

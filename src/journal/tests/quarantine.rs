@@ -66,7 +66,7 @@ fn what_is_deleted_or_cleaned_passes_a_damaged_batch_by_and_leaves_it() {
         let purged = wait(journal.purge(at(1_000), 100)).unwrap();
         // A purge reads no outcomes, so that it can still delete a batch whose log is damaged.
         let is_readable = journal
-            .batch(DAMAGED, &Question::default())
+            .batch(DAMAGED, &ReadLimits::default())
             .is_ok_and(|batch| batch.is_none());
         assert_eq!(purged, 1 + usize::from(is_readable), "{key:?}");
         assert_eq!(
@@ -125,7 +125,7 @@ fn a_request_that_needs_a_damaged_batch_is_refused_and_others_are_not() {
         );
         // Nothing of the refused request is there.
         let found = journal
-            .find(&scope(), &self::key("other/0"), &Question::default())
+            .find(&scope(), &self::key("other/0"), &ReadLimits::default())
             .unwrap();
         assert!(found.is_none());
         let whole = admission("whole", [item("a"), keyed("own-whole", "b")]);

@@ -46,7 +46,7 @@ fn ended(outcome: Outcome) -> Arc<Settled> {
     let mut conclusion = Conclusion::success(outcome, detail);
     // Longer than one value of the store, of which less is left.
     let filler = "0123456789abcdef".repeat(1_000);
-    conclusion.answer = Some(Answer::from_text(&format!(
+    conclusion.answer = Some(ProviderResponse::from_text(&format!(
         r#"{{"to":"{ADDRESS}","filler":"{filler}"}}"#
     )));
     conclusion.answer_headers = [("x-request-id".to_owned(), ADDRESS.to_owned())].into();
@@ -65,7 +65,7 @@ fn record(bench: &Bench, key: &str) -> Record {
     };
     bench
         .journal()
-        .find(&scope, &self::key(key), &Question::default())
+        .find(&scope, &self::key(key), &ReadLimits::default())
         .unwrap()
         .unwrap()
 }
@@ -119,7 +119,7 @@ fn answers_and_addresses_go_and_the_outcome_stays() {
         assert_eq!(conflicts[3].fields, ["target"]);
         bench.journal = None;
         if let Place::Disk(dir) = &bench.home {
-            let offline = Offline::open(&Options::new(dir.path())).unwrap();
+            let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
             let mut out = Vec::new();
             assert_eq!(offline.verify(&mut out).unwrap().problems, 0);
         }
@@ -148,13 +148,13 @@ fn an_item_that_can_be_taken_up_again_keeps_what_it_needs_and_loses_it_in_the_en
 
 /// Neither answers, nor addresses, nor callers' own words.
 fn forgetful(dir: &Path) -> SledJournal {
-    let options = Options {
-        keep: crate::journal::Keep {
+    let options = SledJournalOptions {
+        keep: crate::journal::StoredFields {
             answers: false,
             emails: false,
             comments: false,
         },
-        ..Options::new(dir)
+        ..SledJournalOptions::new(dir)
     };
     SledJournal::open(&options).unwrap()
 }
@@ -164,7 +164,7 @@ fn find(journal: &SledJournal, key: &str) -> Record {
         kind: Kind::Enrollments,
         ..scope()
     };
-    let found = journal.find(&scope, &self::key(key), &Question::default());
+    let found = journal.find(&scope, &self::key(key), &ReadLimits::default());
     found.unwrap().unwrap()
 }
 
@@ -255,7 +255,7 @@ fn what_only_an_open_item_needs_goes_with_its_final_outcome_and_then_from_the_fi
     };
     assert_eq!(conflicts[0].fields, ["reason"]);
     drop(journal);
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     let mut out = Vec::new();
     let report = offline.verify(&mut out).unwrap();
     assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
@@ -308,7 +308,7 @@ fn ids_and_keys_that_are_addresses_go_too_once_nothing_needs_them() {
     let found = journal.find(
         &scope(),
         &key(&format!("{request_key}/1")),
-        &Question::default(),
+        &ReadLimits::default(),
     );
     assert_eq!(
         found.unwrap().unwrap().key.as_str(),
@@ -334,7 +334,7 @@ fn ids_and_keys_that_are_addresses_go_too_once_nothing_needs_them() {
     drop(journal);
     assert!(!has_bytes(dir.path(), ADDRESS));
 
-    let offline = Offline::open(&Options::new(dir.path())).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     let mut out = Vec::new();
     let report = offline.verify(&mut out).unwrap();
     assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));

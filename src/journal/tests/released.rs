@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::doubt::{Doubt, Moment},
     journal::{
-        directory::{Home, Purpose, manifest::Marker},
+        directory::{JournalDir, Purpose, manifest::Manifest},
         format::{
             key::StoreKey,
             record::{FORMAT, FORMATS_READ},
@@ -50,7 +50,7 @@ pub(super) fn earlier() -> impl Iterator<Item = u8> {
 #[track_caller]
 fn verify(dir: &Path) {
     let mut out = Vec::new();
-    let offline = Offline::open(&Options::new(dir)).unwrap();
+    let offline = Offline::open(&SledJournalOptions::new(dir)).unwrap();
     let report = offline.verify(&mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert_eq!(
@@ -76,7 +76,7 @@ fn verify(dir: &Path) {
 
 /// What it says in the mark and in the database.
 pub(super) fn formats(dir: &Path) -> (u8, u8) {
-    let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
+    let home = JournalDir::open(dir, 16 << 20, Purpose::Look).unwrap();
     assert!(
         home.store
             .current()
@@ -124,7 +124,7 @@ fn check(journal: &SledJournal, start: i64) {
         ("done/0", Some(Outcome::Scheduled)),
     ] {
         let record = journal
-            .find(&scope(), &self::key(key), &Question::default())
+            .find(&scope(), &self::key(key), &ReadLimits::default())
             .unwrap()
             .unwrap();
         assert_eq!(super::outcome(&record), outcome, "{key}");
@@ -187,8 +187,8 @@ fn the_journal_of_each_earlier_format_opens_in_place_and_holds_what_it_held() {
 fn a_journal_that_is_cut_off_while_its_format_is_raised_opens() {
     for format in earlier() {
         let dir = copy_of(format);
-        let marker = Marker::read(dir.path()).unwrap().unwrap();
-        let raised = Marker {
+        let marker = Manifest::read(dir.path()).unwrap().unwrap();
+        let raised = Manifest {
             format: FORMAT,
             ..marker.clone()
         };
@@ -222,7 +222,7 @@ fn each_released_journal_is_listed_and_none_has_been_opened() {
     let readme = fs::read_to_string(released().join("README.md")).unwrap();
     for format in earlier() {
         let dir = released().join(format.to_string());
-        let marker = Marker::read(&dir).unwrap().unwrap();
+        let marker = Manifest::read(&dir).unwrap().unwrap();
         assert_eq!(marker.format, format);
         assert!(!dir.join("lock").exists());
         assert!(readme.contains(&format!("| {format} |")), "{format}");

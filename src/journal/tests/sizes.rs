@@ -8,7 +8,7 @@ use crate::{
         outcome::{Enrollment, EnrollmentsDetail},
     },
     journal::{
-        directory::{Home, Purpose},
+        directory::{JournalDir, Purpose},
         format::key::Span,
         store::table::Table,
     },
@@ -17,7 +17,7 @@ use crate::{
 
 /// The largest value in a directory's store, and whether sled put anything into files of its own.
 fn measure(dir: &Path) -> (usize, bool) {
-    let home = Home::open(dir, 16 << 20, Purpose::Look).unwrap();
+    let home = JournalDir::open(dir, 16 << 20, Purpose::Look).unwrap();
     let sizes = home
         .store
         .scan(Span::all())
@@ -143,7 +143,7 @@ fn the_largest_answers_fit_and_come_back_as_they_are() {
     ] {
         assert!(answer.len() > limits::ANSWER_BYTES_MAX * 9 / 10);
         let mut large = Settled::clone(&settled(Outcome::Rejected));
-        large.conclusion.answer = Some(Answer::from_text(&answer));
+        large.conclusion.answer = Some(ProviderResponse::from_text(&answer));
         check(many("r", 40), &Arc::new(large), 40);
     }
 }

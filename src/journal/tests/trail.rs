@@ -7,17 +7,17 @@ use std::sync::{
 
 use super::*;
 use crate::journal::{
-    error::Fault,
+    error::StorageError,
     format::key::Span,
     memory_journal::MemoryTable,
     outbox::{self, read},
     read::reader::Reader,
-    store::table::{Table, Writes},
-    write::{encoded::Prepared, ledger::Ledger},
+    store::table::{Table, WriteBatch},
+    write::{encoded::EncodedAdmission, ledger::Ledger},
 };
 
 fn off(dir: &Path) -> SledJournal {
-    SledJournal::open(&Options::new(dir)).unwrap()
+    SledJournal::open(&SledJournalOptions::new(dir)).unwrap()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_stop_is_told_with_what_was_open_of_its_batch() {
         let told = bench.journal().trail().read(0, usize::MAX).unwrap();
         let mut happened = told.into_iter().flat_map(|entry| entry.happened);
         let stopped = happened.find_map(|happened| match happened {
-            Happened::Stopped { indexes, .. } => Some(indexes),
+            ItemEvent::Stopped { indexes, .. } => Some(indexes),
             _ => None,
         });
         let indexes = stopped.unwrap().unwrap();
@@ -122,7 +122,8 @@ fn a_journal_that_had_no_audit_begins_one_and_a_pause_shows() {
     assert!(told.contains(&"admitted again/0".to_owned()), "{told:?}");
     assert!(told.iter().any(|told| told.starts_with("Off")), "{told:?}");
     drop(journal);
-    let offline = crate::journal::offline::Offline::open(&Options::new(dir.path())).unwrap();
+    let offline =
+        crate::journal::offline::Offline::open(&SledJournalOptions::new(dir.path())).unwrap();
     let mut out = Vec::new();
     let report = offline.verify(&mut out).unwrap();
     assert_eq!(report.problems, 0, "{}", String::from_utf8_lossy(&out));
@@ -131,9 +132,9 @@ fn a_journal_that_had_no_audit_begins_one_and_a_pause_shows() {
 #[test]
 fn an_audit_that_is_too_far_behind_stops_admissions_until_it_has_caught_up() {
     let dir = TempDir::new().unwrap();
-    let options = Options {
+    let options = SledJournalOptions {
         audit_lag_max: Some(10),
-        ..Options::new(dir.path())
+        ..SledJournalOptions::new(dir.path())
     };
     let journal = SledJournal::open(&options).unwrap();
     wait(journal.admit(many("a", 11))).unwrap();
@@ -205,7 +206,7 @@ impl Racing {
 impl Table for Racing {
     type Bytes = Arc<[u8]>;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, Fault> {
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError> {
         self.read();
         self.table.get(key)
     }
@@ -213,12 +214,12 @@ impl Table for Racing {
     fn scan(
         &self,
         span: Span,
-    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), Fault>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>> {
         self.read();
         self.table.scan(span)
     }
 
-    fn write(&self, _: Writes) -> Result<(), Fault> {
+    fn write(&self, _: WriteBatch) -> Result<(), StorageError> {
         panic!("it is only read");
     }
 }
@@ -226,7 +227,7 @@ impl Table for Racing {
 #[test]
 fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
     let admit = |ledger: &mut Ledger<MemoryTable>, slots: [Slot; 2]| {
-        let prepared = Prepared::new(admission("a", slots)).unwrap();
+        let prepared = EncodedAdmission::new(admission("a", slots)).unwrap();
         ledger.admit(&prepared, Ok(())).unwrap().unwrap();
         ledger.close_group().unwrap();
     };
@@ -242,7 +243,7 @@ fn an_item_that_comes_to_a_vacant_slot_while_the_audit_reads_is_told_once() {
                 admit(&mut ledger, [item("s"), item("t")]);
             }))),
         };
-        let (shared, mut cache) = (outbox::Shared::default(), read::Cache::default());
+        let (shared, mut cache) = (outbox::OutboxState::default(), read::BatchCache::default());
         let (mut after, mut told) = (0, Vec::new());
         loop {
             let range = (after, u64::MAX);

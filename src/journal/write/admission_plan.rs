@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::encoded::Prepared;
+use super::encoded::EncodedAdmission;
 use crate::{
     domain::{
         command::Command,
@@ -17,8 +17,8 @@ use crate::{
     },
     journal::{
         Admission, Conflict, Slot,
-        error::Fault,
-        format::record::{Header, Item},
+        error::StorageError,
+        format::record::{Header, RecordedItem},
         read::reader::{Items, Reader, group_of},
         store::table::Table,
     },
@@ -26,7 +26,7 @@ use crate::{
 
 /// What is to be done for a request without conflicts.
 #[derive(Debug)]
-pub(in crate::journal) struct Plan {
+pub(in crate::journal) struct AdmissionPlan {
     /// The batch of the request's key.
     pub(in crate::journal) batch: BatchId,
     /// Its header, if it is there already.
@@ -51,15 +51,15 @@ pub(in crate::journal) enum SlotPlan {
 /// Finds out what a request's keys mean. `next` is the id of its batch if it has none yet.
 pub(in crate::journal) fn plan(
     reader: Reader<'_, impl Table>,
-    prepared: &Prepared,
+    prepared: &EncodedAdmission,
     next: BatchId,
     secret: &DigestKey,
-) -> Result<Result<Plan, Vec<Conflict>>, Fault> {
+) -> Result<Result<AdmissionPlan, Vec<Conflict>>, StorageError> {
     let admission = &prepared.admission;
     let known = match reader.request(&admission.scope, &admission.key)? {
         Some(batch) => {
             let header = reader.header(batch)?.ok_or_else(|| {
-                Fault::damaged(
+                StorageError::damaged(
                     format_args!("the index of request {}", admission.key),
                     "no batch",
                 )
@@ -86,7 +86,7 @@ pub(in crate::journal) fn plan(
                 Slot::Item { .. } => SlotPlan::Recorded(ItemId { batch, index }),
             });
             let slots = slots.collect();
-            return Ok(Ok(Plan {
+            return Ok(Ok(AdmissionPlan {
                 batch,
                 header: Some(header.clone()),
                 slots,
@@ -122,7 +122,7 @@ pub(in crate::journal) fn plan(
         });
     }
     if planner.conflicts.is_empty() {
-        Ok(Ok(Plan {
+        Ok(Ok(AdmissionPlan {
             batch,
             header,
             slots,
@@ -172,10 +172,10 @@ impl<T: Table> Planner<'_, T> {
         index: u32,
         own: Option<&Key>,
         command: &Command,
-        recorded: Option<&Item>,
-    ) -> Result<SlotPlan, Fault> {
+        recorded: Option<&RecordedItem>,
+    ) -> Result<SlotPlan, StorageError> {
         match recorded {
-            Some(Item::Own {
+            Some(RecordedItem::Own {
                 key: recorded_own,
                 command: recorded,
                 erased,
@@ -193,7 +193,7 @@ impl<T: Table> Planner<'_, T> {
                 }
                 Ok(SlotPlan::Recorded(ItemId { batch, index }))
             }
-            Some(Item::Ref { key, id }) => {
+            Some(RecordedItem::Ref { key, id }) => {
                 if !self.is_key(key, &self.effective(index, own)) {
                     let key = self.effective(index, own);
                     self.conflict(index, &key, vec!["idempotency_key"], self.batch);
@@ -223,7 +223,7 @@ impl<T: Table> Planner<'_, T> {
         index: u32,
         own: Option<&Key>,
         command: &Command,
-    ) -> Result<SlotPlan, Fault> {
+    ) -> Result<SlotPlan, StorageError> {
         let scope = &self.admission.scope;
         let known = match own {
             Some(key) => self.reader.resolve(scope, key)?,
@@ -238,11 +238,14 @@ impl<T: Table> Planner<'_, T> {
         let key = self.effective(index, own);
         let Some((recorded_key, recorded, erased)) = self.item(id)? else {
             let what = format_args!("the index of key {key}");
-            return Err(Fault::damaged(what, format_args!("there is no item {id}")));
+            return Err(StorageError::damaged(
+                what,
+                format_args!("there is no item {id}"),
+            ));
         };
         if !self.is_key(&recorded_key, &key) {
             let what = format_args!("the index of key {key}");
-            return Err(Fault::damaged(
+            return Err(StorageError::damaged(
                 what,
                 format_args!("{id} has key {recorded_key}"),
             ));
@@ -305,7 +308,10 @@ impl<T: Table> Planner<'_, T> {
 
     /// The key and command of an item, if its batch is still there.
     #[expect(clippy::type_complexity, reason = "the parts of one record")]
-    fn item(&mut self, id: ItemId) -> Result<Option<(Key, Arc<Command>, Option<String>)>, Fault> {
+    fn item(
+        &mut self,
+        id: ItemId,
+    ) -> Result<Option<(Key, Arc<Command>, Option<String>)>, StorageError> {
         let header = match self.headers.entry(id.batch) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -323,7 +329,7 @@ impl<T: Table> Planner<'_, T> {
             }
         };
         match items.get(at) {
-            Some(Some(Item::Own {
+            Some(Some(RecordedItem::Own {
                 key,
                 command,
                 erased,
@@ -332,7 +338,7 @@ impl<T: Table> Planner<'_, T> {
                 let key = key.unwrap_or_else(|| header.key.derive(id.index));
                 Ok(Some((key, Arc::clone(command), erased.clone())))
             }
-            Some(Some(Item::Ref { .. }) | None) | None => Err(Fault::damaged(
+            Some(Some(RecordedItem::Ref { .. }) | None) | None => Err(StorageError::damaged(
                 format_args!("item {id}"),
                 "keys lead to it, and it is not there",
             )),

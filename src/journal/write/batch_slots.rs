@@ -1,31 +1,38 @@
 //! What a batch's slots hold after a request, and the entries for it.
 
 use super::{
-    admission_plan::{Plan, SlotPlan},
-    encoded::Prepared,
+    admission_plan::{AdmissionPlan, SlotPlan},
+    encoded::EncodedAdmission,
 };
 use crate::{
     domain::ids::{BatchId, ItemId},
     journal::{
         Slot,
-        error::Fault,
+        error::StorageError,
         format::{
             key::{self, Span, StoreKey},
-            record::{self, Header, Item},
+            record::{self, Header, RecordedItem},
         },
         read::reader::{Items, Reader},
-        store::table::{Table, Writes},
+        store::table::{Table, WriteBatch},
     },
     limits,
 };
 
-pub(in crate::journal) fn count(slots: &[Option<Item>], which: impl Fn(&Item) -> bool) -> u32 {
+pub(in crate::journal) fn count(
+    slots: &[Option<RecordedItem>],
+    which: impl Fn(&RecordedItem) -> bool,
+) -> u32 {
     let count = slots.iter().flatten().filter(|item| which(item)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What a batch's slots hold after a request.
-pub(in crate::journal) fn merge(prepared: &Prepared, plan: &Plan, recorded: Items) -> Items {
+pub(in crate::journal) fn merge(
+    prepared: &EncodedAdmission,
+    plan: &AdmissionPlan,
+    recorded: Items,
+) -> Items {
     let admission = &prepared.admission;
     let mut recorded = recorded.into_iter();
     let slots = admission.slots.iter().zip(&plan.slots).zip(0..);
@@ -33,7 +40,7 @@ pub(in crate::journal) fn merge(prepared: &Prepared, plan: &Plan, recorded: Item
         let recorded = recorded.next().flatten();
         match (plan, slot) {
             (SlotPlan::New, slot) => slot.as_own(),
-            (SlotPlan::Referred(id), Slot::Item { key, .. }) => Some(Item::Ref {
+            (SlotPlan::Referred(id), Slot::Item { key, .. }) => Some(RecordedItem::Ref {
                 key: key.clone().unwrap_or_else(|| admission.key.derive(index)),
                 id: *id,
             }),
@@ -47,16 +54,16 @@ pub(in crate::journal) fn merge(prepared: &Prepared, plan: &Plan, recorded: Item
 /// have expired.
 pub(in crate::journal) fn rewrite(
     reader: Reader<'_, impl Table>,
-    prepared: &Prepared,
-    plan: &Plan,
+    prepared: &EncodedAdmission,
+    plan: &AdmissionPlan,
     header: &Header,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let id = plan.batch;
     let slots = merge(prepared, plan, reader.items(id, header)?);
     let mut header = header.clone();
-    header.own = count(&slots, |item| matches!(item, Item::Own { .. }));
-    header.refs = count(&slots, |item| matches!(item, Item::Ref { .. }));
+    header.own = count(&slots, |item| matches!(item, RecordedItem::Own { .. }));
+    header.refs = count(&slots, |item| matches!(item, RecordedItem::Ref { .. }));
     let is_sealed = header.is_sealed();
     header.fingerprint.clone_from(&prepared.fingerprint);
     if is_sealed {
@@ -78,7 +85,7 @@ pub(in crate::journal) fn rewrite(
     }
     let used = reader.0.scan(Span::targets(id)).count();
     let first_part = u16::try_from(used)
-        .map_err(|_| Fault::Misused(format!("the target index of batch {id} is full")))?;
+        .map_err(|_| StorageError::Misused(format!("the target index of batch {id} is full")))?;
     put_indexes(id, first_part, prepared, plan, writes);
     Ok(())
 }
@@ -87,8 +94,8 @@ pub(in crate::journal) fn put_group(
     id: BatchId,
     group: u32,
     body: &[u8],
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     for (part, value) in record::split(body)? {
         let key = StoreKey::Items {
             batch: id,
@@ -104,9 +111,9 @@ pub(in crate::journal) fn put_group(
 pub(in crate::journal) fn put_indexes(
     id: BatchId,
     first_part: u16,
-    prepared: &Prepared,
-    plan: &Plan,
-    writes: &mut Writes,
+    prepared: &EncodedAdmission,
+    plan: &AdmissionPlan,
+    writes: &mut WriteBatch,
 ) {
     let admission = &prepared.admission;
     let mut hashes = Vec::with_capacity(plan.slots.len());

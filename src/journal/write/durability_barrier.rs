@@ -7,19 +7,19 @@ use crate::journal::Unavailable;
 
 /// What is written and what is durable, in numbers of commits.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Gate {
-    state: Mutex<State>,
+pub(in crate::journal) struct DurabilityBarrier {
+    state: Mutex<BarrierState>,
     moved: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BarrierState {
     begun: u64,
     durable: u64,
     failure: Option<Unavailable>,
 }
 
-impl Gate {
+impl DurabilityBarrier {
     /// Something is about to be written.
     pub(in crate::journal) fn begin(&self) {
         self.state().begun += 1;
@@ -49,13 +49,13 @@ impl Gate {
     pub(in crate::journal) fn pass(&self) -> Result<(), Unavailable> {
         let state = self.state();
         let begun = state.begun;
-        let waits = |state: &mut State| state.failure.is_none() && state.durable < begun;
+        let waits = |state: &mut BarrierState| state.failure.is_none() && state.durable < begun;
         let state = self.moved.wait_while(state, waits);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         state.failure.clone().map_or(Ok(()), Err)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BarrierState> {
         // Nothing panics while it holds this lock, and the state is whole at any time.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,9 +15,9 @@ use crate::{
     },
     journal::{
         Admission, Clearance, DoubtfulTarget, Group, Note, Settlement, Slot,
-        error::Fault,
-        format::record::{self, Item},
-        outbox::settlement::Ended,
+        error::StorageError,
+        format::record::{self, RecordedItem},
+        outbox::settlement::AuditedOutcome,
         read::possible_sends,
     },
     limits,
@@ -25,7 +25,7 @@ use crate::{
 
 /// What is written of outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
+pub struct StoredFields {
     /// Providers' answers.
     pub answers: bool,
     /// E-mail addresses.
@@ -34,7 +34,7 @@ pub struct Keep {
     pub comments: bool,
 }
 
-impl Keep {
+impl StoredFields {
     /// What is taken out of commands as soon as their items have their final outcomes.
     pub(in crate::journal) fn removals(self) -> impl Iterator<Item = Removal> {
         let emails = (!self.emails).then_some(Removal::Emails);
@@ -43,7 +43,7 @@ impl Keep {
     }
 }
 
-impl Default for Keep {
+impl Default for StoredFields {
     fn default() -> Self {
         Self {
             answers: true,
@@ -55,19 +55,19 @@ impl Default for Keep {
 
 /// What is written together, with the outcomes' JSON.
 #[derive(Debug)]
-pub(in crate::journal) struct PreparedGroup {
-    pub(in crate::journal) settlements: Vec<PreparedSettlement>,
+pub(in crate::journal) struct EncodedGroup {
+    pub(in crate::journal) settlements: Vec<EncodedSettlement>,
     pub(in crate::journal) clearances: Vec<Clearance>,
     pub(in crate::journal) notes: Vec<Note>,
     pub(in crate::journal) accounts: Vec<(AccountName, AccountState)>,
     pub(in crate::journal) targets: Vec<DoubtfulTarget>,
-    pub(in crate::journal) keep: Keep,
+    pub(in crate::journal) keep: StoredFields,
 }
 
-impl PreparedGroup {
-    pub(in crate::journal) fn new(group: Group, keep: Keep) -> Result<Self, Fault> {
+impl EncodedGroup {
+    pub(in crate::journal) fn new(group: Group, keep: StoredFields) -> Result<Self, StorageError> {
         let settlements = group.settlements.iter();
-        let settlements = settlements.map(|settlement| PreparedSettlement::new(settlement, keep));
+        let settlements = settlements.map(|settlement| EncodedSettlement::new(settlement, keep));
         Ok(Self {
             settlements: settlements.collect::<Result<_, _>>()?,
             clearances: group.clearances,
@@ -81,7 +81,7 @@ impl PreparedGroup {
 
 /// A settlement with its outcome's JSON.
 #[derive(Debug)]
-pub(in crate::journal) struct PreparedSettlement {
+pub(in crate::journal) struct EncodedSettlement {
     pub(in crate::journal) id: ItemId,
     pub(in crate::journal) settled_at: Timestamp,
     /// Until when it is kept at least, whatever retention says.
@@ -90,11 +90,11 @@ pub(in crate::journal) struct PreparedSettlement {
     pub(in crate::journal) is_final: bool,
     pub(in crate::journal) json: Box<RawValue>,
     /// What the audit keeps of it.
-    pub(in crate::journal) ended: Arc<Ended>,
+    pub(in crate::journal) ended: Arc<AuditedOutcome>,
 }
 
-impl PreparedSettlement {
-    fn new(settlement: &Settlement, keep: Keep) -> Result<Self, Fault> {
+impl EncodedSettlement {
+    fn new(settlement: &Settlement, keep: StoredFields) -> Result<Self, StorageError> {
         let mut settled = Cow::Borrowed(&*settlement.settled);
         if !keep.answers && settled.conclusion.answer.is_some() {
             settled.to_mut().conclusion.remove_answer();
@@ -111,9 +111,9 @@ impl PreparedSettlement {
             settled_at: settlement.settled.settled_at,
             is_final: settled.conclusion.is_final(),
             kept: possible_sends::kept(&settlement.settled),
-            ended: Arc::new(Ended::from(&*settled)),
+            ended: Arc::new(AuditedOutcome::from(&*settled)),
             json: json.map_err(|error| {
-                Fault::Misused(format!("an outcome cannot be written as JSON: {error}"))
+                StorageError::Misused(format!("an outcome cannot be written as JSON: {error}"))
             })?,
         })
     }
@@ -121,7 +121,7 @@ impl PreparedSettlement {
 
 /// An admission with what can be known without the store.
 #[derive(Debug)]
-pub(in crate::journal) struct Prepared {
+pub(in crate::journal) struct EncodedAdmission {
     pub(in crate::journal) admission: Admission,
     /// The bodies of the item groups as they are if this is a new batch and all its items are.
     pub(in crate::journal) groups: Vec<Vec<u8>>,
@@ -130,12 +130,12 @@ pub(in crate::journal) struct Prepared {
     pub(in crate::journal) fingerprint: String,
 }
 
-impl Prepared {
-    pub(in crate::journal) fn new(admission: Admission) -> Result<Self, Fault> {
+impl EncodedAdmission {
+    pub(in crate::journal) fn new(admission: Admission) -> Result<Self, StorageError> {
         let mut hasher = Sha256::new();
         let mut groups = Vec::new();
         for slots in admission.slots.chunks(limits::RECORD_ITEMS) {
-            let items: Vec<Option<Item>> = slots.iter().map(Slot::as_own).collect();
+            let items: Vec<Option<RecordedItem>> = slots.iter().map(Slot::as_own).collect();
             let body = record::body(&items)?;
             hasher.update(&body);
             groups.push(body);
@@ -155,10 +155,10 @@ impl Prepared {
 
 impl Slot {
     /// What is recorded for it if it is new.
-    pub(in crate::journal) fn as_own(&self) -> Option<Item> {
+    pub(in crate::journal) fn as_own(&self) -> Option<RecordedItem> {
         match self {
             Self::Vacant => None,
-            Self::Item { key, command } => Some(Item::Own {
+            Self::Item { key, command } => Some(RecordedItem::Own {
                 key: key.clone(),
                 command: Arc::clone(command),
                 erased: None,

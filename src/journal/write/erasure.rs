@@ -21,16 +21,16 @@ use crate::{
     },
     journal::{
         DoubtfulTarget,
-        error::Fault,
+        error::StorageError,
         format::{
             key::{self, Span, StoreKey},
-            record::{self, Item, Step},
+            record::{self, RecordedItem, Step},
         },
         read::{
-            batch_log::{History, Wanted},
+            batch_log::{BatchHistory, Wanted},
             reader::{Reader, first_of, groups},
         },
-        store::table::{Table, Writes},
+        store::table::{Table, WriteBatch},
     },
 };
 
@@ -67,15 +67,15 @@ pub(in crate::journal) fn find(
     reader: Reader<'_, impl Table>,
     whose: &Whose,
     now: Timestamp,
-) -> Result<Found, Fault> {
+) -> Result<Found, StorageError> {
     let mut found = Found::default();
     for entry in reader.0.scan(Span::headers()) {
         let (key, _) = entry?;
         let Some(StoreKey::Header(id)) = StoreKey::decode(key.as_ref()) else {
-            return Err(Fault::damaged("a batch", "its key does not decode"));
+            return Err(StorageError::damaged("a batch", "its key does not decode"));
         };
         match find_in(reader, id, whose, &mut found) {
-            Err(Fault::Damaged(why)) => {
+            Err(StorageError::Damaged(why)) => {
                 tracing::error!(%why, "a damaged batch is left as it is");
                 found.unreadable += 1;
             }
@@ -99,9 +99,9 @@ fn find_in(
     id: BatchId,
     whose: &Whose,
     found: &mut Found,
-) -> Result<(), Fault> {
+) -> Result<(), StorageError> {
     let header = reader.header(id)?;
-    let header = header.ok_or_else(|| Fault::damaged(id, "it is gone"))?;
+    let header = header.ok_or_else(|| StorageError::damaged(id, "it is gone"))?;
     let mut outcomes = BTreeMap::<u32, Extent>::new();
     each_settled(reader, id, |_, items| {
         for (index, settled) in items {
@@ -113,7 +113,7 @@ fn find_in(
     let history = reader.history(id, &header, |_| Wanted::Nothing)?;
     let (mut own, mut whole, mut derived) = (0_u32, 0_u32, Vec::new());
     for (index, item) in (0..).zip(reader.items(id, &header)?) {
-        let Some(Item::Own { key, command, .. }) = item else {
+        let Some(RecordedItem::Own { key, command, .. }) = item else {
             continue;
         };
         own += 1;
@@ -172,17 +172,17 @@ pub(in crate::journal) fn addresses(
     id: BatchId,
     is_final: impl Fn(u32) -> bool,
     secret: &DigestKey,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let whose = Whose::Addresses;
     let header = reader.header(id)?;
-    let header = header.ok_or_else(|| Fault::damaged(id, "it is gone"))?;
+    let header = header.ok_or_else(|| StorageError::damaged(id, "it is gone"))?;
     let mut found = Found::default();
     let mut are_all_final = true;
     let mut has_any = false;
     for (index, item) in (0..).zip(reader.items(id, &header)?) {
         match item {
-            Some(Item::Own { key, command, .. }) => {
+            Some(RecordedItem::Own { key, command, .. }) => {
                 are_all_final &= is_final(index);
                 let has_key = key.is_some_and(|key| whose.is_in(key.as_str()));
                 if is_final(index) && (has_key || command.extent(&whose) != Extent::None) {
@@ -191,7 +191,7 @@ pub(in crate::journal) fn addresses(
                         .insert(ItemId { batch: id, index }, Extent::Part);
                 }
             }
-            Some(Item::Ref { key, .. }) => has_any |= whose.is_in(key.as_str()),
+            Some(RecordedItem::Ref { key, .. }) => has_any |= whose.is_in(key.as_str()),
             None => {}
         }
     }
@@ -209,9 +209,9 @@ pub(in crate::journal) fn addresses(
 fn each_settled(
     reader: Reader<'_, impl Table>,
     batch: BatchId,
-    mut each: impl FnMut(u32, &mut Vec<(u32, Settled)>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    History::each_step(reader.0, batch, |seq, body| {
+    mut each: impl FnMut(u32, &mut Vec<(u32, Settled)>) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    BatchHistory::each_step(reader.0, batch, |seq, body| {
         let what = format_args!("step {seq} of batch {batch}");
         match record::parse::<Step<Settled>>(body, what)? {
             Step::Settled { mut items, .. } => each(seq, &mut items),
@@ -226,10 +226,10 @@ pub(in crate::journal) fn batch(
     id: BatchId,
     found: &Found,
     (whose, secret): (&Whose, &DigestKey),
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let header = reader.header(id)?;
-    let mut header = header.ok_or_else(|| Fault::damaged(id, "it is gone"))?;
+    let mut header = header.ok_or_else(|| StorageError::damaged(id, "it is gone"))?;
     let scope = header.scope();
     let extent_of = |index| found.items.get(&ItemId { batch: id, index }).copied();
     let mut changed = BTreeSet::new();
@@ -238,13 +238,13 @@ pub(in crate::journal) fn batch(
         let mut items = reader.group(id, &header, group)?;
         let mut is_dirty = false;
         for (index, item) in (first_of(group)..).zip(&mut items) {
-            if let (Some(Item::Ref { key, .. }), Whose::Addresses) = (&mut *item, whose)
+            if let (Some(RecordedItem::Ref { key, .. }), Whose::Addresses) = (&mut *item, whose)
                 && whose.is_in(key.as_str())
             {
                 *key = erased_key(&scope, key, secret);
                 is_dirty = true;
             }
-            let Some(Item::Own {
+            let Some(RecordedItem::Own {
                 key,
                 command,
                 erased,
@@ -298,10 +298,10 @@ fn outcomes(
     reader: Reader<'_, impl Table>,
     id: BatchId,
     (whose, extent_of, changed): (&Whose, &impl Fn(u32) -> Option<Extent>, &BTreeSet<u32>),
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let mut dirty = Vec::new();
-    History::each_step(reader.0, id, |seq, body| {
+    BatchHistory::each_step(reader.0, id, |seq, body| {
         let what = format_args!("step {seq} of batch {id}");
         let mut step = record::parse::<Step<Settled>>(body, what)?;
         let mut is_dirty = false;
@@ -317,7 +317,7 @@ fn outcomes(
         if is_dirty {
             dirty.push((seq, step));
         }
-        Ok::<_, Fault>(())
+        Ok::<_, StorageError>(())
     })?;
     for (seq, step) in dirty {
         put_step(reader, id, seq, &step, writes)?;
@@ -330,8 +330,8 @@ fn put_targets(
     reader: Reader<'_, impl Table>,
     batch: BatchId,
     mut hashes: Vec<u64>,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     for entry in reader.0.scan(Span::targets(batch)) {
         writes.remove(entry?.0.as_ref().to_vec());
     }
@@ -349,8 +349,8 @@ pub(in crate::journal) fn references(
     id: BatchId,
     found: &Found,
     secret: &DigestKey,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let Some(header) = reader.header(id)?.filter(|header| header.refs > 0) else {
         return Ok(());
     };
@@ -359,7 +359,7 @@ pub(in crate::journal) fn references(
         let mut items = reader.group(id, &header, group)?;
         let mut is_dirty = false;
         for item in &mut items {
-            if let Some(Item::Ref { key, id }) = item
+            if let Some(RecordedItem::Ref { key, id }) = item
                 && found.items.get(id) == Some(&Extent::Whole)
             {
                 *key = erased_key(&scope, key, secret);
@@ -378,8 +378,8 @@ pub(in crate::journal) fn references(
 pub(in crate::journal) fn doubtful(
     reader: Reader<'_, impl Table>,
     whose: &Whose,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     for entry in reader.doubtful() {
         let (key, targets) = entry?;
         let before = targets.len();

@@ -6,7 +6,7 @@
 mod admission;
 mod group;
 
-pub(in crate::journal) use self::admission::Refusal;
+pub(in crate::journal) use self::admission::AdmissionRefusal;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,9 +15,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::group::Doubtful;
+use self::group::DoubtfulExpiry;
 use super::{
-    encoded::{PreparedGroup, PreparedSettlement},
+    encoded::{EncodedGroup, EncodedSettlement},
     erasure::{self, Found},
     open_batch::OpenBatch,
     redaction::{self, Removal},
@@ -29,16 +29,16 @@ use crate::{
     },
     journal::{
         Stopper,
-        error::Fault,
+        error::StorageError,
         format::{
             key::{self, Span, StoreKey},
-            record::{self, Item, Step},
+            record::{self, RecordedItem, Step},
         },
-        outbox::{Audited, Of, Trail, cache::Recent},
+        outbox::{Audited, EventKind, Outbox, cache::EventCache},
         read::{batch_log::Wanted, reader::Reader},
         store::{
-            table::{Table, Writes},
-            write_buffer::Staged,
+            table::{Table, WriteBatch},
+            write_buffer::WriteBuffer,
         },
     },
 };
@@ -46,18 +46,18 @@ use crate::{
 /// The one that writes.
 #[derive(Debug)]
 pub(in crate::journal) struct Ledger<T> {
-    table: Arc<Staged<T>>,
+    table: Arc<WriteBuffer<T>>,
     /// Every batch with open items.
     open: HashMap<BatchId, OpenBatch>,
     next: BatchId,
     commits: u64,
     has_written: bool,
-    trail: Trail,
+    trail: Outbox,
     /// The process that works on it, counted from one; 0 if none has said that it begins.
     life: u64,
     /// The processes whose beginnings are recorded.
     lives: BTreeSet<u64>,
-    doubtful: Doubtful,
+    doubtful: DoubtfulExpiry,
     /// Batches that are put aside.
     damaged: u64,
     /// The key of its digests.
@@ -66,15 +66,20 @@ pub(in crate::journal) struct Ledger<T> {
 
 impl<T: Table> Ledger<T> {
     /// Takes over a table, with or without a trail for an audit.
-    pub(in crate::journal) fn load(table: Arc<T>, is_audited: bool) -> Result<Self, Fault> {
-        let table = Arc::new(Staged::over(table));
+    pub(in crate::journal) fn load(table: Arc<T>, is_audited: bool) -> Result<Self, StorageError> {
+        let table = Arc::new(WriteBuffer::over(table));
         let reader = Reader(&*table);
         let floor = reader.number(&StoreKey::BatchFloor)?.unwrap_or(1);
         let commits = reader.number(&StoreKey::Commits)?.unwrap_or(0);
         let next = match table.scan(Span::headers()).next_back().transpose()? {
             Some((key, _)) => match StoreKey::decode(key.as_ref()) {
                 Some(StoreKey::Header(last)) => floor.max(last.0.saturating_add(1)),
-                _ => return Err(Fault::damaged("the last batch", "its key does not decode")),
+                _ => {
+                    return Err(StorageError::damaged(
+                        "the last batch",
+                        "its key does not decode",
+                    ));
+                }
             },
             None => floor,
         };
@@ -82,13 +87,16 @@ impl<T: Table> Ledger<T> {
         for entry in table.scan(Span::open()) {
             let (key, _) = entry?;
             let Some(StoreKey::Open(batch)) = StoreKey::decode(key.as_ref()) else {
-                return Err(Fault::damaged("an open batch", "its key does not decode"));
+                return Err(StorageError::damaged(
+                    "an open batch",
+                    "its key does not decode",
+                ));
             };
             open.insert(batch, OpenBatch::load(reader, batch)?);
         }
-        let trail = Trail::load(Reader(&*table), is_audited)?;
+        let trail = Outbox::load(Reader(&*table), is_audited)?;
         let lives: BTreeSet<_> = reader.lives()?.into_keys().collect();
-        let doubtful = Doubtful::load(reader)?;
+        let doubtful = DoubtfulExpiry::load(reader)?;
         let damaged = table.scan(Span::quarantine()).count();
         Ok(Self {
             // Only a table without a home, such as one in memory, has none.
@@ -122,12 +130,12 @@ impl<T: Table> Ledger<T> {
     }
 
     /// What the audit has not got yet.
-    pub(in crate::journal) fn trail(&self) -> &Trail {
+    pub(in crate::journal) fn trail(&self) -> &Outbox {
         &self.trail
     }
 
     /// What the last group of writes brought, for the audit.
-    pub(in crate::journal) fn take_recent(&mut self) -> Recent {
+    pub(in crate::journal) fn take_recent(&mut self) -> EventCache {
         self.trail.take_recent()
     }
 
@@ -137,19 +145,19 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Records how far the audit has got.
-    pub(in crate::journal) fn audited(&mut self, audited: &Audited) -> Result<(), Fault> {
-        let mut writes = Writes::default();
+    pub(in crate::journal) fn audited(&mut self, audited: &Audited) -> Result<(), StorageError> {
+        let mut writes = WriteBatch::default();
         self.trail.audited(audited, &mut writes)?;
         self.write(writes)
     }
 
     /// Closes a group of writes with its number; `None` if nothing was written.
-    pub(in crate::journal) fn close_group(&mut self) -> Result<Option<u64>, Fault> {
+    pub(in crate::journal) fn close_group(&mut self) -> Result<Option<u64>, StorageError> {
         if !self.has_written {
             return Ok(None);
         }
         self.commits += 1;
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         writes.put(StoreKey::Commits.encode(), record::number(self.commits));
         self.write(writes)?;
         self.table.hand_over()?;
@@ -158,7 +166,7 @@ impl<T: Table> Ledger<T> {
         Ok(Some(self.commits))
     }
 
-    fn write(&mut self, mut writes: Writes) -> Result<(), Fault> {
+    fn write(&mut self, mut writes: WriteBatch) -> Result<(), StorageError> {
         self.has_written = true;
         self.trail.add_to(&mut writes, self.commits);
         self.table.write(writes)
@@ -167,9 +175,9 @@ impl<T: Table> Ledger<T> {
     /// Records a few groups, all or none of each call.
     pub(in crate::journal) fn settle<'a>(
         &mut self,
-        groups: impl Iterator<Item = &'a PreparedGroup> + Clone,
-    ) -> Result<(), Fault> {
-        let mut writes = Writes::default();
+        groups: impl Iterator<Item = &'a EncodedGroup> + Clone,
+    ) -> Result<(), StorageError> {
+        let mut writes = WriteBatch::default();
         let settlements = groups.clone().flat_map(|group| &group.settlements);
         self.settle_items(settlements, &mut writes)?;
         self.change(groups.clone(), &mut writes)?;
@@ -182,8 +190,8 @@ impl<T: Table> Ledger<T> {
     /// Takes out of commands at once what is not kept beyond their final outcomes.
     fn clean_settled<'a>(
         &mut self,
-        groups: impl Iterator<Item = &'a PreparedGroup>,
-    ) -> Result<(), Fault> {
+        groups: impl Iterator<Item = &'a EncodedGroup>,
+    ) -> Result<(), StorageError> {
         for group in groups {
             let removals = group.keep.removals().collect::<Vec<_>>();
             if removals.is_empty() {
@@ -195,7 +203,7 @@ impl<T: Table> Ledger<T> {
                 ended.entry(batch).or_default().insert(index);
             }
             for (batch, items) in ended {
-                let mut writes = Writes::default();
+                let mut writes = WriteBatch::default();
                 let removals = removals.iter().copied();
                 let reader = Reader(&*self.table);
                 redaction::clean(reader, batch, &items, removals, &self.secret, &mut writes)?;
@@ -211,16 +219,16 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Takes addresses out that a settled batch has for ids and keys.
-    fn clean_addresses(&mut self, batch: BatchId) -> Result<(), Fault> {
+    fn clean_addresses(&mut self, batch: BatchId) -> Result<(), StorageError> {
         let reader = Reader(&*self.table);
         let header = reader.header(batch)?;
-        let header = header.ok_or_else(|| Fault::damaged(batch, "it is gone"))?;
+        let header = header.ok_or_else(|| StorageError::damaged(batch, "it is gone"))?;
         let history = reader.history(batch, &header, |_| Wanted::Outcome)?;
         let is_final = |index| {
             let settled = history.trace(index).settled;
             settled.is_some_and(|settled| settled.conclusion.is_final())
         };
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         erasure::addresses(reader, batch, is_final, &self.secret, &mut writes)?;
         if !writes.0.is_empty() {
             self.write(writes)?;
@@ -230,10 +238,10 @@ impl<T: Table> Ledger<T> {
 
     fn settle_items<'a>(
         &mut self,
-        settlements: impl Iterator<Item = &'a PreparedSettlement>,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
-        let mut batches = BTreeMap::<BatchId, Vec<&PreparedSettlement>>::new();
+        settlements: impl Iterator<Item = &'a EncodedSettlement>,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
+        let mut batches = BTreeMap::<BatchId, Vec<&EncodedSettlement>>::new();
         for settlement in settlements {
             batches
                 .entry(settlement.id.batch)
@@ -242,7 +250,8 @@ impl<T: Table> Ledger<T> {
         }
         for (id, settlements) in batches {
             let batch = self.open.get_mut(&id);
-            let batch = batch.ok_or_else(|| Fault::Misused(format!("{id} has nothing open")))?;
+            let batch =
+                batch.ok_or_else(|| StorageError::Misused(format!("{id} has nothing open")))?;
             batch.settle(id, &settlements, &mut self.trail, writes)?;
             if batch.open.is_empty() {
                 writes.remove(StoreKey::Open(id).encode());
@@ -259,12 +268,12 @@ impl<T: Table> Ledger<T> {
         id: BatchId,
         by: Stopper,
         at: Timestamp,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StorageError> {
         let Some(batch) = self.open.get_mut(&id) else {
             return Ok(());
         };
-        let mut writes = Writes::default();
-        self.trail.note(Of::Step(id, batch.next_seq), 1);
+        let mut writes = WriteBatch::default();
+        self.trail.note(EventKind::Step(id, batch.next_seq), 1);
         let step = Step::<()>::Stopped {
             at,
             by: Some(by.caller),
@@ -282,8 +291,8 @@ impl<T: Table> Ledger<T> {
         &mut self,
         before: Timestamp,
         batches_max: usize,
-    ) -> Result<usize, Fault> {
-        let mut writes = Writes::default();
+    ) -> Result<usize, StorageError> {
+        let mut writes = WriteBatch::default();
         self.remove_targets(before, &mut writes);
         if !writes.0.is_empty() {
             self.write(writes)?;
@@ -296,7 +305,10 @@ impl<T: Table> Ledger<T> {
             }
             let (key, _) = entry?;
             let Some(StoreKey::Expiry { batch, .. }) = StoreKey::decode(key.as_ref()) else {
-                return Err(Fault::damaged("an expiry entry", "its key does not decode"));
+                return Err(StorageError::damaged(
+                    "an expiry entry",
+                    "its key does not decode",
+                ));
             };
             if !kept.contains(&batch) {
                 due.push((key.as_ref().to_vec(), batch));
@@ -304,7 +316,7 @@ impl<T: Table> Ledger<T> {
         }
         let mut purged = 0;
         for (key, batch) in due {
-            let mut writes = Writes::default();
+            let mut writes = WriteBatch::default();
             let done = self.purge_batch(batch, &mut writes);
             writes.remove(key.clone());
             if self.put_aside(done, (key, batch), writes)? {
@@ -318,17 +330,21 @@ impl<T: Table> Ledger<T> {
     /// aside instead, so that it stays for whoever repairs it, and nothing comes upon it again.
     fn put_aside(
         &mut self,
-        done: Result<(), Fault>,
+        done: Result<(), StorageError>,
         (key, batch): (Vec<u8>, BatchId),
-        writes: Writes,
-    ) -> Result<bool, Fault> {
+        writes: WriteBatch,
+    ) -> Result<bool, StorageError> {
         let why = match done {
             Ok(()) => {
                 self.write(writes)?;
                 return Ok(true);
             }
-            Err(Fault::Damaged(why)) => why,
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+            Err(StorageError::Damaged(why)) => why,
+            Err(
+                fault @ (StorageError::Store(_)
+                | StorageError::Misused(_)
+                | StorageError::Abandoned),
+            ) => {
                 return Err(fault);
             }
         };
@@ -337,7 +353,7 @@ impl<T: Table> Ledger<T> {
             %why,
             "a batch is damaged and put aside; `cancelot journal verify` says more"
         );
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         writes.remove(key);
         writes.put(StoreKey::Quarantine(batch).encode(), record::marker());
         self.write(writes)?;
@@ -356,11 +372,11 @@ impl<T: Table> Ledger<T> {
         removal: Removal,
         before: Timestamp,
         batches_max: usize,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, StorageError> {
         let due = redaction::due(Reader(&*self.table), removal, before, batches_max)?;
         let looked_at = due.len();
         for (key, batch) in due {
-            let mut writes = Writes::default();
+            let mut writes = WriteBatch::default();
             let reader = Reader(&*self.table);
             let done = redaction::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
             if self.put_aside(done, (key, batch), writes)? && removal == Removal::Emails {
@@ -375,27 +391,27 @@ impl<T: Table> Ledger<T> {
         &mut self,
         found: &Found,
         whose: &Whose,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, StorageError> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
         let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
         batches.extend(&found.batches);
         for id in &batches {
-            let mut writes = Writes::default();
+            let mut writes = WriteBatch::default();
             let secret = &self.secret;
             erasure::batch(reader, *id, found, (whose, secret), &mut writes)?;
             self.write(writes)?;
         }
-        let headers: Result<Vec<_>, Fault> = table
+        let headers: Result<Vec<_>, StorageError> = table
             .scan(Span::headers())
             .map(|entry| Ok(entry?.0.as_ref().to_vec()))
             .collect();
         for key in headers? {
             if let Some(StoreKey::Header(id)) = StoreKey::decode(&key) {
-                let mut writes = Writes::default();
+                let mut writes = WriteBatch::default();
                 match erasure::references(reader, id, found, &self.secret, &mut writes) {
                     // It was counted when it was not found to be theirs.
-                    Err(Fault::Damaged(_)) => continue,
+                    Err(StorageError::Damaged(_)) => continue,
                     done => done?,
                 }
                 if !writes.0.is_empty() {
@@ -403,7 +419,7 @@ impl<T: Table> Ledger<T> {
                 }
             }
         }
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         erasure::doubtful(reader, whose, &mut writes)?;
         if !writes.0.is_empty() {
             self.write(writes)?;
@@ -411,16 +427,20 @@ impl<T: Table> Ledger<T> {
         Ok(found.items.len())
     }
 
-    fn purge_batch(&self, id: BatchId, writes: &mut Writes) -> Result<(), Fault> {
+    fn purge_batch(&self, id: BatchId, writes: &mut WriteBatch) -> Result<(), StorageError> {
         if self.open.contains_key(&id) {
-            return Err(Fault::damaged(id, "it would be purged and has open items"));
+            return Err(StorageError::damaged(
+                id,
+                "it would be purged and has open items",
+            ));
         }
         let reader = Reader(&*self.table);
         let header = reader.header(id)?;
-        let header = header.ok_or_else(|| Fault::damaged(id, "it expired and is not there"))?;
+        let header =
+            header.ok_or_else(|| StorageError::damaged(id, "it expired and is not there"))?;
         let scope = header.scope();
         for item in reader.items(id, &header)? {
-            if let Some(Item::Own { key: Some(key), .. }) = item {
+            if let Some(RecordedItem::Own { key: Some(key), .. }) = item {
                 writes.remove(key::item(&scope, &key));
             }
         }

@@ -5,29 +5,29 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::encoded::PreparedSettlement;
+use super::encoded::EncodedSettlement;
 use crate::{
     domain::ids::BatchId,
     journal::{
-        error::Fault,
+        error::StorageError,
         format::{
-            index_set::Bits,
+            index_set::IndexSet,
             key::StoreKey,
-            record::{self, Header, Item, Step},
+            record::{self, Header, RecordedItem, Step},
         },
-        outbox::{Of, Trail, cache::Told, settlement},
+        outbox::{EventKind, Outbox, cache::CachedEvent, settlement},
         read::{
-            batch_log::{History, Wanted},
+            batch_log::{BatchHistory, Wanted},
             reader::Reader,
         },
-        store::table::{Table, Writes},
+        store::table::{Table, WriteBatch},
     },
 };
 
 /// A batch with open items.
 #[derive(Debug)]
 pub(in crate::journal) struct OpenBatch {
-    pub(in crate::journal) open: Bits,
+    pub(in crate::journal) open: IndexSet,
     pub(in crate::journal) next_seq: u32,
     /// The latest time known of it: when its last item settles, retention runs from here.
     pub(in crate::journal) latest: Timestamp,
@@ -43,9 +43,9 @@ impl OpenBatch {
     pub(in crate::journal) fn load(
         reader: Reader<'_, impl Table>,
         id: BatchId,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, StorageError> {
         let header = reader.header(id)?;
-        let header = header.ok_or_else(|| Fault::damaged(id, "it is open and not there"))?;
+        let header = header.ok_or_else(|| StorageError::damaged(id, "it is open and not there"))?;
         let history = reader.history(id, &header, |_| Wanted::Nothing)?;
         let mut batch = Self::closed(&header, &history);
         let is_full = header.own == header.total;
@@ -56,7 +56,7 @@ impl OpenBatch {
         };
         let mut items = items.into_iter();
         for index in 0..header.total {
-            let is_own = matches!(items.next(), Some(Some(Item::Own { .. })));
+            let is_own = matches!(items.next(), Some(Some(RecordedItem::Own { .. })));
             if (is_full || is_own) && !history.trace(index).is_settled {
                 batch.open.insert(index);
             }
@@ -65,9 +65,9 @@ impl OpenBatch {
     }
 
     /// A batch without open items.
-    pub(in crate::journal) fn closed(header: &Header, history: &History) -> Self {
+    pub(in crate::journal) fn closed(header: &Header, history: &BatchHistory) -> Self {
         Self {
-            open: Bits::default(),
+            open: IndexSet::default(),
             next_seq: history.next_seq,
             latest: history.latest_since(header),
             lives: history.lives().collect(),
@@ -77,10 +77,10 @@ impl OpenBatch {
     pub(in crate::journal) fn settle(
         &mut self,
         id: BatchId,
-        settlements: &[&PreparedSettlement],
-        trail: &mut Trail,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        settlements: &[&EncodedSettlement],
+        trail: &mut Outbox,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let mut rest = settlements;
         while !rest.is_empty() {
             let mut bytes = 0_usize;
@@ -98,7 +98,7 @@ impl OpenBatch {
             let mut items = Vec::<(u32, &RawValue)>::with_capacity(now.len());
             for settlement in now {
                 if !self.open.remove(settlement.id.index) {
-                    return Err(Fault::Misused(format!(
+                    return Err(StorageError::Misused(format!(
                         "{} settles and is not open",
                         settlement.id
                     )));
@@ -110,10 +110,10 @@ impl OpenBatch {
             self.latest = latest.max(kept.unwrap_or(latest));
             let ended = now.iter().map(|one| &*one.ended);
             let lines = u32::try_from(settlement::lines(ended)).unwrap_or(u32::MAX);
-            trail.tell(Of::Step(id, self.next_seq), lines, || {
+            trail.tell(EventKind::Step(id, self.next_seq), lines, || {
                 let ended = now.iter();
                 let ended = ended.map(|one| (one.id.index, Arc::clone(&one.ended)));
-                Told::Settled(ended.collect())
+                CachedEvent::Settled(ended.collect())
             });
             let step = Step::Settled {
                 latest,
@@ -130,12 +130,12 @@ impl OpenBatch {
         &mut self,
         id: BatchId,
         step: &Step<S>,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let seq = self.next_seq;
         self.next_seq = seq
             .checked_add(1)
-            .ok_or_else(|| Fault::Misused(format!("the log of batch {id} is full")))?;
+            .ok_or_else(|| StorageError::Misused(format!("the log of batch {id} is full")))?;
         for (part, value) in record::split(&record::body(step)?)? {
             let key = StoreKey::Log {
                 batch: id,

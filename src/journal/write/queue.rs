@@ -11,13 +11,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// thread.
 #[derive(Debug)]
 pub(in crate::journal) struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     arrived: Condvar,
     room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct QueueState<T> {
     entries: VecDeque<(T, OwnedSemaphorePermit)>,
     is_closed: bool,
 }
@@ -25,7 +25,7 @@ struct State<T> {
 impl<T> Queue<T> {
     pub(in crate::journal) fn new(entries_max: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 entries: VecDeque::with_capacity(entries_max),
                 is_closed: false,
             }),
@@ -56,7 +56,7 @@ impl<T> Queue<T> {
         weight_max: usize,
         weight: impl Fn(&T) -> usize,
     ) -> Vec<T> {
-        let waits = |state: &mut State<T>| state.entries.is_empty() && !state.is_closed;
+        let waits = |state: &mut QueueState<T>| state.entries.is_empty() && !state.is_closed;
         let state = self.arrived.wait_while(self.state(), waits);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::with_capacity(state.entries.len());
@@ -90,7 +90,7 @@ impl<T> Queue<T> {
         self.state().entries.len()
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         // Nothing panics while it holds this lock, and the state is whole at any time.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,16 +10,16 @@ use super::batch_slots::put_group;
 use crate::{
     domain::{command::Command, ids::BatchId, outcome::Settled, personal::digests::DigestKey},
     journal::{
-        error::Fault,
+        error::StorageError,
         format::{
             key::{Span, StoreKey},
-            record::{self, Header, Item, Step},
+            record::{self, Header, RecordedItem, Step},
         },
         read::{
-            batch_log::{History, Wanted},
+            batch_log::{BatchHistory, Wanted},
             reader::{Items, Reader, first_of, group_of, groups},
         },
-        store::table::{Table, Writes},
+        store::table::{Table, WriteBatch},
     },
 };
 
@@ -85,19 +85,22 @@ pub(in crate::journal) fn due(
     removal: Removal,
     before: Timestamp,
     batches_max: usize,
-) -> Result<Vec<(Vec<u8>, BatchId)>, Fault> {
+) -> Result<Vec<(Vec<u8>, BatchId)>, StorageError> {
     let known = reader.0.get(&removal.cursor().encode())?;
     let after = known
         .as_ref()
         .map(|value| cursor_in(value.as_ref()))
         .transpose()
-        .map_err(|why| Fault::damaged("what was removed up to", why))?;
+        .map_err(|why| StorageError::damaged("what was removed up to", why))?;
     let span = Span::expired_after(after, before.as_microsecond());
     let mut due = Vec::new();
     for entry in reader.0.scan(span).take(batches_max) {
         let (key, _) = entry?;
         let Some(StoreKey::Expiry { batch, .. }) = StoreKey::decode(key.as_ref()) else {
-            return Err(Fault::damaged("an expiry entry", "its key does not decode"));
+            return Err(StorageError::damaged(
+                "an expiry entry",
+                "its key does not decode",
+            ));
         };
         due.push((key.as_ref().to_vec(), batch));
     }
@@ -110,12 +113,13 @@ pub(in crate::journal) fn remove(
     removal: Removal,
     (key, batch): (&[u8], BatchId),
     secret: &DigestKey,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let header = reader.header(batch)?;
-    let header = header.ok_or_else(|| Fault::damaged(batch, "it expires and is not there"))?;
+    let header =
+        header.ok_or_else(|| StorageError::damaged(batch, "it expires and is not there"))?;
     let mut dirty = Vec::new();
-    History::each_step(reader.0, batch, |seq, body| {
+    BatchHistory::each_step(reader.0, batch, |seq, body| {
         let what = format_args!("step {seq} of batch {batch}");
         if let Step::Settled {
             latest,
@@ -136,7 +140,7 @@ pub(in crate::journal) fn remove(
                 dirty.push((seq, step));
             }
         }
-        Ok::<_, Fault>(())
+        Ok::<_, StorageError>(())
     })?;
     for (seq, step) in dirty {
         note_taken_out(writes);
@@ -172,10 +176,11 @@ pub(in crate::journal) fn clean(
     items: &BTreeSet<u32>,
     removals: impl Iterator<Item = Removal> + Clone,
     secret: &DigestKey,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let header = reader.header(batch)?;
-    let header = header.ok_or_else(|| Fault::damaged(batch, "it settles and is not there"))?;
+    let header =
+        header.ok_or_else(|| StorageError::damaged(batch, "it settles and is not there"))?;
     let groups: BTreeSet<_> = items.iter().map(|index| group_of(*index).0).collect();
     let is_final = |index| items.contains(&index);
     let which = (groups.into_iter(), is_final);
@@ -190,14 +195,14 @@ fn clean_groups(
     (groups, is_final): (impl Iterator<Item = u32>, impl Fn(u32) -> bool),
     removals: impl Iterator<Item = Removal> + Clone,
     secret: &DigestKey,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let mut has_changed = false;
     for group in groups {
         let mut items = reader.group(batch, &header, group)?;
         let mut is_dirty = false;
         for (index, item) in (first_of(group)..).zip(&mut items) {
-            let Some(Item::Own { command, .. }) = item else {
+            let Some(RecordedItem::Own { command, .. }) = item else {
                 continue;
             };
             for removal in removals.clone().filter(|_| is_final(index)) {
@@ -223,7 +228,7 @@ fn clean_groups(
 }
 
 /// Notes that the database's file may still have what these writes take out.
-pub(in crate::journal) fn note_taken_out(writes: &mut Writes) {
+pub(in crate::journal) fn note_taken_out(writes: &mut WriteBatch) {
     writes.put(StoreKey::TakenOut.encode(), record::marker());
 }
 
@@ -233,8 +238,8 @@ pub(in crate::journal) fn put_step(
     batch: BatchId,
     seq: u32,
     step: &Step<Settled>,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     for entry in reader.0.scan(Span::log_step(batch, seq)) {
         writes.remove(entry?.0.as_ref().to_vec());
     }
@@ -250,8 +255,8 @@ pub(in crate::journal) fn replace_group(
     batch: BatchId,
     group: u32,
     items: &Items,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     for entry in reader.0.scan(Span::item_group(batch, group)) {
         writes.remove(entry?.0.as_ref().to_vec());
     }

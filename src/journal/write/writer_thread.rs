@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    durability_barrier::Gate,
-    encoded::{Prepared, PreparedGroup},
-    ledger::{Ledger, Refusal},
+    durability_barrier::DurabilityBarrier,
+    encoded::{EncodedAdmission, EncodedGroup},
+    ledger::{AdmissionRefusal, Ledger},
     queue::Queue,
     redaction::Removal,
 };
@@ -19,9 +19,10 @@ use crate::{
     journal::{
         Admitted, Audited, Stopper, Unavailable,
         directory::{
-            ballast::Ballast, commit_watermark::HighWater, compaction::Compactor, disk_space::Room,
+            ballast::Ballast, commit_watermark::CommitWatermark, compaction::Compactor,
+            disk_space::DiskSpace,
         },
-        error::Fault,
+        error::StorageError,
         outbox,
         store::swap::Stores,
     },
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Makes all that was written durable.
-pub(in crate::journal) trait Disk: Send {
+pub(in crate::journal) trait SyncDisk: Send {
     /// Returns once it is.
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -38,9 +39,9 @@ pub(in crate::journal) trait Disk: Send {
 /// Something to write.
 #[derive(Debug)]
 pub(in crate::journal) enum Work {
-    Admit(Box<Prepared>),
+    Admit(Box<EncodedAdmission>),
     Begin(Moment),
-    Settle(PreparedGroup),
+    Settle(EncodedGroup),
     Stop(BatchId, Stopper, Timestamp),
     Purge {
         before: Timestamp,
@@ -58,7 +59,7 @@ pub(in crate::journal) enum Work {
 /// What became of it.
 #[derive(Debug)]
 pub(in crate::journal) enum Done {
-    Admitted(Result<Admitted, Refusal>),
+    Admitted(Result<Admitted, AdmissionRefusal>),
     Written,
     /// So many batches.
     Purged(usize),
@@ -66,28 +67,28 @@ pub(in crate::journal) enum Done {
 
 /// Something to write, and where its answer goes. Whoever asked may have gone away.
 #[derive(Debug)]
-pub(in crate::journal) struct Entry {
+pub(in crate::journal) struct QueuedWrite {
     pub(in crate::journal) work: Work,
     pub(in crate::journal) answer: oneshot::Sender<Result<Done, Unavailable>>,
 }
 
 /// The state of the thread that writes.
-pub(in crate::journal) struct Committer {
+pub(in crate::journal) struct WriterThread {
     pub(in crate::journal) ledger: Ledger<Stores>,
-    pub(in crate::journal) disk: Box<dyn Disk>,
-    pub(in crate::journal) room: Room,
+    pub(in crate::journal) disk: Box<dyn SyncDisk>,
+    pub(in crate::journal) room: DiskSpace,
     pub(in crate::journal) compactor: Compactor,
     pub(in crate::journal) ballast: Ballast,
-    pub(in crate::journal) high_water: HighWater,
-    pub(in crate::journal) trail: Arc<outbox::Shared>,
+    pub(in crate::journal) high_water: CommitWatermark,
+    pub(in crate::journal) trail: Arc<outbox::OutboxState>,
     /// Lines that the audit may lack while more is admitted.
     pub(in crate::journal) audit_lag_max: u64,
-    pub(in crate::journal) queue: Arc<Queue<Entry>>,
-    pub(in crate::journal) gate: Arc<Gate>,
+    pub(in crate::journal) queue: Arc<Queue<QueuedWrite>>,
+    pub(in crate::journal) gate: Arc<DurabilityBarrier>,
     pub(in crate::journal) meters: Arc<JournalMeters>,
 }
 
-impl Committer {
+impl WriterThread {
     /// Works until the queue is closed and empty.
     pub(in crate::journal) fn run(mut self) {
         let _end = End(Arc::clone(&self.gate), Arc::clone(&self.queue));
@@ -96,7 +97,9 @@ impl Committer {
             // What waits goes first, and one piece of this after each group.
             while self.queue.is_idle() && self.compact() {}
             // The queue holds no more entries than a group may have.
-            let group = self.queue.take(limits::BATCH_ITEMS_MAX, Entry::weight);
+            let group = self
+                .queue
+                .take(limits::BATCH_ITEMS_MAX, QueuedWrite::weight);
             if group.is_empty() {
                 return;
             }
@@ -140,7 +143,7 @@ impl Committer {
         self.gate.fail(why.clone());
     }
 
-    fn commit(&mut self, group: &[Entry]) -> Result<Vec<Done>, Unavailable> {
+    fn commit(&mut self, group: &[QueuedWrite]) -> Result<Vec<Done>, Unavailable> {
         self.gate.begin();
         match self.apply(group) {
             Ok(done) => {
@@ -156,13 +159,13 @@ impl Committer {
     }
 
     /// Whether the audit has kept up with what was admitted.
-    fn check_lag(&self) -> Result<(), Refusal> {
+    fn check_lag(&self) -> Result<(), AdmissionRefusal> {
         let behind = self.ledger.trail().check(self.audit_lag_max);
-        behind.map_err(Refusal::Behind)
+        behind.map_err(AdmissionRefusal::Behind)
     }
 
     /// Applies a group and makes it durable; says what became of each entry.
-    fn apply(&mut self, group: &[Entry]) -> Result<Vec<Done>, Fault> {
+    fn apply(&mut self, group: &[QueuedWrite]) -> Result<Vec<Done>, StorageError> {
         let begun = Instant::now();
         // What settles was open before this group came. Settling first gathers all outcomes of a
         // batch into one record, and the admissions of the group find them.
@@ -177,11 +180,11 @@ impl Committer {
                 | Work::Audited(_)
                 | Work::Vacate => None,
             }))?;
-        let admits = |entry: &Entry| matches!(entry.work, Work::Admit(_));
+        let admits = |entry: &QueuedWrite| matches!(entry.work, Work::Admit(_));
         let room = if group.iter().any(admits) {
             self.room
                 .check()
-                .map_err(Refusal::NoRoom)
+                .map_err(AdmissionRefusal::NoRoom)
                 .and_then(|()| self.check_lag())
         } else {
             Ok(())
@@ -232,9 +235,9 @@ impl Committer {
             let synced = self.disk.sync();
             synced
                 .and_then(|()| self.high_water.advance(commits))
-                .map_err(|error| Fault::Store(format!("making it durable: {error}")))?;
+                .map_err(|error| StorageError::Store(format!("making it durable: {error}")))?;
             self.meters.commit_time.time(begun.elapsed());
-            let changes = group.iter().map(Entry::changes).sum();
+            let changes = group.iter().map(QueuedWrite::changes).sum();
             if changes > 0 {
                 self.meters.group_size.count(changes);
             }
@@ -246,7 +249,7 @@ impl Committer {
     }
 }
 
-impl Entry {
+impl QueuedWrite {
     /// Items that it admits or settles; what is neither is none.
     fn changes(&self) -> usize {
         match &self.work {
@@ -274,7 +277,7 @@ impl Entry {
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct End(Arc<Gate>, Arc<Queue<Entry>>);
+struct End(Arc<DurabilityBarrier>, Arc<Queue<QueuedWrite>>);
 
 impl Drop for End {
     fn drop(&mut self) {

@@ -8,31 +8,31 @@ use crate::domain::{
     outcome::{Detail, FailureReason, Outcome},
 };
 
-use super::{CANCEL, Conversation, Found, Life, Refusal, SET_TIMING};
+use super::{CANCEL, CancelRefusal, Conversation, Lookup, Phase, SET_TIMING};
 use crate::providers::{
     Step,
-    item_state::{Standing, settle},
+    item_state::{ItemState, settle},
     of,
-    reply::http_status::{Verdict, verdict},
+    reply::http_status::{StatusMeaning, verdict},
 };
 
 /// Changes of the timing that are accepted and do not show, until it is given up.
 pub(super) const PATCHES_MAX: u32 = 3;
 
 /// One item in the middle of its conversation.
-pub(super) struct Item<'a> {
+pub(super) struct CancelState<'a> {
     pub(super) talk: &'a dyn Conversation,
-    pub(super) standing: Standing<'a>,
+    pub(super) standing: ItemState<'a>,
     /// The last look that could be read.
-    pub(super) known: Option<Found>,
+    pub(super) known: Option<Lookup>,
     /// The goal is an end at once; else an end at any time is as good.
     pub(super) at_once: bool,
     pub(super) timing: Timing,
 }
 
-impl Item<'_> {
+impl CancelState<'_> {
     /// Cancels, once everything is set for it.
-    pub(super) fn send_cancel(&self, found: Option<&Found>) -> Step {
+    pub(super) fn send_cancel(&self, found: Option<&Lookup>) -> Step {
         let account = self.standing.task.account;
         // The account may have other settings than when the item was admitted. What ends at
         // another time than asked for must not be sent.
@@ -58,38 +58,40 @@ impl Item<'_> {
 
     pub(super) fn after_cancel(&self, cancel: &Exchange) -> Step {
         match verdict(cancel) {
-            Verdict::Success(response) => match self.talk.read(CANCEL, response) {
-                Some(found) if found.life == Life::Ended => {
+            StatusMeaning::Success(response) => match self.talk.read(CANCEL, response) {
+                Some(found) if found.life == Phase::Ended => {
                     let detail = Detail::Subscription(self.completed(found));
                     self.standing.did(Outcome::Canceled, detail, response)
                 }
-                Some(found) if found.life == Life::Ending && !self.at_once => {
+                Some(found) if found.life == Phase::Ending && !self.at_once => {
                     let detail = Detail::Subscription(self.completed(found));
                     self.standing.did(Outcome::Scheduled, detail, response)
                 }
                 // What was accepted may yet come, also at once where the answer says later.
                 Some(_) | None => settle(self.talk.look()),
             },
-            Verdict::Refused(response) | Verdict::Absent(response) => {
+            StatusMeaning::Refused(response) | StatusMeaning::Absent(response) => {
                 match self.talk.refusal(CANCEL, response) {
-                    Refusal::Final(outcome, reason, message) if !self.standing.may_act => {
+                    CancelRefusal::Final(outcome, reason, message) if !self.standing.may_act => {
                         let detail = self.standing.detail.clone();
                         self.standing
                             .refused(outcome, reason, message, detail, response)
                     }
-                    Refusal::Final(..) | Refusal::Scheduled | Refusal::Unclear(..) => {
-                        self.standing.look(self.talk.look())
-                    }
+                    CancelRefusal::Final(..)
+                    | CancelRefusal::Scheduled
+                    | CancelRefusal::Unclear(..) => self.standing.look(self.talk.look()),
                 }
             }
             // Not done, and the next try begins with a look: who answers it, tells.
-            Verdict::Undocumented(_) | Verdict::Foreign(_) => self.standing.look(self.talk.look()),
-            Verdict::Busy(_) => self.look_while_busy(CANCEL),
-            Verdict::Doubtful(..) | Verdict::Unreadable(_) => settle(self.talk.look()),
-            Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_)
-            | Verdict::Throttled(_)
-            | Verdict::Unsent(_) => self.standing.unable(cancel),
+            StatusMeaning::Undocumented(_) | StatusMeaning::Foreign(_) => {
+                self.standing.look(self.talk.look())
+            }
+            StatusMeaning::Busy(_) => self.look_while_busy(CANCEL),
+            StatusMeaning::Doubtful(..) | StatusMeaning::Unreadable(_) => settle(self.talk.look()),
+            StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_)
+            | StatusMeaning::Throttled(_)
+            | StatusMeaning::Unsent(_) => self.standing.unable(cancel),
         }
     }
 
@@ -97,23 +99,23 @@ impl Item<'_> {
     /// before it is seen that it will do what was asked for.
     pub(super) fn after_set_timing(&self, patch: &Exchange) -> Step {
         match verdict(patch) {
-            Verdict::Success(_) => Step::Send(Request {
+            StatusMeaning::Success(_) => Step::Send(Request {
                 pace: match self.patches().saturating_sub(1) {
                     0 => Pace::AtOnce,
                     again => Pace::After(Duration::from_secs(again.into())),
                 },
                 ..self.talk.look()
             }),
-            Verdict::Refused(_) | Verdict::Absent(_) | Verdict::Undocumented(_) => {
-                self.standing.look(self.talk.look())
-            }
-            Verdict::Busy(_) => self.look_while_busy(SET_TIMING),
-            Verdict::Doubtful(..) | Verdict::Unreadable(_) => settle(self.talk.look()),
-            Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_)
-            | Verdict::Throttled(_)
-            | Verdict::Foreign(_)
-            | Verdict::Unsent(_) => self.standing.unable(patch),
+            StatusMeaning::Refused(_)
+            | StatusMeaning::Absent(_)
+            | StatusMeaning::Undocumented(_) => self.standing.look(self.talk.look()),
+            StatusMeaning::Busy(_) => self.look_while_busy(SET_TIMING),
+            StatusMeaning::Doubtful(..) | StatusMeaning::Unreadable(_) => settle(self.talk.look()),
+            StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_)
+            | StatusMeaning::Throttled(_)
+            | StatusMeaning::Foreign(_)
+            | StatusMeaning::Unsent(_) => self.standing.unable(patch),
         }
     }
 
@@ -129,13 +131,13 @@ impl Item<'_> {
     }
 
     /// The last request with an effect, if the provider refused it.
-    pub(super) fn last_refusal(&self) -> Option<(Refusal, &Response)> {
+    pub(super) fn last_refusal(&self) -> Option<(CancelRefusal, &Response)> {
         let effect = self.last_effect()?;
         match verdict(effect) {
-            Verdict::Refused(response)
-            | Verdict::Absent(response)
-            | Verdict::Undocumented(response)
-            | Verdict::Busy(response) => {
+            StatusMeaning::Refused(response)
+            | StatusMeaning::Absent(response)
+            | StatusMeaning::Undocumented(response)
+            | StatusMeaning::Busy(response) => {
                 Some((self.talk.refusal(effect.operation?, response), response))
             }
             _ => None,

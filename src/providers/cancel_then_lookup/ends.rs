@@ -5,18 +5,23 @@ use crate::domain::{
     outcome::{Detail, FailureReason, Outcome, SubscriptionDetail},
 };
 
-use super::{Found, Life, Refusal, decide::Item};
-use crate::providers::{Step, item_state::settle, reply::answer_subject::Cause};
+use super::{CancelRefusal, Lookup, Phase, decide::CancelState};
+use crate::providers::{Step, item_state::settle, reply::answer_subject::CancelCause};
 
-impl Item<'_> {
+impl CancelState<'_> {
     /// The provider refused, and a look has shown that the goal is not reached.
-    pub(super) fn refused(&self, refusal: Refusal, refused: &Response, found: Found) -> Step {
+    pub(super) fn refused(
+        &self,
+        refusal: CancelRefusal,
+        refused: &Response,
+        found: Lookup,
+    ) -> Step {
         let (outcome, reason, message) = match refusal {
-            Refusal::Scheduled => return self.scheduled(refused),
-            Refusal::Final(outcome, reason, message) => (outcome, reason, message),
-            Refusal::Unclear(reason, message) => (Outcome::Rejected, reason, message),
+            CancelRefusal::Scheduled => return self.scheduled(refused),
+            CancelRefusal::Final(outcome, reason, message) => (outcome, reason, message),
+            CancelRefusal::Unclear(reason, message) => (Outcome::Rejected, reason, message),
         };
-        if found.life == Life::Unknown && self.is_undocumented() {
+        if found.life == Phase::Unknown && self.is_undocumented() {
             return self.undocumented();
         }
         let state = found.state();
@@ -31,12 +36,12 @@ impl Item<'_> {
 
     /// The provider said that the end is scheduled, and no look could tell for when.
     pub(super) fn scheduled(&self, refused: &Response) -> Step {
-        let found = Found {
-            life: Life::Ending,
+        let found = Lookup {
+            life: Phase::Ending,
             detail: SubscriptionDetail::default(),
             timing: None,
             with_period: true,
-            cause: Cause::Asked(None),
+            cause: CancelCause::Asked(None),
         };
         match (self.at_once, self.standing.may_act) {
             (true, true) => settle(self.talk.look()),
@@ -46,14 +51,14 @@ impl Item<'_> {
     }
 
     /// The goal is reached; by us, as far as can be told, if an answer was ever lost.
-    pub(super) fn reached(&self, outcome: Outcome, found: Found, response: &Response) -> Step {
+    pub(super) fn reached(&self, outcome: Outcome, found: Lookup, response: &Response) -> Step {
         let cause = found.cause;
         let detail = Detail::Subscription(found.detail);
         self.standing.found(outcome, detail, response, cause)
     }
 
     /// It ends, but not at once, and that was asked for.
-    pub(super) fn conflict(&self, found: Found, response: &Response) -> Step {
+    pub(super) fn conflict(&self, found: Lookup, response: &Response) -> Step {
         let whose = match self.standing.ours {
             true => ", perhaps by this key",
             false => "",
@@ -76,7 +81,7 @@ impl Item<'_> {
         )
     }
 
-    pub(super) fn preview(&self, found: &Found, response: &Response) -> Step {
+    pub(super) fn preview(&self, found: &Lookup, response: &Response) -> Step {
         let state = found.state();
         let mut text = match state.provider_status.as_str() {
             "" => "its status is not said".to_owned(),
@@ -97,13 +102,13 @@ impl Item<'_> {
     }
 
     /// An answer's detail, with what an earlier look told and this answer does not.
-    pub(super) fn completed(&self, found: Found) -> SubscriptionDetail {
+    pub(super) fn completed(&self, found: Lookup) -> SubscriptionDetail {
         let mut detail = found.detail;
-        let known = self.known.as_ref().map(Found::state).unwrap_or_default();
+        let known = self.known.as_ref().map(Lookup::state).unwrap_or_default();
         if let Some(state) = &mut detail.state {
             state.period_end = state.period_end.or(known.period_end);
             state.customer_id = state.customer_id.take().or(known.customer_id);
-            if found.life == Life::Ending && found.with_period {
+            if found.life == Phase::Ending && found.with_period {
                 detail.effective_at = detail.effective_at.or(state.period_end);
             }
         }

@@ -6,50 +6,50 @@ use crate::domain::{
 };
 
 use super::{
-    Absence, Found, LOOK, Life, Refusal,
-    decide::{Item, PATCHES_MAX},
+    CancelRefusal, LOOK, Lookup, NotFoundMeaning, Phase,
+    decide::{CancelState, PATCHES_MAX},
 };
 use crate::providers::{
     Mode, Step,
     item_state::settle,
     of,
-    reply::http_status::{self, Verdict, verdict},
+    reply::http_status::{self, StatusMeaning, verdict},
 };
 
-impl Item<'_> {
+impl CancelState<'_> {
     pub(super) fn after_look(&self, look: &Exchange) -> Step {
         match verdict(look) {
-            Verdict::Success(response) => match self.talk.read(LOOK, response) {
+            StatusMeaning::Success(response) => match self.talk.read(LOOK, response) {
                 Some(found) => self.seen(found, response),
                 None => self.blind(look),
             },
-            Verdict::Absent(response) => self.absent(response),
-            Verdict::Refused(response) | Verdict::Undocumented(response) => {
+            StatusMeaning::Absent(response) => self.absent(response),
+            StatusMeaning::Refused(response) | StatusMeaning::Undocumented(response) => {
                 self.look_refused(response, look)
             }
-            Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_)
-            | Verdict::Throttled(_)
-            | Verdict::Busy(_)
-            | Verdict::Doubtful(..)
-            | Verdict::Unreadable(_)
-            | Verdict::Foreign(_)
-            | Verdict::Unsent(_) => self.blind(look),
+            StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_)
+            | StatusMeaning::Throttled(_)
+            | StatusMeaning::Busy(_)
+            | StatusMeaning::Doubtful(..)
+            | StatusMeaning::Unreadable(_)
+            | StatusMeaning::Foreign(_)
+            | StatusMeaning::Unsent(_) => self.blind(look),
         }
     }
 
-    fn seen(&self, found: Found, response: &Response) -> Step {
+    fn seen(&self, found: Lookup, response: &Response) -> Step {
         let standing = &self.standing;
         let may_hasten = self.talk.hastens() && self.last_refusal().is_none() && !standing.accepted;
         match found.life {
-            Life::Ended => self.reached(Outcome::AlreadyCanceled, found, response),
-            Life::Ending if !self.at_once => {
+            Phase::Ended => self.reached(Outcome::AlreadyCanceled, found, response),
+            Phase::Ending if !self.at_once => {
                 self.reached(Outcome::AlreadyScheduled, found, response)
             }
             // What ends later may end at once yet.
-            Life::Ending if standing.may_act => settle(self.talk.look()),
-            Life::Ending if !may_hasten => self.conflict(found, response),
-            Life::Ending | Life::Running | Life::Unknown => {
+            Phase::Ending if standing.may_act => settle(self.talk.look()),
+            Phase::Ending if !may_hasten => self.conflict(found, response),
+            Phase::Ending | Phase::Running | Phase::Unknown => {
                 if standing.task.mode == Mode::DryRun {
                     return self.preview(&found, response);
                 }
@@ -60,11 +60,11 @@ impl Item<'_> {
 
     /// The goal is not reached: what comes next depends on what the last request with an effect
     /// came to.
-    fn untouched(&self, found: Found, response: &Response) -> Step {
+    fn untouched(&self, found: Lookup, response: &Response) -> Step {
         if self.standing.may_act {
             return settle(self.talk.look());
         }
-        if self.standing.doubt && found.life == Life::Unknown {
+        if self.standing.doubt && found.life == Phase::Unknown {
             let why = format!(
                 "looks found it {:?}, which this version does not know",
                 found.state().provider_status
@@ -113,7 +113,7 @@ impl Item<'_> {
     /// A look did not find it.
     fn absent(&self, response: &Response) -> Step {
         let standing = &self.standing;
-        if let Some((Refusal::Scheduled, refused)) = self.last_refusal() {
+        if let Some((CancelRefusal::Scheduled, refused)) = self.last_refusal() {
             return self.scheduled(refused);
         }
         let look = self.talk.look();
@@ -121,11 +121,11 @@ impl Item<'_> {
             return settle(look);
         }
         let message = match self.talk.absence(response) {
-            Absence::UnknownOrEnded(message) if standing.ours => {
+            NotFoundMeaning::UnknownOrEnded(message) if standing.ours => {
                 let why = format!("{message}; perhaps it was ended by this key");
                 return standing.open(look, &why, response);
             }
-            Absence::Unknown(message) | Absence::UnknownOrEnded(message) => message,
+            NotFoundMeaning::Unknown(message) | NotFoundMeaning::UnknownOrEnded(message) => message,
         };
         if standing.accepted {
             let why = format!("{message}, and yet it had accepted the cancel");
@@ -177,7 +177,7 @@ impl Item<'_> {
 
     /// The look told nothing.
     fn blind(&self, look: &Exchange) -> Step {
-        if let Some((Refusal::Scheduled, refused)) = self.last_refusal() {
+        if let Some((CancelRefusal::Scheduled, refused)) = self.last_refusal() {
             return self.scheduled(refused);
         }
         let has_reason = matches!(
@@ -195,10 +195,10 @@ impl Item<'_> {
             return self.standing.unable(look);
         }
         match verdict(look) {
-            Verdict::Unreadable(response)
-            | Verdict::Undocumented(response)
-            | Verdict::Refused(response)
-            | Verdict::Busy(response)
+            StatusMeaning::Unreadable(response)
+            | StatusMeaning::Undocumented(response)
+            | StatusMeaning::Refused(response)
+            | StatusMeaning::Busy(response)
                 if response.status >= 300 =>
             {
                 let reason = match look.class {

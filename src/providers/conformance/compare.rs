@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::fixture::SendPart;
-use crate::domain::http_exchange::{Method, Request, Safety};
+use crate::domain::http_exchange::{HttpMethod, Request, Safety};
 
 pub(super) fn same_request(expected: &SendPart, request: &Request) -> Result<(), String> {
     let pairs = |list: &[(&'static str, String)]| -> BTreeMap<String, String> {
@@ -20,11 +20,11 @@ pub(super) fn same_request(expected: &SendPart, request: &Request) -> Result<(),
         Safety::Once => "once",
     };
     let method = match request.method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Patch => "PATCH",
-        Method::Delete => "DELETE",
+        HttpMethod::Get => "GET",
+        HttpMethod::Post => "POST",
+        HttpMethod::Put => "PUT",
+        HttpMethod::Patch => "PATCH",
+        HttpMethod::Delete => "DELETE",
     };
     let body = request.body.as_ref();
     let sent = body.map_or(Value::Null, |body| {

@@ -10,12 +10,12 @@ use crate::{
         outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
     },
     providers::{
-        Form, Sight, Task,
-        cancel_then_lookup::{self, CANCEL, Found, LOOK, Life},
+        Envelope, Sight, Task,
+        cancel_then_lookup::{self, CANCEL, LOOK, Lookup, Phase},
         reply::{
-            answer_subject::{self, Cause},
+            answer_subject::{self, CancelCause},
             http_status,
-            json::{Reading, Told},
+            json::{JsonField, JsonReader},
         },
     },
 };
@@ -23,9 +23,9 @@ use crate::{
 use super::{FunnelFox, ends};
 
 /// `{message}` in an error, `id` and `status` in a subscription.
-impl Form for FunnelFox {
+impl Envelope for FunnelFox {
     fn is_error(&self, response: &Response) -> bool {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         body.at("message").text().is_some()
     }
 
@@ -61,33 +61,37 @@ impl Form for FunnelFox {
 
 /// `{message}`.
 pub(super) fn read_error(response: &Response) -> ProviderError {
-    let message = Reading(response.json.as_ref()).at("message").text();
+    let message = JsonReader(response.json.as_ref()).at("message").text();
     http_status::provider_error(response, None, message, Vec::new())
 }
 
-pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd) -> Option<Found> {
-    let body = Reading(response.json.as_ref());
+pub(super) fn read(
+    operation: Operation,
+    response: &Response,
+    ends: FunnelFoxEnd,
+) -> Option<Lookup> {
+    let body = JsonReader(response.json.as_ref());
     let word = body.at("status").text()?;
     let period_end = body.at("period_ends_at").time();
     let canceled_at = body.at("cancelled_at").time();
     let (life, status) = match life(operation, body, ends) {
-        (Life::Ending, SubscriptionStatus::Canceled)
+        (Phase::Ending, SubscriptionStatus::Canceled)
             if period_end.is_some_and(|end| as_of(response).is_some_and(|now| end <= now)) =>
         {
-            (Life::Ended, SubscriptionStatus::Canceled)
+            (Phase::Ended, SubscriptionStatus::Canceled)
         }
-        (Life::Ending, _) => (Life::Ending, SubscriptionStatus::Scheduled),
+        (Phase::Ending, _) => (Phase::Ending, SubscriptionStatus::Scheduled),
         other => other,
     };
     let effective_at = match (life, ends) {
-        (Life::Ending, _) => period_end,
-        (Life::Ended, FunnelFoxEnd::PeriodEnd) => period_end.or(canceled_at),
-        (Life::Ended, FunnelFoxEnd::Now) => canceled_at.or(period_end),
-        (Life::Running | Life::Unknown, _) => None,
+        (Phase::Ending, _) => period_end,
+        (Phase::Ended, FunnelFoxEnd::PeriodEnd) => period_end.or(canceled_at),
+        (Phase::Ended, FunnelFoxEnd::Now) => canceled_at.or(period_end),
+        (Phase::Running | Phase::Unknown, _) => None,
     };
     let cause = match (status, canceled_at) {
-        (SubscriptionStatus::Expired, None) => Cause::Itself,
-        (_, canceled_at) => Cause::Asked(canceled_at),
+        (SubscriptionStatus::Expired, None) => CancelCause::Itself,
+        (_, canceled_at) => CancelCause::Asked(canceled_at),
     };
     let state = SubscriptionState {
         status,
@@ -106,7 +110,7 @@ pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd
         state: Some(state),
         charges: None,
     };
-    Some(Found {
+    Some(Lookup {
         life,
         detail,
         timing: None,
@@ -118,19 +122,23 @@ pub(super) fn read(operation: Operation, response: &Response, ends: FunnelFoxEnd
 /// What the status and `renews` say together. A subscription whose renewal is off goes on to the
 /// end of what is paid with its status unchanged. Some that are not running may never have had it
 /// on: for those it only counts with a cancellation, or as the answer to our own.
-fn life(operation: Operation, body: Reading<'_>, ends: FunnelFoxEnd) -> (Life, SubscriptionStatus) {
+fn life(
+    operation: Operation,
+    body: JsonReader<'_>,
+    ends: FunnelFoxEnd,
+) -> (Phase, SubscriptionStatus) {
     let word = body.at("status").word().unwrap_or_default();
     let off = body.at("renews").flag() == Some(false);
-    let vouched = operation == CANCEL || body.at("cancelled_at").told() != Told::Nothing;
+    let vouched = operation == CANCEL || body.at("cancelled_at").told() != JsonField::Nothing;
     let (status, runs) = match word.as_str() {
         "canceled" => {
             let life = match ends {
-                FunnelFoxEnd::PeriodEnd => Life::Ending,
-                FunnelFoxEnd::Now => Life::Ended,
+                FunnelFoxEnd::PeriodEnd => Phase::Ending,
+                FunnelFoxEnd::Now => Phase::Ended,
             };
             return (life, SubscriptionStatus::Canceled);
         }
-        "expired" => return (Life::Ended, SubscriptionStatus::Expired),
+        "expired" => return (Phase::Ended, SubscriptionStatus::Expired),
         "active" => (SubscriptionStatus::Active, true),
         "trialing" => (SubscriptionStatus::Trialing, true),
         "created" => (SubscriptionStatus::Pending, false),
@@ -139,18 +147,18 @@ fn life(operation: Operation, body: Reading<'_>, ends: FunnelFoxEnd) -> (Life, S
         _ => (SubscriptionStatus::Unknown, false),
     };
     if off && (runs || vouched) {
-        return (Life::Ending, status);
+        return (Phase::Ending, status);
     }
     match status {
-        SubscriptionStatus::Unknown => (Life::Unknown, status),
-        _ => (Life::Running, status),
+        SubscriptionStatus::Unknown => (Phase::Unknown, status),
+        _ => (Phase::Running, status),
     }
 }
 
 /// The latest time that the answer itself knows of: what is over by then has ended, even if the
 /// status does not say so yet.
 fn as_of(response: &Response) -> Option<Timestamp> {
-    let body = Reading(response.json.as_ref());
+    let body = JsonReader(response.json.as_ref());
     let dates = [
         answer_subject::date(response),
         body.at("updated_at").time(),

@@ -7,23 +7,23 @@ use crate::{
     },
     providers::{
         Mode, Step, Task,
-        item_state::{Standing, settle},
-        reply::http_status::{Verdict, verdict},
+        item_state::{ItemState, settle},
+        reply::http_status::{StatusMeaning, verdict},
     },
 };
 
 use super::{
     CANCEL, LOOK, LOOK_OWN,
-    wire::{CancellationStatus, Life, Subscription, read_error},
+    wire::{CancellationStatus, RebillyPhase, Subscription, read_error},
 };
 
 /// The conversation about one subscription.
-pub(super) struct Talk<'a> {
+pub(super) struct RebillyApi<'a> {
     pub(super) command: &'a SubscriptionCommand,
-    pub(super) at: Standing<'a>,
+    pub(super) at: ItemState<'a>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> RebillyApi<'a> {
     pub(super) fn new(
         task: &'a Task<'a>,
         command: &'a SubscriptionCommand,
@@ -34,7 +34,7 @@ impl<'a> Talk<'a> {
             // A draft applies nothing.
             Mode::DryRun => &[],
         };
-        let mut at = Standing::new(task, history, effects, read_error);
+        let mut at = ItemState::new(task, history, effects, read_error);
         if task.mode == Mode::Cancel {
             stand(&mut at);
         }
@@ -75,7 +75,7 @@ impl<'a> Talk<'a> {
             false => self.get_subscription(),
         };
         match verdict(last) {
-            Verdict::Success(response) => match CancellationStatus::read(response) {
+            StatusMeaning::Success(response) => match CancellationStatus::read(response) {
                 CancellationStatus::Confirmed | CancellationStatus::Completed => {
                     self.in_force(last, response)
                 }
@@ -86,29 +86,33 @@ impl<'a> Talk<'a> {
                     Step::Send(self.get_own())
                 }
             },
-            Verdict::Refused(_) | Verdict::Absent(_) | Verdict::Undocumented(_) => {
-                Step::Send(look())
-            }
-            Verdict::Busy(_) => {
+            StatusMeaning::Refused(_)
+            | StatusMeaning::Absent(_)
+            | StatusMeaning::Undocumented(_) => Step::Send(look()),
+            StatusMeaning::Busy(_) => {
                 let waits = self.at.look_while_busy(CANCEL, look());
                 waits.unwrap_or_else(|| Step::Send(look()))
             }
-            Verdict::Doubtful(..) | Verdict::Unreadable(_) => Step::Send(self.get_own()),
-            Verdict::Throttled(_) | Verdict::Foreign(_) | Verdict::Unsent(_) if self.at.may_act => {
+            StatusMeaning::Doubtful(..) | StatusMeaning::Unreadable(_) => {
+                Step::Send(self.get_own())
+            }
+            StatusMeaning::Throttled(_) | StatusMeaning::Foreign(_) | StatusMeaning::Unsent(_)
+                if self.at.may_act =>
+            {
                 settle(self.get_own())
             }
             // Not done, and the next try begins with a look: who answers it, tells.
-            Verdict::Foreign(_) => Step::Send(self.get_own()),
-            Verdict::Throttled(_)
-            | Verdict::Unsent(_)
-            | Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_) => self.at.unable(last),
+            StatusMeaning::Foreign(_) => Step::Send(self.get_own()),
+            StatusMeaning::Throttled(_)
+            | StatusMeaning::Unsent(_)
+            | StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_) => self.at.unable(last),
         }
     }
 
     fn after_look_own(&self, last: &'a Exchange) -> Step {
         match verdict(last) {
-            Verdict::Success(response) => match CancellationStatus::read(response) {
+            StatusMeaning::Success(response) => match CancellationStatus::read(response) {
                 CancellationStatus::Confirmed | CancellationStatus::Completed => {
                     self.in_force(last, response)
                 }
@@ -117,7 +121,7 @@ impl<'a> Talk<'a> {
                 CancellationStatus::Revoked => Step::Send(self.get_subscription()),
                 CancellationStatus::Unknown => self.at.unable(last),
             },
-            Verdict::Absent(_) => self.not_there(),
+            StatusMeaning::Absent(_) => self.not_there(),
             _ => {
                 let again = self.at.look_again(self.get_own(), last);
                 again.unwrap_or_else(|| match self.at.last_of(CANCEL) {
@@ -139,39 +143,41 @@ impl<'a> Talk<'a> {
             return self.begin();
         };
         match verdict(cancel) {
-            Verdict::Success(_) | Verdict::Doubtful(..) | Verdict::Unreadable(_) => {
-                Step::Send(self.confirm())
-            }
-            Verdict::Refused(_) | Verdict::Absent(_) | Verdict::Undocumented(_) => {
-                Step::Send(self.get_subscription())
-            }
-            Verdict::Busy(_) if self.at.may_act => settle(self.get_own()),
-            Verdict::Busy(_) if self.has_patience() => Step::Send(self.confirm()),
-            Verdict::Busy(_) => Step::Send(self.get_subscription()),
-            Verdict::Throttled(_) | Verdict::Foreign(_) | Verdict::Unsent(_) if self.at.may_act => {
+            StatusMeaning::Success(_)
+            | StatusMeaning::Doubtful(..)
+            | StatusMeaning::Unreadable(_) => Step::Send(self.confirm()),
+            StatusMeaning::Refused(_)
+            | StatusMeaning::Absent(_)
+            | StatusMeaning::Undocumented(_) => Step::Send(self.get_subscription()),
+            StatusMeaning::Busy(_) if self.at.may_act => settle(self.get_own()),
+            StatusMeaning::Busy(_) if self.has_patience() => Step::Send(self.confirm()),
+            StatusMeaning::Busy(_) => Step::Send(self.get_subscription()),
+            StatusMeaning::Throttled(_) | StatusMeaning::Foreign(_) | StatusMeaning::Unsent(_)
+                if self.at.may_act =>
+            {
                 settle(self.get_own())
             }
             // Who answered the look is the provider.
-            Verdict::Foreign(_) => Step::Send(self.confirm()),
-            Verdict::Throttled(_)
-            | Verdict::Unsent(_)
-            | Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_) => self.at.unable(cancel),
+            StatusMeaning::Foreign(_) => Step::Send(self.confirm()),
+            StatusMeaning::Throttled(_)
+            | StatusMeaning::Unsent(_)
+            | StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_) => self.at.unable(cancel),
         }
     }
 
     fn after_look(&self, last: &'a Exchange) -> Step {
         match verdict(last) {
-            Verdict::Success(response) => self.after_sight(response),
-            Verdict::Absent(_) if self.at.may_act => settle(self.get_own()),
-            Verdict::Absent(response) if self.at.ours => self.at.open(
+            StatusMeaning::Success(response) => self.after_sight(response),
+            StatusMeaning::Absent(_) if self.at.may_act => settle(self.get_own()),
+            StatusMeaning::Absent(response) if self.at.ours => self.at.open(
                 self.get_own(),
                 "rebilly has no such subscription; if it had one, it may have been cancelled under \
                  this key",
                 response,
             ),
-            Verdict::Absent(response) => self.not_found(response),
-            Verdict::Unauthenticated(_) | Verdict::Forbidden(_) => self.at.unable(last),
+            StatusMeaning::Absent(response) => self.not_found(response),
+            StatusMeaning::Unauthenticated(_) | StatusMeaning::Forbidden(_) => self.at.unable(last),
             _ => {
                 let again = self.at.look_again(self.get_subscription(), last);
                 again.unwrap_or_else(|| match self.at.last_of(CANCEL) {
@@ -192,7 +198,7 @@ impl<'a> Talk<'a> {
         if self.at.may_act {
             return settle(self.get_own());
         }
-        if self.at.accepted && subscription.life == Life::Ending {
+        if self.at.accepted && subscription.life == RebillyPhase::Ending {
             // An end later than asked for is no open question: it came of this, or of others.
             return self.decide(look, None);
         }
@@ -209,7 +215,7 @@ impl<'a> Talk<'a> {
                 if cancel.class == Class::Busy
                     && !self.is_revoked()
                     && self.has_patience()
-                    && subscription.life != Life::Odd =>
+                    && subscription.life != RebillyPhase::Odd =>
             {
                 Step::Send(self.confirm())
             }
@@ -228,7 +234,7 @@ impl<'a> Talk<'a> {
         let own = self.at.last_of(LOOK_OWN);
         let own = own.or_else(|| self.at.last_of(CANCEL));
         match own.map(verdict) {
-            Some(Verdict::Success(response)) => {
+            Some(StatusMeaning::Success(response)) => {
                 CancellationStatus::read(response) == CancellationStatus::Revoked
             }
             _ => false,
@@ -238,7 +244,7 @@ impl<'a> Talk<'a> {
 
 /// Where a subscription stands. It differs from what is common in that the own id is a proof: if
 /// it is not there when that can be believed, nothing found is the work of this key.
-fn stand(at: &mut Standing<'_>) {
+fn stand(at: &mut ItemState<'_>) {
     let before = at.task.doubt;
     at.ours = before.is_some();
     at.may_act = before.is_some_and(|doubt| doubt.may_act);
@@ -248,7 +254,7 @@ fn stand(at: &mut Standing<'_>) {
     let mut drafts = 0_u8;
     for exchange in at.history {
         let status = match verdict(exchange) {
-            Verdict::Success(response) => Some(CancellationStatus::read(response)),
+            StatusMeaning::Success(response) => Some(CancellationStatus::read(response)),
             _ => None,
         };
         let believed = exchange.seen.believed;

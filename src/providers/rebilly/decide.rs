@@ -10,21 +10,21 @@ use crate::{
         Step,
         item_state::settle,
         reply::{
-            answer_subject::Cause,
-            http_status::{self, Verdict, verdict},
-            json::Reading,
+            answer_subject::CancelCause,
+            http_status::{self, StatusMeaning, verdict},
+            json::JsonReader,
         },
     },
 };
 
 use super::{
     LOOK_OWN,
-    adapter::Talk,
+    adapter::RebillyApi,
     timing,
-    wire::{CancellationStatus, Life, Subscription, cancellation_detail, read_error},
+    wire::{CancellationStatus, RebillyPhase, Subscription, cancellation_detail, read_error},
 };
 
-impl<'a> Talk<'a> {
+impl<'a> RebillyApi<'a> {
     /// The cancellation of ours is in force, and ends the subscription when it says.
     pub(super) fn in_force(&self, exchange: &Exchange, response: &Response) -> Step {
         let status = CancellationStatus::read(response);
@@ -47,7 +47,7 @@ impl<'a> Talk<'a> {
     }
 
     fn ends_later(&self, response: &Response) -> Step {
-        let end = Reading(response.json.as_ref()).at("churnTime").text();
+        let end = JsonReader(response.json.as_ref()).at("churnTime").text();
         let message = format!(
             "rebilly took the cancellation, and ends the subscription at {}, which is later than \
              asked for; if that is too late, end it at rebilly",
@@ -62,9 +62,9 @@ impl<'a> Talk<'a> {
     /// Whether what was asked for is so.
     pub(super) fn is_reached(&self, subscription: &Subscription) -> bool {
         match subscription.life {
-            Life::Over => true,
-            Life::Ending => self.ends_as_asked(subscription),
-            Life::Unstarted | Life::Running | Life::Odd => false,
+            RebillyPhase::Over => true,
+            RebillyPhase::Ending => self.ends_as_asked(subscription),
+            RebillyPhase::Unstarted | RebillyPhase::Running | RebillyPhase::Odd => false,
         }
     }
 
@@ -79,20 +79,20 @@ impl<'a> Talk<'a> {
             self.at
                 .refused(Outcome::Rejected, reason, message, detail, decisive)
         };
-        let asked = Cause::Asked(subscription.state.canceled_at);
+        let asked = CancelCause::Asked(subscription.state.canceled_at);
         match subscription.life {
-            Life::Over => {
+            RebillyPhase::Over => {
                 let cause = match subscription.state.status {
-                    SubscriptionStatus::Expired => Cause::Itself,
+                    SubscriptionStatus::Expired => CancelCause::Itself,
                     _ => asked,
                 };
                 self.at.found(Outcome::AlreadyCanceled, detail, look, cause)
             }
-            Life::Ending if self.ends_as_asked(&subscription) => {
+            RebillyPhase::Ending if self.ends_as_asked(&subscription) => {
                 self.at
                     .found(Outcome::AlreadyScheduled, detail, look, asked)
             }
-            Life::Ending => {
+            RebillyPhase::Ending => {
                 let end = subscription
                     .churn_time
                     .map_or_else(|| "a time it does not say".to_owned(), |t| t.to_string());
@@ -109,11 +109,11 @@ impl<'a> Talk<'a> {
                     ),
                 )
             }
-            Life::Unstarted => rejected(
+            RebillyPhase::Unstarted => rejected(
                 FailureReason::TargetStateIncompatible,
                 format!("a subscription that is {word} cannot be cancelled; void it at rebilly"),
             ),
-            Life::Running => match refusal {
+            RebillyPhase::Running => match refusal {
                 Some(refusal) => rejected(FailureReason::ProviderRefused, refusal_words(refusal)),
                 None => rejected(
                     FailureReason::TargetStateIncompatible,
@@ -123,7 +123,7 @@ impl<'a> Talk<'a> {
                     ),
                 ),
             },
-            Life::Odd => self.at.gives_up(
+            RebillyPhase::Odd => self.at.gives_up(
                 FailureReason::AnswerUnreadable,
                 &format!("rebilly refused, and says that the subscription is {word:?}"),
                 "look at it there, then send the key again",
@@ -156,10 +156,10 @@ impl<'a> Talk<'a> {
     /// The answer that refused the last request of this operation.
     pub(super) fn refusal(&self, operation: Operation) -> Option<&'a Response> {
         match verdict(self.at.last_of(operation)?) {
-            Verdict::Refused(response)
-            | Verdict::Absent(response)
-            | Verdict::Undocumented(response)
-            | Verdict::Busy(response) => Some(response),
+            StatusMeaning::Refused(response)
+            | StatusMeaning::Absent(response)
+            | StatusMeaning::Undocumented(response)
+            | StatusMeaning::Busy(response) => Some(response),
             _ => None,
         }
     }

@@ -10,27 +10,27 @@ use crate::{
         Step,
         item_state::answered,
         reply::{
-            http_status::{Verdict, verdict},
-            json::Reading,
+            http_status::{StatusMeaning, verdict},
+            json::JsonReader,
         },
     },
 };
 
 use super::{
     DISCARD, DRAFT, LOOK,
-    adapter::Talk,
+    adapter::RebillyApi,
     requests::cancellation_id,
-    wire::{CancellationStatus, Life, Subscription, cancellation_detail, charges},
+    wire::{CancellationStatus, RebillyPhase, Subscription, cancellation_detail, charges},
 };
 
-impl<'a> Talk<'a> {
+impl<'a> RebillyApi<'a> {
     pub(super) fn dry_run(&self) -> Step {
         let Some(look) = self.at.last_of(LOOK) else {
             return Step::Send(self.get_subscription());
         };
         let seen = match verdict(look) {
-            Verdict::Success(response) => response,
-            Verdict::Absent(response) => return self.not_found(response),
+            StatusMeaning::Success(response) => response,
+            StatusMeaning::Absent(response) => return self.not_found(response),
             _ => {
                 let again = self.at.look_again(self.get_subscription(), look);
                 return again.unwrap_or_else(|| self.at.unable(look));
@@ -38,49 +38,53 @@ impl<'a> Talk<'a> {
         };
         let Some(draft) = self.at.last_of(DRAFT) else {
             return match Subscription::read(seen).life {
-                Life::Running | Life::Ending | Life::Odd => Step::Send(self.draft()),
-                Life::Over | Life::Unstarted => self.decide(seen, None),
+                RebillyPhase::Running | RebillyPhase::Ending | RebillyPhase::Odd => {
+                    Step::Send(self.draft())
+                }
+                RebillyPhase::Over | RebillyPhase::Unstarted => self.decide(seen, None),
             };
         };
         match verdict(draft) {
-            Verdict::Refused(refusal)
-            | Verdict::Absent(refusal)
-            | Verdict::Undocumented(refusal) => self.decide(seen, Some(refusal)),
+            StatusMeaning::Refused(refusal)
+            | StatusMeaning::Absent(refusal)
+            | StatusMeaning::Undocumented(refusal) => self.decide(seen, Some(refusal)),
             // A draft changes nothing, so it is its own look.
-            Verdict::Busy(refusal) => {
+            StatusMeaning::Busy(refusal) => {
                 let again = self.at.look_while_busy(DRAFT, self.draft());
                 again.unwrap_or_else(|| self.decide(seen, Some(refusal)))
             }
-            Verdict::Success(_) | Verdict::Doubtful(..) | Verdict::Unreadable(_) => {
-                match self.at.last_of(DISCARD) {
-                    Some(discard) => self.plan(seen, draft, discard),
-                    None => Step::Send(self.discard()),
-                }
-            }
-            Verdict::Throttled(_)
-            | Verdict::Foreign(_)
-            | Verdict::Unsent(_)
-            | Verdict::Unauthenticated(_)
-            | Verdict::Forbidden(_) => self.at.unable(draft),
+            StatusMeaning::Success(_)
+            | StatusMeaning::Doubtful(..)
+            | StatusMeaning::Unreadable(_) => match self.at.last_of(DISCARD) {
+                Some(discard) => self.plan(seen, draft, discard),
+                None => Step::Send(self.discard()),
+            },
+            StatusMeaning::Throttled(_)
+            | StatusMeaning::Foreign(_)
+            | StatusMeaning::Unsent(_)
+            | StatusMeaning::Unauthenticated(_)
+            | StatusMeaning::Forbidden(_) => self.at.unable(draft),
         }
     }
 
     fn plan(&self, look: &Response, draft: &Exchange, discard: &Exchange) -> Step {
         let left = match verdict(discard) {
-            Verdict::Success(_) | Verdict::Absent(_) => String::new(),
+            StatusMeaning::Success(_) | StatusMeaning::Absent(_) => String::new(),
             _ => format!(
                 "; the draft {} could not be deleted and may be left at rebilly",
                 cancellation_id(self.at.task)
             ),
         };
         let drafted = match verdict(draft) {
-            Verdict::Success(response) => Some((response, CancellationStatus::read(response))),
+            StatusMeaning::Success(response) => {
+                Some((response, CancellationStatus::read(response)))
+            }
             _ => None,
         };
         match drafted {
             Some((response, CancellationStatus::Draft)) => {
                 let mut detail = Subscription::read(look).detail;
-                let body = Reading(response.json.as_ref());
+                let body = JsonReader(response.json.as_ref());
                 detail.effective_at = body.at("churnTime").time();
                 detail.charges = charges(body);
                 let preview = format!("{}{left}", self.preview(look, &detail));

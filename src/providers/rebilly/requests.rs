@@ -3,14 +3,14 @@
 use crate::{
     domain::{
         account::ProviderSettings,
-        http_exchange::{Body, Method, Operation, Pace, Path, Request, Safety},
+        http_exchange::{Body, HttpMethod, Operation, Pace, Path, Request, Safety},
     },
     providers::{Mode, Task},
 };
 
-use super::{CANCEL, DISCARD, DRAFT, LOOK, LOOK_OWN, adapter::Talk, wire::body};
+use super::{CANCEL, DISCARD, DRAFT, LOOK, LOOK_OWN, adapter::RebillyApi, wire::body};
 
-impl Talk<'_> {
+impl RebillyApi<'_> {
     fn path(&self, collection: &'static str) -> Path {
         match &self.at.task.account.settings {
             ProviderSettings::Rebilly {
@@ -28,7 +28,7 @@ impl Talk<'_> {
             .segment(&cancellation_id(self.at.task))
     }
 
-    fn request(operation: Operation, safety: Safety, method: Method, path: Path) -> Request {
+    fn request(operation: Operation, safety: Safety, method: HttpMethod, path: Path) -> Request {
         Request {
             operation,
             safety,
@@ -44,14 +44,14 @@ impl Talk<'_> {
     /// Looks at the cancellation of ours.
     pub(super) fn get_own(&self) -> Request {
         let path = self.cancellation_path();
-        Self::request(LOOK_OWN, Safety::Look, Method::Get, path)
+        Self::request(LOOK_OWN, Safety::Look, HttpMethod::Get, path)
     }
 
     /// Looks at the subscription.
     pub(super) fn get_subscription(&self) -> Request {
         let subscription = self.command.subscription_id.as_str();
         let path = self.path("subscriptions").segment(subscription);
-        Self::request(LOOK, Safety::Look, Method::Get, path)
+        Self::request(LOOK, Safety::Look, HttpMethod::Get, path)
     }
 
     /// Cancels, under an id of ours.
@@ -69,7 +69,7 @@ impl Talk<'_> {
     /// Deletes the draft. Nothing but a draft can be deleted.
     pub(super) fn discard(&self) -> Request {
         let path = self.cancellation_path();
-        Self::request(DISCARD, Safety::Repeatable, Method::Delete, path)
+        Self::request(DISCARD, Safety::Repeatable, HttpMethod::Delete, path)
     }
 
     fn put(&self, operation: Operation, safety: Safety, status: &'static str) -> Request {
@@ -78,7 +78,7 @@ impl Talk<'_> {
                 content_type: "application/json",
                 text: body(self.command, status).to_string(),
             }),
-            ..Self::request(operation, safety, Method::Put, self.cancellation_path())
+            ..Self::request(operation, safety, HttpMethod::Put, self.cancellation_path())
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         account::ProviderId,
         command::{Command, When},
-        http_exchange::{Class, Exchange, Fault, FaultKind, Method, Operation, Reply, Seen},
+        http_exchange::{Class, Exchange, Fault, FaultKind, HttpMethod, Operation, Reply, Seen},
         ids::{CallerId, Key, Scope},
         outcome::{Conclusion, FailureReason, Outcome},
     },
@@ -117,7 +117,7 @@ fn check_clean_up(mode: Mode, history: &[(Operation, Class)], is_due: bool) {
     let sent = Rebilly.clean_up(&task, &history);
     assert_eq!(sent.is_some(), is_due);
     if let Some(request) = sent {
-        assert_eq!(request.method, Method::Delete);
+        assert_eq!(request.method, HttpMethod::Delete);
         assert!(request.path.as_str().contains("/cancelot-dry-"));
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{command::When, http_exchange::Response},
-    providers::reply::{answer_subject, json::Reading},
+    providers::reply::{answer_subject, json::JsonReader},
 };
 
 /// How far the provider's times may be apart.
@@ -17,7 +17,7 @@ const TOLERANCE_OF_CLOCKS: Duration = Duration::from_secs(15 * 60);
 /// Whether an answer with a `churnTime` says that it ends later than asked for. `at` is when it
 /// came, by our clock.
 pub(super) fn is_later(when: When, response: &Response, at: Option<Timestamp>) -> bool {
-    let Some(churn) = Reading(response.json.as_ref()).at("churnTime").time() else {
+    let Some(churn) = JsonReader(response.json.as_ref()).at("churnTime").time() else {
         return false;
     };
     let (now, tolerance) = match (answer_subject::date(response), at) {

@@ -15,7 +15,7 @@ use crate::{
     },
     providers::reply::{
         http_status,
-        json::{self, Reading},
+        json::{self, JsonReader},
     },
 };
 
@@ -97,7 +97,7 @@ pub(super) enum CancellationStatus {
 
 impl CancellationStatus {
     pub(super) fn read(response: &Response) -> Self {
-        let word = Reading(response.json.as_ref()).at("status").word();
+        let word = JsonReader(response.json.as_ref()).at("status").word();
         match word.as_deref() {
             Some("draft") => Self::Draft,
             Some("confirmed") => Self::Confirmed,
@@ -109,7 +109,7 @@ impl CancellationStatus {
 }
 
 pub(super) fn cancellation_detail(response: &Response, outcome: Outcome) -> Detail {
-    let body = Reading(response.json.as_ref());
+    let body = JsonReader(response.json.as_ref());
     let owned = |name| body.at(name).text().map(str::to_owned);
     Detail::Subscription(SubscriptionDetail {
         effective_at: body.at("churnTime").time(),
@@ -129,7 +129,7 @@ pub(super) fn cancellation_detail(response: &Response, outcome: Outcome) -> Deta
     })
 }
 
-pub(super) fn charges(cancellation: Reading<'_>) -> Option<Charges> {
+pub(super) fn charges(cancellation: JsonReader<'_>) -> Option<Charges> {
     let subtotal = cancellation.at("lineItemSubtotal");
     let amount = subtotal.at("amount").decimal();
     let currency = subtotal.at("currency").text();
@@ -143,7 +143,7 @@ pub(super) fn charges(cancellation: Reading<'_>) -> Option<Charges> {
 
 /// Where a subscription order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum RebillyPhase {
     Unstarted,
     Running,
     /// Cancelled, in the period that is paid.
@@ -154,7 +154,7 @@ pub(super) enum Life {
 }
 
 pub(super) struct Subscription {
-    pub(super) life: Life,
+    pub(super) life: RebillyPhase,
     pub(super) churn_time: Option<Timestamp>,
     pub(super) state: SubscriptionState,
     pub(super) detail: SubscriptionDetail,
@@ -162,22 +162,22 @@ pub(super) struct Subscription {
 
 impl Subscription {
     pub(super) fn read(response: &Response) -> Self {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         let word = body.at("status").text().unwrap_or_default();
         let (life, status) = match json::plain(word).as_str() {
-            "pending" => (Life::Unstarted, SubscriptionStatus::Pending),
+            "pending" => (RebillyPhase::Unstarted, SubscriptionStatus::Pending),
             "active" if body.at("inTrial").flag() == Some(true) => {
-                (Life::Running, SubscriptionStatus::Trialing)
+                (RebillyPhase::Running, SubscriptionStatus::Trialing)
             }
-            "active" => (Life::Running, SubscriptionStatus::Active),
+            "active" => (RebillyPhase::Running, SubscriptionStatus::Active),
             // `suspended` is in older versions of the specification only.
-            "paused" | "suspended" => (Life::Running, SubscriptionStatus::Paused),
-            "canceled" => (Life::Ending, SubscriptionStatus::Scheduled),
-            "churned" => (Life::Over, SubscriptionStatus::Canceled),
+            "paused" | "suspended" => (RebillyPhase::Running, SubscriptionStatus::Paused),
+            "canceled" => (RebillyPhase::Ending, SubscriptionStatus::Scheduled),
+            "churned" => (RebillyPhase::Over, SubscriptionStatus::Canceled),
             "abandoned" | "voided" | "completed" | "trialended" => {
-                (Life::Over, SubscriptionStatus::Expired)
+                (RebillyPhase::Over, SubscriptionStatus::Expired)
             }
-            _ => (Life::Odd, SubscriptionStatus::Unknown),
+            _ => (RebillyPhase::Odd, SubscriptionStatus::Unknown),
         };
         let churn_time = body.at("churnTime").time();
         let owned = |name| body.at(name).text().map(str::to_owned);
@@ -211,7 +211,7 @@ impl Subscription {
 /// A problem as RFC 9457 describes it, with `invalidFields`. It has no code but a type that is
 /// not `about:blank`.
 pub(super) fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
+    let body = JsonReader(response.json.as_ref());
     let code = body.at("type").text().filter(|kind| *kind != "about:blank");
     let message = match (body.at("title").text(), body.at("detail").text()) {
         (Some(title), Some(detail)) => Some(format!("{title}: {detail}")),

@@ -11,7 +11,7 @@ use crate::providers::item_state::answered;
 
 /// How something came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::providers) enum Cause {
+pub(in crate::providers) enum CancelCause {
     /// By itself: it expired.
     Itself,
     /// It was ended or asked to end, at this time if the provider says so.
@@ -23,10 +23,10 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Whether others did it: it was there before anything of ours could have been sent. Both times
 /// are the provider's, so that its clock may be wrong.
-pub(in crate::providers) fn is_others(look: &Exchange, cause: Cause) -> bool {
+pub(in crate::providers) fn is_others(look: &Exchange, cause: CancelCause) -> bool {
     let asked = match cause {
-        Cause::Itself => return true,
-        Cause::Asked(asked) => asked,
+        CancelCause::Itself => return true,
+        CancelCause::Asked(asked) => asked,
     };
     let Some(response) = answered(&look.reply) else {
         return false;
@@ -85,8 +85,8 @@ mod tests {
         }
     }
 
-    fn asked(time: &str) -> Cause {
-        Cause::Asked(Some(time.parse().unwrap()))
+    fn asked(time: &str) -> CancelCause {
+        CancelCause::Asked(Some(time.parse().unwrap()))
     }
 
     #[test]
@@ -126,11 +126,11 @@ mod tests {
     fn without_what_is_needed_it_is_ours_but_if_it_ended_by_itself() {
         let long_ago = asked("2026-10-25T08:00:00Z");
         let whole = look(0, &[]);
-        assert!(is_others(&whole, Cause::Itself));
-        assert!(!is_others(&whole, Cause::Asked(None)));
+        assert!(is_others(&whole, CancelCause::Itself));
+        assert!(!is_others(&whole, CancelCause::Asked(None)));
         let kept = look(0, &[("age", "5")]);
         assert!(!is_others(&kept, long_ago));
-        assert!(is_others(&kept, Cause::Itself));
+        assert!(is_others(&kept, CancelCause::Itself));
         let mut unknown = whole.clone();
         unknown.seen.since_earliest = None;
         assert!(!is_others(&unknown, long_ago));

@@ -7,8 +7,8 @@ mod tests;
 use crate::domain::http_exchange::{Class, Exchange, Operation, Reply, Request, Response, Safety};
 
 use super::{
-    envelope::{Form, Sight},
-    json::Reading,
+    envelope::{Envelope, Sight},
+    json::JsonReader,
 };
 use crate::providers::{Evidence, Task};
 
@@ -37,7 +37,7 @@ enum Named {
 
 /// What a reply to a request is.
 pub(in crate::providers) fn class(
-    form: &dyn Form,
+    form: &dyn Envelope,
     task: &Task<'_>,
     request: &Request,
     reply: &Reply,
@@ -76,7 +76,7 @@ pub(in crate::providers) fn class(
 
 /// A success to a look. What a cache gives may be of a time before the request that it is to
 /// settle, so that it counts only if it shows the goal reached.
-fn seen(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
+fn seen(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
     match form.shows(task, operation, response) {
         Sight::Nothing => Class::Unreadable,
         _ if named(form, task, operation, response) == Named::Another => Class::Unreadable,
@@ -89,7 +89,7 @@ fn seen(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Respo
 }
 
 /// A success to a request with an effect.
-fn done(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
+fn done(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
     if response.text.trim().is_empty() {
         return Class::Accepted;
     }
@@ -103,7 +103,7 @@ fn done(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Respo
 
 /// What an exchange shows of the account: of its place, and of its credential.
 pub(in crate::providers) fn evidence(
-    form: &dyn Form,
+    form: &dyn Envelope,
     task: &Task<'_>,
     exchange: &Exchange,
 ) -> Evidence {
@@ -126,14 +126,14 @@ pub(in crate::providers) fn evidence(
 }
 
 /// Whether an error is in the provider's own form.
-fn is_refusal(form: &dyn Form, response: &Response) -> bool {
+fn is_refusal(form: &dyn Envelope, response: &Response) -> bool {
     (400..600).contains(&response.status)
         && !OF_THE_WAY.contains(&response.status)
         && form.is_error(response)
 }
 
-fn named(form: &dyn Form, task: &Task<'_>, operation: Operation, response: &Response) -> Named {
-    let body = Reading(response.json.as_ref());
+fn named(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &Response) -> Named {
+    let body = JsonReader(response.json.as_ref());
     let mut named = Named::Nobody;
     for (member, expected) in form.names(task, operation) {
         match body.at(member).id() {

@@ -22,7 +22,7 @@ pub enum Sight {
 }
 
 /// The form of a provider's answers.
-pub trait Form: Sync {
+pub trait Envelope: Sync {
     /// Whether a body is its error envelope, by the documented members.
     fn is_error(&self, response: &Response) -> bool;
 

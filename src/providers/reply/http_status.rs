@@ -19,7 +19,7 @@ use crate::providers::Step;
 
 /// An exchange sorted by its class, with what came back.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::providers) enum Verdict<'a> {
+pub(in crate::providers) enum StatusMeaning<'a> {
     /// The provider's own 2xx, about this target or without a body.
     Success(&'a Response),
     /// A documented no, but for the next.
@@ -47,24 +47,26 @@ pub(in crate::providers) enum Verdict<'a> {
 }
 
 /// The view of an exchange that its class gives.
-pub(in crate::providers) fn verdict(exchange: &Exchange) -> Verdict<'_> {
+pub(in crate::providers) fn verdict(exchange: &Exchange) -> StatusMeaning<'_> {
     let response: &Arc<Response> = match &exchange.reply {
         Reply::Answered(response) => response,
-        Reply::NotSent(fault) => return Verdict::Unsent(fault),
-        Reply::InDoubt(fault) => return Verdict::Doubtful(None, &fault.message),
+        Reply::NotSent(fault) => return StatusMeaning::Unsent(fault),
+        Reply::InDoubt(fault) => return StatusMeaning::Doubtful(None, &fault.message),
     };
     match exchange.class {
-        Class::Accepted => Verdict::Success(response),
-        Class::Refused if matches!(response.status, 404 | 410) => Verdict::Absent(response),
-        Class::Refused => Verdict::Refused(response),
-        Class::Undocumented => Verdict::Undocumented(response),
-        Class::Busy => Verdict::Busy(response),
-        Class::Unauthenticated => Verdict::Unauthenticated(response),
-        Class::Forbidden => Verdict::Forbidden(response),
-        Class::Throttled => Verdict::Throttled(response),
-        Class::Lost => Verdict::Doubtful(Some(response), "no answer that tells what became of it"),
-        Class::Unreadable => Verdict::Unreadable(response),
-        Class::Foreign | Class::Unsent => Verdict::Foreign(response),
+        Class::Accepted => StatusMeaning::Success(response),
+        Class::Refused if matches!(response.status, 404 | 410) => StatusMeaning::Absent(response),
+        Class::Refused => StatusMeaning::Refused(response),
+        Class::Undocumented => StatusMeaning::Undocumented(response),
+        Class::Busy => StatusMeaning::Busy(response),
+        Class::Unauthenticated => StatusMeaning::Unauthenticated(response),
+        Class::Forbidden => StatusMeaning::Forbidden(response),
+        Class::Throttled => StatusMeaning::Throttled(response),
+        Class::Lost => {
+            StatusMeaning::Doubtful(Some(response), "no answer that tells what became of it")
+        }
+        Class::Unreadable => StatusMeaning::Unreadable(response),
+        Class::Foreign | Class::Unsent => StatusMeaning::Foreign(response),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a member that holds a time says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::providers) enum Told {
+pub(in crate::providers) enum JsonField {
     /// Nothing: it is not there, or is a zero that stands for nothing.
     Nothing,
     /// This time.
@@ -30,17 +30,17 @@ pub(in crate::providers) fn plausible(time: Timestamp) -> Option<Timestamp> {
     (year >= YEAR_MIN).then_some(time)
 }
 
-fn told(text: &str) -> Told {
+fn told(text: &str) -> JsonField {
     let text = text.trim();
     let nothings = ["", "null", "none", "nil", "undefined", "n/a", "-"];
     if nothings.contains(&text.to_ascii_lowercase().as_str()) {
-        return Told::Nothing;
+        return JsonField::Nothing;
     }
     match text.parse().map(plausible) {
-        Ok(Some(time)) => Told::At(time),
-        Ok(None) => Told::Nothing,
-        Err(_) if is_zero(text) => Told::Nothing,
-        Err(_) => Told::Unclear,
+        Ok(Some(time)) => JsonField::At(time),
+        Ok(None) => JsonField::Nothing,
+        Err(_) if is_zero(text) => JsonField::Nothing,
+        Err(_) => JsonField::Unclear,
     }
 }
 
@@ -69,9 +69,9 @@ pub(in crate::providers) fn plain(word: &str) -> String {
 
 /// A JSON object, or the lack of one.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::providers) struct Reading<'a>(pub(in crate::providers) Option<&'a Value>);
+pub(in crate::providers) struct JsonReader<'a>(pub(in crate::providers) Option<&'a Value>);
 
-impl<'a> Reading<'a> {
+impl<'a> JsonReader<'a> {
     /// The member of this name.
     pub(in crate::providers) fn at(self, name: &str) -> Self {
         Self(self.0.and_then(|value| value.get(name)))
@@ -142,14 +142,14 @@ impl<'a> Reading<'a> {
     }
 
     /// What a member that is there only if it has a time says.
-    pub(in crate::providers) fn told(self) -> Told {
+    pub(in crate::providers) fn told(self) -> JsonField {
         match self.0 {
             Some(Value::String(text)) => told(text),
             // A Unix time may be meant, in seconds or milliseconds.
             Some(Value::Number(number)) if number.as_f64().is_some_and(|n| n > 0.0) => {
-                Told::Unclear
+                JsonField::Unclear
             }
-            Some(_) | None => Told::Nothing,
+            Some(_) | None => JsonField::Nothing,
         }
     }
 
@@ -199,11 +199,11 @@ mod tests {
             json!(false),
             json!({}),
         ] {
-            let reading = Reading(Some(&nothing));
-            assert_eq!(reading.told(), Told::Nothing, "{nothing}");
+            let reading = JsonReader(Some(&nothing));
+            assert_eq!(reading.told(), JsonField::Nothing, "{nothing}");
             assert_eq!(reading.time(), None, "{nothing}");
         }
-        assert_eq!(Reading(None).told(), Told::Nothing);
+        assert_eq!(JsonReader(None).told(), JsonField::Nothing);
     }
 
     #[test]
@@ -215,8 +215,12 @@ mod tests {
         ] {
             let value = json!(text);
             let time = text.trim().parse().unwrap();
-            assert_eq!(Reading(Some(&value)).told(), Told::At(time), "{text}");
-            assert_eq!(Reading(Some(&value)).time(), Some(time), "{text}");
+            assert_eq!(
+                JsonReader(Some(&value)).told(),
+                JsonField::At(time),
+                "{text}"
+            );
+            assert_eq!(JsonReader(Some(&value)).time(), Some(time), "{text}");
         }
         for unclear in [
             json!("2026-03-24T11:45:00"),
@@ -227,8 +231,8 @@ mod tests {
             json!(1_774_352_700),
             json!("soon"),
         ] {
-            let reading = Reading(Some(&unclear));
-            assert_eq!(reading.told(), Told::Unclear, "{unclear}");
+            let reading = JsonReader(Some(&unclear));
+            assert_eq!(reading.told(), JsonField::Unclear, "{unclear}");
             assert_eq!(reading.time(), None, "{unclear}");
         }
     }

@@ -6,8 +6,8 @@ use crate::domain::{
     outcome::{FailureReason, Reached},
 };
 
-use super::http_status::{self, Verdict, verdict};
-use crate::providers::{Step, item_state::Standing};
+use super::http_status::{self, StatusMeaning, verdict};
+use crate::providers::{Step, item_state::ItemState};
 
 /// What to do where nothing but time helps.
 const AGAIN: &str = "send the key again later";
@@ -15,7 +15,7 @@ const AGAIN: &str = "send the key again later";
 /// A reason, what happened, what to do, and the answer that says so.
 type Why<'r> = (FailureReason, String, &'static str, Option<&'r Response>);
 
-impl<'a> Standing<'a> {
+impl<'a> ItemState<'a> {
     /// Gives up for now because of this exchange: the default for everything but success, and for
     /// what a provider's own rules do not decide.
     pub(in crate::providers) fn unable(&self, exchange: &Exchange) -> Step {
@@ -27,34 +27,34 @@ impl<'a> Standing<'a> {
             .filter(|effect| effect.class == Class::Foreign && exchange.class == Class::Unreadable);
         let exchange = stranger.unwrap_or(exchange);
         let (reason, why, advice, response) = match verdict(exchange) {
-            Verdict::Unauthenticated(response) => (
+            StatusMeaning::Unauthenticated(response) => (
                 FailureReason::CredentialsRefused,
                 format!("the provider refused the credentials of account {account}"),
                 "put a valid secret into its configuration and send the key again",
                 Some(response),
             ),
-            Verdict::Forbidden(response) => (
+            StatusMeaning::Forbidden(response) => (
                 FailureReason::PermissionDenied,
                 format!("the credentials of account {account} do not permit it"),
                 "give them the permission and send the key again",
                 Some(response),
             ),
-            Verdict::Throttled(response) => (
+            StatusMeaning::Throttled(response) => (
                 FailureReason::ProviderThrottled,
                 "the provider was throttling until the retry window ended".to_owned(),
                 AGAIN,
                 Some(response),
             ),
-            Verdict::Foreign(response) => (
+            StatusMeaning::Foreign(response) => (
                 FailureReason::NotTheProvider,
                 foreign_words(response),
                 "check the account's base_url, proxy and firewall, and send the key again",
                 Some(response),
             ),
-            Verdict::Undocumented(response) | Verdict::Busy(response) => {
+            StatusMeaning::Undocumented(response) | StatusMeaning::Busy(response) => {
                 self.undocumented(exchange, response)
             }
-            Verdict::Unreadable(response) => (
+            StatusMeaning::Unreadable(response) => (
                 FailureReason::AnswerUnreadable,
                 format!(
                     "looks were answered {} in a way that tells nothing of the target",
@@ -63,30 +63,30 @@ impl<'a> Standing<'a> {
                 "look at the provider's answer, then send the key again",
                 Some(response),
             ),
-            Verdict::Unsent(fault) => self.unsent(fault),
-            Verdict::Doubtful(None, lost) => (
+            StatusMeaning::Unsent(fault) => self.unsent(fault),
+            StatusMeaning::Doubtful(None, lost) => (
                 FailureReason::LookFailed,
                 format!("no answer came: {lost}"),
                 AGAIN,
                 None,
             ),
-            Verdict::Doubtful(Some(response), odd) => (
+            StatusMeaning::Doubtful(Some(response), odd) => (
                 FailureReason::LookFailed,
                 format!("the provider answered {}: {odd}", response.status),
                 AGAIN,
                 Some(response),
             ),
-            Verdict::Success(response) | Verdict::Refused(response) | Verdict::Absent(response) => {
-                (
-                    FailureReason::AnswerUnreadable,
-                    format!(
-                        "the provider answered {} in a way that is not documented",
-                        response.status
-                    ),
-                    "look at the provider's answer, then send the key again",
-                    Some(response),
-                )
-            }
+            StatusMeaning::Success(response)
+            | StatusMeaning::Refused(response)
+            | StatusMeaning::Absent(response) => (
+                FailureReason::AnswerUnreadable,
+                format!(
+                    "the provider answered {} in a way that is not documented",
+                    response.status
+                ),
+                "look at the provider's answer, then send the key again",
+                Some(response),
+            ),
         };
         self.gives_up(reason, &why, advice, response)
     }
@@ -139,17 +139,17 @@ impl<'a> Standing<'a> {
         let (reason, came, response) =
             self.effects()
                 .find_map(|exchange| match verdict(exchange) {
-                    Verdict::Doubtful(Some(response), _) => Some((
+                    StatusMeaning::Doubtful(Some(response), _) => Some((
                         FailureReason::ProviderError,
                         format!("the provider answered {}", response.status),
                         Some(response),
                     )),
-                    Verdict::Foreign(response) => Some((
+                    StatusMeaning::Foreign(response) => Some((
                         FailureReason::NotTheProvider,
                         foreign_words(response),
                         Some(response),
                     )),
-                    Verdict::Doubtful(None, lost) => Some((
+                    StatusMeaning::Doubtful(None, lost) => Some((
                         FailureReason::AnswerLost,
                         format!("no answer came ({lost})"),
                         None,

@@ -10,12 +10,12 @@ use crate::{
         outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
     },
     providers::{
-        Form, Sight, Task,
-        cancel_then_lookup::{self, CANCEL, Found, LOOK, Life, SET_TIMING},
+        Envelope, Sight, Task,
+        cancel_then_lookup::{self, CANCEL, LOOK, Lookup, Phase, SET_TIMING},
         reply::{
-            answer_subject::Cause,
+            answer_subject::CancelCause,
             http_status,
-            json::{self, Reading, plain},
+            json::{self, JsonReader, plain},
         },
     },
 };
@@ -24,7 +24,7 @@ use super::Revolv3;
 
 /// `{message?, errors?, fluentValidatorErrors?}` in an error, each of which may be null;
 /// `subscriptionId` and a status in a subscription.
-impl Form for Revolv3 {
+impl Envelope for Revolv3 {
     fn is_error(&self, response: &Response) -> bool {
         let Some(body) = response.json.as_ref() else {
             return false;
@@ -60,7 +60,7 @@ impl Form for Revolv3 {
         let Some(body) = response.json.as_ref().filter(|body| body.is_object()) else {
             return Sight::Nothing;
         };
-        let found = read(Reading(Some(body)));
+        let found = read(JsonReader(Some(body)));
         let is_said = MEMBERS.iter().any(|member| body.get(member).is_some());
         match operation {
             SET_TIMING if self.is_error(response) => Sight::Nothing,
@@ -93,8 +93,8 @@ const MEMBERS: [&str; 4] = [
 
 /// `{message?, errors?, fluentValidatorErrors?}`, each of which may be null.
 pub(super) fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
-    let errors = body.at("errors").list().filter_map(Reading::text);
+    let body = JsonReader(response.json.as_ref());
+    let errors = body.at("errors").list().filter_map(JsonReader::text);
     let said: Vec<_> = body
         .at("message")
         .text()
@@ -113,23 +113,23 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
 }
 
 /// Reads a subscription, as the cancel's answer or the look's has it.
-pub(super) fn read(body: Reading<'_>) -> Option<Found> {
+pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     let word = body.at("subscriptionStatus").text();
     let word = word.or_else(|| body.at("subscriptionStatusType").text())?;
     let (life, status) = match plain(word).as_str() {
-        "canceled" => (Life::Ended, SubscriptionStatus::Canceled),
-        "pendingcancellation" => (Life::Ending, SubscriptionStatus::Scheduled),
-        "current" => (Life::Running, SubscriptionStatus::Active),
-        "recycle" | "recycled" => (Life::Running, SubscriptionStatus::PastDue),
-        _ => (Life::Unknown, SubscriptionStatus::Unknown),
+        "canceled" => (Phase::Ended, SubscriptionStatus::Canceled),
+        "pendingcancellation" => (Phase::Ending, SubscriptionStatus::Scheduled),
+        "current" => (Phase::Running, SubscriptionStatus::Active),
+        "recycle" | "recycled" => (Phase::Running, SubscriptionStatus::PastDue),
+        _ => (Phase::Unknown, SubscriptionStatus::Unknown),
     };
     let canceled_at = body.at("cancelledAt").time();
     let period_end = body.at("nextBillDate").text().and_then(bill_date);
     // What `cancelledAt` means while the end is pending is not documented: it is no end then.
     let effective_at = match life {
-        Life::Ended => canceled_at,
-        Life::Ending => period_end,
-        Life::Running | Life::Unknown => None,
+        Phase::Ended => canceled_at,
+        Phase::Ending => period_end,
+        Phase::Running | Phase::Unknown => None,
     };
     let state = SubscriptionState {
         status,
@@ -148,12 +148,12 @@ pub(super) fn read(body: Reading<'_>) -> Option<Found> {
         state: Some(state),
         charges: None,
     };
-    Some(Found {
+    Some(Lookup {
         life,
         detail,
         timing,
         with_period: true,
-        cause: Cause::Asked(canceled_at),
+        cause: CancelCause::Asked(canceled_at),
     })
 }
 

@@ -5,12 +5,14 @@ use crate::{
     domain::{
         account::ProviderSettings,
         command::EnrollmentsCommand,
-        http_exchange::{Body, Class, Exchange, Method, Operation, Pace, Path, Request, Safety},
+        http_exchange::{
+            Body, Class, Exchange, HttpMethod, Operation, Pace, Path, Request, Safety,
+        },
         outcome::{Detail, FailureReason},
     },
     providers::{
         Mode, Step, Task,
-        item_state::{Standing, answered, settle},
+        item_state::{ItemState, answered, settle},
     },
 };
 
@@ -25,7 +27,7 @@ const UNREAD_MAX: usize = 2;
 /// One target on its way to having no enrollments.
 pub(super) struct Drain<'a> {
     pub(super) command: &'a EnrollmentsCommand,
-    pub(super) at: Standing<'a>,
+    pub(super) at: ItemState<'a>,
     pub(super) calls: Vec<Call<'a>>,
     /// A call may have cancelled some that no answer counts, in this run or an earlier one under
     /// the key.
@@ -39,7 +41,7 @@ impl<'a> Drain<'a> {
         history: &'a [Exchange],
     ) -> Self {
         let calls: Vec<_> = history.iter().filter_map(Call::read).collect();
-        let mut at = Standing::new(task, history, &[CANCEL], read_error);
+        let mut at = ItemState::new(task, history, &[CANCEL], read_error);
         if task.mode == Mode::Cancel {
             stand(&mut at);
         }
@@ -212,7 +214,7 @@ impl<'a> Drain<'a> {
     }
 
     /// The same, where what was lost stays open whatever is left.
-    pub(super) fn doubtful(&self) -> Standing<'a> {
+    pub(super) fn doubtful(&self) -> ItemState<'a> {
         let mut at = self.at.clone();
         at.doubt = true;
         at
@@ -233,7 +235,7 @@ impl<'a> Drain<'a> {
                 content_type: "application/json",
                 text: body(self.command, operation == COUNT).to_string(),
             }),
-            ..self.request(operation, safety, Method::Post, "enrollments/cancel")
+            ..self.request(operation, safety, HttpMethod::Post, "enrollments/cancel")
         }
     }
 
@@ -241,7 +243,7 @@ impl<'a> Drain<'a> {
         &self,
         operation: Operation,
         safety: Safety,
-        method: Method,
+        method: HttpMethod,
         collection: &'static str,
     ) -> Request {
         let company = match &self.at.task.account.settings {
@@ -270,7 +272,7 @@ impl<'a> Drain<'a> {
 /// Where a drain stands. It differs from what makes one effect: a call that was accepted is
 /// repeated, and what an answer counts is what is left, so that a call before it finds no more than
 /// it did.
-fn stand(at: &mut Standing<'_>) {
+fn stand(at: &mut ItemState<'_>) {
     let before = at.task.doubt;
     at.accepted = false;
     at.ours = before.is_some();

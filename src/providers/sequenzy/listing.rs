@@ -4,15 +4,15 @@
 use crate::{
     domain::{
         command::EnrollmentsTarget,
-        http_exchange::{Class, Exchange, Method, Request, Safety},
+        http_exchange::{Class, Exchange, HttpMethod, Request, Safety},
         ids::TargetId,
     },
     providers::{
         Step,
         item_state::{answered, settle},
         reply::{
-            answer_subject::{Cause, is_others},
-            json::{self, Reading},
+            answer_subject::{CancelCause, is_others},
+            json::{self, JsonReader},
         },
     },
 };
@@ -93,7 +93,7 @@ impl<'a> Drain<'a> {
         let (mut group, mut offset, mut pages) = (0, 0, 0);
         for exchange in self.listed().filter(|page| page.class == Class::Accepted) {
             let body = answered(&exchange.reply).and_then(|response| response.json.as_ref());
-            let body = Reading(body);
+            let body = JsonReader(body);
             let rows: Vec<_> = body.at("enrollments").list().collect();
             if rows.iter().any(|row| self.is_ours(exchange, *row)) {
                 return Read::Ours;
@@ -121,12 +121,12 @@ impl<'a> Drain<'a> {
 
     /// Whether it is one of the target's that was cancelled when a call of ours could have done
     /// it.
-    fn is_ours(&self, exchange: &Exchange, row: Reading<'_>) -> bool {
+    fn is_ours(&self, exchange: &Exchange, row: JsonReader<'_>) -> bool {
         let status = row.at("status").word();
         let is_canceled = status.is_none_or(|word| word == json::plain("cancelled"));
         let subscriber = row.at("subscriberId").id();
         let is_named = subscriber.is_none_or(|id| self.ids().any(|named| named.as_str() == id));
-        let changed = Cause::Asked(row.at("lastUpdatedAt").time());
+        let changed = CancelCause::Asked(row.at("lastUpdatedAt").time());
         is_canceled && is_named && !is_others(exchange, changed)
     }
 
@@ -166,7 +166,7 @@ impl<'a> Drain<'a> {
     }
 
     fn page(&self, group: usize, offset: usize) -> Request {
-        let mut request = self.request(LIST, Safety::Look, Method::Get, "enrollments");
+        let mut request = self.request(LIST, Safety::Look, HttpMethod::Get, "enrollments");
         let ids = self.groups().into_iter().nth(group).unwrap_or_default();
         request.query = vec![
             ("status", "cancelled".to_owned()),

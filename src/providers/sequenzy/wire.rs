@@ -13,8 +13,8 @@ use crate::{
     },
     limits,
     providers::reply::{
-        http_status::{self, Verdict, verdict},
-        json::{self, Reading},
+        http_status::{self, StatusMeaning, verdict},
+        json::{self, JsonReader},
     },
 };
 
@@ -33,7 +33,7 @@ pub(super) enum Says {
 
 impl Says {
     pub(super) fn read(response: &Response) -> Self {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         let success = match body.at("success").0 {
             Some(Value::Bool(flag)) => Some(*flag),
             Some(Value::Number(number)) => Some(number.as_f64() != Some(0.0)),
@@ -55,7 +55,7 @@ impl Says {
 /// What a reply to either call says.
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
-    pub(super) body: Reading<'a>,
+    pub(super) body: JsonReader<'a>,
     pub(super) response: &'a Response,
     pub(super) matched: u64,
     pub(super) canceled: u64,
@@ -67,7 +67,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Reads a success; `None` for all else, and if the counts are not there.
     pub(super) fn read(exchange: &'a Exchange) -> Option<Self> {
-        let Verdict::Success(response) = verdict(exchange) else {
+        let StatusMeaning::Success(response) = verdict(exchange) else {
             return None;
         };
         Self::counts(exchange.operation?, response)
@@ -78,7 +78,7 @@ impl<'a> Call<'a> {
         if ![COUNT, CANCEL].contains(&operation) {
             return None;
         }
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         let matched = body.at("matchedCount").count()?;
         let canceled = match body.at("cancelledCount").count() {
             None if operation == COUNT => 0,
@@ -112,7 +112,7 @@ impl<'a> Call<'a> {
         let unknown = self.body.at("target").at("notFoundSubscriberIds");
         unknown
             .list()
-            .filter_map(Reading::id)
+            .filter_map(JsonReader::id)
             .map(|id| http_status::cut(&id))
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
 }
 
 /// One of a sample. Its texts are cut, so that a thousand of them have a bound.
-fn enrollment(body: Reading<'_>) -> Option<Enrollment> {
+fn enrollment(body: JsonReader<'_>) -> Option<Enrollment> {
     let text = |name| http_status::cut(body.at(name).text().unwrap_or_default());
     Some(Enrollment {
         enrollment_id: http_status::cut(&body.at("tokenId").id()?),
@@ -201,7 +201,7 @@ pub(super) fn unknown_subscriber_ids(calls: &[Call<'_>]) -> BTreeSet<String> {
 /// `description`, `resolution`, `docsUrl` and `details`, `{"error": {"code", "message"}}`, and
 /// `{"message"}`.
 pub(super) fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
+    let body = JsonReader(response.json.as_ref());
     let error = body.at("error");
     let code = error.at("code").id().or_else(|| body.at("code").id());
     let said = [

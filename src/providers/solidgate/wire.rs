@@ -9,12 +9,12 @@ use crate::{
         outcome::{ProviderError, SubscriptionDetail, SubscriptionState, SubscriptionStatus},
     },
     providers::{
-        Form, Sight, Task,
-        cancel_then_lookup::{self, Found, LOOK, Life},
+        Envelope, Sight, Task,
+        cancel_then_lookup::{self, LOOK, Lookup, Phase},
         reply::{
-            answer_subject::Cause,
+            answer_subject::CancelCause,
             http_status,
-            json::{Reading, Told, plain},
+            json::{JsonField, JsonReader, plain},
         },
     },
 };
@@ -22,9 +22,9 @@ use crate::{
 use super::Solidgate;
 
 /// `{code, message}` in an error, `id` and `status` in a subscription.
-impl Form for Solidgate {
+impl Envelope for Solidgate {
     fn is_error(&self, response: &Response) -> bool {
-        let body = Reading(response.json.as_ref());
+        let body = JsonReader(response.json.as_ref());
         body.at("code").text().is_some() && body.at("message").text().is_some()
     }
 
@@ -43,7 +43,7 @@ impl Form for Solidgate {
     }
 
     fn shows(&self, task: &Task<'_>, _operation: Operation, response: &Response) -> Sight {
-        cancel_then_lookup::sight(task, read(Reading(response.json.as_ref())))
+        cancel_then_lookup::sight(task, read(JsonReader(response.json.as_ref())))
     }
 
     fn looks(&self) -> &'static [Operation] {
@@ -64,7 +64,7 @@ impl Form for Solidgate {
 pub(super) fn is_of_the_key(response: &Response) -> bool {
     let known = ["INCOMPATIBLE_STATUS", "SCHEDULED_FOR_CANCELLATION"];
     let code = code(response).unwrap_or_default();
-    let body = Reading(response.json.as_ref());
+    let body = JsonReader(response.json.as_ref());
     let message = body.at("message").text().unwrap_or_default();
     let speaks_of_it = |text: &str| text.to_ascii_lowercase().contains("idempoten");
     response.status == 422
@@ -73,16 +73,16 @@ pub(super) fn is_of_the_key(response: &Response) -> bool {
 }
 
 pub(super) fn code(response: &Response) -> Option<&str> {
-    Reading(response.json.as_ref()).at("code").text()
+    JsonReader(response.json.as_ref()).at("code").text()
 }
 
 /// `{code, message, context?}`, where `context.constraints` names fields.
 pub(super) fn read_error(response: &Response) -> ProviderError {
-    let body = Reading(response.json.as_ref());
-    let Reading(constraints) = body.at("context").at("constraints");
+    let body = JsonReader(response.json.as_ref());
+    let JsonReader(constraints) = body.at("context").at("constraints");
     let fields = constraints.and_then(Value::as_object).into_iter().flatten();
     let fields = fields.map(|(field, constraint)| {
-        let constraint = Reading(Some(constraint));
+        let constraint = JsonReader(Some(constraint));
         let said = constraint.at("message").text();
         let said = said.or_else(|| constraint.at("type").text());
         (field.clone(), http_status::cut(said.unwrap_or_default()))
@@ -94,26 +94,28 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
 
 /// Reads a subscription. The page contradicts itself on what is required within it, so that only
 /// its status is.
-pub(super) fn read(body: Reading<'_>) -> Option<Found> {
+pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     let word = body.at("status").text()?;
     let info = body.at("cancellation_info");
     let cancel_at = info.at("cancel_at");
     let (life, status) = match plain(word).as_str() {
-        "canceled" => (Life::Ended, SubscriptionStatus::Canceled),
-        "expired" => (Life::Ended, SubscriptionStatus::Expired),
+        "canceled" => (Phase::Ended, SubscriptionStatus::Canceled),
+        "expired" => (Phase::Ended, SubscriptionStatus::Expired),
         // A time that cannot be read is a schedule all the same.
-        _ if cancel_at.told() != Told::Nothing => (Life::Ending, SubscriptionStatus::Scheduled),
-        "created" | "pending" => (Life::Running, SubscriptionStatus::Pending),
-        "trialing" => (Life::Running, SubscriptionStatus::Trialing),
-        "active" => (Life::Running, SubscriptionStatus::Active),
+        _ if cancel_at.told() != JsonField::Nothing => {
+            (Phase::Ending, SubscriptionStatus::Scheduled)
+        }
+        "created" | "pending" => (Phase::Running, SubscriptionStatus::Pending),
+        "trialing" => (Phase::Running, SubscriptionStatus::Trialing),
+        "active" => (Phase::Running, SubscriptionStatus::Active),
         // Not on the page; the dashboard's documentation has it.
-        "paused" => (Life::Running, SubscriptionStatus::Paused),
-        "redemption" | "unpaid" => (Life::Running, SubscriptionStatus::PastDue),
-        _ => (Life::Unknown, SubscriptionStatus::Unknown),
+        "paused" => (Phase::Running, SubscriptionStatus::Paused),
+        "redemption" | "unpaid" => (Phase::Running, SubscriptionStatus::PastDue),
+        _ => (Phase::Unknown, SubscriptionStatus::Unknown),
     };
     let cause = match status {
-        SubscriptionStatus::Expired => Cause::Itself,
-        _ => Cause::Asked(info.at("requested_at").time()),
+        SubscriptionStatus::Expired => CancelCause::Itself,
+        _ => CancelCause::Asked(info.at("requested_at").time()),
     };
     let item_ends = body.at("line_items").list();
     let period_end = item_ends
@@ -138,7 +140,7 @@ pub(super) fn read(body: Reading<'_>) -> Option<Found> {
         state: Some(state),
         charges: None,
     };
-    Some(Found {
+    Some(Lookup {
         life,
         detail,
         timing: None,

@@ -7,13 +7,13 @@ use http::{Request, Response, header::AUTHORIZATION, request::Parts};
 use tonic::{Status, body::Body};
 
 use super::{
-    Before, Grpc, answer_of, observe,
-    rejection_log::{Called, Refusals},
+    Grpc, Handler, answer_of, observe,
+    rejection_log::{CallContext, RejectionLog},
     side_room::{Need, Visitor},
 };
 use crate::{
     audit::Sink,
-    identity::{Caller, Callers, Certificate, JwtFault, Proofs, Unproven},
+    identity::{AuthError, Caller, Callers, Certificate, Credentials, JwtFault},
     rpc::status,
 };
 
@@ -33,14 +33,14 @@ pub struct Access {
     /// Where unknown keys may come from.
     pub keys: Option<Arc<dyn KeySource>>,
     /// Who hears of refusals.
-    pub refusals: Refusals,
+    pub refusals: RejectionLog,
     /// Who hears of looks at what is others'.
     pub audit: Sink,
 }
 
 impl Access {
     /// Whose a call is, after another look for the key that it names if it is not known.
-    async fn identify(&self, head: &Parts, call: &Called) -> Result<Arc<Caller>, Status> {
+    async fn identify(&self, head: &Parts, call: &CallContext) -> Result<Arc<Caller>, Status> {
         let mut headers = head.headers.get_all(AUTHORIZATION).iter();
         let authorization = match (headers.next(), headers.next()) {
             (None, _) => None,
@@ -48,7 +48,7 @@ impl Access {
             // A second one would be one that somebody else put there.
             (Some(_), Some(_)) => Some(Err(())),
         };
-        let proofs = Proofs {
+        let proofs = Credentials {
             authorization,
             certificate: head.extensions.get::<Arc<Certificate>>().map(|c| &**c),
         };
@@ -67,7 +67,7 @@ impl Access {
             // a key is known: whatever is wrong with a JWT, all keys are asked for at once. Who is
             // known as soon as its own issuer's are here waits for no other's.
             let all = keys.refresh(None);
-            if let Unproven::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
+            if let AuthError::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
                 unproven
             {
                 let own = select(keys.refresh(Some(issuer)), all).await;
@@ -85,7 +85,7 @@ impl Access {
     }
 
     /// Lets a call in whose caller may make it, with what the rest needs to know of it.
-    async fn let_in(&self, head: &mut Parts, call: &Arc<Called>) -> Result<(), Status> {
+    async fn let_in(&self, head: &mut Parts, call: &Arc<CallContext>) -> Result<(), Status> {
         let identified = self.identify(head, call).await;
         observe::begin_span(head, identified.is_ok());
         let caller = identified?;
@@ -105,9 +105,9 @@ impl Access {
     }
 }
 
-impl Before for Access {
+impl Handler for Access {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
-        let call = Called::by(&request).told_to(self.audit.clone());
+        let call = CallContext::by(&request).told_to(self.audit.clone());
         let call = Arc::new(call.among(Arc::clone(&self.callers)));
         let (mut head, body) = request.into_parts();
         let answer = match self.let_in(&mut head, &call).await {

@@ -9,56 +9,56 @@ use crate::rpc::proto::{
 
 /// A message, as far as its fields are lists or have lists in them.
 #[derive(Debug)]
-pub(in crate::rpc) struct Shape {
+pub(in crate::rpc) struct MessageShape {
     /// What it takes by itself.
     bytes: usize,
     /// Fields that hold something of a shape of its own, by number.
     nested: &'static [(u64, &'static Self)],
 }
 
-const STRING: Shape = Shape {
+const STRING: MessageShape = MessageShape {
     bytes: size_of::<String>(),
     nested: &[],
 };
-const LINE_ITEM: Shape = Shape {
+const LINE_ITEM: MessageShape = MessageShape {
     bytes: size_of::<LineItem>(),
     nested: &[],
 };
-const SUBSCRIPTION: Shape = Shape {
+const SUBSCRIPTION: MessageShape = MessageShape {
     bytes: size_of::<SubscriptionCancellation>(),
     nested: &[(9, &LINE_ITEM)],
 };
-const SUBSCRIBER_IDS: Shape = Shape {
+const SUBSCRIBER_IDS: MessageShape = MessageShape {
     bytes: 0,
     nested: &[(1, &STRING)],
 };
-const FIELD_MATCH: Shape = Shape {
+const FIELD_MATCH: MessageShape = MessageShape {
     bytes: 0,
     nested: &[(2, &STRING)],
 };
-const ENROLLMENT: Shape = Shape {
+const ENROLLMENT: MessageShape = MessageShape {
     bytes: size_of::<EnrollmentCancellation>(),
     nested: &[(5, &SUBSCRIBER_IDS), (6, &FIELD_MATCH)],
 };
 /// CancelSubscriptionRequest.
-pub(in crate::rpc) const SUBSCRIPTIONS: Shape = Shape {
+pub(in crate::rpc) const SUBSCRIPTIONS: MessageShape = MessageShape {
     bytes: size_of::<CancelSubscriptionRequest>(),
     nested: &[(2, &SUBSCRIPTION)],
 };
 /// CancelEnrollmentsRequest.
-pub(in crate::rpc) const ENROLLMENTS: Shape = Shape {
+pub(in crate::rpc) const ENROLLMENTS: MessageShape = MessageShape {
     bytes: size_of::<CancelEnrollmentsRequest>(),
     nested: &[(2, &ENROLLMENT)],
 };
 /// Any message without lists.
-pub(in crate::rpc) const PLAIN: Shape = Shape {
+pub(in crate::rpc) const PLAIN: MessageShape = MessageShape {
     bytes: 0,
     nested: &[],
 };
 
 /// About how many bytes a message takes when it has been read. It counts as far as the bytes are
 /// well formed: reading ends there too.
-pub(in crate::rpc) fn weigh(shape: &Shape, message: &[u8]) -> usize {
+pub(in crate::rpc) fn weigh(shape: &MessageShape, message: &[u8]) -> usize {
     let mut bytes = shape.bytes.saturating_add(message.len());
     let mut rest = message;
     while let Some((field, after)) = next_field(rest) {
@@ -125,7 +125,7 @@ mod tests {
 
     /// Two bytes of the wire each, and what they are in memory.
     #[track_caller]
-    fn check(shape: &Shape, message: &[u8], count: usize, each: usize) {
+    fn check(shape: &MessageShape, message: &[u8], count: usize, each: usize) {
         let weight = weigh(shape, message);
         let expected = shape.bytes + message.len() + count * each;
         assert!(

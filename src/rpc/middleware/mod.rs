@@ -40,7 +40,7 @@ impl<S> Grpc for S where
 }
 
 /// Sees a service's calls first.
-pub trait Before: Clone + Send + 'static {
+pub trait Handler: Clone + Send + 'static {
     /// Answers a call, by the service or in its place.
     fn answer(
         self,
@@ -57,12 +57,12 @@ pub(super) async fn answer_of(mut service: impl Grpc, request: Request<Body>) ->
 
 /// A service behind something.
 #[derive(Debug, Clone)]
-pub struct Behind<B, S> {
+pub struct Layered<B, S> {
     before: B,
     service: S,
 }
 
-impl<B, S> Behind<B, S> {
+impl<B, S> Layered<B, S> {
     /// This service behind that.
     #[must_use]
     pub fn new(before: B, service: S) -> Self {
@@ -70,11 +70,11 @@ impl<B, S> Behind<B, S> {
     }
 }
 
-impl<B, S: NamedService> NamedService for Behind<B, S> {
+impl<B, S: NamedService> NamedService for Layered<B, S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<B: Before, S: Grpc> Service<Request<Body>> for Behind<B, S> {
+impl<B: Handler, S: Grpc> Service<Request<Body>> for Layered<B, S> {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;

@@ -4,18 +4,18 @@
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Status, body::Body};
 
-use super::rejection_log::{Called, Refusals};
+use super::rejection_log::{CallContext, RejectionLog};
 
 /// What contents of calls are called; a parameter may follow.
 const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 
 /// The answer to what is no gRPC call; `None` for what is one.
 #[must_use]
-pub fn refuse<B>(request: &Request<B>, refusals: &Refusals) -> Option<Response<Body>> {
+pub fn refuse<B>(request: &Request<B>, refusals: &RejectionLog) -> Option<Response<Body>> {
     let (code, status) = fault(request)?;
     let told = status.message().to_owned();
     let mut answer = status.into_http();
-    refusals.look(&Called::by(request), &answer);
+    refusals.look(&CallContext::by(request), &answer);
     *answer.status_mut() = code;
     *answer.body_mut() = Body::new(http_body_util::Full::from(format!("{told}\n")));
     let headers = answer.headers_mut();
@@ -84,7 +84,7 @@ mod tests {
             request = request.header(header::CONTENT_TYPE, *value);
         }
         let request = request.body(()).unwrap();
-        let answer = refuse(&request, &Refusals::default())?;
+        let answer = refuse(&request, &RejectionLog::default())?;
         assert!(answer.headers().contains_key("grpc-status"));
         Some(answer.status().as_u16())
     }

@@ -14,34 +14,38 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body};
 
 use super::{
-    Before, Grpc, answer_of, deadline,
-    decoded_size::{self, Shape, weigh},
+    Grpc, Handler, answer_of, deadline,
+    decoded_size::{self, MessageShape, weigh},
     protocol::{PREFIX_BYTES, one_message},
 };
 use crate::{
     domain::ids::CallerId,
     identity::Caller,
     limits,
-    observe::{Refusal, Refusals},
+    observe::{Refusal, RejectionMetrics},
     rpc::status,
-    shared_budget::{Budget, Share},
+    shared_budget::{Reservation, SharedBudget},
 };
 
 /// Receives whole requests for a service whose RPCs all take one message.
 #[derive(Debug, Clone)]
-pub struct Intake {
+pub struct RequestReceiver {
     /// For requests to cancel.
-    bytes: Budget,
+    bytes: SharedBudget,
     /// For all others.
-    questions: Budget,
-    refusals: Arc<Refusals>,
+    questions: SharedBudget,
+    refusals: Arc<RejectionMetrics>,
 }
 
-impl Intake {
+impl RequestReceiver {
     /// With so many bytes for all requests to cancel, and for all questions, which callers share.
     /// Those that find no room are counted.
     #[must_use]
-    pub fn new(bytes: Budget, questions: Budget, refusals: Arc<Refusals>) -> Self {
+    pub fn new(
+        bytes: SharedBudget,
+        questions: SharedBudget,
+        refusals: Arc<RejectionMetrics>,
+    ) -> Self {
         Self {
             bytes,
             questions,
@@ -50,7 +54,7 @@ impl Intake {
     }
 
     /// What is in a method's request, how long that may be, and where its room is.
-    fn bounds(&self, path: &str, caller: &Caller) -> (&'static Shape, usize, &Budget) {
+    fn bounds(&self, path: &str, caller: &Caller) -> (&'static MessageShape, usize, &SharedBudget) {
         let shape = match path.rsplit('/').next() {
             Some("CancelSubscription") => &decoded_size::SUBSCRIPTIONS,
             Some("CancelEnrollments") => &decoded_size::ENROLLMENTS,
@@ -69,7 +73,7 @@ impl Intake {
     }
 }
 
-impl Before for Intake {
+impl Handler for RequestReceiver {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
         let (head, body) = request.into_parts();
         let known = head.extensions.get::<Arc<Caller>>().cloned();
@@ -123,8 +127,8 @@ fn until(head: &http::request::Parts) -> Result<Instant, Status> {
 async fn receive(
     mut body: Body,
     caller: &CallerId,
-    (shape, bytes_max, budget): (&Shape, usize, &Budget),
-) -> Result<(Bytes, Share), Status> {
+    (shape, bytes_max, budget): (&MessageShape, usize, &SharedBudget),
+) -> Result<(Bytes, Reservation), Status> {
     let begun = Instant::now();
     let mut share = budget.force(caller, 0);
     let mut chunks = VecDeque::new();
@@ -166,7 +170,7 @@ fn patience(length: usize) -> Duration {
     slowly + Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 
-fn grow(share: &mut Share, by: usize) -> Result<(), Status> {
+fn grow(share: &mut Reservation, by: usize) -> Result<(), Status> {
     share
         .grow(by)
         .map_err(|_| status::full("too many requests of this caller are being received"))
@@ -208,12 +212,12 @@ mod tests {
         tower::service_fn(async |_: Request<Body>| Ok(Status::ok("").into_http()))
     }
 
-    fn intake(bytes_max: usize) -> Intake {
+    fn intake(bytes_max: usize) -> RequestReceiver {
         let members = ["ann", "ben"].map(|name| (name.try_into().unwrap(), None));
         let members: Members = members.into_iter().collect();
-        let questions = Budget::shared(limits::QUESTIONS_BYTES_MAX, &members);
-        Intake::new(
-            Budget::shared(bytes_max, &members),
+        let questions = SharedBudget::shared(limits::QUESTIONS_BYTES_MAX, &members);
+        RequestReceiver::new(
+            SharedBudget::shared(bytes_max, &members),
             questions,
             Arc::default(),
         )
@@ -252,7 +256,7 @@ mod tests {
     }
 
     /// Sends what does not end, and waits until it holds its room.
-    async fn hold(intake: &Intake, caller: &str, path: &str, bytes: usize) {
+    async fn hold(intake: &RequestReceiver, caller: &str, path: &str, bytes: usize) {
         let request = call(caller, path, unfinished(bytes));
         tokio::spawn(intake.clone().answer(request, yes()));
         tokio::task::yield_now().await;

@@ -13,23 +13,23 @@ use http::{Extensions, Request, Response};
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 
 use crate::{
-    audit::{Noted, Sink, Why},
+    audit::{Noted, RejectionWord, Sink},
     domain::{
         access::provenance::Provenance,
         ids::{BatchName, CallerId, Key},
     },
-    identity::{Caller, Callers, Method, Proof, Unproven},
+    identity::{AuthError, Caller, Callers, Method, Proof},
     limits,
-    observe::{BySource, Origin, RequestId, Source, code_name},
+    observe::{BySource, RequestContext, RequestId, Source, code_name},
     rpc::status,
 };
 
 /// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
 /// was admitted.
 #[derive(Debug, Clone, Copy)]
-pub struct Refusal<'a> {
+pub struct LoggedRejection<'a> {
     /// Why.
-    pub why: Why,
+    pub why: RejectionWord,
     /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
     pub code: Option<&'static str>,
     /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
@@ -48,10 +48,10 @@ pub struct Refusal<'a> {
     /// The request's id, if there was a call.
     pub request_id: Option<&'a RequestId>,
     /// What was asked for, if it was read before it was refused.
-    pub asked: Option<&'a Asked>,
+    pub asked: Option<&'a RequestSummary>,
 }
 
-impl Refusal<'_> {
+impl LoggedRejection<'_> {
     /// What it is thinned out by, beside why.
     #[must_use]
     pub fn source(&self) -> Source {
@@ -64,7 +64,7 @@ pub const HANDSHAKE: &str = "handshake";
 
 /// What a call asks for, as far as it is told when it is refused.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct RequestSummary {
     /// The request's key, if it is one.
     pub key: Option<Key>,
     /// Items of the request.
@@ -75,11 +75,11 @@ pub struct Asked {
 
 /// Told of each refusal, before the caller is. Clones are of the same.
 #[derive(Clone)]
-pub struct Refusals(Arc<Told>);
+pub struct RejectionLog(Arc<Told>);
 
 struct Told {
     /// What has no line of its own in the log.
-    log: Mutex<BySource<Cause>>,
+    log: Mutex<BySource<RejectionCause>>,
     /// Those of calls and connections of nobody who is known, by their reasons.
     strangers: Mutex<BTreeMap<&'static str, u64>>,
     tell: Box<Tell>,
@@ -87,16 +87,16 @@ struct Told {
 
 /// What refusals of one source are thinned out by: what their lines say of why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Cause {
+struct RejectionCause {
     reason: &'static str,
     code: Option<&'static str>,
 }
 
-type Tell = dyn Fn(&Refusal<'_>) + Send + Sync;
+type Tell = dyn Fn(&LoggedRejection<'_>) + Send + Sync;
 
-impl Refusals {
+impl RejectionLog {
     /// Tells this function, which must not block, and the log.
-    pub fn new(tell: impl Fn(&Refusal<'_>) + Send + Sync + 'static) -> Self {
+    pub fn new(tell: impl Fn(&LoggedRejection<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Told {
             log: Mutex::default(),
             strangers: Mutex::default(),
@@ -105,11 +105,11 @@ impl Refusals {
     }
 
     /// Tells of a refusal. In the log a flood of one source's is thinned out.
-    pub fn tell(&self, refusal: &Refusal<'_>) {
+    pub fn tell(&self, refusal: &LoggedRejection<'_>) {
         if refusal.why.is_about_a_stranger() {
             *self.strangers().entry(refusal.reason).or_default() += 1;
         }
-        let cause = Cause {
+        let cause = RejectionCause {
             reason: refusal.reason,
             code: refusal.code,
         };
@@ -134,7 +134,7 @@ impl Refusals {
     pub fn tell_counts(&self) {
         let counts = self.log().take_counts(true, Instant::now());
         for counted in counts {
-            let Cause { reason, code } = counted.reason;
+            let RejectionCause { reason, code } = counted.reason;
             let Source { caller, network } = counted.source.unwrap_or_default();
             tracing::warn!(
                 caller = caller.as_ref().map(tracing::field::display),
@@ -173,13 +173,13 @@ impl Refusals {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self) -> MutexGuard<'_, BySource<Cause>> {
+    fn log(&self) -> MutexGuard<'_, BySource<RejectionCause>> {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a call if its answer refuses it. Questions that are no good change nothing and are
     /// not told, but for who asked them.
-    pub(in crate::rpc) fn look(&self, call: &Called, answer: &Response<Body>) {
+    pub(in crate::rpc) fn look(&self, call: &CallContext, answer: &Response<Body>) {
         // The status of a call that was taken on comes after the answer's head.
         let Some(status) = answer.extensions().get::<Status>() else {
             return;
@@ -187,9 +187,9 @@ impl Refusals {
         let Some(because) = because_of(status) else {
             return;
         };
-        let Because { why, reason, .. } = because;
+        let RejectionReason { why, reason, .. } = because;
         if why.is_about_the_caller() || call.method.is_some_and(Method::acts) {
-            self.tell(&Refusal {
+            self.tell(&LoggedRejection {
                 why,
                 code: Some(code_name(status.code().into())),
                 method: call.method.map_or("unknown", Method::name),
@@ -211,18 +211,18 @@ impl Refusals {
     #[must_use]
     pub fn stale<B>(&self, request: &Request<B>, why: &str) -> Response<Body> {
         let answer = status::stale(why).into_http();
-        self.look(&Called::by(request), &answer);
+        self.look(&CallContext::by(request), &answer);
         answer
     }
 }
 
-impl Default for Refusals {
+impl Default for RejectionLog {
     fn default() -> Self {
         Self::new(|_| {})
     }
 }
 
-impl fmt::Debug for Refusals {
+impl fmt::Debug for RejectionLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Refusals")
     }
@@ -230,18 +230,18 @@ impl fmt::Debug for Refusals {
 
 /// A call, with what has come to be known of it.
 #[derive(Debug)]
-pub(in crate::rpc) struct Called {
+pub(in crate::rpc) struct CallContext {
     pub(in crate::rpc) method: Option<Method>,
     pub(in crate::rpc) caller: OnceLock<Arc<Caller>>,
     peer: Option<SocketAddr>,
     request_id: Option<RequestId>,
     proofs: Mutex<Vec<String>>,
-    asked: OnceLock<Asked>,
+    asked: OnceLock<RequestSummary>,
     audit: Sink,
     callers: Option<Arc<Callers>>,
 }
 
-impl Called {
+impl CallContext {
     pub(in crate::rpc) fn by<B>(request: &Request<B>) -> Self {
         Self {
             method: Method::of_path(request.uri().path()),
@@ -249,7 +249,7 @@ impl Called {
             peer: peer(request.extensions()),
             request_id: request
                 .extensions()
-                .get::<Origin>()
+                .get::<RequestContext>()
                 .and_then(|origin| origin.id().cloned()),
             proofs: Mutex::default(),
             audit: Sink::default(),
@@ -276,7 +276,8 @@ impl Called {
             return Ok(Arc::clone(was));
         };
         let now = callers.now(&was.id);
-        let caller = now.ok_or_else(|| status::unproven(&Unproven::Gone(was.id.clone()), false))?;
+        let caller =
+            now.ok_or_else(|| status::unproven(&AuthError::Gone(was.id.clone()), false))?;
         match self.method {
             Some(method) if !caller.policy.allows_method(method) => {
                 Err(status::method_not_allowed(&caller, method))
@@ -327,7 +328,7 @@ impl Called {
     }
 
     /// Notes what is asked for. The first note stays.
-    pub(in crate::rpc) fn asks(&self, asked: Asked) {
+    pub(in crate::rpc) fn asks(&self, asked: RequestSummary) {
         self.asked.get_or_init(|| asked);
     }
 }
@@ -340,16 +341,20 @@ fn peer(extensions: &Extensions) -> Option<SocketAddr> {
 /// What a status that refuses has as its source, so that it is known why when it leaves.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
-struct Because {
-    why: Why,
+struct RejectionReason {
+    why: RejectionWord,
     reason: &'static str,
     /// What the operator is told where the caller is told less.
     in_truth: Option<Arc<str>>,
 }
 
 /// Says why a status refuses, with the reason that it tells.
-pub(in crate::rpc) fn because(why: Why, reason: &'static str, mut status: Status) -> Status {
-    status.set_source(Arc::new(Because {
+pub(in crate::rpc) fn because(
+    why: RejectionWord,
+    reason: &'static str,
+    mut status: Status,
+) -> Status {
+    status.set_source(Arc::new(RejectionReason {
         why,
         reason,
         in_truth: None,
@@ -359,12 +364,12 @@ pub(in crate::rpc) fn because(why: Why, reason: &'static str, mut status: Status
 
 /// Says why a status refuses, and more of it than its caller is told.
 pub(in crate::rpc) fn because_in_truth(
-    why: Why,
+    why: RejectionWord,
     reason: &'static str,
     in_truth: String,
     mut status: Status,
 ) -> Status {
-    status.set_source(Arc::new(Because {
+    status.set_source(Arc::new(RejectionReason {
         why,
         reason,
         in_truth: Some(in_truth.into()),
@@ -373,21 +378,21 @@ pub(in crate::rpc) fn because_in_truth(
 }
 
 /// Why a status refuses its call; `None` if that is not what it does.
-fn because_of(status: &Status) -> Option<Because> {
+fn because_of(status: &Status) -> Option<RejectionReason> {
     let source = std::error::Error::source(status);
     if let Some(because) = source.and_then(|source| source.downcast_ref()) {
-        return Some(Because::clone(because));
+        return Some(RejectionReason::clone(because));
     }
     // The call was refused below us: its message could not be read.
     let why = match status.code() {
         Code::Ok | Code::Cancelled | Code::DeadlineExceeded => return None,
-        Code::InvalidArgument => Why::Invalid,
-        Code::OutOfRange => Why::Oversized,
-        Code::Unimplemented => Why::Unsupported,
-        _ => Why::Unreadable,
+        Code::InvalidArgument => RejectionWord::Invalid,
+        Code::OutOfRange => RejectionWord::Oversized,
+        Code::Unimplemented => RejectionWord::Unsupported,
+        _ => RejectionWord::Unreadable,
     };
     let reason = why.word();
-    Some(Because {
+    Some(RejectionReason {
         why,
         reason,
         in_truth: None,
@@ -401,7 +406,7 @@ mod tests {
     #[track_caller]
     fn check(status: Status, expected: &[&str]) {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let refusals = Refusals::new({
+        let refusals = RejectionLog::new({
             let told = Arc::clone(&told);
             move |refusal| {
                 let code = refusal.code.unwrap();
@@ -409,7 +414,7 @@ mod tests {
             }
         });
         let path = "/cancelot.v1.CancellationService/StopBatch";
-        let call = Called::by(&Request::builder().uri(path).body(()).unwrap());
+        let call = CallContext::by(&Request::builder().uri(path).body(()).unwrap());
         refusals.look(&call, &status.into_http());
         assert_eq!(*told.lock().unwrap(), expected);
     }

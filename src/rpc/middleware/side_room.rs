@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::{
     engine::Hangup,
     limits,
-    observe::{Counter, Thinning},
+    observe::{Counter, LogRateLimiter},
 };
 
 /// What a call needs room for.
@@ -71,27 +71,27 @@ impl Need {
 /// All rooms.
 #[derive(Debug)]
 pub struct SideRooms {
-    strangers: Room,
-    health: Room,
-    reflection: Room,
+    strangers: SideRoom,
+    health: SideRoom,
+    reflection: SideRoom,
     age_max: Duration,
     next: AtomicU64,
     /// Connections that were ended to make room.
     ended: Counter,
-    told: Mutex<Thinning<&'static str>>,
+    told: Mutex<LogRateLimiter<&'static str>>,
 }
 
 /// What calls of a kind of connection hold together.
 #[derive(Debug)]
-struct Room {
+struct SideRoom {
     name: &'static str,
     bytes_max: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldRoom>,
     refused: Counter,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldRoom {
     bytes: usize,
     by: BTreeMap<u64, Open>,
 }
@@ -120,7 +120,7 @@ pub struct RoomStanding {
     pub refused: u64,
 }
 
-impl Room {
+impl SideRoom {
     fn new(name: &'static str, bytes_max: usize) -> Self {
         Self {
             name,
@@ -130,7 +130,7 @@ impl Room {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldRoom> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +144,7 @@ impl Room {
     }
 }
 
-impl Held {
+impl HeldRoom {
     /// Takes room from the connection that holds the most of it, if that is another one than this:
     /// of several, the one that came first.
     fn take_from_other(&mut self, id: u64) -> bool {
@@ -170,9 +170,9 @@ impl SideRooms {
     #[must_use]
     pub fn new(age_max: Duration) -> Arc<Self> {
         Arc::new(Self {
-            strangers: Room::new("strangers", limits::STRANGERS_BYTES_MAX),
-            health: Room::new("health", limits::HEALTH_BYTES_MAX),
-            reflection: Room::new("reflection", limits::REFLECTION_BYTES_MAX),
+            strangers: SideRoom::new("strangers", limits::STRANGERS_BYTES_MAX),
+            health: SideRoom::new("health", limits::HEALTH_BYTES_MAX),
+            reflection: SideRoom::new("reflection", limits::REFLECTION_BYTES_MAX),
             age_max,
             next: AtomicU64::new(0),
             ended: Counter::default(),
@@ -195,7 +195,7 @@ impl SideRooms {
     /// How all rooms are.
     #[must_use]
     pub fn standing(&self) -> [RoomStanding; 3] {
-        [&self.strangers, &self.health, &self.reflection].map(Room::standing)
+        [&self.strangers, &self.health, &self.reflection].map(SideRoom::standing)
     }
 
     /// Connections that were ended to make room.
@@ -204,7 +204,7 @@ impl SideRooms {
         self.ended.get()
     }
 
-    fn tell_full(&self, room: &Room) {
+    fn tell_full(&self, room: &SideRoom) {
         let now = Instant::now().into_std();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(suppressed) = told.passes_for(room.name, now) {
@@ -295,7 +295,7 @@ impl Visitor {
         }
     }
 
-    fn room(&self, need: Need, is_known: bool) -> &Room {
+    fn room(&self, need: Need, is_known: bool) -> &SideRoom {
         match need {
             Need::Reflection => &self.rooms.reflection,
             Need::Check | Need::Watch | Need::Keys if !is_known => &self.rooms.strangers,
@@ -328,7 +328,7 @@ impl Visitor {
         })
     }
 
-    fn takes(&self, room: &Room, need: Need) -> bool {
+    fn takes(&self, room: &SideRoom, need: Need) -> bool {
         let mut held = room.held();
         let open = held.by.get_mut(&self.id);
         if open.is_some_and(|open| *need.of(open) >= need.calls_max()) {

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
 use tonic::{Status, body::Body};
 
-use super::{Before, Grpc, answer_of, protocol::one_message};
+use super::{Grpc, Handler, answer_of, protocol::one_message};
 use crate::limits;
 
 /// Lets questions through to a service once they are there.
@@ -32,7 +32,7 @@ async fn received(body: Body) -> Result<Body, Status> {
     }
 }
 
-impl Before for Brief {
+impl Handler for Brief {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
         let (head, body) = request.into_parts();
         match received(body).await {

@@ -16,9 +16,9 @@ use crate::rpc::status;
 
 /// The place of a service.
 #[derive(Debug)]
-pub struct Opening<S>(Arc<OnceLock<S>>);
+pub struct StartupGate<S>(Arc<OnceLock<S>>);
 
-impl<S> Opening<S> {
+impl<S> StartupGate<S> {
     /// A place without a service.
     #[must_use]
     pub fn new() -> Self {
@@ -31,23 +31,23 @@ impl<S> Opening<S> {
     }
 }
 
-impl<S> Default for Opening<S> {
+impl<S> Default for StartupGate<S> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<S> Clone for Opening<S> {
+impl<S> Clone for StartupGate<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: NamedService> NamedService for Opening<S> {
+impl<S: NamedService> NamedService for StartupGate<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Opening<S>
+impl<S> Service<Request<Body>> for StartupGate<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
     S::Future: Send + 'static,

@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    Before, Grpc, answer_of,
+    Grpc, Handler, answer_of,
     side_room::{Need, Stay, Visitor},
 };
 use crate::rpc::status;
@@ -38,7 +38,7 @@ impl Visit {
     }
 }
 
-impl Before for Visit {
+impl Handler for Visit {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
         let Some(visitor) = request.extensions().get::<Arc<Visitor>>().map(Arc::clone) else {
             return answer_of(service, request).await;

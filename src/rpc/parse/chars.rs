@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{account::ProviderId, ids::AccountName},
-    engine::Dispatch,
+    engine::Engine,
     limits, providers,
     rpc::proto::{
         EnrollmentCancellation, SubscriptionCancellation, enrollment_cancellation::Target,
@@ -11,11 +11,14 @@ use crate::{
 };
 
 /// Fields below the item, each with what is strange in it.
-type Strange = Vec<(String, String)>;
+type ForbiddenCharacter = Vec<(String, String)>;
 
 /// Of a subscription to cancel. Nothing if the account is not known, which is named elsewhere.
-pub(super) fn of_subscription(c: &SubscriptionCancellation, dispatch: &Dispatch) -> Strange {
-    let mut found = Strange::new();
+pub(super) fn of_subscription(
+    c: &SubscriptionCancellation,
+    dispatch: &Engine,
+) -> ForbiddenCharacter {
+    let mut found = ForbiddenCharacter::new();
     if let Some(provider) = provider_of(&c.account, dispatch) {
         look(&mut found, provider, "subscription_id", &c.subscription_id);
         if let Some(ProviderOptions::Solidgate(options)) = &c.provider_options {
@@ -32,8 +35,8 @@ pub(super) fn of_subscription(c: &SubscriptionCancellation, dispatch: &Dispatch)
 
 /// Of enrollments to cancel. The values of a field are any text that the sequence was entered with:
 /// they are no ids, and stay in JSON.
-pub(super) fn of_enrollment(c: &EnrollmentCancellation, dispatch: &Dispatch) -> Strange {
-    let mut found = Strange::new();
+pub(super) fn of_enrollment(c: &EnrollmentCancellation, dispatch: &Engine) -> ForbiddenCharacter {
+    let mut found = ForbiddenCharacter::new();
     if let Some(provider) = provider_of(&c.account, dispatch) {
         look(&mut found, provider, "sequence_id", &c.sequence_id);
         match &c.target {
@@ -57,11 +60,11 @@ pub(super) fn of_enrollment(c: &EnrollmentCancellation, dispatch: &Dispatch) -> 
     found
 }
 
-fn provider_of(account: &str, dispatch: &Dispatch) -> Option<ProviderId> {
+fn provider_of(account: &str, dispatch: &Engine) -> Option<ProviderId> {
     let name = AccountName::try_from(account).ok()?;
     Some(dispatch.account(&name)?.provider())
 }
 
-fn look(found: &mut Strange, provider: ProviderId, field: impl ToString, id: &str) {
+fn look(found: &mut ForbiddenCharacter, provider: ProviderId, field: impl ToString, id: &str) {
     found.extend(providers::strange_in(provider, id).map(|strange| (field.to_string(), strange)));
 }

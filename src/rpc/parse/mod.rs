@@ -10,7 +10,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use super::{
     proto,
-    status::{Mark, Violations},
+    status::{ViolationMark, Violations},
 };
 use crate::{
     config::did_you_mean::nearest,
@@ -18,10 +18,10 @@ use crate::{
         command::{Command, When},
         ids::{AccountName, Key, Kind, Scope, TargetId},
     },
-    engine::{Dispatch, Item, Submission},
+    engine::{Engine, Submission, SubmittedItem},
     identity::Caller,
     limits,
-    observe::Origin,
+    observe::RequestContext,
     providers::{self, Mode},
 };
 
@@ -52,7 +52,7 @@ pub(super) struct OfNew {
 pub(super) fn subscriptions(
     request: proto::CancelSubscriptionRequest,
     caller: &Caller,
-    dispatch: &Dispatch,
+    dispatch: &Engine,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
     let mode = if request.dry_run {
@@ -62,7 +62,7 @@ pub(super) fn subscriptions(
     };
     let now = dispatch.clock().now();
     let total = request.cancellations.len();
-    let mut frame = Frame::new(&mut v, caller, &request.idempotency_key, total);
+    let mut frame = BatchBuilder::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
@@ -82,7 +82,7 @@ pub(super) fn subscriptions(
         }
         if !v.names(mark, &at("subscription_id")) {
             let target = (command.account.clone(), command.subscription_id.clone());
-            let target = Unique::Subscription(target);
+            let target = UniqueKeys::Subscription(target);
             frame.target(&mut v, place, "subscription_id", target);
         }
         let command = Command::Subscription(command);
@@ -97,11 +97,11 @@ pub(super) fn subscriptions(
 pub(super) fn enrollments(
     request: proto::CancelEnrollmentsRequest,
     caller: &Caller,
-    dispatch: &Dispatch,
+    dispatch: &Engine,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
     let total = request.cancellations.len();
-    let mut frame = Frame::new(&mut v, caller, &request.idempotency_key, total);
+    let mut frame = BatchBuilder::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
@@ -118,7 +118,7 @@ pub(super) fn enrollments(
         if v.mark() == mark {
             let target = format!("{:?}", command.target);
             let target = (command.account.clone(), command.sequence_id.clone(), target);
-            frame.target(&mut v, place, "target", Unique::Enrollments(target));
+            frame.target(&mut v, place, "target", UniqueKeys::Enrollments(target));
         }
         let command = Command::Enrollments(command);
         frame.check(&mut v, mark, dispatch, place, &command);
@@ -130,24 +130,24 @@ pub(super) fn enrollments(
 
 /// What identifies a target within a request.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Unique {
+enum UniqueKeys {
     Subscription((AccountName, TargetId)),
     Enrollments((AccountName, TargetId, String)),
 }
 
 /// What both requests have in common: the key, the bounds, and that nothing occurs twice.
-struct Frame<'a> {
+struct BatchBuilder<'a> {
     caller: &'a Caller,
     key: Option<Key>,
-    items: Vec<Item>,
+    items: Vec<SubmittedItem>,
     items_max: usize,
     total: usize,
     keys: HashMap<Key, u32>,
-    targets: HashMap<Unique, u32>,
+    targets: HashMap<UniqueKeys, u32>,
     new: Vec<OfNew>,
 }
 
-impl<'a> Frame<'a> {
+impl<'a> BatchBuilder<'a> {
     fn new(v: &mut Violations, caller: &'a Caller, key: &str, total: usize) -> Self {
         let key = v.check(|| "idempotency_key".to_owned(), Key::chosen(key.to_owned()));
         if total == 0 {
@@ -191,7 +191,7 @@ impl<'a> Frame<'a> {
         own
     }
 
-    fn target(&mut self, v: &mut Violations, place: u32, field: &str, target: Unique) {
+    fn target(&mut self, v: &mut Violations, place: u32, field: &str, target: UniqueKeys) {
         if let Some(first) = first_of(&mut self.targets, target, place) {
             v.add(
                 format!("cancellations[{place}].{field}"),
@@ -204,8 +204,8 @@ impl<'a> Frame<'a> {
     fn check(
         &self,
         v: &mut Violations,
-        mark: Mark,
-        dispatch: &Dispatch,
+        mark: ViolationMark,
+        dispatch: &Engine,
         place: u32,
         command: &Command,
     ) {
@@ -236,7 +236,13 @@ impl<'a> Frame<'a> {
     }
 
     /// Notes strange characters in fields that were not named since the mark.
-    fn strange(&mut self, v: &Violations, mark: Mark, place: u32, strange: Vec<(String, String)>) {
+    fn strange(
+        &mut self,
+        v: &Violations,
+        mark: ViolationMark,
+        place: u32,
+        strange: Vec<(String, String)>,
+    ) {
         for (field, description) in strange {
             let field = format!("cancellations[{place}].{field}");
             if !v.names(mark, &field) {
@@ -250,7 +256,7 @@ impl<'a> Frame<'a> {
     }
 
     fn push(&mut self, key: Option<Key>, command: Command, mode: Mode) {
-        self.items.push(Item {
+        self.items.push(SubmittedItem {
             key,
             command: Arc::new(command),
             mode,
@@ -279,7 +285,7 @@ impl<'a> Frame<'a> {
                     with_answers,
                     quota: self.caller.quota.clone(),
                     hangup: None,
-                    from: Origin::default(),
+                    from: RequestContext::default(),
                 },
                 new: self.new,
             }),

@@ -2,18 +2,18 @@
 
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 
-use crate::domain::provider_response::Answer;
+use crate::domain::provider_response::ProviderResponse;
 
 /// Levels of an answer that are kept as structure. Each costs a client's decoder four levels of
 /// nested messages, and common decoders stop at 100.
 const ANSWER_LEVELS_MAX: usize = 16;
 
 /// A provider's answer as a Struct.
-pub(super) fn answer(answer: &Answer) -> Struct {
+pub(super) fn answer(answer: &ProviderResponse) -> Struct {
     let text = |text: &str| single("text", ValueKind::StringValue(text.to_owned()));
     match answer {
-        Answer::Text(body) => text(body),
-        Answer::Json(raw) => match serde_json::from_str(raw.get()) {
+        ProviderResponse::Text(body) => text(body),
+        ProviderResponse::Json(raw) => match serde_json::from_str(raw.get()) {
             Ok(serde_json::Value::Object(members)) => object(members, ANSWER_LEVELS_MAX),
             Ok(other) => Struct {
                 fields: [("value".to_owned(), value(other, ANSWER_LEVELS_MAX))].into(),

@@ -14,7 +14,7 @@ use crate::{
             SubscriptionState, SubscriptionStatus,
         },
     },
-    engine::{Item, results::feed::Update},
+    engine::{SubmittedItem, results::feed::Update},
     providers::Mode,
     rpc::proto,
 };
@@ -139,7 +139,7 @@ fn with_command(mut removed: Vec<String>, command: &Command) -> Vec<String> {
 pub(in crate::rpc) fn subscription_result(
     index: u32,
     key: &Key,
-    item: &Item,
+    item: &SubmittedItem,
     update: &Update,
     with_answer: bool,
 ) -> proto::SubscriptionResult {
@@ -193,7 +193,7 @@ pub(super) fn subscription(
 pub(in crate::rpc) fn enrollment_result(
     index: u32,
     key: &Key,
-    item: &Item,
+    item: &SubmittedItem,
     update: &Update,
     with_answer: bool,
 ) -> proto::EnrollmentResult {

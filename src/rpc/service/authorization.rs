@@ -124,14 +124,14 @@ fn accounts<'a>(v: &mut Violations, names: impl Iterator<Item = &'a str>, policy
 
 /// Whose records a reader may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::rpc) enum Whose {
+pub(in crate::rpc) enum AccessScope {
     /// One caller's.
     Of(CallerId),
     /// Everybody's.
     All,
 }
 
-impl Whose {
+impl AccessScope {
     /// Whether it is others' too.
     pub(in crate::rpc) fn is_others(&self, caller: &Caller) -> bool {
         match self {
@@ -142,7 +142,11 @@ impl Whose {
 }
 
 /// Whose records a caller asks for, if it may see them: its own, unless it is an auditor.
-pub(in crate::rpc) fn whose(caller: &Caller, named: &str, all: bool) -> Result<Whose, Denied> {
+pub(in crate::rpc) fn whose(
+    caller: &Caller,
+    named: &str,
+    all: bool,
+) -> Result<AccessScope, Denied> {
     let malformed = |field: &str, problem: String| {
         let mut v = Violations::default();
         v.add(field, problem);
@@ -153,7 +157,7 @@ pub(in crate::rpc) fn whose(caller: &Caller, named: &str, all: bool) -> Result<W
         return Err(malformed("caller", problem.to_owned()));
     }
     if !all && (named.is_empty() || named == caller.id.as_str()) {
-        return Ok(Whose::Of(caller.id.clone()));
+        return Ok(AccessScope::Of(caller.id.clone()));
     }
     if !caller.policy.auditor {
         let mut v = Violations::default();
@@ -168,10 +172,10 @@ pub(in crate::rpc) fn whose(caller: &Caller, named: &str, all: bool) -> Result<W
         return Err(Denied::NotAllowed(v));
     }
     if all {
-        return Ok(Whose::All);
+        return Ok(AccessScope::All);
     }
     CallerId::try_from(named)
-        .map(Whose::Of)
+        .map(AccessScope::Of)
         .map_err(|problem| malformed("caller", problem.to_string()))
 }
 

@@ -9,11 +9,11 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use self::authorization::{Denied, Whose};
+use self::authorization::{AccessScope, Denied};
 use super::{
     middleware::{
         deadline,
-        rejection_log::{Asked, Called},
+        rejection_log::{CallContext, RequestSummary},
     },
     parse,
     proto::{
@@ -31,10 +31,10 @@ use crate::{
         command::Command,
         ids::{BatchId, BatchName, CallerId, Key},
     },
-    engine::{Dispatch, Hangup, Stopped, Submission, Ticket},
+    engine::{Engine, Hangup, Stopped, Submission, Ticket},
     identity::Caller,
     journal::{Batch, Record, Stopper, Unavailable},
-    observe::Origin,
+    observe::RequestContext,
     providers::Mode,
 };
 
@@ -43,7 +43,7 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Service {
-    dispatch: Arc<Dispatch>,
+    dispatch: Arc<Engine>,
     progress_interval: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Service {
     /// A service over this engine, whose streams say their progress again after so long without
     /// anything new.
     #[must_use]
-    pub fn new(dispatch: Arc<Dispatch>, progress_interval: Duration) -> Self {
+    pub fn new(dispatch: Arc<Engine>, progress_interval: Duration) -> Self {
         Self {
             dispatch,
             progress_interval,
@@ -65,7 +65,7 @@ impl Service {
         parsed: Result<parse::Parsed, status::Violations>,
         with_answer: bool,
         deadline: Option<tokio::time::Instant>,
-        came: Came,
+        came: RequestMeta,
     ) -> Result<Response<ResponseStream<R>>, Status> {
         let parsed = parsed.map_err(status::Violations::into_status)?;
         let longest = caller.policy.retry_window_max;
@@ -96,7 +96,7 @@ impl Service {
             caller = %caller.id,
             "request taken on"
         );
-        let asked = result_stream::Asked {
+        let asked = result_stream::StreamRequest {
             batch,
             key,
             items,
@@ -177,16 +177,16 @@ async fn aside_if_long<T: Send + 'static>(
 }
 
 /// A call of somebody who is known.
-struct Known {
+struct AuthenticatedCall {
     caller: Arc<Caller>,
-    call: Arc<Called>,
+    call: Arc<CallContext>,
 }
 
-impl Known {
+impl AuthenticatedCall {
     /// Nobody gets here but through the guard. By now the whole request is here.
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let told = request.extensions();
-        match (told.get::<Arc<Caller>>(), told.get::<Arc<Called>>()) {
+        match (told.get::<Arc<Caller>>(), told.get::<Arc<CallContext>>()) {
             (Some(caller), Some(call)) => Ok(Self {
                 caller: call.caller_now(caller)?,
                 call: Arc::clone(call),
@@ -197,7 +197,7 @@ impl Known {
 
     /// Notes what a batch's request asks for.
     fn asks(&self, key: &str, items: usize) {
-        self.call.asks(Asked {
+        self.call.asks(RequestSummary {
             key: Key::chosen(key.to_owned()).ok(),
             items: Some(items),
             batch: None,
@@ -220,7 +220,7 @@ impl Known {
     }
 
     /// Whose records are asked for, if they are the caller's to see.
-    fn whose(&self, named: &str, all: bool) -> Result<Whose, Status> {
+    fn whose(&self, named: &str, all: bool) -> Result<AccessScope, Status> {
         authorization::whose(&self.caller, named, all).map_err(|denied| match denied {
             Denied::Malformed(violations) => violations.into_status(),
             Denied::NotAllowed(violations) => violations.into_denied(&self.caller),
@@ -229,15 +229,15 @@ impl Known {
 }
 
 /// How a request came.
-struct Came {
+struct RequestMeta {
     hangup: Option<Hangup>,
-    from: Origin,
+    from: RequestContext,
 }
 
-impl Came {
-    fn of<T>(request: &Request<T>, known: &Known) -> Self {
+impl RequestMeta {
+    fn of<T>(request: &Request<T>, known: &AuthenticatedCall) -> Self {
         let told = request.extensions();
-        let from: Origin = told.get().cloned().unwrap_or_default();
+        let from: RequestContext = told.get().cloned().unwrap_or_default();
         Self {
             hangup: told.get().cloned(),
             from: from.coming(known.call.provenance()),
@@ -255,8 +255,8 @@ impl CancellationService for Service {
         request: Request<CancelSubscriptionRequest>,
     ) -> Result<Response<Self::CancelSubscriptionStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = Known::of(&request)?;
-        let came = Came::of(&request, &known);
+        let known = AuthenticatedCall::of(&request)?;
+        let came = RequestMeta::of(&request, &known);
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
@@ -274,8 +274,8 @@ impl CancellationService for Service {
         request: Request<CancelEnrollmentsRequest>,
     ) -> Result<Response<Self::CancelEnrollmentsStream>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = Known::of(&request)?;
-        let came = Came::of(&request, &known);
+        let known = AuthenticatedCall::of(&request)?;
+        let came = RequestMeta::of(&request, &known);
         let request = request.into_inner();
         let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
         known.asks(&request.idempotency_key, items);
@@ -311,13 +311,13 @@ impl CancellationService for Service {
         request: Request<GetCancellationRequest>,
     ) -> Result<Response<GetCancellationResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = Known::of(&request)?;
+        let known = AuthenticatedCall::of(&request)?;
         let request = request.into_inner();
         let with_answer = request.include_provider_response;
         // Whoever may not look at what is another's is told with the key that it tried.
-        known.call.asks(Asked {
+        known.call.asks(RequestSummary {
             key: Key::try_from(request.idempotency_key.as_str()).ok(),
-            ..Asked::default()
+            ..RequestSummary::default()
         });
         let whose = known.whose(&request.caller, false)?;
         let is_others = whose.is_others(&known.caller);
@@ -326,8 +326,8 @@ impl CancellationService for Service {
             self.is_told(&known.caller)?;
         }
         let caller = match whose {
-            Whose::Of(caller) => caller,
-            Whose::All => known.caller.id.clone(),
+            AccessScope::Of(caller) => caller,
+            AccessScope::All => known.caller.id.clone(),
         };
         let whose_told = caller.to_string();
         let (scope, key) =
@@ -366,7 +366,7 @@ impl CancellationService for Service {
         request: Request<ListCancellationsRequest>,
     ) -> Result<Response<ListCancellationsResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = Known::of(&request)?;
+        let known = AuthenticatedCall::of(&request)?;
         let request = request.into_inner();
         let whose = known.whose(&request.caller, request.all_callers)?;
         let with_answer = request.include_provider_response;
@@ -380,8 +380,8 @@ impl CancellationService for Service {
             self.is_told(&known.caller)?;
         }
         let whose_told = match &whose {
-            Whose::Of(caller) => caller.to_string(),
-            Whose::All => "*".to_owned(),
+            AccessScope::Of(caller) => caller.to_string(),
+            AccessScope::All => "*".to_owned(),
         };
         let accounts = is_others.then(|| known.caller.policy.accounts.clone());
         let names = self.dispatch.names();
@@ -422,7 +422,7 @@ impl CancellationService for Service {
         request: Request<StopBatchRequest>,
     ) -> Result<Response<StopBatchResponse>, Status> {
         let deadline = deadline::of(&request)?;
-        let known = Known::of(&request)?;
+        let known = AuthenticatedCall::of(&request)?;
         let caller = known.caller.id.clone();
         let parsed = BatchName::try_from(request.into_inner().batch_id);
         let name = parsed.map_err(|malformed| {
@@ -431,9 +431,9 @@ impl CancellationService for Service {
             violations.into_status()
         })?;
         // Whoever asks for a batch of another caller's learns nothing, and the audit does.
-        known.call.asks(Asked {
+        known.call.asks(RequestSummary {
             batch: Some(name.clone()),
-            ..Asked::default()
+            ..RequestSummary::default()
         });
         let id = self.dispatch.names().batch(&name);
         let id = id.ok_or_else(|| status::not_found("batch", name.as_str()))?;
@@ -467,7 +467,7 @@ impl CancellationService for Service {
         &self,
         request: Request<ListAccountsRequest>,
     ) -> Result<Response<ListAccountsResponse>, Status> {
-        let known = Known::of(&request)?;
+        let known = AuthenticatedCall::of(&request)?;
         let policy = &known.caller.policy;
         let accounts: Vec<proto::Account> = self
             .dispatch

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::authorization::Whose;
+use super::authorization::AccessScope;
 use crate::{
     domain::{
         access::pattern::AccountPattern,
@@ -57,14 +57,14 @@ fn kind_of(v: &mut Violations, kind: i32) -> Option<Kind> {
 
 /// What to list.
 #[derive(Debug)]
-pub(in crate::rpc) struct Listing {
+pub(in crate::rpc) struct ListQuery {
     pub(in crate::rpc) filter: Filter,
     pub(in crate::rpc) after: Option<ItemId>,
     pub(in crate::rpc) records_max: usize,
     print: u32,
 }
 
-impl Listing {
+impl ListQuery {
     /// The token of the page after this item.
     pub(in crate::rpc) fn token(&self, next: ItemId, names: &Names) -> String {
         names.seal(next, self.print)
@@ -104,10 +104,10 @@ pub(in crate::rpc) fn filters(request: &proto::ListCancellationsRequest) -> Vec<
 /// Parses a ListCancellationsRequest.
 pub(in crate::rpc) fn list(
     request: &proto::ListCancellationsRequest,
-    whose: Whose,
+    whose: AccessScope,
     accounts: Option<Vec<AccountPattern>>,
     names: &Names,
-) -> Result<Listing, Violations> {
+) -> Result<ListQuery, Violations> {
     let mut v = Violations::default();
     let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let account = optional(&request.account)
@@ -122,8 +122,8 @@ pub(in crate::rpc) fn list(
     let batch = v.check(|| "batch_id".to_owned(), batch).flatten();
     let filter = Filter {
         caller: match whose {
-            Whose::Of(caller) => Some(caller),
-            Whose::All => None,
+            AccessScope::Of(caller) => Some(caller),
+            AccessScope::All => None,
         },
         kind: kind_of(&mut v, request.kind),
         account: v.check(|| "account".to_owned(), account).flatten(),
@@ -161,7 +161,7 @@ pub(in crate::rpc) fn list(
         after
     });
     if v.is_empty() {
-        Ok(Listing {
+        Ok(ListQuery {
             filter,
             after,
             records_max,

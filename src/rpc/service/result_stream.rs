@@ -15,8 +15,8 @@ use crate::{
         outcome::Outcome,
     },
     engine::{
-        Item, Ticket,
-        results::feed::{Ended, Update},
+        SubmittedItem, Ticket,
+        results::feed::{StreamClosed, Update},
     },
     limits,
     rpc::{
@@ -31,23 +31,23 @@ pub(in crate::rpc) trait Response: Sized + Send + 'static {
     /// One result.
     type Result: Message;
     /// Renders one item's news.
-    fn result(at: &Place<'_>, update: &Update, with_answer: bool) -> Self::Result;
+    fn result(at: &ResultIndex<'_>, update: &Update, with_answer: bool) -> Self::Result;
     /// A message of these.
     fn message(progress: proto::Progress, results: Vec<Self::Result>) -> Self;
 }
 
 /// An item and where it stands.
 #[derive(Debug)]
-pub(in crate::rpc) struct Place<'a> {
+pub(in crate::rpc) struct ResultIndex<'a> {
     pub(in crate::rpc) index: u32,
     pub(in crate::rpc) key: Key,
-    pub(in crate::rpc) item: &'a Item,
+    pub(in crate::rpc) item: &'a SubmittedItem,
 }
 
 impl Response for CancelSubscriptionResponse {
     type Result = proto::SubscriptionResult;
 
-    fn result(at: &Place<'_>, update: &Update, with_answer: bool) -> Self::Result {
+    fn result(at: &ResultIndex<'_>, update: &Update, with_answer: bool) -> Self::Result {
         render::subscription_result(at.index, &at.key, at.item, update, with_answer)
     }
 
@@ -62,7 +62,7 @@ impl Response for CancelSubscriptionResponse {
 impl Response for CancelEnrollmentsResponse {
     type Result = proto::EnrollmentResult;
 
-    fn result(at: &Place<'_>, update: &Update, with_answer: bool) -> Self::Result {
+    fn result(at: &ResultIndex<'_>, update: &Update, with_answer: bool) -> Self::Result {
         render::enrollment_result(at.index, &at.key, at.item, update, with_answer)
     }
 
@@ -76,17 +76,17 @@ impl Response for CancelEnrollmentsResponse {
 
 /// A request's items, for rendering what comes of them.
 #[derive(Debug)]
-pub(in crate::rpc) struct Asked {
+pub(in crate::rpc) struct StreamRequest {
     /// The batch of the request; `None` if it has only dry runs.
     pub(in crate::rpc) batch: Option<BatchName>,
     pub(in crate::rpc) key: Key,
-    pub(in crate::rpc) items: Vec<Item>,
+    pub(in crate::rpc) items: Vec<SubmittedItem>,
     pub(in crate::rpc) with_answer: bool,
 }
 
-struct State<R: Response> {
+struct StreamState<R: Response> {
     ticket: Ticket,
-    asked: Arc<Asked>,
+    asked: Arc<StreamRequest>,
     deadline: Option<Instant>,
     /// How long nothing is said while nothing is new.
     progress_interval: Duration,
@@ -101,11 +101,11 @@ struct State<R: Response> {
 /// The stream of a request's results.
 pub(in crate::rpc) fn results<R: Response>(
     ticket: Ticket,
-    asked: Asked,
+    asked: StreamRequest,
     deadline: Option<Instant>,
     progress_interval: Duration,
 ) -> Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>> {
-    let state = State::<R> {
+    let state = StreamState::<R> {
         ticket,
         asked: Arc::new(asked),
         deadline,
@@ -122,7 +122,7 @@ pub(in crate::rpc) fn results<R: Response>(
     }))
 }
 
-impl<R: Response> State<R> {
+impl<R: Response> StreamState<R> {
     async fn next(&mut self) -> Option<Result<R, Status>> {
         if self.ended {
             return None;
@@ -148,11 +148,11 @@ impl<R: Response> State<R> {
             match taken {
                 Ok(Some(updates)) => self.render(&updates),
                 Ok(None) => return None,
-                Err(Ended::Draining) => return self.end(status::draining()),
-                Err(why @ (Ended::Failed | Ended::Unread)) => {
+                Err(StreamClosed::Draining) => return self.end(status::draining()),
+                Err(why @ (StreamClosed::Failed | StreamClosed::Unread)) => {
                     let why = match why {
-                        Ended::Unread => "what other requests have under way cannot be read",
-                        Ended::Failed | Ended::Draining => "the journal has failed",
+                        StreamClosed::Unread => "what other requests have under way cannot be read",
+                        StreamClosed::Failed | StreamClosed::Draining => "the journal has failed",
                     };
                     let unavailable = crate::journal::Unavailable(why.to_owned());
                     return self.end(status::of_unavailable(&unavailable));
@@ -179,7 +179,7 @@ impl<R: Response> State<R> {
                 self.settled += 1;
                 *self.outcomes.entry(settled.conclusion.outcome).or_default() += 1;
             }
-            let place = Place {
+            let place = ResultIndex {
                 index: *index,
                 key: item.key_at(&asked.key, *index),
                 item,

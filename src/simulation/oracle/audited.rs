@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     domain::{ids::ItemId, outcome::Outcome},
-    journal::{Happened, Journal as _, Trailed, What, memory_journal::MemoryJournal},
+    journal::{Event, EventContent, ItemEvent, Journal as _, memory_journal::MemoryJournal},
     simulation::world::World,
 };
 
@@ -18,7 +18,7 @@ enum Step {
 }
 
 /// What a life left to be told. Of a store that failed nothing can be read any more.
-pub(in crate::simulation) fn read(disk: &MemoryJournal) -> Option<Vec<Trailed>> {
+pub(in crate::simulation) fn read(disk: &MemoryJournal) -> Option<Vec<Event>> {
     disk.trail().read(0, usize::MAX).ok()
 }
 
@@ -26,7 +26,7 @@ pub(in crate::simulation) fn read(disk: &MemoryJournal) -> Option<Vec<Trailed>> 
 /// the store was opened again.
 pub(in crate::simulation) fn check(
     world: &World,
-    before: Option<&Vec<Trailed>>,
+    before: Option<&Vec<Event>>,
     disk: &MemoryJournal,
 ) {
     let mut state = world.state();
@@ -41,21 +41,21 @@ pub(in crate::simulation) fn check(
     let mut items = BTreeMap::<ItemId, Vec<Step>>::new();
     for happened in told.into_iter().flat_map(|entry| entry.happened) {
         match happened {
-            Happened::ToItems {
+            ItemEvent::ToItems {
                 batch, items: told, ..
             } => {
                 for (subject, what) in told {
                     let index = subject.index;
                     let step = match what {
-                        What::Admitted(_) => Step::Admitted,
-                        What::Opened(_) => Step::Opened,
-                        What::Settled(ended) => Step::Settled(ended.conclusion.outcome),
+                        EventContent::Admitted(_) => Step::Admitted,
+                        EventContent::Opened(_) => Step::Opened,
+                        EventContent::Settled(ended) => Step::Settled(ended.conclusion.outcome),
                     };
                     items.entry(ItemId { batch, index }).or_default().push(step);
                 }
             }
-            Happened::Stopped { .. } => {}
-            Happened::Unreadable { .. } | Happened::Off { .. } => {
+            ItemEvent::Stopped { .. } => {}
+            ItemEvent::Unreadable { .. } | ItemEvent::Off { .. } => {
                 state.broken("the audit can be told", format!("{happened:?}"));
             }
         }

@@ -17,7 +17,7 @@ use crate::{
         account::{Account, FunnelFoxEnd, ProviderId, ProviderSettings, RebillyAuth, Revolv3Auth},
         ids::Kind,
     },
-    egress::flow::retry_budget::Share,
+    egress::flow::retry_budget::RetryBudgetOptions,
     sandbox::{Provider, Standing, Variants, variants::Revolv3Already},
 };
 
@@ -57,7 +57,7 @@ pub(super) struct AccountPlan {
     pub(super) concurrency_max: usize,
     pub(super) rate: u32,
     pub(super) burst: u32,
-    pub(super) retries: Share,
+    pub(super) retries: RetryBudgetOptions,
     /// Nobody answers then.
     pub(super) outages: Vec<(Duration, Duration)>,
     /// What would have an effect fails without one then, while looks are answered.
@@ -238,7 +238,7 @@ fn account(provider: Provider, rng: &mut fastrand::Rng) -> AccountPlan {
         concurrency_max: rng.usize(1..=4),
         rate: [2, 5, 10, 50, 1_000][rng.usize(0..5)],
         burst: rng.u32(1..=4),
-        retries: Share {
+        retries: RetryBudgetOptions {
             per_request: 0.2,
             per_second: [0.1, 0.5, 2.0][rng.usize(0..3)],
             saved_max: [1.0, 4.0, 10.0][rng.usize(0..3)],

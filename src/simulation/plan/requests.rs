@@ -13,8 +13,8 @@ use crate::{
         },
         ids::{Key, Kind, Scope, TargetId},
     },
-    engine::{Item, Submission},
-    observe::Origin,
+    engine::{Submission, SubmittedItem},
+    observe::RequestContext,
     providers::{self, Mode},
     sandbox::Provider,
 };
@@ -45,7 +45,7 @@ const CALM_WINDOW: Duration = Duration::from_secs(3_600);
 
 impl Asked {
     pub(in crate::simulation) fn submission(&self, calm: bool) -> Submission {
-        let item = |item: &AskedItem| Item {
+        let item = |item: &AskedItem| SubmittedItem {
             key: item.own_key.clone(),
             command: Arc::clone(&item.command),
             mode: item.mode,
@@ -59,7 +59,7 @@ impl Asked {
             with_answers: false,
             quota: None,
             hangup: None,
-            from: Origin::default(),
+            from: RequestContext::default(),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::http_exchange::{Fault, FaultKind, Request, Response, Safety},
-    egress::Unanswered,
+    egress::SendError,
     sandbox::{Control, Foreign, Provider, Standing},
     simulation::{
         oracle::watch::Sighting,
@@ -60,7 +60,7 @@ impl Network {
         clippy::too_many_lines,
         reason = "one request, from its sender and back"
     )]
-    async fn exchange(self, request: Request) -> Result<Response, Unanswered> {
+    async fn exchange(self, request: Request) -> Result<Response, SendError> {
         let world = &self.world;
         world.step().await;
         let seen = Sighting::of(&world.plan, self.account, &request);
@@ -198,19 +198,19 @@ impl Network {
         request: Request,
         seen: &Sighting,
         late: Option<Duration>,
-    ) -> Result<Response, Unanswered> {
+    ) -> Result<Response, SendError> {
         let world = &self.world;
-        let never = || async { std::future::pending::<Result<Response, Unanswered>>().await };
+        let never = || async { std::future::pending::<Result<Response, SendError>>().await };
         let arrives = |request: &Request| read(&world.deliver(seen, request, None));
         let broken = |message: &str| {
-            Err(Unanswered::InDoubt(Fault {
+            Err(SendError::InDoubt(Fault {
                 kind: FaultKind::Broken,
                 message: message.to_owned(),
             }))
         };
         match fate {
             Fate::Clean => Ok(self.looked(&request, arrives(&request))),
-            Fate::Refused => Err(Unanswered::NotSent(Fault {
+            Fate::Refused => Err(SendError::NotSent(Fault {
                 kind: FaultKind::Connect,
                 message: "connection refused".to_owned(),
             })),
@@ -290,7 +290,7 @@ impl Network {
         late: Option<Duration>,
         request: &Request,
         seen: &Sighting,
-    ) -> Result<Response, Unanswered> {
+    ) -> Result<Response, SendError> {
         let world = &self.world;
         let of = &world.plan.accounts[self.account];
         world.deliver_stragglers();
@@ -409,10 +409,10 @@ fn name(request: &Request) -> String {
 
 impl Service<Request> for Network {
     type Response = Response;
-    type Error = Unanswered;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Unanswered>> + Send>>;
+    type Error = SendError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         Poll::Ready(Ok(()))
     }
 

@@ -8,7 +8,7 @@ use crate::{
         Egress,
         flow::{self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses},
     },
-    engine::{Clock, LaneOptions, Options},
+    engine::{Clock, EngineOptions, LaneOptions},
     shared_budget::Members,
     simulation::plan::{AccountPlan, TIMEOUT, provider_id},
 };
@@ -20,7 +20,7 @@ pub(in crate::simulation) const BACKOFF_BASE: Duration = Duration::from_millis(1
 pub(in crate::simulation) const SETTLING: Duration = Duration::from_secs(1);
 
 /// How the service runs: the only place that says so.
-pub(in crate::simulation) fn options(world: &Arc<World>) -> Options {
+pub(in crate::simulation) fn options(world: &Arc<World>) -> EngineOptions {
     let clock = Arc::clone(world);
     let lane = |(place, of): (usize, &AccountPlan)| {
         debug_assert_eq!(of.account.provider(), provider_id(of.provider));
@@ -33,7 +33,7 @@ pub(in crate::simulation) fn options(world: &Arc<World>) -> Options {
             place: account.place(None),
             account,
             egress: Egress::simulated(&of.account, TIMEOUT, network),
-            gate: flow::Options {
+            gate: flow::FlowOptions {
                 concurrency: Bounds {
                     floor: 1,
                     ceiling: of.concurrency_max,
@@ -54,7 +54,7 @@ pub(in crate::simulation) fn options(world: &Arc<World>) -> Options {
             settling: SETTLING,
         }
     };
-    Options {
+    EngineOptions {
         lanes: world.plan.accounts.iter().enumerate().map(lane).collect(),
         open_items_max: world.plan.open_items_max,
         members: ["ann", "bob"]

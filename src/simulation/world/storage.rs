@@ -20,7 +20,7 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
+        OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Removal, Stopper, Unavailable,
         memory_journal::MemoryJournal,
     },
     simulation::oracle::written::{admitted_now, cleared_now, noted_now, settled_now},
@@ -214,12 +214,12 @@ impl Journal for Storage {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable> {
         self.disk.find(scope, key, question)
     }
 
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         self.disk.batch(batch, question)
     }
 
@@ -228,7 +228,7 @@ impl Journal for Storage {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable> {
         self.disk.list(filter, after, records_max, question)
     }
@@ -245,7 +245,7 @@ impl Journal for Storage {
         Journal::names(&self.disk)
     }
 
-    fn trail(&self) -> Arc<dyn Trail> {
+    fn trail(&self) -> Arc<dyn OutboxReader> {
         self.disk.trail()
     }
 

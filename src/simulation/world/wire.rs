@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{
     domain::{
         account::Account,
-        http_exchange::{Method, Request, Response},
+        http_exchange::{HttpMethod, Request, Response},
     },
     providers,
 };
@@ -17,11 +17,11 @@ pub(in crate::simulation) fn http_request(
     request: &Request,
 ) -> http::Request<Bytes> {
     let method = match request.method {
-        Method::Get => http::Method::GET,
-        Method::Post => http::Method::POST,
-        Method::Put => http::Method::PUT,
-        Method::Patch => http::Method::PATCH,
-        Method::Delete => http::Method::DELETE,
+        HttpMethod::Get => http::Method::GET,
+        HttpMethod::Post => http::Method::POST,
+        HttpMethod::Put => http::Method::PUT,
+        HttpMethod::Patch => http::Method::PATCH,
+        HttpMethod::Delete => http::Method::DELETE,
     };
     let base = account.base_url.strip_prefix("https://simulated").unwrap();
     let pairs = request.query.iter().map(|(name, value)| {

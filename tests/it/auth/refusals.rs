@@ -10,7 +10,7 @@ use std::{
 };
 
 use cancelot::{
-    app::{self, App, Front},
+    app::{self, App, Listeners},
     engine::Clock,
     journal::FreeSpace,
     observe::Tracer,
@@ -216,7 +216,7 @@ async fn what_comes_before_the_journal_is_read_is_told() {
     ));
     let entrance = app::entrance(&config, Tracer::off(), &Clock::system()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let front = Front::open(listener, entrance).await.unwrap();
+    let front = Listeners::open(listener, entrance).await.unwrap();
     let mut client = connect(&format!("http://{}", front.addr())).await;
     let status = client.cancel_subscription(one("K", "a")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");

@@ -2,7 +2,7 @@
 //! the drain on.
 
 use cancelot::{
-    app::{self, App, Front},
+    app::{self, App, Listeners},
     engine::Clock,
     observe::Tracer,
     rpc::proto::ListAccountsRequest,
@@ -65,7 +65,9 @@ async fn while_the_journal_is_read_the_process_is_alive_and_nobody_is_served() {
     let bind = || TcpListener::bind("127.0.0.1:0");
     let mut entrance = app::entrance(&config, Tracer::off(), &Clock::system()).unwrap();
     entrance.admin = Some(bind().await.unwrap());
-    let front = Front::open(bind().await.unwrap(), entrance).await.unwrap();
+    let front = Listeners::open(bind().await.unwrap(), entrance)
+        .await
+        .unwrap();
     let (url, admin) = (
         format!("http://{}", front.addr()),
         front.admin_addr().unwrap(),

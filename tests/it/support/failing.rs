@@ -13,7 +13,8 @@ use cancelot::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable, Vitals,
+        OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Removal, Stopper, Unavailable,
+        Vitals,
     },
 };
 use jiff::Timestamp;
@@ -40,10 +41,10 @@ pub(crate) enum Fails {
 }
 
 /// Stands between a question and the journal's own list.
-type AroundList = dyn Fn(&Question, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync;
+type AroundList = dyn Fn(&ReadLimits, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync;
 
 /// The journal's own list, for a question.
-pub(crate) type OwnList<'a> = dyn Fn(&Question) -> Result<Page, Unavailable> + 'a;
+pub(crate) type OwnList<'a> = dyn Fn(&ReadLimits) -> Result<Page, Unavailable> + 'a;
 
 /// What a test puts around the journal's lists.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ impl Builder {
     /// Puts something around the journal's lists, such as a wait.
     pub(crate) fn around_lists(
         self,
-        around: impl Fn(&Question, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync + 'static,
+        around: impl Fn(&ReadLimits, &OwnList<'_>) -> Result<Page, Unavailable> + Send + Sync + 'static,
     ) -> Self {
         let around = Around(Arc::new(around));
         self.over_journal(move |disk| {
@@ -221,12 +222,12 @@ impl Journal for Failing {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable> {
         self.whole()?.find(scope, key, question)
     }
 
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         self.whole()?.batch(batch, question)
     }
 
@@ -235,10 +236,10 @@ impl Journal for Failing {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable> {
         let disk = self.whole()?;
-        let list = |question: &Question| disk.list(filter, after, records_max, question);
+        let list = |question: &ReadLimits| disk.list(filter, after, records_max, question);
         match &self.around_lists {
             Some(Around(around)) => around(question, &list),
             None => list(question),
@@ -261,7 +262,7 @@ impl Journal for Failing {
         self.disk.names()
     }
 
-    fn trail(&self) -> Arc<dyn Trail> {
+    fn trail(&self) -> Arc<dyn OutboxReader> {
         self.disk.trail()
     }
 

@@ -11,8 +11,8 @@ mod vouching;
 
 pub(in crate::app) use self::{
     parts::Pem,
-    peer_certificate::{Now, Shown},
-    stream::Secured,
+    peer_certificate::{CertificateStatus, PeerCertificate},
+    stream::MaybeTlsStream,
 };
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,16 +21,16 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use self::{parts::Parts, server_config::Current};
+use self::{parts::Parts, server_config::CurrentTls};
 use crate::{
     engine::Clock,
-    identity::{Authority, Validity},
+    identity::{Authority, CertificateValidity},
 };
 
 /// What the listener shows, and whom it believes. Clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    current: Arc<ArcSwap<Current>>,
+    current: Arc<ArcSwap<CurrentTls>>,
     /// What that was made from. Held while it is replaced.
     parts: Arc<Mutex<Parts>>,
     clock: Clock,
@@ -51,7 +51,7 @@ impl Tls {
         for (authority, pem) in named {
             parts.set_authority(&authority, &pem)?;
         }
-        let current = Current::of(&parts, clock.clone())?;
+        let current = CurrentTls::of(&parts, clock.clone())?;
         current.tell();
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(current)),
@@ -83,7 +83,7 @@ impl Tls {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = parts.copy();
         change(&mut changed)?;
-        let current = Current::of(&changed, self.clock.clone())?;
+        let current = CurrentTls::of(&changed, self.clock.clone())?;
         *parts = changed;
         self.current.store(Arc::new(current));
         Ok(())
@@ -105,7 +105,7 @@ impl Tls {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts = parts.copy();
         parts.set_revoked(pem)?;
-        Current::of(&parts, self.clock.clone()).map(drop)
+        CurrentTls::of(&parts, self.clock.clone()).map(drop)
     }
 
     /// Believes no certificate of a client any more, connected or not, until others are taken.
@@ -130,7 +130,7 @@ impl Tls {
 
     /// When what is in use is good: the listener's chain, and the authorities for clients. Of
     /// each, the certificate that ends first.
-    pub(in crate::app) fn validities(&self) -> Vec<(String, Validity)> {
+    pub(in crate::app) fn validities(&self) -> Vec<(String, CertificateValidity)> {
         let current = self.current.load();
         let own = current.own_validity.map(|own| ("server".to_owned(), own));
         let clients = current
@@ -148,10 +148,10 @@ impl Tls {
         self.current.load().ended()
     }
 
-    fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, Shown) {
+    fn accept(&self, io: TcpStream) -> (Accept<TcpStream>, PeerCertificate) {
         let current = self.current.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&current.config));
-        let shown = Shown::new(Arc::clone(&self.current), current);
+        let shown = PeerCertificate::new(Arc::clone(&self.current), current);
         (acceptor.accept(io), shown)
     }
 }

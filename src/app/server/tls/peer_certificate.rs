@@ -11,25 +11,25 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    server_config::{Current, unix_time},
+    server_config::{CurrentTls, unix_time},
     vouching::told,
 };
 use crate::{identity::Certificate, limits};
 
 /// What a connection showed of itself in its handshake.
 #[derive(Debug, Clone)]
-pub(in crate::app) struct Shown(Arc<ShownOnce>);
+pub(in crate::app) struct PeerCertificate(Arc<ShownOnce>);
 
 #[derive(Debug)]
 struct ShownOnce {
-    tls: Arc<ArcSwap<Current>>,
+    tls: Arc<ArcSwap<CurrentTls>>,
     /// Whom the handshake believes, which may be replaced while it is made.
-    accepted_by: Arc<Current>,
-    seen: OnceLock<Seen>,
+    accepted_by: Arc<CurrentTls>,
+    seen: OnceLock<SeenCertificate>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct SeenCertificate {
     chain: Vec<CertificateDer<'static>>,
     checked: Mutex<Checked>,
 }
@@ -38,14 +38,14 @@ struct Seen {
 #[derive(Debug)]
 struct Checked {
     at: Timestamp,
-    before: Arc<Current>,
+    before: Arc<CurrentTls>,
     /// With those that vouched for it then.
     certificate: Arc<Certificate>,
 }
 
 /// A connection's certificate at the time of a call.
 #[derive(Debug)]
-pub(in crate::app) enum Now {
+pub(in crate::app) enum CertificateStatus {
     /// There is none.
     None,
     /// It is good.
@@ -54,9 +54,9 @@ pub(in crate::app) enum Now {
     Stale(String),
 }
 
-impl Shown {
+impl PeerCertificate {
     /// A connection whose handshake is still to come.
-    pub(super) fn new(tls: Arc<ArcSwap<Current>>, accepted_by: Arc<Current>) -> Self {
+    pub(super) fn new(tls: Arc<ArcSwap<CurrentTls>>, accepted_by: Arc<CurrentTls>) -> Self {
         Self(Arc::new(ShownOnce {
             tls,
             accepted_by,
@@ -66,9 +66,9 @@ impl Shown {
 
     /// A connection may be older than a certificate's end or the removal of its authority, so it
     /// is checked again: at once when the authorities have changed, and each minute.
-    pub(in crate::app) fn now(&self) -> Now {
+    pub(in crate::app) fn now(&self) -> CertificateStatus {
         let Some(seen) = self.0.seen.get() else {
-            return Now::None;
+            return CertificateStatus::None;
         };
         let current = self.0.tls.load_full();
         let now = current.now();
@@ -78,11 +78,11 @@ impl Shown {
         let is_recent =
             age.is_some_and(|age| age < Duration::from_millis(limits::CERTIFICATE_CHECK_MS));
         if is_recent && Arc::ptr_eq(&checked.before, &current) {
-            return Now::Good(Arc::clone(&checked.certificate));
+            return CertificateStatus::Good(Arc::clone(&checked.certificate));
         }
         let (Some((first, others)), Some(clients)) = (seen.chain.split_first(), &current.clients)
         else {
-            return Now::Stale("no certificates of clients are believed".to_owned());
+            return CertificateStatus::Stale("no certificates of clients are believed".to_owned());
         };
         match clients.vouching(first, others, unix_time(now)) {
             Ok(by) => {
@@ -92,9 +92,9 @@ impl Shown {
                     before: Arc::clone(&current),
                     certificate: Arc::new(certificate),
                 };
-                Now::Good(Arc::clone(&checked.certificate))
+                CertificateStatus::Good(Arc::clone(&checked.certificate))
             }
-            Err(error) => Now::Stale(told(&error)),
+            Err(error) => CertificateStatus::Stale(told(&error)),
         }
     }
 
@@ -113,7 +113,7 @@ impl Shown {
         };
         let by = by.map_err(|why| failed(why.to_string()))?;
         let chain = chain.unwrap_or_default().iter();
-        let seen = Seen {
+        let seen = SeenCertificate {
             chain: chain.map(|c| c.clone().into_owned()).collect(),
             checked: Mutex::new(Checked {
                 at,

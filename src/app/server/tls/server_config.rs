@@ -14,17 +14,17 @@ use rustls::{
 use super::{parts::Parts, vouching::Vouching};
 use crate::{
     engine::Clock,
-    identity::{Authority, Validity},
+    identity::{Authority, CertificateValidity},
 };
 
 /// As of the last reload.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct CurrentTls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Option<Arc<Vouching>>,
-    pub(super) own_validity: Option<Validity>,
+    pub(super) own_validity: Option<CertificateValidity>,
     /// Of those that vouch for clients, how long the first certificate of each is good.
-    pub(super) clients_validity: Vec<(Authority, Validity)>,
+    pub(super) clients_validity: Vec<(Authority, CertificateValidity)>,
     clock: Clock,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn unix_time(at: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
-impl Current {
+impl CurrentTls {
     /// # Errors
     /// What is wrong with the files, in the words of the configuration.
     pub(super) fn of(parts: &Parts, clock: Clock) -> Result<Self, String> {
@@ -116,6 +116,6 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn ends_first(certificates: &[CertificateDer<'_>]) -> Option<Validity> {
-    Validity::ends_first(certificates.iter().map(|certificate| &**certificate))
+fn ends_first(certificates: &[CertificateDer<'_>]) -> Option<CertificateValidity> {
+    CertificateValidity::ends_first(certificates.iter().map(|certificate| &**certificate))
 }

@@ -15,18 +15,18 @@ use tokio::{
 use tokio_rustls::{Accept, server::TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::{Tls, peer_certificate::Shown, vouching::told};
+use super::{Tls, peer_certificate::PeerCertificate, vouching::told};
 use crate::{
-    audit::Why,
-    rpc::{HANDSHAKE, Refusal, Refusals},
+    audit::RejectionWord,
+    rpc::{HANDSHAKE, LoggedRejection, RejectionLog},
 };
 
 /// A connection, with TLS or without.
-pub(in crate::app) struct Secured {
+pub(in crate::app) struct MaybeTlsStream {
     stream: Stream,
     told: Extensions,
-    shown: Option<Shown>,
-    refusals: Refusals,
+    shown: Option<PeerCertificate>,
+    refusals: RejectionLog,
 }
 
 enum Stream {
@@ -36,9 +36,9 @@ enum Stream {
     Failed,
 }
 
-impl Secured {
+impl MaybeTlsStream {
     /// A connection that was accepted, whose handshake is still to come.
-    pub(in crate::app) fn new(io: TcpStream, tls: Option<&Tls>, refusals: Refusals) -> Self {
+    pub(in crate::app) fn new(io: TcpStream, tls: Option<&Tls>, refusals: RejectionLog) -> Self {
         let mut told = Extensions::new();
         told.insert(io.connect_info());
         let Some(tls) = tls else {
@@ -96,13 +96,13 @@ impl Secured {
         let info = self.told.get::<TcpConnectInfo>();
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
         let why = tls.map_or_else(|| error.to_string(), told);
-        self.refusals.tell(&Refusal {
-            why: Why::Handshake,
+        self.refusals.tell(&LoggedRejection {
+            why: RejectionWord::Handshake,
             code: None,
             method: HANDSHAKE,
             caller: None,
             peer: info.and_then(TcpConnectInfo::remote_addr),
-            reason: Why::Handshake.word(),
+            reason: RejectionWord::Handshake.word(),
             message: &why,
             proofs: &[],
             request_id: None,
@@ -115,7 +115,7 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the TLS handshake failed")
 }
 
-impl AsyncRead for Secured {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -131,7 +131,7 @@ impl AsyncRead for Secured {
     }
 }
 
-impl AsyncWrite for Secured {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -182,7 +182,7 @@ impl AsyncWrite for Secured {
     }
 }
 
-impl Connected for Secured {
+impl Connected for MaybeTlsStream {
     type ConnectInfo = Extensions;
 
     fn connect_info(&self) -> Extensions {
@@ -206,13 +206,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let io = TcpStream::connect(listener.local_addr().unwrap());
         let told = Arc::new(AtomicUsize::new(0));
-        let refusals = Refusals::new({
+        let refusals = RejectionLog::new({
             let told = Arc::clone(&told);
             move |_| {
                 told.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let secured = Secured::new(io.await.unwrap(), None, refusals);
+        let secured = MaybeTlsStream::new(io.await.unwrap(), None, refusals);
         for (kind, expected) in [
             (io::ErrorKind::UnexpectedEof, 0),
             (io::ErrorKind::ConnectionReset, 0),

@@ -18,7 +18,7 @@ use crate::{
         personal::erasure::{Extent, Whose},
     },
     engine::Clock,
-    journal::{Audited, Found, offline::erase::Erasing, sled_journal::Options},
+    journal::{Audited, Found, offline::erase::Erasing, sled_journal::SledJournalOptions},
     limits,
 };
 
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 
 fn carry_out(arguments: &Arguments, whose: &Whose) -> Result<Exit, String> {
     let now = Clock::system().now();
-    let mut journal = Erasing::open(&Options::new(&arguments.dir)).map_err(text)?;
+    let mut journal = Erasing::open(&SledJournalOptions::new(&arguments.dir)).map_err(text)?;
     let audited = journal.audited().map_err(text)?;
     let audit = audit_dir(arguments, audited.as_ref())?;
     let found = journal.find(whose, now).map_err(text)?;

@@ -123,7 +123,7 @@ fn an_outcome_keeps_how_it_ended_and_what_is_others() {
         ..EnrollmentsDetail::default()
     });
     let mut conclusion = Conclusion::success(Outcome::Canceled, detail);
-    conclusion.answer = Some(Answer::from_text(r#"{"ids":["ann","bob"]}"#));
+    conclusion.answer = Some(ProviderResponse::from_text(r#"{"ids":["ann","bob"]}"#));
     let whose = target("ann");
     assert_eq!(conclusion.extent(&target("eve")), Extent::None);
     assert_eq!(conclusion.extent(&whose), Extent::Part);

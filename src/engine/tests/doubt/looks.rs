@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::outcome::Outcome,
-    egress::flow::retry_budget::Share,
+    egress::flow::retry_budget::RetryBudgetOptions,
     engine::tests::support::{
         scene::{outcomes, request, within},
         script::{Act, Asked, lost, obeys},
@@ -72,7 +72,7 @@ async fn where_nothing_waits_a_lost_answer_is_looked_for_early_and_when_that_is_
 #[tokio::test(start_paused = true)]
 async fn early_looks_use_the_retry_budget_up_and_the_one_that_decides_needs_none() {
     let mut stage = Stage::at_funnelfox();
-    stage.retries = Share {
+    stage.retries = RetryBudgetOptions {
         per_request: 0.0,
         per_second: 0.000_001,
         saved_max: 2.0,

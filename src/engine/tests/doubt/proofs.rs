@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     domain::outcome::Outcome,
     engine::{
-        Dispatch,
+        Engine,
         tests::support::{
             scene::{Scene, told},
             script::{Act, Asked, says},
@@ -118,7 +118,7 @@ async fn a_credential_that_is_replaced_while_the_process_runs_ends_the_proof() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_proves_the_credential_that_was_shown_for_it() {
-    let serving = Arc::new(OnceLock::<Arc<Dispatch>>::new());
+    let serving = Arc::new(OnceLock::<Arc<Engine>>::new());
     let replaced = Arc::clone(&serving);
     let scene = Stage::at_funnelfox().plays(move |asked| {
         // The file is read again while the answer is on its way.
@@ -135,7 +135,7 @@ async fn an_answer_proves_the_credential_that_was_shown_for_it() {
     assert!(!is_proven(&scene, "s").await);
 }
 
-fn show(dispatch: &Dispatch, secret: &str) {
+fn show(dispatch: &Engine, secret: &str) {
     for lane in dispatch.lanes.values() {
         let secret = SecretString::from(secret);
         lane.options.egress.replace_credential(&secret).unwrap();

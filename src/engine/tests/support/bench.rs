@@ -19,13 +19,13 @@ use crate::{
         ids::{Kind, Scope},
     },
     egress::{
-        Egress, Unanswered,
+        Egress, SendError,
         flow::{
             self, adaptive_concurrency::Bounds, backoff::Backoff, circuit_breaker::Pauses,
             retry_budget,
         },
     },
-    engine::{Clock, Dispatch, Item, LaneOptions, Options, Submission},
+    engine::{Clock, Engine, EngineOptions, LaneOptions, Submission, SubmittedItem},
     journal::{Journal, memory_journal::MemoryJournal},
     observe,
     providers::Mode,
@@ -36,7 +36,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An engine under test.
 pub(in crate::engine::tests) struct Bench {
-    pub(in crate::engine::tests) dispatch: Arc<Dispatch>,
+    pub(in crate::engine::tests) dispatch: Arc<Engine>,
     /// Requests that the provider has got.
     pub(in crate::engine::tests) sent: Arc<AtomicUsize>,
 }
@@ -82,20 +82,20 @@ impl Choices {
         let counted = Arc::clone(&sent);
         let provider = tower::service_fn(move |_: Request| {
             counted.fetch_add(1, Ordering::AcqRel);
-            std::future::pending::<Result<Response, Unanswered>>()
+            std::future::pending::<Result<Response, SendError>>()
         });
         let lane = LaneOptions {
             place: account.place(None),
             egress: Egress::simulated(&account, HOUR, provider),
             account,
-            gate: flow::Options {
+            gate: flow::FlowOptions {
                 concurrency: Bounds {
                     floor: self.concurrency,
                     ceiling: self.concurrency,
                 },
                 rate_per_second: self.rate,
                 rate_burst: 1,
-                retries: retry_budget::Share {
+                retries: retry_budget::RetryBudgetOptions {
                     per_request: 0.2,
                     per_second: 1.0,
                     saved_max: 10.0,
@@ -113,7 +113,7 @@ impl Choices {
             settling: Duration::from_secs(30),
         };
         let begun = Instant::now();
-        let options = Options {
+        let options = EngineOptions {
             lanes: vec![lane],
             open_items_max: self.open_items_max,
             scanners: self.scanners,
@@ -129,13 +129,13 @@ impl Choices {
             }),
             seed: 1,
         };
-        let dispatch = Dispatch::start(self.journal, options).await.unwrap();
+        let dispatch = Engine::start(self.journal, options).await.unwrap();
         Bench { dispatch, sent }
     }
 }
 
 /// A cancellation of the subscription with this id.
-pub(in crate::engine::tests) fn item(id: &str) -> Item {
+pub(in crate::engine::tests) fn item(id: &str) -> SubmittedItem {
     let command = Command::Subscription(SubscriptionCommand {
         account: "a".try_into().unwrap(),
         subscription_id: id.try_into().unwrap(),
@@ -147,7 +147,7 @@ pub(in crate::engine::tests) fn item(id: &str) -> Item {
         line_items: Vec::new(),
         options: None,
     });
-    Item {
+    SubmittedItem {
         key: None,
         command: Arc::new(command),
         mode: Mode::Cancel,
@@ -155,20 +155,20 @@ pub(in crate::engine::tests) fn item(id: &str) -> Item {
 }
 
 /// The same with a key of its own.
-pub(in crate::engine::tests) fn keyed(key: &str, id: &str) -> Item {
-    Item {
+pub(in crate::engine::tests) fn keyed(key: &str, id: &str) -> SubmittedItem {
+    SubmittedItem {
         key: Some(key.try_into().unwrap()),
         ..item(id)
     }
 }
 
 /// So many cancellations, of subscriptions that no other key aims at.
-pub(in crate::engine::tests) fn items(key: &str, count: usize) -> Vec<Item> {
+pub(in crate::engine::tests) fn items(key: &str, count: usize) -> Vec<SubmittedItem> {
     (0..count).map(|i| item(&format!("{key}-{i}"))).collect()
 }
 
 /// A request.
-pub(in crate::engine::tests) fn submission(key: &str, items: Vec<Item>) -> Submission {
+pub(in crate::engine::tests) fn submission(key: &str, items: Vec<SubmittedItem>) -> Submission {
     Submission {
         scope: Scope {
             caller: "ann".try_into().unwrap(),
@@ -180,6 +180,6 @@ pub(in crate::engine::tests) fn submission(key: &str, items: Vec<Item>) -> Submi
         with_answers: false,
         quota: None,
         hangup: None,
-        from: observe::Origin::default(),
+        from: observe::RequestContext::default(),
     }
 }

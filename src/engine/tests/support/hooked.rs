@@ -18,7 +18,7 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, Page, Pending, Question, Record, Removal, Stopper, Trail, Unavailable,
+        OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Removal, Stopper, Unavailable,
         memory_journal::MemoryJournal,
     },
 };
@@ -85,7 +85,7 @@ impl fmt::Debug for Hooked {
 }
 
 impl Journal for Hooked {
-    fn batch(&self, batch: BatchId, question: &Question) -> Result<Option<Batch>, Unavailable> {
+    fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         let hook = Arc::clone(&*self.before_batch.lock().unwrap());
         hook()?;
         self.disk.batch(batch, question)
@@ -154,7 +154,7 @@ impl Journal for Hooked {
         &self,
         scope: &Scope,
         key: &Key,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Option<Record>, Unavailable> {
         self.disk.find(scope, key, question)
     }
@@ -164,7 +164,7 @@ impl Journal for Hooked {
         filter: &Filter,
         after: Option<ItemId>,
         records_max: usize,
-        question: &Question,
+        question: &ReadLimits,
     ) -> Result<Page, Unavailable> {
         self.disk.list(filter, after, records_max, question)
     }
@@ -181,7 +181,7 @@ impl Journal for Hooked {
         Journal::names(&self.disk)
     }
 
-    fn trail(&self) -> Arc<dyn Trail> {
+    fn trail(&self) -> Arc<dyn OutboxReader> {
         self.disk.trail()
     }
 

@@ -21,14 +21,14 @@ use crate::{
         command::Command,
         outcome::{Outcome, Settled},
     },
-    engine::{Dispatch, Item, Submission, Ticket, lane::Lane, results::feed::Update},
+    engine::{Engine, Submission, SubmittedItem, Ticket, lane::Lane, results::feed::Update},
     providers::Mode,
 };
 
 /// A process.
 pub(in crate::engine::tests) struct Scene {
     stage: Stage,
-    pub(in crate::engine::tests) dispatch: Arc<Dispatch>,
+    pub(in crate::engine::tests) dispatch: Arc<Engine>,
     /// The journal, as this process has it.
     pub(in crate::engine::tests) hooked: Hooked,
     /// Whether it is gone, and may send nothing.
@@ -47,7 +47,7 @@ impl Deref for Scene {
 impl Scene {
     pub(in crate::engine::tests) fn new(
         stage: Stage,
-        dispatch: Arc<Dispatch>,
+        dispatch: Arc<Engine>,
         hooked: Hooked,
         is_gone: Arc<AtomicBool>,
     ) -> Self {
@@ -132,7 +132,7 @@ pub(in crate::engine::tests) fn dry(mut request: Submission) -> Submission {
 
 /// The same with a prorated invoice.
 pub(in crate::engine::tests) fn prorated(mut request: Submission) -> Submission {
-    for Item { command, .. } in &mut request.items {
+    for SubmittedItem { command, .. } in &mut request.items {
         if let Command::Subscription(command) = Arc::make_mut(command) {
             command.prorate = Some(true);
         }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::http_exchange::{Fault, FaultKind, Operation, Request, Response, Safety},
-    egress::Unanswered,
+    egress::SendError,
 };
 
 /// A request that the provider got.
@@ -51,7 +51,7 @@ impl Asked {
 pub(in crate::engine::tests) struct Act {
     after: Duration,
     /// Nothing ever comes if there is none.
-    said: Option<Result<Response, Unanswered>>,
+    said: Option<Result<Response, SendError>>,
 }
 
 /// The same so much later.
@@ -103,7 +103,7 @@ pub(in crate::engine::tests) fn obeys(asked: &Asked) -> Act {
     fox(asked, if asked.is_look { "active" } else { "cancelled" })
 }
 
-fn fails(unanswered: fn(Fault) -> Unanswered, kind: FaultKind) -> Act {
+fn fails(unanswered: fn(Fault) -> SendError, kind: FaultKind) -> Act {
     let fault = Fault {
         kind,
         message: "the script says so".to_owned(),
@@ -116,12 +116,12 @@ fn fails(unanswered: fn(Fault) -> Unanswered, kind: FaultKind) -> Act {
 
 /// The connection breaks after the request was sent.
 pub(in crate::engine::tests) fn lost() -> Act {
-    fails(Unanswered::InDoubt, FaultKind::Broken)
+    fails(SendError::InDoubt, FaultKind::Broken)
 }
 
 /// Nothing is sent.
 pub(in crate::engine::tests) fn unsent() -> Act {
-    fails(Unanswered::NotSent, FaultKind::Connect)
+    fails(SendError::NotSent, FaultKind::Connect)
 }
 
 /// No answer comes.
@@ -168,7 +168,7 @@ impl Provider {
         self,
         request: Request,
         is_gone: Arc<AtomicBool>,
-    ) -> Result<Response, Unanswered> {
+    ) -> Result<Response, SendError> {
         if is_gone.load(Ordering::Acquire) {
             panic!("sent by a process that is gone: {request:?}");
         }

@@ -27,7 +27,7 @@ use crate::{
             retry_budget,
         },
     },
-    engine::{Clock, Dispatch, LaneOptions, Options},
+    engine::{Clock, Engine, EngineOptions, LaneOptions},
     journal::{Journal, memory_journal::MemoryJournal},
     shared_budget::Members,
 };
@@ -62,7 +62,7 @@ pub(in crate::engine::tests) struct Stage {
     pub(in crate::engine::tests) rate: f64,
     pub(in crate::engine::tests) burst: u32,
     pub(in crate::engine::tests) concurrency: usize,
-    pub(in crate::engine::tests) retries: retry_budget::Share,
+    pub(in crate::engine::tests) retries: retry_budget::RetryBudgetOptions,
     pub(in crate::engine::tests) journal: MemoryJournal,
     provider: Provider,
     begun: Instant,
@@ -80,7 +80,7 @@ impl Stage {
             rate: 1_000.0,
             burst: 1_000,
             concurrency: 64,
-            retries: retry_budget::Share {
+            retries: retry_budget::RetryBudgetOptions {
                 per_request: 0.2,
                 per_second: 1.0,
                 saved_max: 10.0,
@@ -142,7 +142,7 @@ impl Stage {
             place: account.place(None),
             egress: egress.showing(&account, self.secret),
             account,
-            gate: flow::Options {
+            gate: flow::FlowOptions {
                 concurrency: Bounds {
                     floor: self.concurrency,
                     ceiling: self.concurrency,
@@ -167,7 +167,7 @@ impl Stage {
     /// Starts a process.
     pub(in crate::engine::tests) async fn starts(self) -> Scene {
         let is_gone = Arc::default();
-        let options = Options {
+        let options = EngineOptions {
             lanes: vec![self.lane(&is_gone)],
             open_items_max: 1_000_000,
             members: Members::default(),
@@ -182,7 +182,7 @@ impl Stage {
         };
         let hooked = Hooked::over(self.journal.clone());
         let journal = Arc::new(hooked.clone());
-        let dispatch = Dispatch::start(journal, options).await.unwrap();
+        let dispatch = Engine::start(journal, options).await.unwrap();
         Scene::new(self, dispatch, hooked, is_gone)
     }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{FORMAT, FORMATS_READ};
-use crate::{journal::error::Fault, limits};
+use crate::{journal::error::StorageError, limits};
 
 /// The bytes of a part before its share of the body: version, number of parts, checksum.
 const PRELUDE_BYTES: usize = 1 + 2 + 8;
@@ -44,13 +44,16 @@ fn unpack(packed: Vec<u8>) -> Result<Vec<u8>, String> {
 /// of parts and the whole's checksum, so that parts of two writes are never taken for one.
 pub(in crate::journal) fn split(
     body: &[u8],
-) -> Result<impl Iterator<Item = (u16, Vec<u8>)>, Fault> {
+) -> Result<impl Iterator<Item = (u16, Vec<u8>)>, StorageError> {
     if body.len() > limits::RECORD_BYTES_MAX {
-        return Err(Fault::Misused(format!("a record has {} bytes", body.len())));
+        return Err(StorageError::Misused(format!(
+            "a record has {} bytes",
+            body.len()
+        )));
     }
     let body = pack(body);
     let total = u16::try_from(body.len().div_ceil(SHARE_BYTES_MAX).max(1))
-        .map_err(|_| Fault::Misused(format!("a record has {} bytes", body.len())))?;
+        .map_err(|_| StorageError::Misused(format!("a record has {} bytes", body.len())))?;
     let sum = checksum(&body);
     Ok((0..total).map(move |part| {
         let from = usize::from(part) * SHARE_BYTES_MAX;

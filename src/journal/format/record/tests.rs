@@ -107,11 +107,11 @@ fn the_stored_words_stay_as_they_are() {
         r#"{"c":"billing","k":"subscription","r":"r","a":"2027-01-15T08:00:00Z","#,
         r#""u":"2027-01-15T09:00:00Z","n":2,"o":1,"f":1,"p":"00ff"}"#,
     );
-    check::<Vec<Option<Item>>>(
+    check::<Vec<Option<RecordedItem>>>(
         r#"[{"o":{"c":{"subscription":{"account":"a","subscription_id":"s","when":"now"}}}},"#,
         r#"null,{"r":{"k":"k","i":{"batch":7,"index":3}}}]"#,
     );
-    check::<Vec<Option<Item>>>(
+    check::<Vec<Option<RecordedItem>>>(
         r#"[{"o":{"k":"own","c":{"enrollments":{"account":"a","sequence_id":"s","#,
         r#""target":{"subscribers":["x","y"]},"matches_max":5}}}}]"#,
     );

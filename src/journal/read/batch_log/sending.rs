@@ -1,16 +1,16 @@
 //! What a batch's log says of permissions to send: given, taken back, and what is unknown once the
 //! process that had one is gone.
 
-use super::{History, Trace};
+use super::{BatchHistory, Trace};
 use crate::{
     domain::doubt::Doubt,
     journal::{
         format::record::Ranges,
-        read::possible_sends::{self, Lives, Permission, Sent},
+        read::possible_sends::{self, Lives, Permission, PossibleSends},
     },
 };
 
-impl History {
+impl BatchHistory {
     /// Enters a permission that the log has.
     pub(super) fn give(&mut self, permission: Permission) -> Result<u32, String> {
         self.permissions.push(permission);
@@ -26,11 +26,11 @@ impl History {
     }
 
     /// Whether an item may have been sent, with what the admission says.
-    fn sent(&self, index: u32, trace: &Trace) -> Sent {
+    fn sent(&self, index: u32, trace: &Trace) -> PossibleSends {
         match trace.sent {
-            Sent::AsAdmitted if self.admission.clears(index) => Sent::since(0),
-            Sent::AsAdmitted => Sent::Not,
-            sent @ (Sent::Not | Sent::Since { .. }) => sent,
+            PossibleSends::AsAdmitted if self.admission.clears(index) => PossibleSends::since(0),
+            PossibleSends::AsAdmitted => PossibleSends::Not,
+            sent @ (PossibleSends::Not | PossibleSends::Since { .. }) => sent,
         }
     }
 
@@ -49,11 +49,11 @@ impl History {
             (None, None) => None,
         };
         match self.sent(index, &trace) {
-            Sent::Since { first, last, .. } => {
+            PossibleSends::Since { first, last, .. } => {
                 let (first, last) = (self.permission(first), self.permission(last));
                 Some(possible_sends::doubt(first, last, lives, before))
             }
-            Sent::AsAdmitted | Sent::Not => before,
+            PossibleSends::AsAdmitted | PossibleSends::Not => before,
         }
     }
 
@@ -63,7 +63,7 @@ impl History {
         for index in indexes.indexes() {
             let before = self.sent(index, self.trace_ref(index)?);
             self.trace_mut(index)?.sent = match before {
-                Sent::Since { first, last, ended } => Sent::Since {
+                PossibleSends::Since { first, last, ended } => PossibleSends::Since {
                     first,
                     last: given,
                     ended: if self.permission(last).life < permission.life {
@@ -72,7 +72,7 @@ impl History {
                         ended
                     },
                 },
-                Sent::AsAdmitted | Sent::Not => Sent::since(given),
+                PossibleSends::AsAdmitted | PossibleSends::Not => PossibleSends::since(given),
             };
         }
         Ok(())
@@ -82,17 +82,18 @@ impl History {
     pub(super) fn withdraw(&mut self, life: u64, indexes: &Ranges) -> Result<(), String> {
         for index in indexes.indexes() {
             let before = self.sent(index, self.trace_ref(index)?);
-            let Sent::Since { first, last, ended } = before else {
+            let PossibleSends::Since { first, last, ended } = before else {
                 continue;
             };
             if self.permission(last).life != life {
                 continue;
             }
-            self.trace_mut(index)?.sent = ended.map_or(Sent::Not, |last| Sent::Since {
-                first,
-                last,
-                ended: None,
-            });
+            self.trace_mut(index)?.sent =
+                ended.map_or(PossibleSends::Not, |last| PossibleSends::Since {
+                    first,
+                    last,
+                    ended: None,
+                });
         }
         Ok(())
     }

@@ -15,27 +15,27 @@ use crate::{
     },
     journal::{
         Admission, AdmitError, Admitted, AdmittedItem, Conflict, Slot,
-        directory::disk_space::{NoRoom, Overfull},
-        error::Fault,
+        directory::disk_space::{DiskFull, Overfull},
+        error::StorageError,
         format::{
-            index_set::Bits,
+            index_set::IndexSet,
             key::{self, StoreKey},
-            record::{self, Cleared, Header, Item, Ranges, Step},
+            record::{self, Cleared, Header, Ranges, RecordedItem, Step},
         },
-        outbox::{Behind, Of, cache::Told},
+        outbox::{EventKind, OutboxFull, cache::CachedEvent},
         read::{
-            batch_log::{History, size},
+            batch_log::{BatchHistory, size},
             reader::Reader,
-            replay::{Standing, Standings},
+            replay::{ItemStanding, Standings},
         },
         store::{
-            table::{Table, Writes},
-            write_buffer::Staged,
+            table::{Table, WriteBatch},
+            write_buffer::WriteBuffer,
         },
         write::{
-            admission_plan::{Plan, SlotPlan, plan},
+            admission_plan::{AdmissionPlan, SlotPlan, plan},
             batch_slots::{count, merge, put_group, put_indexes, rewrite},
-            encoded::Prepared,
+            encoded::EncodedAdmission,
             open_batch::OpenBatch,
         },
     },
@@ -44,27 +44,27 @@ use crate::{
 
 /// Why a request was not admitted.
 #[derive(Debug, Clone)]
-pub(in crate::journal) enum Refusal {
+pub(in crate::journal) enum AdmissionRefusal {
     Conflicts(Vec<Conflict>),
     Unreserved(BTreeSet<u32>),
-    NoRoom(NoRoom),
+    NoRoom(DiskFull),
     OverQuota(Exhausted),
-    Behind(Behind),
+    Behind(OutboxFull),
     Overfull(Overfull),
     /// What its keys lead to cannot be read.
-    Damaged(Fault),
+    Damaged(StorageError),
 }
 
-impl From<Refusal> for AdmitError {
-    fn from(refusal: Refusal) -> Self {
+impl From<AdmissionRefusal> for AdmitError {
+    fn from(refusal: AdmissionRefusal) -> Self {
         match refusal {
-            Refusal::Conflicts(conflicts) => Self::Conflict(conflicts),
-            Refusal::Unreserved(opens) => Self::Unreserved(opens),
-            Refusal::NoRoom(no_room) => Self::NoRoom(no_room),
-            Refusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
-            Refusal::Behind(behind) => Self::Behind(behind),
-            Refusal::Overfull(overfull) => Self::Overfull(overfull),
-            Refusal::Damaged(fault) => Self::Damaged(fault.into()),
+            AdmissionRefusal::Conflicts(conflicts) => Self::Conflict(conflicts),
+            AdmissionRefusal::Unreserved(opens) => Self::Unreserved(opens),
+            AdmissionRefusal::NoRoom(no_room) => Self::NoRoom(no_room),
+            AdmissionRefusal::OverQuota(exhausted) => Self::OverQuota(exhausted),
+            AdmissionRefusal::Behind(behind) => Self::Behind(behind),
+            AdmissionRefusal::Overfull(overfull) => Self::Overfull(overfull),
+            AdmissionRefusal::Damaged(fault) => Self::Damaged(fault.into()),
         }
     }
 }
@@ -73,17 +73,23 @@ impl<T: Table> Ledger<T> {
     /// Admits a request if there is room, or finds out what its keys already mean.
     pub(in crate::journal) fn admit(
         &mut self,
-        prepared: &Prepared,
-        room: Result<(), &Refusal>,
-    ) -> Result<Result<Admitted, Refusal>, Fault> {
+        prepared: &EncodedAdmission,
+        room: Result<(), &AdmissionRefusal>,
+    ) -> Result<Result<Admitted, AdmissionRefusal>, StorageError> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
         let known = match self.look(reader, prepared) {
             Ok(Ok(known)) => known,
-            Ok(Err(conflicts)) => return Ok(Err(Refusal::Conflicts(conflicts))),
+            Ok(Err(conflicts)) => return Ok(Err(AdmissionRefusal::Conflicts(conflicts))),
             // It concerns this request alone, of which nothing has been written.
-            Err(fault @ Fault::Damaged(_)) => return Ok(Err(Refusal::Damaged(fault))),
-            Err(fault @ (Fault::Store(_) | Fault::Misused(_) | Fault::Abandoned)) => {
+            Err(fault @ StorageError::Damaged(_)) => {
+                return Ok(Err(AdmissionRefusal::Damaged(fault)));
+            }
+            Err(
+                fault @ (StorageError::Store(_)
+                | StorageError::Misused(_)
+                | StorageError::Abandoned),
+            ) => {
                 return Err(fault);
             }
         };
@@ -107,7 +113,7 @@ impl<T: Table> Ledger<T> {
         if let Some(overfull) = prepared.admission.overfull
             && !is_replay
         {
-            return Ok(Err(Refusal::Overfull(overfull)));
+            return Ok(Err(AdmissionRefusal::Overfull(overfull)));
         }
         if let Some(may_open) = &prepared.admission.may_open {
             let opens = (0..).zip(&items).filter_map(|(index, item)| {
@@ -115,7 +121,7 @@ impl<T: Table> Ledger<T> {
             });
             let opens: BTreeSet<u32> = opens.collect();
             if !opens.is_subset(may_open) {
-                return Ok(Err(Refusal::Unreserved(opens)));
+                return Ok(Err(AdmissionRefusal::Unreserved(opens)));
             }
         }
         // Last, so that nothing is counted that is not admitted.
@@ -128,10 +134,10 @@ impl<T: Table> Ledger<T> {
             });
             let people = people.fold(0, u64::saturating_add);
             if let Err(exhausted) = quota.take(people, prepared.admission.at) {
-                return Ok(Err(Refusal::OverQuota(exhausted)));
+                return Ok(Err(AdmissionRefusal::OverQuota(exhausted)));
             }
         }
-        let mut writes = Writes::default();
+        let mut writes = WriteBatch::default();
         match &plan.header {
             None => self.write_new(prepared, &plan, &items, &mut writes)?,
             Some(header) if is_changed => {
@@ -153,9 +159,9 @@ impl<T: Table> Ledger<T> {
     /// Reads all that is known of a request's keys, and all that its writes need to know.
     fn look(
         &self,
-        reader: Reader<'_, Staged<T>>,
-        prepared: &Prepared,
-    ) -> Result<Result<Looked, Vec<Conflict>>, Fault> {
+        reader: Reader<'_, WriteBuffer<T>>,
+        prepared: &EncodedAdmission,
+    ) -> Result<Result<Looked, Vec<Conflict>>, StorageError> {
         let plan = match plan(reader, prepared, self.next, &self.secret)? {
             Ok(plan) => plan,
             Err(conflicts) => return Ok(Err(conflicts)),
@@ -183,10 +189,10 @@ impl<T: Table> Ledger<T> {
     fn answer(
         &self,
         admission: &Admission,
-        plan: &Plan,
+        plan: &AdmissionPlan,
         standings: &Standings,
-    ) -> Result<(Vec<AdmittedItem>, BTreeMap<BatchId, Vec<Opened>>), Fault> {
-        let mut opened = BTreeMap::<BatchId, Vec<Opened>>::new();
+    ) -> Result<(Vec<AdmittedItem>, BTreeMap<BatchId, Vec<OpenedItems>>), StorageError> {
+        let mut opened = BTreeMap::<BatchId, Vec<OpenedItems>>::new();
         let mut items = Vec::with_capacity(plan.slots.len());
         let mut left = admission.clear.clone();
         let slots = plan.slots.iter().zip(&admission.slots);
@@ -197,7 +203,7 @@ impl<T: Table> Ledger<T> {
                     let is_cleared = take(&mut left, asked);
                     if plan.header.is_some() {
                         let of = opened.entry(plan.batch).or_default();
-                        of.push(Opened {
+                        of.push(OpenedItems {
                             index,
                             is_cleared,
                             is_new: true,
@@ -212,20 +218,20 @@ impl<T: Table> Ledger<T> {
                     }
                 }
                 SlotPlan::Recorded(id) | SlotPlan::Referred(id) => {
-                    let standing = standings
-                        .of(id)
-                        .ok_or_else(|| Fault::damaged(id, "keys lead to it, and it is gone"))?;
+                    let standing = standings.of(id).ok_or_else(|| {
+                        StorageError::damaged(id, "keys lead to it, and it is gone")
+                    })?;
                     let is_open = self.is_open(id);
                     match standing {
-                        Standing::Open if is_open => AdmittedItem::Running { id },
-                        Standing::Settled(settled) if !is_open => {
+                        ItemStanding::Open if is_open => AdmittedItem::Running { id },
+                        ItemStanding::Settled(settled) if !is_open => {
                             if settled.conclusion.is_final() {
                                 AdmittedItem::Settled { id, settled }
                             } else {
                                 let is_cleared = take(&mut left, asked);
                                 let index = id.index;
                                 let of = opened.entry(id.batch).or_default();
-                                of.push(Opened {
+                                of.push(OpenedItems {
                                     index,
                                     is_cleared,
                                     is_new: false,
@@ -237,9 +243,9 @@ impl<T: Table> Ledger<T> {
                                 }
                             }
                         }
-                        Standing::Open | Standing::Settled(_) => {
+                        ItemStanding::Open | ItemStanding::Settled(_) => {
                             let why = "its log and what is known to be open do not agree";
-                            return Err(Fault::damaged(id, why));
+                            return Err(StorageError::damaged(id, why));
                         }
                     }
                 }
@@ -250,11 +256,11 @@ impl<T: Table> Ledger<T> {
 
     fn write_new(
         &mut self,
-        prepared: &Prepared,
-        plan: &Plan,
+        prepared: &EncodedAdmission,
+        plan: &AdmissionPlan,
         items: &[AdmittedItem],
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let admission = &prepared.admission;
         let id = plan.batch;
         let is_cleared = |item: &AdmittedItem| match item {
@@ -282,9 +288,9 @@ impl<T: Table> Ledger<T> {
             admitted_at: admission.at,
             retry_until: admission.retry_until,
             total: u32::try_from(slots.len())
-                .map_err(|_| Fault::Misused("a request has too many items".to_owned()))?,
-            own: count(&slots, |item| matches!(item, Item::Own { .. })),
-            refs: count(&slots, |item| matches!(item, Item::Ref { .. })),
+                .map_err(|_| StorageError::Misused("a request has too many items".to_owned()))?,
+            own: count(&slots, |item| matches!(item, RecordedItem::Own { .. })),
+            refs: count(&slots, |item| matches!(item, RecordedItem::Ref { .. })),
             fingerprint: prepared.fingerprint.clone(),
             cleared: Some(self.cleared(admission, cleared)),
             from: admission.from.clone().map(Box::new),
@@ -310,15 +316,15 @@ impl<T: Table> Ledger<T> {
             writes.put(key::expiry(id, admission.at), record::marker());
             return Ok(());
         }
-        let mut open = Bits::default();
+        let mut open = IndexSet::default();
         for (index, slot) in (0..).zip(&plan.slots) {
             if *slot == SlotPlan::New {
                 open.insert(index);
             }
         }
         let own = header.own;
-        let told = || Told::Admitted(header, slots);
-        self.trail.tell(Of::Admission(id), own, told);
+        let told = || CachedEvent::Admitted(header, slots);
+        self.trail.tell(EventKind::Admission(id), own, told);
         writes.put(StoreKey::Open(id).encode(), record::marker());
         let mut batch = OpenBatch {
             open,
@@ -353,11 +359,11 @@ impl<T: Table> Ledger<T> {
     fn open_again(
         &mut self,
         id: BatchId,
-        opened: Vec<Opened>,
-        prepared: &Prepared,
-        read: Option<(&Header, &History)>,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        opened: Vec<OpenedItems>,
+        prepared: &EncodedAdmission,
+        read: Option<(&Header, &BatchHistory)>,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let cleared = opened.iter().filter(|opened| opened.is_cleared);
         let cleared = cleared.map(|opened| opened.index).collect();
         let cleared = self.cleared(&prepared.admission, cleared);
@@ -378,7 +384,7 @@ impl<T: Table> Ledger<T> {
         batch.lives.insert(cleared.life);
         for index in &indexes {
             if !batch.open.insert(*index) {
-                return Err(Fault::damaged(
+                return Err(StorageError::damaged(
                     id,
                     format_args!("item {index} is open already"),
                 ));
@@ -388,7 +394,7 @@ impl<T: Table> Ledger<T> {
         let new = opened.iter().filter(|opened| opened.is_new).count();
         let again = usize::from(new < opened.len());
         let lines = u32::try_from(new.saturating_add(again)).unwrap_or(u32::MAX);
-        self.trail.note(Of::Step(id, batch.next_seq), lines);
+        self.trail.note(EventKind::Step(id, batch.next_seq), lines);
         let step = Step::<()>::Opened {
             at: prepared.admission.at,
             retry_until: prepared.admission.retry_until,
@@ -402,15 +408,15 @@ impl<T: Table> Ledger<T> {
 
 /// What is known of a request's keys, and what it is answered.
 struct Looked {
-    plan: Plan,
+    plan: AdmissionPlan,
     standings: Standings,
     items: Vec<AdmittedItem>,
-    opened: BTreeMap<BatchId, Vec<Opened>>,
+    opened: BTreeMap<BatchId, Vec<OpenedItems>>,
 }
 
 /// An item of a batch that exists already and is open from now on.
 #[derive(Debug, Clone, Copy)]
-struct Opened {
+struct OpenedItems {
     index: u32,
     is_cleared: bool,
     /// It comes to a slot that was vacant.

@@ -13,24 +13,24 @@ use crate::{
     },
     journal::{
         Clearance, DoubtfulTarget, Note,
-        error::Fault,
+        error::StorageError,
         format::{
             key::StoreKey,
             record::{self, Ranges, Step},
         },
         read::reader::Reader,
-        store::table::{Table, Writes},
-        write::encoded::PreparedGroup,
+        store::table::{Table, WriteBatch},
+        write::encoded::EncodedGroup,
     },
     limits,
 };
 
 /// When each entry about doubtful targets need not be kept any more, soonest first.
 #[derive(Debug, Default)]
-pub(super) struct Doubtful(BTreeSet<(Timestamp, Vec<u8>)>);
+pub(super) struct DoubtfulExpiry(BTreeSet<(Timestamp, Vec<u8>)>);
 
-impl Doubtful {
-    pub(super) fn load(reader: Reader<'_, impl Table>) -> Result<Self, Fault> {
+impl DoubtfulExpiry {
+    pub(super) fn load(reader: Reader<'_, impl Table>) -> Result<Self, StorageError> {
         let mut doubtful = Self::default();
         for entry in reader.doubtful() {
             let (key, targets) = entry?;
@@ -59,8 +59,8 @@ struct Changes {
 
 impl<T: Table> Ledger<T> {
     /// Records that a process begins, and forgets those whose times tell nothing any more.
-    pub(in crate::journal) fn begin(&mut self, at: Moment) -> Result<(), Fault> {
-        let mut writes = Writes::default();
+    pub(in crate::journal) fn begin(&mut self, at: Moment) -> Result<(), StorageError> {
+        let mut writes = WriteBatch::default();
         let life = self.life.saturating_add(1);
         let referred = self.open.values().flat_map(|batch| &batch.lives);
         // What the end of a process is known by is the start of the next.
@@ -83,9 +83,9 @@ impl<T: Table> Ledger<T> {
     /// items that have settled meanwhile is nothing.
     pub(super) fn change<'a>(
         &mut self,
-        groups: impl Iterator<Item = &'a PreparedGroup> + Clone,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        groups: impl Iterator<Item = &'a EncodedGroup> + Clone,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         self.change_items(groups.clone(), writes)?;
         let accounts = groups.clone().flat_map(|group| &group.accounts);
         let accounts: BTreeMap<_, _> = accounts.map(|(name, state)| (name, state)).collect();
@@ -98,9 +98,9 @@ impl<T: Table> Ledger<T> {
 
     fn change_items<'a>(
         &mut self,
-        groups: impl Iterator<Item = &'a PreparedGroup>,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        groups: impl Iterator<Item = &'a EncodedGroup>,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let mut changes = BTreeMap::<BatchId, Changes>::new();
         for group in groups {
             for Clearance { at, items } in &group.clearances {
@@ -136,8 +136,8 @@ impl<T: Table> Ledger<T> {
         &mut self,
         id: BatchId,
         changes: Changes,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let life = self.life;
         let Some(batch) = self.open.get_mut(&id) else {
             return Ok(());
@@ -168,8 +168,8 @@ impl<T: Table> Ledger<T> {
     fn put_targets<'a>(
         &mut self,
         targets: impl Iterator<Item = &'a DoubtfulTarget>,
-        writes: &mut Writes,
-    ) -> Result<(), Fault> {
+        writes: &mut WriteBatch,
+    ) -> Result<(), StorageError> {
         let mut entries = BTreeMap::<_, (Vec<DoubtfulTarget>, Option<Timestamp>)>::new();
         for target in targets {
             let key = StoreKey::Doubtful {
@@ -200,7 +200,7 @@ impl<T: Table> Ledger<T> {
     }
 
     /// Removes targets that need not be kept after this time, a few at a time.
-    pub(super) fn remove_targets(&mut self, before: Timestamp, writes: &mut Writes) {
+    pub(super) fn remove_targets(&mut self, before: Timestamp, writes: &mut WriteBatch) {
         for _ in 0..limits::DOUBTS_REMOVED_MAX {
             let Some(first) = self.doubtful.0.first() else {
                 return;
@@ -242,8 +242,8 @@ fn put_target(known: &mut Vec<DoubtfulTarget>, new: DoubtfulTarget) {
 fn put_account(
     account: &AccountName,
     state: &AccountState,
-    writes: &mut Writes,
-) -> Result<(), Fault> {
+    writes: &mut WriteBatch,
+) -> Result<(), StorageError> {
     let mut state = state.clone();
     // JSON has no other numbers, and a bucket that nobody can read is an empty one.
     state.bucket = state.bucket.filter(|(held, _)| held.is_finite());

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::domain::http_exchange::{Method, Request};
+use crate::domain::http_exchange::{HttpMethod, Request};
 
 pub(super) struct Model {
     /// `active`, `canceled` (it will end) or `churned`.
@@ -119,7 +119,7 @@ impl Model {
             request.method,
             request.path.as_str().contains("cancellations"),
         ) {
-            (Method::Get, false) => {
+            (HttpMethod::Get, false) => {
                 let asked = self.asked_at.map(|time| time.to_string());
                 let churn = (self.life == "canceled").then_some("2030-01-01T00:00:00Z");
                 (
@@ -128,7 +128,7 @@ impl Model {
                     "churnTime": churn}),
                 )
             }
-            (Method::Get, true) => match self.own {
+            (HttpMethod::Get, true) => match self.own {
                 Some(status) => (200, self.cancellation(status)),
                 None => gone(),
             },

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         account::{Account, ProviderId},
         command::Command,
-        http_exchange::{Fault, FaultKind, Method, Pace, Path, Seen},
+        http_exchange::{Fault, FaultKind, HttpMethod, Pace, Path, Seen},
         ids::{CallerId, Key, Scope},
     },
     providers::{EffectId, Facts, Mode, conformance, of},
@@ -79,7 +79,7 @@ impl Bench {
             operation: Operation(operation),
             safety,
             pace: Pace::AtOnce,
-            method: Method::Post,
+            method: HttpMethod::Post,
             path: Path::fixed("x"),
             query: Vec::new(),
             headers: Vec::new(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 
-use super::{Seen, message_counter::Messages};
+use super::{SeenCall, message_counter::Messages};
 use crate::observe::MethodMeters;
 
 /// A request's body.
@@ -61,11 +61,11 @@ impl http_body::Body for Received {
 pub(super) struct Sent {
     inner: Body,
     messages: Messages,
-    seen: Seen,
+    seen: SeenCall,
 }
 
 impl Sent {
-    pub(super) fn new(inner: Body, seen: Seen) -> Self {
+    pub(super) fn new(inner: Body, seen: SeenCall) -> Self {
         Self {
             inner,
             messages: Messages::default(),

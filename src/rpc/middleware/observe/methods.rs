@@ -3,19 +3,19 @@
 use prost::{DecodeError, Message as _};
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
-use crate::observe::Method;
+use crate::observe::MethodLabel;
 
 /// The methods of all services in these descriptor sets, each once.
 ///
 /// # Errors
 /// If a set is none.
-pub fn methods(sets: &[&[u8]]) -> Result<Vec<Method>, DecodeError> {
+pub fn methods(sets: &[&[u8]]) -> Result<Vec<MethodLabel>, DecodeError> {
     let mut found = Vec::new();
     for set in sets {
         for file in FileDescriptorSet::decode(*set)?.file {
             for service in &file.service {
                 let name = format!("{}.{}", file.package(), service.name());
-                found.extend(service.method.iter().map(|method| Method {
+                found.extend(service.method.iter().map(|method| MethodLabel {
                     service: name.clone(),
                     name: method.name().to_owned(),
                     kind: kind(method),

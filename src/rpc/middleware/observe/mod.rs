@@ -21,7 +21,7 @@ use tracing::{Instrument as _, Span};
 
 use self::body::{Received, Sent};
 use super::deadline::Arrived;
-use crate::observe::{Call, CallMeters, CallSpan, Origin, RequestId, ServerSpan, Tracer};
+use crate::observe::{Call, CallMeters, CallSpan, RequestContext, RequestId, ServerSpan, Tracer};
 
 /// The header that names a request, both ways.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,12 +30,12 @@ const TRACED: &str = "/cancelot.";
 
 /// Puts a service where its calls are seen.
 #[derive(Debug, Clone)]
-pub struct ObserveLayer {
+pub struct ObserveCallsLayer {
     meters: Arc<CallMeters>,
     tracer: Tracer,
 }
 
-impl ObserveLayer {
+impl ObserveCallsLayer {
     /// Counts calls here, and begins their spans with this.
     #[must_use]
     pub fn new(meters: Arc<CallMeters>, tracer: Tracer) -> Self {
@@ -43,11 +43,11 @@ impl ObserveLayer {
     }
 }
 
-impl<S> Layer<S> for ObserveLayer {
-    type Service = Observe<S>;
+impl<S> Layer<S> for ObserveCallsLayer {
+    type Service = ObserveCalls<S>;
 
-    fn layer(&self, inner: S) -> Observe<S> {
-        Observe {
+    fn layer(&self, inner: S) -> ObserveCalls<S> {
+        ObserveCalls {
             inner,
             with: self.clone(),
         }
@@ -56,20 +56,20 @@ impl<S> Layer<S> for ObserveLayer {
 
 /// A service whose calls are seen.
 #[derive(Debug, Clone)]
-pub struct Observe<S> {
+pub struct ObserveCalls<S> {
     inner: S,
-    with: ObserveLayer,
+    with: ObserveCallsLayer,
 }
 
 /// An open call, with all that is told of it.
 #[derive(Debug)]
-struct Seen {
+struct SeenCall {
     call: Call,
     span: ServerSpan,
     log: Span,
 }
 
-impl Seen {
+impl SeenCall {
     /// Its status, if these headers or trailers have it.
     fn status(&mut self, headers: &HeaderMap) {
         if let Some(status) = Status::from_header_map(headers) {
@@ -83,14 +83,14 @@ impl Seen {
     }
 }
 
-impl Drop for Seen {
+impl Drop for SeenCall {
     fn drop(&mut self) {
         let _in = self.log.enter();
         tracing::debug!(code = self.call.code(), "call ended");
     }
 }
 
-impl<S> Service<Request<Body>> for Observe<S>
+impl<S> Service<Request<Body>> for ObserveCalls<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
@@ -106,7 +106,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // First of all, and before tonic's own timer begins: a deadline counts from here.
         request.extensions_mut().insert(Arrived::now());
-        let ObserveLayer { meters, tracer } = &self.with;
+        let ObserveCallsLayer { meters, tracer } = &self.with;
         let path = request.uri().path();
         let call = meters.begin(path);
         let id = request_id(request.headers());
@@ -122,13 +122,15 @@ where
             method = call.meters().method.name,
             trace_id = tracing::field::Empty,
         );
-        request.extensions_mut().insert(Origin::new(id.clone()));
+        request
+            .extensions_mut()
+            .insert(RequestContext::new(id.clone()));
         if let Some(span) = span.call() {
             request.extensions_mut().insert(span);
         }
         let meters = Arc::clone(call.meters());
         let request = request.map(|body| Body::new(Received::new(body, meters)));
-        let mut seen = Seen {
+        let mut seen = SeenCall {
             call,
             span,
             log: log.clone(),
@@ -161,7 +163,7 @@ pub(in crate::rpc) fn begin_span(head: &mut Parts, is_known: bool) {
     if context.is_sampled() {
         Span::current().record("trace_id", tracing::field::display(context.trace_id()));
     }
-    if let Some(origin) = head.extensions.remove::<Origin>() {
+    if let Some(origin) = head.extensions.remove::<RequestContext>() {
         head.extensions.insert(origin.traced(context));
     }
 }

@@ -10,13 +10,13 @@ static ENGINE: LazyLock<(Runtime, Arc<Engine>)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::accounts(&dir.path().display().to_string());
     let runtime = Runtime::new().expect("a runtime");
-    let dispatch = runtime.block_on(async {
+    let engine = runtime.block_on(async {
         let (journal, options) = app::assemble(&config).expect("a service");
-        Engine::start(journal, options.setup.dispatch)
+        Engine::start(journal, options.setup.options)
             .await
             .expect("an engine")
     });
-    (runtime, dispatch)
+    (runtime, engine)
 });
 
 /// Reads one input.

@@ -84,7 +84,7 @@ pub fn assemble_over(
 ) -> Result<(Arc<dyn Journal>, AppOptions), AssembleError> {
     let entrance = entrance(config, Tracer::off(), clock)?;
     let (journal, mut setup) = engine_setup(config, journal, &Tracer::off(), &entrance.changing())?;
-    setup.dispatch.clock = clock.clone();
+    setup.options.clock = clock.clone();
     Ok((journal, AppOptions { entrance, setup }))
 }
 
@@ -174,7 +174,7 @@ pub fn engine_setup(
         every: config.server.reload,
     };
     let setup = EngineSetup {
-        dispatch: engine::EngineOptions {
+        options: engine::EngineOptions {
             lanes,
             open_items_max: config.engine.open_items_max,
             members: openers(config),

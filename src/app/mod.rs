@@ -57,7 +57,7 @@ pub struct AppOptions {
 #[derive(Debug)]
 pub struct EngineSetup {
     /// The engine's own options.
-    pub dispatch: engine::EngineOptions,
+    pub options: engine::EngineOptions,
     /// How long work in hand may go on after a stop.
     pub drain: Duration,
     /// How long settled cancellations are kept.
@@ -160,7 +160,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct App {
     front: Listeners,
-    dispatch: Arc<Engine>,
+    engine: Arc<Engine>,
     drain: Duration,
     overseer: TaskSupervisor,
     sweeper: JoinHandle<Option<()>>,
@@ -229,8 +229,8 @@ impl App {
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, StartError> {
         let overseer = front.overseer().clone();
-        let (clock, sink) = (setup.dispatch.clock.clone(), front.sink().clone());
-        let usage = setup.dispatch.audit.clone();
+        let (clock, sink) = (setup.options.clock.clone(), front.sink().clone());
+        let usage = setup.options.audit.clone();
         let (hold, doubted) = (setup.clock_hold, Arc::clone(front.clock_doubted()));
         let taken_up = async {
             let course = begin_course(&journal, clock.clone(), hold, doubted).await?;
@@ -242,10 +242,10 @@ impl App {
                 None => None,
             };
             let (journal, overseer) = (Arc::clone(&journal), overseer.clone());
-            let dispatch = Engine::start_watched(journal, setup.dispatch, overseer).await?;
-            Ok::<_, StartError>((audit, dispatch, course))
+            let engine = Engine::start_watched(journal, setup.options, overseer).await?;
+            Ok::<_, StartError>((audit, engine, course))
         };
-        let (audit, dispatch, course) = tokio::select! {
+        let (audit, engine, course) = tokio::select! {
             taken_up = taken_up => taken_up?,
             // Nothing is at work before the engine has started.
             () = stop => {
@@ -256,7 +256,7 @@ impl App {
         let ReloadHandles {
             callers, fetchers, ..
         } = front.changing().clone();
-        let counted = (Arc::clone(&journal), callers.all(), dispatch.clock().now());
+        let counted = (Arc::clone(&journal), callers.all(), engine.clock().now());
         engine::blocking(move || count_admitted(&*counted.0, &counted.1, counted.2)).await?;
         let ReloadOptions {
             fixed,
@@ -266,7 +266,7 @@ impl App {
         } = setup.following;
         let restart_needed = Arc::default();
         let configuration =
-            reconfigure.map(|of| of.configuration(&dispatch, Arc::clone(&restart_needed)));
+            reconfigure.map(|of| of.configuration(&engine, Arc::clone(&restart_needed)));
         let watches = Watches {
             configuration,
             fixed,
@@ -279,12 +279,12 @@ impl App {
         let mut followers = JoinSet::new();
         followers.spawn(overseer.watched("reload", reload.clone().watch(every)));
         followers.spawn(overseer.watched("fetching of keys", fetchers.watch()));
-        let sweep = sweep(journal, Arc::clone(&dispatch), course, setup.retention);
+        let sweep = sweep(journal, Arc::clone(&engine), course, setup.retention);
         let sweeper = tokio::spawn(overseer.watched("sweep", sweep));
-        front.let_in_to(&dispatch).await;
+        front.let_in_to(&engine).await;
         Ok(Some(Self {
             front,
-            dispatch,
+            engine,
             drain: setup.drain,
             overseer,
             sweeper,
@@ -314,8 +314,8 @@ impl App {
 
     /// The engine.
     #[must_use]
-    pub fn dispatch(&self) -> &Arc<Engine> {
-        &self.dispatch
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Serves until `stop` resolves, then drains. Ends with an error if the journal fails or a task
@@ -326,9 +326,9 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         tokio::select! {
             () = stop => {}
-            _ = self.dispatch.failed() => {}
+            _ = self.engine.failed() => {}
         }
-        let state = if self.dispatch.failure().is_some() {
+        let state = if self.engine.failure().is_some() {
             ReadinessState::Failed
         } else if self.overseer.first().is_some() {
             ReadinessState::Panicked
@@ -353,8 +353,8 @@ impl App {
         self.sweeper.abort();
         // Its journal goes with it.
         let _ = self.sweeper.await;
-        self.dispatch.drain(self.drain).await;
-        let drained = self.dispatch.failure().map(Failure::Journal);
+        self.engine.drain(self.drain).await;
+        let drained = self.engine.failure().map(Failure::Journal);
         let failure = drained.or_else(|| self.overseer.first().map(Failure::Panicked));
         self.front.close().await;
         // After all that there is to tell.
@@ -365,8 +365,8 @@ impl App {
             }
             None => Ok(()),
         };
-        let given_back = self.dispatch.journal().given_back();
-        drop(self.dispatch);
+        let given_back = self.engine.journal().given_back();
+        drop(self.engine);
         if tokio::time::timeout(JOURNAL_END, given_back.cancelled())
             .await
             .is_err()
@@ -446,7 +446,7 @@ async fn follow(
 /// Deletes what was settled longer ago than its retention, a little at a time.
 async fn sweep(
     journal: Arc<dyn Journal>,
-    dispatch: Arc<Engine>,
+    engine: Arc<Engine>,
     course: Arc<SweepProgress>,
     retention: Retention,
 ) {
@@ -466,7 +466,7 @@ async fn sweep(
         }
         if let Err(unavailable) = swept {
             tracing::warn!(error = %unavailable, "expired records cannot be deleted");
-            dispatch.journal_refused();
+            engine.journal_refused();
         }
     }
 }

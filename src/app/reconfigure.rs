@@ -52,14 +52,14 @@ impl Reconfigure {
     /// The file, to be looked at. The engine is not kept by it.
     pub(super) fn configuration(
         mut self,
-        dispatch: &Arc<Engine>,
+        engine: &Arc<Engine>,
         restart_needed: Arc<AtomicU64>,
     ) -> Configuration {
-        let (dispatch, next) = (Arc::downgrade(dispatch), Next::default());
+        let (engine, next) = (Arc::downgrade(engine), Next::default());
         let file = self.again.file().to_owned();
         let left = Arc::clone(&next);
         let take = move |contents: &[Vec<u8>]| {
-            let settings = self.take(text(contents)?, &dispatch, &left)?;
+            let settings = self.take(text(contents)?, &engine, &left)?;
             let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
             restart_needed.store(waiting, Ordering::Relaxed);
             Ok(settings)
@@ -75,7 +75,7 @@ impl Reconfigure {
     fn take(
         &mut self,
         text: &str,
-        dispatch: &Weak<Engine>,
+        engine: &Weak<Engine>,
         next: &Next,
     ) -> Result<Vec<String>, String> {
         let new = self.again.parse(text).map_err(|mistakes| told(&mistakes))?;
@@ -85,10 +85,10 @@ impl Reconfigure {
             .filter(|key| config::is_reloaded(key))
             .collect();
         if !changed.is_empty() {
-            let Some(dispatch) = dispatch.upgrade() else {
+            let Some(engine) = engine.upgrade() else {
                 return Ok(Vec::new());
             };
-            self.apply(&new, &dispatch, next)?;
+            self.apply(&new, &engine, next)?;
             for warning in &new.warnings {
                 tracing::warn!(%warning, "a setting needs a look");
             }
@@ -98,7 +98,7 @@ impl Reconfigure {
         Ok(changed)
     }
 
-    fn apply(&self, new: &Config, dispatch: &Arc<Engine>, next: &Next) -> Result<(), String> {
+    fn apply(&self, new: &Config, engine: &Arc<Engine>, next: &Next) -> Result<(), String> {
         let ReloadHandles {
             callers: known,
             fetchers,
@@ -112,13 +112,13 @@ impl Reconfigure {
             &fetchers.all(),
             audit,
         );
-        let now = dispatch.clock().now();
+        let now = engine.clock().now();
         let count = |begun: &[_]| {
-            let counted = count_admitted(&**dispatch.journal(), begun, now);
+            let counted = count_admitted(&**engine.journal(), begun, now);
             counted.map_err(|error| format!("what callers have brought cannot be read ({error})"))
         };
         known.replace(&callers(new), issuers, count)?;
-        dispatch.share_anew(openers(new), &scanners(new));
+        engine.share_anew(openers(new), &scanners(new));
         fetchers.replace(fetching);
         let grace = self.started.server.reload_grace;
         let following = watches_of_callers(new, &self.changing, grace);

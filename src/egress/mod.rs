@@ -2,7 +2,7 @@
 //! the exact kind of its absence.
 //!
 //! Egress knows HTTP, credentials and clocks; it knows neither batches nor the journal. Waiting
-//! belongs to dispatch, which can park an item for the price of its command; *whether* to try
+//! belongs to the engine, which can park an item for the price of its command; *whether* to try
 //! again is decided here in [`policy`], and whether anything may be sent now in [`gate`], which
 //! also has the order of the whole stack.
 

@@ -193,7 +193,7 @@ impl Engine {
         }
         let others = options.members.unbounded();
         let shared_by_all = |max| SharedBudget::shared(max, &others);
-        let dispatch = Arc::new(Self {
+        let engine = Arc::new(Self {
             journal,
             lanes,
             shared,
@@ -217,8 +217,8 @@ impl Engine {
             failed,
             refusals: Arc::default(),
         });
-        dispatch.recover().await?;
-        Ok(dispatch)
+        engine.recover().await?;
+        Ok(engine)
     }
 
     /// The configured accounts, by name.

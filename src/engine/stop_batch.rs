@@ -32,26 +32,26 @@ impl Engine {
         batch: BatchId,
         by: impl Into<Stopper>,
     ) -> Result<Stopped, Unavailable> {
-        let (dispatch, by) = (Arc::clone(self), by.into());
+        let (engine, by) = (Arc::clone(self), by.into());
         let overseer = self.shared.overseer.clone();
         detached(&overseer, async move {
-            let now = dispatch.shared.clock.now();
-            let recorded = dispatch.journal.stop(batch, by, now);
-            recorded.await.inspect_err(|_| dispatch.journal_refused())?;
-            drop(dispatch.entering.write().await);
-            dispatch.shared.live.stop(batch);
+            let now = engine.shared.clock.now();
+            let recorded = engine.journal.stop(batch, by, now);
+            recorded.await.inspect_err(|_| engine.journal_refused())?;
+            drop(engine.entering.write().await);
+            engine.shared.live.stop(batch);
             let mut stopped = 0;
-            for lane in dispatch.lanes.values() {
+            for lane in engine.lanes.values() {
                 for run in lane.take_stopped(batch) {
                     stopped += 1;
                     let conclusion = work_item::stopped(&run, None);
                     lane.finish(run, conclusion).await;
                 }
             }
-            dispatch.flush().await?;
+            engine.flush().await?;
             Ok(Stopped {
                 stopped,
-                finishing: dispatch.shared.live.open_count(batch),
+                finishing: engine.shared.live.open_count(batch),
             })
         })
         .await

@@ -1,6 +1,6 @@
 //! The durable memory of the service: what was admitted and how it ended.
 //!
-//! A trait, so that dispatch and rpc know promises and not stores. Whatever resolves without an
+//! A trait, so that the engine and rpc know promises and not stores. Whatever resolves without an
 //! error here is on disk: it survives the process, the machine and its power supply.
 
 pub mod directory;
@@ -69,7 +69,7 @@ use crate::{
 /// A future that can be held without naming it.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What dispatch and rpc ask of a store.
+/// What the engine and rpc ask of a store.
 pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// Admits a request in one atomic durable write, or finds out what its keys already mean.
     ///

@@ -1,5 +1,5 @@
 //! The gRPC edge: parses requests into the domain's types, once, and renders results. Knows no
-//! provider by name and owns no task: what it starts belongs to dispatch.
+//! provider by name and owns no task: what it starts belongs to the engine.
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

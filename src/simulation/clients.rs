@@ -23,7 +23,7 @@ pub(super) enum Sent {
 }
 
 /// Goes on with a client's acts; false if the service is about to end.
-pub(super) async fn act(world: Arc<World>, dispatch: Arc<Engine>, client: usize) -> bool {
+pub(super) async fn act(world: Arc<World>, engine: Arc<Engine>, client: usize) -> bool {
     loop {
         let at = world.state().model.next_act[client];
         let Some(act) = world.plan.clients[client].get(at).copied() else {
@@ -38,7 +38,7 @@ pub(super) async fn act(world: Arc<World>, dispatch: Arc<Engine>, client: usize)
                 request,
                 leaves_after,
             } => {
-                let sending = send_until_taken(&world, &dispatch, request);
+                let sending = send_until_taken(&world, &engine, request);
                 match leaves_after {
                     None => sending.await,
                     Some(time) => timeout(time, sending).await.unwrap_or_else(|_| {
@@ -47,7 +47,7 @@ pub(super) async fn act(world: Arc<World>, dispatch: Arc<Engine>, client: usize)
                     }),
                 }
             }
-            Act::Stop(request) => stop(&world, &dispatch, request).await,
+            Act::Stop(request) => stop(&world, &engine, request).await,
         };
         if !lives {
             return false;
@@ -56,9 +56,9 @@ pub(super) async fn act(world: Arc<World>, dispatch: Arc<Engine>, client: usize)
     }
 }
 
-async fn send_until_taken(world: &World, dispatch: &Arc<Engine>, request: usize) -> bool {
+async fn send_until_taken(world: &World, engine: &Arc<Engine>, request: usize) -> bool {
     loop {
-        match send(world, dispatch, request).await {
+        match send(world, engine, request).await {
             Sent::Over => return true,
             Sent::Gone => return false,
             Sent::Full => sleep(Duration::from_secs(2)).await,
@@ -67,12 +67,12 @@ async fn send_until_taken(world: &World, dispatch: &Arc<Engine>, request: usize)
 }
 
 /// Sends a request and reads what is told.
-pub(super) async fn send(world: &World, dispatch: &Arc<Engine>, request: usize) -> Sent {
+pub(super) async fn send(world: &World, engine: &Arc<Engine>, request: usize) -> Sent {
     world.step().await;
     let asked = &world.plan.requests[request];
     let submitted_at = world.submitted(request);
     let is_calm = world.state().calm;
-    let ticket = match dispatch.submit(asked.submission(is_calm)).await {
+    let ticket = match engine.submit(asked.submission(is_calm)).await {
         Ok(ticket) => ticket,
         Err(why) => {
             world.step().await;
@@ -122,7 +122,7 @@ pub(super) async fn send(world: &World, dispatch: &Arc<Engine>, request: usize) 
     Sent::Over
 }
 
-async fn stop(world: &World, dispatch: &Arc<Engine>, request: usize) -> bool {
+async fn stop(world: &World, engine: &Arc<Engine>, request: usize) -> bool {
     world.step().await;
     let (batch, meant, asked_at) = {
         let mut state = world.state();
@@ -137,7 +137,7 @@ async fn stop(world: &World, dispatch: &Arc<Engine>, request: usize) -> bool {
         (batch, meant, state.now())
     };
     let by = world.plan.requests[request].scope.caller.clone();
-    if dispatch.stop_batch(batch, by).await.is_err() {
+    if engine.stop_batch(batch, by).await.is_err() {
         return false;
     }
     world.step().await;

@@ -1,4 +1,4 @@
-//! The whole of dispatch, egress and providers, run against simulated providers over a network
+//! The whole of the engine, egress and providers, run against simulated providers over a network
 //! that loses, delays and doubles, on a journal whose process can die: a seed goes in, a trace
 //! and a list of broken promises come out.
 //!

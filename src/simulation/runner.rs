@@ -75,15 +75,15 @@ async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'st
     let journal = Storage::new(disk, Arc::clone(world));
     let service = async {
         let options = options(world);
-        let Ok(dispatch) = Engine::start(Arc::new(journal), options).await else {
+        let Ok(engine) = Engine::start(Arc::new(journal), options).await else {
             return "a start fails";
         };
         world.state().model.all_known();
         tokio::select! {
             biased;
-            _ = dispatch.failed() => "the store failed",
-            how = end_by_plan(&dispatch, end) => how,
-            how = work(world, &dispatch) => how,
+            _ = engine.failed() => "the store failed",
+            how = end_by_plan(&engine, end) => how,
+            how = work(world, &engine) => how,
         }
     };
     tokio::select! {
@@ -97,7 +97,7 @@ async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'st
     }
 }
 
-async fn end_by_plan(dispatch: &Arc<Engine>, end: Option<End>) -> &'static str {
+async fn end_by_plan(engine: &Arc<Engine>, end: Option<End>) -> &'static str {
     match end {
         Some(End::Crash(after)) => {
             sleep(after).await;
@@ -105,21 +105,17 @@ async fn end_by_plan(dispatch: &Arc<Engine>, end: Option<End>) -> &'static str {
         }
         Some(End::Drain(after, patience)) => {
             sleep(after).await;
-            dispatch.drain(patience).await;
+            engine.drain(patience).await;
             "a drain"
         }
         Some(End::Step(_)) | None => std::future::pending().await,
     }
 }
 
-async fn work(world: &Arc<World>, dispatch: &Arc<Engine>) -> &'static str {
+async fn work(world: &Arc<World>, engine: &Arc<Engine>) -> &'static str {
     let mut running = JoinSet::new();
     for client in 0..world.plan.clients.len() {
-        running.spawn(clients::act(
-            Arc::clone(world),
-            Arc::clone(dispatch),
-            client,
-        ));
+        running.spawn(clients::act(Arc::clone(world), Arc::clone(engine), client));
     }
     let jumps = tokio::spawn(jump(Arc::clone(world)));
     while let Some(lives) = running.join_next().await {
@@ -134,7 +130,7 @@ async fn work(world: &Arc<World>, dispatch: &Arc<Engine>) -> &'static str {
         return "an address is put right";
     }
     world.state().is_put_right = true;
-    calm(world, dispatch).await;
+    calm(world, engine).await;
     "the end"
 }
 
@@ -162,7 +158,7 @@ async fn jump(world: Arc<World>) {
 }
 
 /// Nothing goes wrong any more: every request is sent until its keys have come to their ends.
-async fn calm(world: &Arc<World>, dispatch: &Arc<Engine>) {
+async fn calm(world: &Arc<World>, engine: &Arc<Engine>) {
     // What is on its way arrives.
     sleep(Duration::from_secs(60)).await;
     world.deliver_stragglers();
@@ -170,7 +166,7 @@ async fn calm(world: &Arc<World>, dispatch: &Arc<Engine>) {
     for _ in 0..ROUNDS {
         for request in 0..world.plan.requests.len() {
             let sending = async {
-                while clients::send(world, dispatch, request).await == Sent::Full {
+                while clients::send(world, engine, request).await == Sent::Full {
                     sleep(Duration::from_secs(2)).await;
                 }
             };

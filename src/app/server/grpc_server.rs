@@ -43,14 +43,14 @@ pub(in crate::app) const SMALL_BYTES_MAX: usize = 16 * 1024;
 pub(in crate::app) type Bounded = Layered<RequestReceiver, CancellationServiceServer<Service>>;
 
 /// The service over an engine.
-pub(in crate::app) fn service(dispatch: &Arc<Engine>, edge: &GrpcServerOptions) -> Bounded {
-    let service = Service::new(Arc::clone(dispatch), edge.progress_interval);
+pub(in crate::app) fn service(engine: &Arc<Engine>, edge: &GrpcServerOptions) -> Bounded {
+    let service = Service::new(Arc::clone(engine), edge.progress_interval);
     let service = CancellationServiceServer::new(service)
         .max_decoding_message_size(limits::REQUEST_BYTES_MAX)
         .max_encoding_message_size(2 * limits::RESPONSE_BYTES_MAX);
-    let refusals = Arc::clone(dispatch.refusals());
-    let bytes = dispatch.shared_by_callers(edge.request_bytes_max);
-    let questions = dispatch.shared_by_callers(limits::QUESTIONS_BYTES_MAX);
+    let refusals = Arc::clone(engine.refusals());
+    let bytes = engine.shared_by_callers(edge.request_bytes_max);
+    let questions = engine.shared_by_callers(limits::QUESTIONS_BYTES_MAX);
     let intake = RequestReceiver::new(bytes, questions, refusals);
     Layered::new(intake, service)
 }

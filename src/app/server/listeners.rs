@@ -221,9 +221,9 @@ impl Listeners {
     }
 
     /// Lets callers in to an engine.
-    pub(in crate::app) async fn let_in_to(&self, dispatch: &Arc<Engine>) {
-        self.metrics.watch(dispatch);
-        let service = grpc_server::service(dispatch, &self.edge);
+    pub(in crate::app) async fn let_in_to(&self, engine: &Arc<Engine>) {
+        self.metrics.watch(engine);
+        let service = grpc_server::service(engine, &self.edge);
         self.opening.open(service);
         self.tell(ReadinessState::Serving).await;
     }

@@ -49,8 +49,8 @@ impl Engine {
     /// See [`SubmitError`]; nothing was sent, and nothing was admitted unless the journal failed
     /// over it.
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
-        let dispatch = Arc::clone(self);
-        let work = async move { dispatch.take_on(submission).await };
+        let engine = Arc::clone(self);
+        let work = async move { engine.take_on(submission).await };
         let work = self.shared.overseer.watched("admission", work);
         let ended = tokio::spawn(work.in_current_span()).await.ok().flatten();
         ended

@@ -11,7 +11,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn dispatch(journal: MemoryJournal) -> Arc<Engine> {
+async fn engine(journal: MemoryJournal) -> Arc<Engine> {
     let options = EngineOptions {
         lanes: Vec::new(),
         open_items_max: 10,
@@ -38,37 +38,37 @@ fn submission(key: &str) -> Submission {
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_fails_while_nothing_is_open_ends_the_engine_too() {
     let journal = MemoryJournal::new();
-    let dispatch = dispatch(journal.clone()).await;
+    let engine = engine(journal.clone()).await;
     journal.fail("the disk is full");
     let why = Unavailable("the disk is full".to_owned());
-    let refused = dispatch.submit(submission("k")).await.unwrap_err();
+    let refused = engine.submit(submission("k")).await.unwrap_err();
     assert_eq!(refused, SubmitError::Unavailable(why.clone()));
-    let failed = tokio::time::timeout(Duration::from_secs(1), dispatch.failed());
+    let failed = tokio::time::timeout(Duration::from_secs(1), engine.failed());
     assert_eq!(failed.await, Ok(why));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_sleeps_makes_room_when_there_is_none_and_one_that_waits_does_not() {
-    let dispatch = dispatch(MemoryJournal::new()).await;
+    let engine = engine(MemoryJournal::new()).await;
     let first = submission("a");
     let hangup = first.hangup.clone().unwrap();
-    let ticket = dispatch.submit(first).await.unwrap();
+    let ticket = engine.submit(first).await.unwrap();
     let full = |sent: Result<Ticket, SubmitError>| matches!(sent, Err(SubmitError::Full(_)));
 
     let feed = Arc::clone(&ticket.feed);
     let reading = tokio::spawn(async move { feed.take(10).await });
     tokio::time::sleep(2 * PATIENCE).await;
-    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(full(engine.submit(submission("b")).await));
     assert!(!hangup.is_cancelled(), "it waits for news");
 
     reading.abort();
     assert!(reading.await.is_err());
-    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(full(engine.submit(submission("b")).await));
     assert!(!hangup.is_cancelled(), "it has only just gone");
     tokio::time::sleep(PATIENCE).await;
-    assert!(full(dispatch.submit(submission("b")).await));
+    assert!(full(engine.submit(submission("b")).await));
     assert!(hangup.is_cancelled());
 
     drop(ticket);
-    assert!(dispatch.submit(submission("b")).await.is_ok());
+    assert!(engine.submit(submission("b")).await.is_ok());
 }

@@ -58,10 +58,10 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 async fn who_asks_again_and_goes_away_leaves_nothing_behind() {
     let bench = Choices::default().start().await;
     let request = submission("k", items("k", 100));
-    let live = &bench.dispatch.shared.live;
-    let first = bench.dispatch.submit(request.clone()).await.unwrap();
+    let live = &bench.engine.shared.live;
+    let first = bench.engine.submit(request.clone()).await.unwrap();
     for _ in 0..1_000 {
-        let again = bench.dispatch.submit(request.clone()).await.unwrap();
+        let again = bench.engine.submit(request.clone()).await.unwrap();
         assert!(live.watcher_count() <= 2, "{}", live.watcher_count());
         drop(again);
     }
@@ -88,18 +88,18 @@ async fn what_is_new_starts_also_if_what_it_joins_cannot_be_read() {
 
     let mut new = items("new", 10);
     new.insert(5, keyed("own", "s"));
-    let ticket = bench.dispatch.submit(submission("k", new)).await.unwrap();
+    let ticket = bench.engine.submit(submission("k", new)).await.unwrap();
 
     let taken = in_time(ticket.feed.take(100)).await;
     assert_eq!(taken.unwrap_err(), StreamClosed::Unread);
-    let stop = bench.dispatch.stop_batch(
+    let stop = bench.engine.stop_batch(
         ticket.batch.unwrap(),
         crate::domain::ids::CallerId::try_from("ann").unwrap(),
     );
     let stopped = stop.await.unwrap();
     assert_eq!(stopped.stopped + stopped.finishing, 10);
     assert!(stopped.stopped >= 9, "{stopped:?}");
-    let open = bench.dispatch.open_items.taken();
+    let open = bench.engine.open_items.taken();
     assert_eq!(open, stopped.finishing);
 }
 
@@ -129,10 +129,7 @@ async fn what_settles_while_it_is_joined_is_told_once() {
     let request = submission("k", items("k", 4));
     let batch = admitted_elsewhere(&journal, &request).await;
     let settle = {
-        let (disk, live) = (
-            journal.disk.clone(),
-            Arc::clone(&bench.dispatch.shared.live),
-        );
+        let (disk, live) = (journal.disk.clone(), Arc::clone(&bench.engine.shared.live));
         move |index: u32| {
             let group = vec![settlement(batch, index)];
             let recorded = disk.settle(group.clone().into()).now_or_never();
@@ -148,7 +145,7 @@ async fn what_settles_while_it_is_joined_is_told_once() {
         Ok(())
     });
 
-    let ticket = bench.dispatch.submit(request).await.unwrap();
+    let ticket = bench.engine.submit(request).await.unwrap();
 
     settle(2);
     let mut told = ticket.feed.take(10).await.unwrap().unwrap();
@@ -178,19 +175,19 @@ async fn a_join_that_waits_for_the_disk_keeps_nobody_else_waiting() {
         released.lock().unwrap().recv().unwrap();
         Ok(())
     });
-    let dispatch = Arc::clone(&bench.dispatch);
-    let slow = tokio::spawn(async move { dispatch.submit(request).await });
+    let engine = Arc::clone(&bench.engine);
+    let slow = tokio::spawn(async move { engine.submit(request).await });
     tokio::task::spawn_blocking(move || reads.recv().unwrap())
         .await
         .unwrap();
 
-    let dispatch = Arc::clone(&bench.dispatch);
+    let engine = Arc::clone(&bench.engine);
     let others = async move {
         let other = submission("k", items("k", 50));
-        let ticket = dispatch.submit(other.clone()).await.unwrap();
-        let again = dispatch.submit(other).await.unwrap();
+        let ticket = engine.submit(other.clone()).await.unwrap();
+        let again = engine.submit(other).await.unwrap();
         let batch = ticket.batch.unwrap();
-        let stopped = dispatch.stop_batch(
+        let stopped = engine.stop_batch(
             batch,
             crate::domain::ids::CallerId::try_from("ann").unwrap(),
         );

@@ -13,21 +13,21 @@ const MAX: usize = 100;
 
 impl Bench {
     async fn send(&self, key: &str, items: Vec<SubmittedItem>) -> Result<Ticket, SubmitError> {
-        self.dispatch.submit(submission(key, items)).await
+        self.engine.submit(submission(key, items)).await
     }
 
     fn open(&self) -> usize {
-        self.dispatch.open_items.taken()
+        self.engine.open_items.taken()
     }
 
     fn bytes(&self) -> usize {
-        self.dispatch.open_bytes.taken()
+        self.engine.open_bytes.taken()
     }
 
     /// How many items of a batch were stopped.
     async fn stop(&self, ticket: &Ticket) -> usize {
         let batch = ticket.batch.unwrap();
-        let stop = self.dispatch.stop_batch(
+        let stop = self.engine.stop_batch(
             batch,
             crate::domain::ids::CallerId::try_from("ann").unwrap(),
         );

@@ -33,7 +33,7 @@ impl Bench {
     ) -> Result<Ticket, SubmitError> {
         let mut request = submission(key, items);
         request.scope.caller = caller.try_into().unwrap();
-        self.dispatch.submit(request).await
+        self.engine.submit(request).await
     }
 
     /// Single items of a caller's, until one is refused; how many were not.
@@ -66,10 +66,10 @@ async fn nobody_takes_what_is_kept_for_others_not_through_a_restart_either() {
         .map(|n| keyed(&format!("own-{n}"), &format!("t-{n}")))
         .collect();
     drop(bench.send_of("ben", "b", own.clone()).await.unwrap());
-    bench.dispatch.drain(std::time::Duration::ZERO).await;
+    bench.engine.drain(std::time::Duration::ZERO).await;
 
     let bench = shared(&journal).await;
-    assert_eq!(bench.dispatch.open_items.taken(), 95);
+    assert_eq!(bench.engine.open_items.taken(), 95);
     let refused = bench.send_of("ann", "more", items("more", 1)).await;
     assert!(
         matches!(refused, Err(SubmitError::Full(_))),
@@ -81,7 +81,7 @@ async fn nobody_takes_what_is_kept_for_others_not_through_a_restart_either() {
     some.extend(items("new", 15));
     drop(bench.send_of("ben", "some", some).await.unwrap());
     drop(bench.send_of("cid", "c", items("c", 10)).await.unwrap());
-    assert_eq!(bench.dispatch.open_items.taken(), MAX);
+    assert_eq!(bench.engine.open_items.taken(), MAX);
     for (caller, key) in [("ben", "b-2"), ("cid", "c-2")] {
         let refused = bench.send_of(caller, key, items(key, 1)).await;
         assert!(matches!(refused, Err(SubmitError::Full(_))), "{caller}");
@@ -125,14 +125,11 @@ async fn who_has_filled_the_service_can_plan_join_and_stop_and_so_can_the_others
     assert_eq!(again.batch, first.batch);
     let by: crate::domain::ids::CallerId = "ann".try_into().unwrap();
     let stopped = bench
-        .dispatch
+        .engine
         .stop_batch(first.batch.unwrap(), by)
         .await
         .unwrap();
-    assert_eq!(
-        (stopped.stopped, bench.dispatch.open_items.taken()),
-        (89, 31)
-    );
+    assert_eq!((stopped.stopped, bench.engine.open_items.taken()), (89, 31));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +152,7 @@ async fn what_one_gives_back_goes_to_those_who_wait_with_less() {
     // One of ann's has been sent and waits for its answer.
     for n in 7..9 {
         let by: crate::domain::ids::CallerId = "ann".try_into().unwrap();
-        let stopped = bench.dispatch.stop_batch(batches[&n], by).await.unwrap();
+        let stopped = bench.engine.stop_batch(batches[&n], by).await.unwrap();
         assert_eq!(stopped.stopped, 10);
         let again = bench.send_of("ann", "again", items("again", 1)).await;
         assert!(again.is_err(), "others wait for it");

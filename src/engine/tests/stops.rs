@@ -13,12 +13,12 @@ async fn two_stops_at_once_say_what_each_of_them_stopped() {
         for batch in ["a", "b"] {
             let key = format!("{batch}{round}");
             let request = submission(&key, items(&key, MANY));
-            stops.push(bench.dispatch.submit(request).await.unwrap().batch.unwrap());
+            stops.push(bench.engine.submit(request).await.unwrap().batch.unwrap());
         }
         let stop = |batch| {
-            let dispatch = bench.dispatch.clone();
+            let engine = bench.engine.clone();
             tokio::spawn(async move {
-                dispatch
+                engine
                     .stop_batch(
                         batch,
                         crate::domain::ids::CallerId::try_from("ann").unwrap(),

@@ -97,15 +97,15 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
     let journal = MemoryJournal::new();
     let panics = lane(|_| async { panic!("out of its mind") });
     let options = options(vec![panics]);
-    let dispatch = Engine::start(Arc::new(journal.clone()), options).await;
-    let dispatch = dispatch.unwrap();
+    let engine = Engine::start(Arc::new(journal.clone()), options).await;
+    let engine = engine.unwrap();
 
-    dispatch.submit(submission()).await.unwrap();
-    let why = tokio::time::timeout(SECOND, dispatch.failed()).await;
+    engine.submit(submission()).await.unwrap();
+    let why = tokio::time::timeout(SECOND, engine.failed()).await;
 
     let why = why.expect("it has failed within a second").to_string();
     assert_eq!(why, "the conversation panicked: out of its mind");
-    dispatch.drain(SECOND).await;
+    engine.drain(SECOND).await;
     assert_eq!(journal.open_items().unwrap().len(), 1);
 }
 
@@ -113,27 +113,27 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
 #[tokio::test(start_paused = true)]
 async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
     let nothing = lane(|_| std::future::pending());
-    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options(vec![nothing])).await;
-    let dispatch = dispatch.unwrap();
+    let engine = Engine::start(Arc::new(MemoryJournal::new()), options(vec![nothing])).await;
+    let engine = engine.unwrap();
     let known = submission();
-    let ticket = dispatch.submit(submission()).await.unwrap();
+    let ticket = engine.submit(submission()).await.unwrap();
     let unknown = Submission {
         key: "other".try_into().unwrap(),
         ..submission()
     };
     for (submission, expected) in [(&known, vec![]), (&unknown, vec![0])] {
-        let unrecorded = dispatch.unrecorded(submission, &[0]).await;
+        let unrecorded = engine.unrecorded(submission, &[0]).await;
         assert_eq!(unrecorded, Ok(expected), "{}", submission.key);
     }
-    let _all = dispatch
+    let _all = engine
         .results_held
         .take(&"ann".try_into().unwrap(), 9)
         .unwrap();
-    let refused = dispatch.unrecorded(&unknown, &[0]).await;
+    let refused = engine.unrecorded(&unknown, &[0]).await;
     assert!(matches!(refused, Err(SubmitError::Full(_))), "{refused:?}");
-    assert_eq!(dispatch.unrecorded(&unknown, &[]).await, Ok(Vec::new()));
+    assert_eq!(engine.unrecorded(&unknown, &[]).await, Ok(Vec::new()));
     drop(ticket);
-    assert_eq!(dispatch.unrecorded(&unknown, &[0]).await, Ok(vec![0]));
+    assert_eq!(engine.unrecorded(&unknown, &[0]).await, Ok(vec![0]));
 }
 
 /// Earlier versions admitted such ids, and what is open goes on.
@@ -147,11 +147,11 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
         ..(*lane.account).clone()
     });
     lane.place = lane.account.place(None);
-    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options(vec![lane])).await;
-    let dispatch = dispatch.unwrap();
+    let engine = Engine::start(Arc::new(MemoryJournal::new()), options(vec![lane])).await;
+    let engine = engine.unwrap();
     let hostile = submission_of("../customers/cus_2");
 
-    let ticket = dispatch.submit(hostile.clone()).await.unwrap();
+    let ticket = engine.submit(hostile.clone()).await.unwrap();
 
     let updates = tokio::time::timeout(SECOND, ticket.feed.take(10)).await;
     let updates = updates.expect("it ends at once").unwrap().unwrap();
@@ -165,7 +165,7 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
     assert_eq!(failure.reached, Reached::No);
     assert_eq!(settled.attempts, 0);
     drop(ticket);
-    let again = dispatch.submit(hostile).await.unwrap();
+    let again = engine.submit(hostile).await.unwrap();
     let updates = again.feed.take(10).await.unwrap().unwrap();
     assert!(matches!(
         updates.as_slice(),
@@ -178,11 +178,11 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
 async fn a_drain_waits_for_the_lanes_too() {
     let nothing = lane(|_| std::future::pending());
     let options = options(vec![nothing]);
-    let dispatch = Engine::start(Arc::new(MemoryJournal::new()), options).await;
-    let dispatch = dispatch.unwrap();
-    assert_eq!(dispatch.shared.tasks.len(), 1, "the lane");
+    let engine = Engine::start(Arc::new(MemoryJournal::new()), options).await;
+    let engine = engine.unwrap();
+    assert_eq!(engine.shared.tasks.len(), 1, "the lane");
 
-    dispatch.drain(SECOND).await;
+    engine.drain(SECOND).await;
 
-    assert!(dispatch.shared.tasks.is_empty());
+    assert!(engine.shared.tasks.is_empty());
 }

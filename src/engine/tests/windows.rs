@@ -20,7 +20,7 @@ const AT_WORK_MAX: usize = 256 + 16;
 async fn briefly(bench: &Bench, key: &str, items: Vec<SubmittedItem>) -> Ticket {
     let mut request = submission(key, items);
     request.retry_window = Some(WINDOW);
-    bench.dispatch.submit(request).await.unwrap()
+    bench.engine.submit(request).await.unwrap()
 }
 
 /// Lets everything go on that can without more time.
@@ -55,7 +55,7 @@ async fn many_that_end_together_are_settled_a_few_at_a_time() {
     tokio::time::advance(2 * WINDOW).await;
     settle_down().await;
 
-    let at_work = bench.dispatch.shared.tasks.len();
+    let at_work = bench.engine.shared.tasks.len();
     assert!((2..=AT_WORK_MAX).contains(&at_work), "{at_work}");
     journal.settles(true);
     assert_eq!(read_all(&ticket).await, MANY);
@@ -72,7 +72,7 @@ async fn others_start_while_many_settle_whose_windows_ended_behind_a_target() {
     };
     let bench = bench.start().await;
     let of_one = |count| (0..count).map(|_| item("one")).collect::<Vec<_>>();
-    drop(bench.dispatch.submit(submission("first", of_one(1))).await);
+    drop(bench.engine.submit(submission("first", of_one(1))).await);
     let ticket = briefly(&bench, "many", of_one(MANY)).await;
     settle_down().await;
     journal.settles(false);
@@ -80,11 +80,11 @@ async fn others_start_while_many_settle_whose_windows_ended_behind_a_target() {
     tokio::time::advance(2 * WINDOW).await;
     settle_down().await;
     let others = submission("others", items("other", 5));
-    let _others = bench.dispatch.submit(others).await.unwrap();
+    let _others = bench.engine.submit(others).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     assert_eq!(bench.sent.load(Ordering::Acquire), 1 + 5);
-    let at_work = bench.dispatch.shared.tasks.len();
+    let at_work = bench.engine.shared.tasks.len();
     assert!((7..=AT_WORK_MAX).contains(&at_work), "{at_work}");
     journal.settles(true);
     assert_eq!(read_all(&ticket).await, MANY);
@@ -100,14 +100,14 @@ async fn a_stop_of_many_that_wait_keeps_no_others_from_starting() {
     };
     let bench = bench.start().await;
     let of_one = |count| (0..count).map(|_| item("one")).collect::<Vec<_>>();
-    drop(bench.dispatch.submit(submission("first", of_one(1))).await);
-    let many = bench.dispatch.submit(submission("many", of_one(MANY)));
+    drop(bench.engine.submit(submission("first", of_one(1))).await);
+    let many = bench.engine.submit(submission("many", of_one(MANY)));
     let many = many.await.unwrap();
     settle_down().await;
     journal.settles(false);
-    let (dispatch, batch) = (Arc::clone(&bench.dispatch), many.batch.unwrap());
+    let (engine, batch) = (Arc::clone(&bench.engine), many.batch.unwrap());
     let stop = tokio::spawn(async move {
-        let stopped = dispatch.stop_batch(
+        let stopped = engine.stop_batch(
             batch,
             crate::domain::ids::CallerId::try_from("ann").unwrap(),
         );
@@ -116,7 +116,7 @@ async fn a_stop_of_many_that_wait_keeps_no_others_from_starting() {
     settle_down().await;
 
     let others = submission("others", items("other", 5));
-    let _others = bench.dispatch.submit(others).await.unwrap();
+    let _others = bench.engine.submit(others).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
 
     assert_eq!(bench.sent.load(Ordering::Acquire), 1 + 5);

@@ -14,12 +14,9 @@ use crate::{
 type ForbiddenCharacter = Vec<(String, String)>;
 
 /// Of a subscription to cancel. Nothing if the account is not known, which is named elsewhere.
-pub(super) fn of_subscription(
-    c: &SubscriptionCancellation,
-    dispatch: &Engine,
-) -> ForbiddenCharacter {
+pub(super) fn of_subscription(c: &SubscriptionCancellation, engine: &Engine) -> ForbiddenCharacter {
     let mut found = ForbiddenCharacter::new();
-    if let Some(provider) = provider_of(&c.account, dispatch) {
+    if let Some(provider) = provider_of(&c.account, engine) {
         look(&mut found, provider, "subscription_id", &c.subscription_id);
         if let Some(ProviderOptions::Solidgate(options)) = &c.provider_options {
             look(
@@ -35,9 +32,9 @@ pub(super) fn of_subscription(
 
 /// Of enrollments to cancel. The values of a field are any text that the sequence was entered with:
 /// they are no ids, and stay in JSON.
-pub(super) fn of_enrollment(c: &EnrollmentCancellation, dispatch: &Engine) -> ForbiddenCharacter {
+pub(super) fn of_enrollment(c: &EnrollmentCancellation, engine: &Engine) -> ForbiddenCharacter {
     let mut found = ForbiddenCharacter::new();
-    if let Some(provider) = provider_of(&c.account, dispatch) {
+    if let Some(provider) = provider_of(&c.account, engine) {
         look(&mut found, provider, "sequence_id", &c.sequence_id);
         match &c.target {
             Some(Target::SubscriberId(id)) => look(&mut found, provider, "subscriber_id", id),
@@ -60,9 +57,9 @@ pub(super) fn of_enrollment(c: &EnrollmentCancellation, dispatch: &Engine) -> Fo
     found
 }
 
-fn provider_of(account: &str, dispatch: &Engine) -> Option<ProviderId> {
+fn provider_of(account: &str, engine: &Engine) -> Option<ProviderId> {
     let name = AccountName::try_from(account).ok()?;
-    Some(dispatch.account(&name)?.provider())
+    Some(engine.account(&name)?.provider())
 }
 
 fn look(found: &mut ForbiddenCharacter, provider: ProviderId, field: impl ToString, id: &str) {

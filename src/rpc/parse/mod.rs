@@ -52,7 +52,7 @@ pub(super) struct OfNew {
 pub(super) fn subscriptions(
     request: proto::CancelSubscriptionRequest,
     caller: &Caller,
-    dispatch: &Engine,
+    engine: &Engine,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
     let mode = if request.dry_run {
@@ -60,14 +60,14 @@ pub(super) fn subscriptions(
     } else {
         Mode::Cancel
     };
-    let now = dispatch.clock().now();
+    let now = engine.clock().now();
     let total = request.cancellations.len();
     let mut frame = BatchBuilder::new(&mut v, caller, &request.idempotency_key, total);
     for (place, cancellation) in (0_u32..).zip(request.cancellations).take(frame.items_max) {
         let mark = v.mark();
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
         let at = |field: &str| format!("cancellations[{place}].{field}");
-        let strange = chars::of_subscription(&cancellation, dispatch);
+        let strange = chars::of_subscription(&cancellation, engine);
         let command = subscription(&mut v, &at, cancellation);
         frame.strange(&v, mark, place, strange);
         let Some(command) = command else {
@@ -86,7 +86,7 @@ pub(super) fn subscriptions(
             frame.target(&mut v, place, "subscription_id", target);
         }
         let command = Command::Subscription(command);
-        frame.check(&mut v, mark, dispatch, place, &command);
+        frame.check(&mut v, mark, engine, place, &command);
         frame.push(own_key, command, mode);
     }
     let (window, with_answers) = (request.retry_window, request.include_provider_response);
@@ -97,7 +97,7 @@ pub(super) fn subscriptions(
 pub(super) fn enrollments(
     request: proto::CancelEnrollmentsRequest,
     caller: &Caller,
-    dispatch: &Engine,
+    engine: &Engine,
 ) -> Result<Parsed, Violations> {
     let mut v = Violations::default();
     let total = request.cancellations.len();
@@ -107,7 +107,7 @@ pub(super) fn enrollments(
         let own_key = frame.own_key(&mut v, place, &cancellation.idempotency_key);
         let at = |field: &str| format!("cancellations[{place}].{field}");
         let asked = cancellation.dry_run;
-        let strange = chars::of_enrollment(&cancellation, dispatch);
+        let strange = chars::of_enrollment(&cancellation, engine);
         let command = enrollment(&mut v, &at, cancellation, &caller.policy);
         frame.strange(&v, mark, place, strange);
         let Some(command) = command else {
@@ -121,7 +121,7 @@ pub(super) fn enrollments(
             frame.target(&mut v, place, "target", UniqueKeys::Enrollments(target));
         }
         let command = Command::Enrollments(command);
-        frame.check(&mut v, mark, dispatch, place, &command);
+        frame.check(&mut v, mark, engine, place, &command);
         frame.push(own_key, command, mode);
     }
     let (window, with_answers) = (request.retry_window, request.include_provider_response);
@@ -205,13 +205,13 @@ impl<'a> BatchBuilder<'a> {
         &self,
         v: &mut Violations,
         mark: ViolationMark,
-        dispatch: &Engine,
+        engine: &Engine,
         place: u32,
         command: &Command,
     ) {
         let at = |field: &str| format!("cancellations[{place}].{field}");
-        let Some(account) = dispatch.account(command.account()) else {
-            let names = dispatch.accounts().map(|account| account.name.as_str());
+        let Some(account) = engine.account(command.account()) else {
+            let names = engine.accounts().map(|account| account.name.as_str());
             // Those that are not the caller's to use are none of its business.
             let known: Vec<_> = names
                 .filter(|name| self.caller.policy.allows_account(name))

@@ -1,4 +1,4 @@
-//! The six RPCs: each parses, asks dispatch or the journal, and renders.
+//! The six RPCs: each parses, asks the engine or the journal, and renders.
 
 pub(super) mod authorization;
 pub(super) mod record_query;
@@ -43,7 +43,7 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Service {
-    dispatch: Arc<Engine>,
+    engine: Arc<Engine>,
     progress_interval: Duration,
 }
 
@@ -51,9 +51,9 @@ impl Service {
     /// A service over this engine, whose streams say their progress again after so long without
     /// anything new.
     #[must_use]
-    pub fn new(dispatch: Arc<Engine>, progress_interval: Duration) -> Self {
+    pub fn new(engine: Arc<Engine>, progress_interval: Duration) -> Self {
         Self {
-            dispatch,
+            engine,
             progress_interval,
         }
     }
@@ -71,8 +71,7 @@ impl Service {
         let longest = caller.policy.retry_window_max;
         let window = parsed.submission.retry_window;
         let submission = Submission {
-            retry_window: window
-                .or_else(|| longest.map(|max| max.min(self.dispatch.retry_window()))),
+            retry_window: window.or_else(|| longest.map(|max| max.min(self.engine.retry_window()))),
             hangup: came.hangup,
             from: came.from,
             ..parsed.submission
@@ -81,15 +80,15 @@ impl Service {
         let submitted = async {
             let mut places: Vec<_> = parsed.new.iter().map(|of_new| of_new.place).collect();
             places.dedup();
-            let unrecorded = self.dispatch.unrecorded(&submission, &places).await;
+            let unrecorded = self.engine.unrecorded(&submission, &places).await;
             let unrecorded = unrecorded
-                .map_err(|error| status::of_submit(error, caller, self.dispatch.names()))?;
+                .map_err(|error| status::of_submit(error, caller, self.engine.names()))?;
             refuse_new(parsed.new, &unrecorded)?;
-            let submitted = self.dispatch.submit(submission).await;
-            submitted.map_err(|error| status::of_submit(error, caller, self.dispatch.names()))
+            let submitted = self.engine.submit(submission).await;
+            submitted.map_err(|error| status::of_submit(error, caller, self.engine.names()))
         };
         let ticket: Ticket = deadline::within(deadline, submitted).await?;
-        let batch = ticket.batch.map(|batch| self.dispatch.names().of(batch));
+        let batch = ticket.batch.map(|batch| self.engine.names().of(batch));
         tracing::info!(
             batch = batch.as_ref().map(tracing::field::display),
             items = items.len(),
@@ -113,7 +112,7 @@ impl Service {
     /// Whether the audit has room for what it is told beside the journal: a look at what is others',
     /// a dry run that shows people. Each of them is a line, however often they are asked for.
     fn is_told(&self, caller: &Caller) -> Result<(), Status> {
-        let has_room = self.dispatch.audit().check(&caller.id);
+        let has_room = self.engine.audit().check(&caller.id);
         has_room.map_err(|overfull| status::overfull_of(overfull, caller))
     }
 
@@ -123,8 +122,8 @@ impl Service {
         id: BatchId,
         by: Stopper,
     ) -> Result<(Stopped, Option<Batch>), Unavailable> {
-        let stopped = self.dispatch.stop_batch(id, by.clone()).await?;
-        let batch = self.dispatch.batch_to_stop(id, &by.caller).await?;
+        let stopped = self.engine.stop_batch(id, by.clone()).await?;
+        let batch = self.engine.batch_to_stop(id, &by.caller).await?;
         Ok((stopped, batch))
     }
 }
@@ -258,12 +257,12 @@ impl CancellationService for Service {
         let known = AuthenticatedCall::of(&request)?;
         let came = RequestMeta::of(&request, &known);
         let request = request.into_inner();
-        let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let (items, engine) = (request.cancellations.len(), Arc::clone(&self.engine));
         known.asks(&request.idempotency_key, items);
         known.may(authorization::subscriptions(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
-        let parse = move || parse::subscriptions(request, &caller, &dispatch);
+        let parse = move || parse::subscriptions(request, &caller, &engine);
         let parsed = aside_if_long(items, parse).await?;
         self.submit(&known.caller, parsed, with_answer, deadline, came)
             .await
@@ -277,12 +276,12 @@ impl CancellationService for Service {
         let known = AuthenticatedCall::of(&request)?;
         let came = RequestMeta::of(&request, &known);
         let request = request.into_inner();
-        let (items, dispatch) = (request.cancellations.len(), Arc::clone(&self.dispatch));
+        let (items, engine) = (request.cancellations.len(), Arc::clone(&self.engine));
         known.asks(&request.idempotency_key, items);
         known.may(authorization::enrollments(&request, &known.caller.policy))?;
         let with_answer = request.include_provider_response;
         let caller = Arc::clone(&known.caller);
-        let parse = move || parse::enrollments(request, &caller, &dispatch);
+        let parse = move || parse::enrollments(request, &caller, &engine);
         let parsed = aside_if_long(items, parse).await?;
         let items = parsed.iter().flat_map(|parsed| &parsed.submission.items);
         let planned: Vec<_> = items.filter(|item| item.mode == Mode::DryRun).collect();
@@ -335,7 +334,7 @@ impl CancellationService for Service {
         let name = key.to_string();
         let asking = &known.caller;
         let read = async {
-            let found = self.dispatch.find(scope, key, &asking.id).await;
+            let found = self.engine.find(scope, key, &asking.id).await;
             found.map_err(|error| status::of_ask(error, asking))
         };
         let record = deadline::within(deadline, read)
@@ -354,8 +353,8 @@ impl CancellationService for Service {
             })?;
         }
         let record = record.ok_or_else(|| status::not_found("cancellation", &name))?;
-        let is_settling = self.dispatch.is_settling(record.id);
-        let cancellation = render::record(&record, self.dispatch.names(), is_settling, with_answer);
+        let is_settling = self.engine.is_settling(record.id);
+        let cancellation = render::record(&record, self.engine.names(), is_settling, with_answer);
         Ok(Response::new(GetCancellationResponse {
             cancellation: Some(cancellation),
         }))
@@ -384,18 +383,18 @@ impl CancellationService for Service {
             AccessScope::All => "*".to_owned(),
         };
         let accounts = is_others.then(|| known.caller.policy.accounts.clone());
-        let names = self.dispatch.names();
+        let names = self.engine.names();
         let listing = record_query::list(&request, whose, accounts, names);
         let listing = listing.map_err(status::Violations::into_status)?;
         let (filter, after, max) = (listing.filter.clone(), listing.after, listing.records_max);
         let asking = &known.caller;
         let read = async {
-            let page = self.dispatch.list(filter, after, max, &asking.id).await;
+            let page = self.engine.list(filter, after, max, &asking.id).await;
             page.map_err(|error| status::of_ask(error, asking))
         };
         let page = deadline::within(deadline, read).await?;
         let render = |record: &Record| {
-            let is_settling = self.dispatch.is_settling(record.id);
+            let is_settling = self.engine.is_settling(record.id);
             render::record(record, names, is_settling, with_answer)
         };
         let (cancellations, next) = record_query::fitting(page, render);
@@ -435,10 +434,10 @@ impl CancellationService for Service {
             batch: Some(name.clone()),
             ..RequestSummary::default()
         });
-        let id = self.dispatch.names().batch(&name);
+        let id = self.engine.names().batch(&name);
         let id = id.ok_or_else(|| status::not_found("batch", name.as_str()))?;
         let work = async {
-            let whose = self.dispatch.whose_to_stop(id, &caller).await;
+            let whose = self.engine.whose_to_stop(id, &caller).await;
             let whose = whose.map_err(|error| status::of_unavailable(&error))?;
             whose
                 .filter(|whose| whose.caller == caller)
@@ -452,7 +451,7 @@ impl CancellationService for Service {
             let (stopped, batch) = stopped.map_err(|error| status::stop_in_doubt(&error))?;
             tracing::info!(batch = %name, stopped = stopped.stopped, "batch stopped");
             let batch = of_caller(batch, &name, &caller)?;
-            let settling = self.dispatch.settling_of(id);
+            let settling = self.engine.settling_of(id);
             let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
             Ok(StopBatchResponse {
                 progress: Some(render::progress(name.to_string(), &batch.items, &settling)),
@@ -470,7 +469,7 @@ impl CancellationService for Service {
         let known = AuthenticatedCall::of(&request)?;
         let policy = &known.caller.policy;
         let accounts: Vec<proto::Account> = self
-            .dispatch
+            .engine
             .accounts()
             .filter(|account| policy.allows_account(account.name.as_str()))
             .map(render::account)

@@ -269,15 +269,15 @@ async fn serve(
         journal = over(journal);
     }
     // An answer may take as long as a test likes, and what is lost settles soon.
-    for lane in &mut options.setup.dispatch.lanes {
+    for lane in &mut options.setup.options.lanes {
         lane.timeout = SETTLING;
         lane.settling = SETTLING;
     }
     // A test that moves the clock says itself whether that is to be believed.
     options.setup.clock_hold = inside.clock_hold;
     if let Some(results_held_max) = inside.results_held_max {
-        options.setup.dispatch.results_held_max = results_held_max;
-        options.setup.dispatch.reader_patience = Duration::ZERO;
+        options.setup.options.results_held_max = results_held_max;
+        options.setup.options.reader_patience = Duration::ZERO;
     }
     if let Some(listen) = config.server.admin_listen {
         options.entrance.admin = Some(TcpListener::bind(listen).await.unwrap());

@@ -118,7 +118,7 @@ async fn who_waits_for_the_cancel_of_another_caller_learns_no_more_than_that_it_
     assert!(begun.elapsed() < SETTLING, "its own window ends it");
     let failure = ended.conclusion.failure.as_ref().unwrap();
     assert_eq!((ended.attempts, failure.retry_at), (0, None), "{failure:?}");
-    let of_first = first.batch.map(|batch| scene.dispatch.names().of(batch));
+    let of_first = first.batch.map(|batch| scene.engine.names().of(batch));
     let of_first = of_first.unwrap().to_string();
     for text in [preview(&planned), &failure.message] {
         for word in [

@@ -157,6 +157,6 @@ async fn a_provider_that_is_busy_is_there() {
     let scene = scene.await;
     let _ticket = scene.opens(submission("K", items("s", 16))).await;
     tokio::time::sleep(Duration::from_secs(40)).await;
-    let mut standings = scene.dispatch.account_standings();
+    let mut standings = scene.engine.account_standings();
     assert!(!standings.next().unwrap().gate.is_away);
 }

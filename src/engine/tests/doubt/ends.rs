@@ -194,7 +194,7 @@ async fn stopped_with(when: When, look: Look, crashes: bool) -> (Arc<Settled>, D
     tokio::time::sleep(SECOND / 2).await;
     let asked_to = Instant::now();
     let caller: crate::domain::ids::CallerId = "ann".try_into().unwrap();
-    let stop = scene.dispatch.stop_batch(ticket.batch.unwrap(), caller);
+    let stop = scene.engine.stop_batch(ticket.batch.unwrap(), caller);
     let done = stop.await.unwrap();
     assert_eq!(
         done,

@@ -110,9 +110,9 @@ async fn a_proof_ends_with_the_place_and_with_the_credential() {
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_is_replaced_while_the_process_runs_ends_the_proof() {
     let scene = proven(By::Cancel).await;
-    show(&scene.dispatch, "another");
+    show(&scene.engine, "another");
     assert!(!is_proven(&scene, "another").await);
-    show(&scene.dispatch, "secret");
+    show(&scene.engine, "secret");
     assert!(is_proven(&scene, "as-it-was").await);
 }
 
@@ -128,15 +128,15 @@ async fn an_answer_proves_the_credential_that_was_shown_for_it() {
         knows_one(asked)
     });
     let scene = scene.await;
-    serving.set(Arc::clone(&scene.dispatch)).unwrap();
+    serving.set(Arc::clone(&scene.engine)).unwrap();
 
     scene.cancels("proof", "there").await;
 
     assert!(!is_proven(&scene, "s").await);
 }
 
-fn show(dispatch: &Engine, secret: &str) {
-    for lane in dispatch.lanes.values() {
+fn show(engine: &Engine, secret: &str) {
+    for lane in engine.lanes.values() {
         let secret = SecretString::from(secret);
         lane.options.egress.replace_credential(&secret).unwrap();
     }

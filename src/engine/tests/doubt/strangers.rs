@@ -46,7 +46,7 @@ async fn is_away(scene: &Scene, mode: Mode) -> bool {
     };
     let _ticket = scene.opens(request).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut standings = scene.dispatch.account_standings();
+    let mut standings = scene.engine.account_standings();
     standings.next().unwrap().gate.is_away
 }
 
@@ -117,7 +117,7 @@ async fn a_failure_to_delete_a_lost_draft_at_belief_is_heard_as_one() {
         let scene = scene.await;
         let _ticket = scene.opens(dry(submission("K", items("s", 40)))).await;
         let is_away = || {
-            let mut standings = scene.dispatch.account_standings();
+            let mut standings = scene.engine.account_standings();
             standings.next().unwrap().gate.is_away
         };
         tokio::time::sleep(SETTLING - SECOND).await;

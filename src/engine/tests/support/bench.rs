@@ -36,7 +36,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// An engine under test.
 pub(in crate::engine::tests) struct Bench {
-    pub(in crate::engine::tests) dispatch: Arc<Engine>,
+    pub(in crate::engine::tests) engine: Arc<Engine>,
     /// Requests that the provider has got.
     pub(in crate::engine::tests) sent: Arc<AtomicUsize>,
 }
@@ -129,8 +129,8 @@ impl Choices {
             }),
             seed: 1,
         };
-        let dispatch = Engine::start(self.journal, options).await.unwrap();
-        Bench { dispatch, sent }
+        let engine = Engine::start(self.journal, options).await.unwrap();
+        Bench { engine, sent }
     }
 }
 

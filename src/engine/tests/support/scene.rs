@@ -28,7 +28,7 @@ use crate::{
 /// A process.
 pub(in crate::engine::tests) struct Scene {
     stage: Stage,
-    pub(in crate::engine::tests) dispatch: Arc<Engine>,
+    pub(in crate::engine::tests) engine: Arc<Engine>,
     /// The journal, as this process has it.
     pub(in crate::engine::tests) hooked: Hooked,
     /// Whether it is gone, and may send nothing.
@@ -47,13 +47,13 @@ impl Deref for Scene {
 impl Scene {
     pub(in crate::engine::tests) fn new(
         stage: Stage,
-        dispatch: Arc<Engine>,
+        engine: Arc<Engine>,
         hooked: Hooked,
         is_gone: Arc<AtomicBool>,
     ) -> Self {
         Self {
             stage,
-            dispatch,
+            engine,
             hooked,
             is_gone,
         }
@@ -61,12 +61,12 @@ impl Scene {
 
     /// The lane of the account.
     pub(in crate::engine::tests) fn lane(&self) -> &Arc<Lane> {
-        self.dispatch.lanes.values().next().unwrap()
+        self.engine.lanes.values().next().unwrap()
     }
 
     /// Sends a request.
     pub(in crate::engine::tests) async fn opens(&self, request: Submission) -> Ticket {
-        self.dispatch.submit(request).await.unwrap()
+        self.engine.submit(request).await.unwrap()
     }
 
     /// Sends a request with one item, and waits for its outcome.
@@ -91,19 +91,19 @@ impl Scene {
 
     /// The same with so much time for it.
     pub(in crate::engine::tests) async fn stops_within(self, time: Duration) -> Stage {
-        self.dispatch.drain(time).await;
+        self.engine.drain(time).await;
         self.ends()
     }
 
     /// Is killed: it writes nothing more.
     pub(in crate::engine::tests) async fn dies(self) -> Stage {
         self.stage.journal.fail("the process is gone");
-        for lane in self.dispatch.lanes.values() {
+        for lane in self.engine.lanes.values() {
             lane.close();
         }
-        self.dispatch.shared.cut.cancel();
-        self.dispatch.shared.tasks.close();
-        self.dispatch.shared.tasks.wait().await;
+        self.engine.shared.cut.cancel();
+        self.engine.shared.tasks.close();
+        self.engine.shared.tasks.wait().await;
         self.ends()
     }
 

@@ -182,8 +182,8 @@ impl Stage {
         };
         let hooked = Hooked::over(self.journal.clone());
         let journal = Arc::new(hooked.clone());
-        let dispatch = Engine::start(journal, options).await.unwrap();
-        Scene::new(self, dispatch, hooked, is_gone)
+        let engine = Engine::start(journal, options).await.unwrap();
+        Scene::new(self, engine, hooked, is_gone)
     }
 
     /// Starts a process, with a provider that plays this.

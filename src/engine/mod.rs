@@ -1,5 +1,5 @@
-//! The engine: admits requests, owns every task, and sees each item to its outcome. Handlers
-//! only submit and read: a caller that goes away takes nothing with it.
+//! The engine: admits requests, runs every item to its outcome, and owns all tasks. An RPC handler
+//! only submits and reads, so a caller that disconnects cancels no work.
 
 mod admission;
 mod lane;
@@ -52,34 +52,34 @@ use crate::{
     observe::{RejectionMetrics, TaskSupervisor},
 };
 
-/// How the engine runs.
+/// Options of the engine, from the configuration.
 #[derive(Debug)]
 pub struct EngineOptions {
     /// One lane per account.
     pub lanes: Vec<LaneOptions>,
-    /// Items that may be open at a time; more are refused.
+    /// Items that may be open at once; a request beyond it is rejected.
     pub open_items_max: usize,
-    /// Bytes that open items may take, about; what goes beyond is refused.
+    /// Approximate bytes that open items may take; a request beyond it is rejected.
     pub open_bytes_max: usize,
-    /// The callers that share all this, with the open items that each may have at most.
+    /// Callers that share the limits above, with the open items that each may have at most.
     pub members: Members,
-    /// The same callers, with the calls of ListCancellations that each may have at a time.
+    /// The same callers, with the ListCancellations calls that each may run at once.
     pub scanners: Members,
-    /// Results that streams may hold for their readers, all streams together.
+    /// Results buffered for clients that have not read them yet, over all streams.
     pub results_held_max: usize,
-    /// How long a reader may take nothing before others may have its room.
+    /// How long a stream may go unread before it can be evicted in favour of others.
     pub reader_patience: Duration,
-    /// How long to keep trying if the caller does not say.
+    /// Default retry window, for requests that set none.
     pub retry_window: Duration,
     /// What the audit takes, and may take of each caller.
     pub audit: Usage,
     /// The time of day.
     pub clock: Clock,
-    /// Where jitter comes from.
+    /// Seed of the jitter.
     pub seed: u64,
 }
 
-/// What every lane and worker shares.
+/// State shared by all lanes and tasks.
 #[derive(Debug)]
 struct EngineShared {
     clock: Clock,
@@ -92,11 +92,11 @@ struct EngineShared {
     names: Arc<Names>,
     /// For looks at what else aims at a target.
     target_looks: FairThreads,
-    /// Nothing new is begun any more.
+    /// Cancelled when the drain begins: no new item is started.
     stopping: CancellationToken,
-    /// Ends conversations where they are, as the end of the process would.
+    /// Cancelled when the drain time is over: aborts executions mid-request, as a crash would.
     cut: CancellationToken,
-    /// Watches every task.
+    /// Supervises every task and reports panics.
     overseer: TaskSupervisor,
 }
 
@@ -106,7 +106,7 @@ impl EngineShared {
     }
 }
 
-/// The engine.
+/// The engine: see the module.
 #[derive(Debug)]
 pub struct Engine {
     journal: Arc<dyn Journal>,
@@ -126,16 +126,16 @@ pub struct Engine {
     audit: Usage,
     retry_window: Duration,
     draining: AtomicBool,
-    /// Held to read from an admission to the start of its items, so that who holds it to write
-    /// knows that everything admitted before is where it can be stopped.
+    /// Read-held from an admission until its items are queued. StopBatch takes it for writing, as a
+    /// barrier: every item that was admitted before is in a lane by then.
     entering: RwLock<()>,
     failed: watch::Sender<Option<Unavailable>>,
     refusals: Arc<RejectionMetrics>,
 }
 
 impl Engine {
-    /// Starts the engine and takes up everything that the journal has open. To drop the future is
-    /// to give the start up: nothing is at work before it resolves.
+    /// Starts the engine and recovers every item that is open in the journal. No item is sent
+    /// before the future resolves; dropping it aborts the start.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -146,7 +146,7 @@ impl Engine {
         Self::start_watched(journal, options, TaskSupervisor::default()).await
     }
 
-    /// The same, with someone who watches the tasks of others too.
+    /// Like [`Engine::start`], with a supervisor that also watches tasks outside the engine.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -186,8 +186,9 @@ impl Engine {
             })
             .collect();
         for lane in lanes.values() {
-            // A lane is waited for like what it starts: between its last turn and the start of
-            // that conversation nothing else would be at work.
+            // The tracker counts the lane itself as well. Otherwise it could be empty between the
+            // lane's last pop and the spawn of that item's execution, and a drain would end too
+            // early.
             let serve = Arc::clone(lane).serve();
             shared.tasks.spawn(shared.overseer.watched("lane", serve));
         }
@@ -226,7 +227,7 @@ impl Engine {
         self.lanes.values().map(|lane| &*lane.options.account)
     }
 
-    /// One account.
+    /// The account of this name, if it is configured.
     #[must_use]
     pub fn account(&self, name: &AccountName) -> Option<&Account> {
         self.lanes.get(name).map(|lane| &*lane.options.account)
@@ -295,21 +296,21 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long to keep trying if the caller does not say.
+    /// The default retry window, for requests that set none.
     #[must_use]
     pub fn retry_window(&self) -> Duration {
         self.retry_window
     }
 
-    /// Why the journal has failed, if it has.
+    /// The journal's failure, if it has failed for good.
     #[must_use]
     pub fn failure(&self) -> Option<Unavailable> {
         let failed = self.failed.borrow().clone();
         failed.or_else(|| self.journal.failure())
     }
 
-    /// Resolves when the journal has failed, or a task has panicked, with the reason. Once the
-    /// journal has, nothing is told any more.
+    /// Resolves with the reason when the journal has failed for good or a task has panicked. After
+    /// a journal failure nothing more is recorded or published.
     pub async fn failed(&self) -> Unavailable {
         tokio::select! {
             why = self.journal_failed() => why,
@@ -325,14 +326,14 @@ impl Engine {
             .map(|reason| reason.clone())
         {
             Ok(Some(reason)) => reason,
-            // There is no failure to come.
+            // The sender is gone, so the journal cannot fail any more.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
-    /// Takes nothing more on, lets conversations go on for so long and cuts the others off,
-    /// records what they came to, and ends every stream. What is open then goes on after a
-    /// restart. Nothing can be recorded after that.
+    /// Stops the engine: admits nothing more, waits up to `patience` for executions under way and
+    /// aborts the rest, records all outcomes, and ends every stream. Open items continue after a
+    /// restart. Nothing can be recorded afterwards.
     pub async fn drain(&self, patience: Duration) {
         self.draining.store(true, Ordering::Release);
         for lane in self.lanes.values() {
@@ -348,23 +349,24 @@ impl Engine {
                 at_work = self.shared.tasks.len(),
                 "the drain time is over; what is open goes on after a restart"
             );
-            // What goes on here would meet what a restart takes up.
+            // An execution that outlived the drain could overlap with its own recovery after a
+            // restart.
             self.shared.cut.cancel();
             self.shared.tasks.wait().await;
         }
         self.leave_notes().await;
-        // Without a journal nothing is left to record.
+        // A failed journal cannot record; there is nothing to do about it here.
         let _ = self.hand_over(Handover::End).await;
         self.shared.live.end(StreamClosed::Draining);
     }
 
-    /// Records what is known of everything that is still open, so that the next process doubts
-    /// only what was cut off.
+    /// Records the doubt of every item that is still open, so that the next process treats only
+    /// aborted requests as in doubt.
     async fn leave_notes(&self) {
         let now = self.shared.clock.moment();
         for lane in self.lanes.values() {
             let notes = lane.notes();
-            // Only a failed journal closes the queue.
+            // The channel closes only when the journal has failed.
             let _ = self.shared.settle.send(Handover::Note(notes)).await;
             let (name, state) = lane.last_state(now);
             let _ = self
@@ -375,8 +377,8 @@ impl Engine {
         }
     }
 
-    /// The journal could not do what was asked. If it failed for good, so does the engine, which
-    /// may have nothing to settle and would not find out otherwise.
+    /// Reports a journal error. If the journal has failed for good, the engine fails too: without
+    /// outcomes to record the settler would not notice.
     pub fn journal_refused(&self) {
         if let Some(why) = self.journal.failure() {
             tracing::error!(error = %why, "the journal failed");
@@ -385,12 +387,16 @@ impl Engine {
         }
     }
 
-    /// Waits until all that was handed over to be recorded is recorded and told, or cannot be.
+    /// Waits until everything handed over so far is recorded and published.
+    ///
+    /// # Errors
+    /// If the journal failed.
     async fn flush(&self) -> Result<(), Unavailable> {
         self.hand_over(Handover::Flush).await
     }
 
-    /// Asks the settler, and waits for its answer. A settler whose journal failed has none.
+    /// Sends a request to the settler and waits for its reply. A settler whose journal failed sends
+    /// none.
     async fn hand_over(
         &self,
         question: fn(oneshot::Sender<()>) -> Handover,
@@ -405,17 +411,18 @@ impl Engine {
     }
 }
 
-/// The part of what open items may take that dry runs may take beside them: a quarter, and at least
-/// so much where there is so much. Whoever has filled the service can still plan.
+/// Capacity for dry runs, beside that for open items: a quarter of it, and at least `at_least`
+/// where `open_max` allows it. A caller that has filled its share of open items can still plan.
 fn planned(open_max: usize, at_least: usize) -> usize {
     (open_max / 4).max(at_least.min(open_max))
 }
 
-/// Reads the journal where waiting for a disk harms nobody.
+/// Runs a blocking journal read on a thread that may wait for the disk.
 pub async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
 ) -> Result<T, Unavailable> {
-    // A simulation runs on one thread: when another one is done, no seed can tell.
+    // A simulation runs on one thread, to be deterministic: the timing of a second thread would not
+    // follow from the seed.
     #[cfg(test)]
     if tokio::runtime::Handle::current().runtime_flavor()
         == tokio::runtime::RuntimeFlavor::CurrentThread

@@ -1,5 +1,4 @@
-//! What items that are taken up again begin with: those that the journal has open at the start, and
-//! those whose keys are sent again.
+//! Recovery: continues the items that the journal has open at start-up.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +29,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Takes up everything that the journal has open.
+    /// Continues every item that is open in the journal. No item is queued before all are read.
     pub(super) async fn recover(&self) -> Result<(), Unavailable> {
         let now = self.shared.clock.moment();
         self.journal.begin(now).await?;
@@ -40,7 +39,7 @@ impl Engine {
             Ok((journal.open_items()?, known, journal.doubtful_targets()?))
         })
         .await?;
-        // Reading may have taken long: what is left of a wait is counted from here.
+        // Reading may have taken long, so remaining waits are counted from here.
         let now = self.shared.clock.moment();
         self.restore(&open, known, doubtful, &now);
         if open.is_empty() {
@@ -51,6 +50,8 @@ impl Engine {
         let mut looks_left = self.looks_at_once();
         for mut item in open {
             let stop = self.shared.live.open(item.id.batch, [item.id.index]);
+            // The batch was stopped by an earlier process. Its items do not share the batch's flag:
+            // items that are reopened later run again.
             let stop = if item.stopped {
                 Arc::new(AtomicBool::new(true))
             } else {
@@ -68,7 +69,7 @@ impl Engine {
             match (doubt, self.lanes.get(&account)) {
                 (Some(doubt), Some(lane)) => {
                     let left = looks_left.entry(account.clone()).or_default();
-                    // Where many wait, looks at once would hold up what is new for nothing.
+                    // With many items in doubt, lookups at once would only delay new items.
                     let plan = match left.checked_sub(1) {
                         Some(less) => {
                             *left = less;
@@ -85,13 +86,14 @@ impl Engine {
             runs.entry((account, run.batch)).or_default().push(run);
         }
         let is_configured = |(account, _): &(AccountName, _)| self.lanes.contains_key(account);
+        // No lane can resolve these; their keys can be sent again when the account is back.
         for (place, runs) in &mut runs {
             if !is_configured(place) {
                 self.settle_without_account(std::mem::take(runs)).await;
             }
         }
-        // Last and at once: whoever gives up a start drops it where it waits, and nothing may be
-        // at work then.
+        // Last, and without an await: a start that is given up is dropped at an await, and nothing
+        // may run then.
         for ((account, batch), runs) in runs {
             let caller = runs.first().map(|run| run.caller.clone());
             if let (Some(lane), Some(caller)) = (self.lanes.get(&account), caller) {
@@ -101,7 +103,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives lanes what earlier processes learned of their accounts.
+    /// Restores what earlier processes recorded about accounts and targets.
     fn restore(
         &self,
         open: &[OpenItem],
@@ -115,7 +117,7 @@ impl Engine {
             let is_new = !has_open && known.is_none();
             lane.restore(known, is_new, now);
         }
-        // A clock that was set back would have others wait for as long as it was.
+        // If the clock was set back, a target would otherwise stay bound for that long.
         let acts_max = limits::SETTLING_MS_MAX.max(limits::TIMEOUT_MS_MAX);
         let acts_max = Duration::from_millis(acts_max + limits::TCP_USER_TIMEOUT_MS);
         for target in doubtful {
@@ -126,7 +128,7 @@ impl Engine {
         }
     }
 
-    /// For how many items of each account a look goes at once: as many as its rate sends within a
+    /// How many items of each account may send a lookup at once: as many as its rate allows in a
     /// third of its settling time.
     fn looks_at_once(&self) -> BTreeMap<AccountName, usize> {
         let lanes = self.lanes.iter();
@@ -134,7 +136,7 @@ impl Engine {
         looks.collect()
     }
 
-    /// Settles items whose account is not configured any more.
+    /// Settles items whose account is no longer configured.
     async fn settle_without_account(&self, runs: Vec<WorkItem>) {
         for mut run in runs {
             let sent = match run.doubt {
@@ -151,14 +153,14 @@ impl Engine {
                     account: None,
                     place: run.place.split(1),
                 }));
-                // Only a failed journal closes the queue.
+                // The channel closes only when the journal has failed.
                 let _ = self.shared.settle.send(handover).await;
             }
         }
     }
 }
 
-/// A run for an item that was open when the service started.
+/// An item that was open when the process started.
 fn recovered(item: OpenItem, stop: Arc<AtomicBool>, [place, bytes]: [Reservation; 2]) -> WorkItem {
     let mut run = WorkItem::from(WorkItemStart {
         origin: Origin::Recorded(item.id),

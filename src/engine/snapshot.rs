@@ -1,4 +1,4 @@
-//! How the engine stands at a moment, for those who watch. It takes each lock once and briefly.
+//! Figures of the engine for metrics. Each lock is taken once and briefly.
 
 use std::time::Duration;
 
@@ -12,42 +12,42 @@ use crate::{
     shared_budget::SharedBudget,
 };
 
-/// How the engine stands.
+/// Figures of the engine. Pairs are the current value and the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineSnapshot {
-    /// Items that are open, and how many may be.
+    /// Open items.
     pub open_items: [usize; 2],
-    /// Bytes that they take, about, and may take.
+    /// Approximate bytes of open items.
     pub open_bytes: [usize; 2],
-    /// Results that streams hold for their readers, and may hold.
+    /// Results that streams buffer for clients that have not read them.
     pub results_held: [usize; 2],
-    /// Calls of ListCancellations that are answered or wait, and may be.
+    /// ListCancellations calls that run or wait.
     pub scans: [usize; 2],
-    /// Calls of GetCancellation that are answered or wait, and may be.
+    /// GetCancellation calls that run or wait.
     pub gets: [usize; 2],
     /// Batches with open items.
     pub open_batches: usize,
-    /// How long the oldest of them has been open here.
+    /// How long the oldest of them has been open in this process.
     pub oldest_open: Duration,
 }
 
-/// How one account stands.
+/// Figures of one account.
 #[derive(Debug)]
 pub struct AccountSnapshot<'a> {
-    /// Which.
+    /// The account.
     pub account: &'a Account,
-    /// What was counted of it.
+    /// Its counters.
     pub meters: &'a AccountMeters,
-    /// What waits.
+    /// The lengths of its queues.
     pub waiting: WaitMeter,
-    /// Open items that settle a doubt: they are among those that wait or are at work.
+    /// Open items that are resolving a doubt. They also count as waiting or running.
     pub settling: usize,
-    /// What its gate lets through.
+    /// The state of its flow control.
     pub gate: flow::FlowSnapshot,
 }
 
 impl Engine {
-    /// How it stands now.
+    /// The engine's figures now.
     #[must_use]
     pub fn standing(&self) -> EngineSnapshot {
         let standing = |of: &SharedBudget| [of.taken(), of.max()];
@@ -69,18 +69,18 @@ impl Engine {
         self.open_items.held()
     }
 
-    /// Calls of ListCancellations of each caller.
+    /// ListCancellations calls that run or wait, by caller.
     #[must_use]
     pub fn scans_of(&self) -> Vec<(CallerId, usize)> {
         self.questions.scans().held()
     }
 
-    /// How each account stands now.
+    /// The figures of every account now.
     pub fn account_standings(&self) -> impl Iterator<Item = AccountSnapshot<'_>> {
         self.lanes.values().map(|lane| lane.standing())
     }
 
-    /// What was refused.
+    /// Counts of rejected requests and reads.
     #[must_use]
     pub fn refusals(&self) -> &std::sync::Arc<RejectionMetrics> {
         &self.refusals

@@ -1,4 +1,4 @@
-//! Stopping a batch.
+//! StopBatch: ends what is open of a batch.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::{
     observe::TaskSupervisor,
 };
 
-/// What stopping a batch did.
+/// The result of StopBatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Items that settled as stopped by this call.
+    /// Items that this call settled as stopped.
     pub stopped: usize,
-    /// Items that are being finished.
+    /// Items that are still being finished.
     pub finishing: usize,
 }
 
 impl Engine {
-    /// Stops a batch, durably, before it says so: what has not been sent settles as stopped, the
-    /// rest is finished.
+    /// Stops a batch durably: items that have sent nothing settle as stopped, the others are
+    /// finished. Returns once the stop and the outcomes are recorded.
     ///
     /// # Errors
-    /// If the journal cannot record the stop or what it settled. Some of it may be on the disk all
-    /// the same, and a restart goes by that.
+    /// If the journal cannot record the stop or the outcomes. A part may be on disk all the same,
+    /// and a restart acts on it.
     pub async fn stop_batch(
         self: &Arc<Self>,
         batch: BatchId,
@@ -38,6 +38,8 @@ impl Engine {
             let now = engine.shared.clock.now();
             let recorded = engine.journal.stop(batch, by, now);
             recorded.await.inspect_err(|_| engine.journal_refused())?;
+            // A barrier: items of admissions under way are in their lanes after it, so that the
+            // stop finds them.
             drop(engine.entering.write().await);
             engine.shared.live.stop(batch);
             let mut stopped = 0;
@@ -58,7 +60,7 @@ impl Engine {
     }
 }
 
-/// Runs to its end whatever becomes of the one who waits for it.
+/// Runs to its end even if the caller stops waiting.
 async fn detached<T: Send + 'static>(
     overseer: &TaskSupervisor,
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,

@@ -1,13 +1,13 @@
-//! Items that come too late to be admitted, and in time if they were admitted before.
+//! Checks items that are valid only as repeats, such as those whose time has passed.
 
 use crate::engine::{Engine, Submission, SubmitError};
 
 impl Engine {
-    /// Which of these places of a request have keys that nothing is recorded of. Takes room for the
-    /// request meanwhile, and asks the journal once.
+    /// Which of these indexes have keys without a record. Reserves capacity for the request
+    /// meanwhile, and reads the journal once.
     ///
     /// # Errors
-    /// If there is no room, or the journal cannot be read.
+    /// If there is no capacity, or the journal cannot be read.
     pub async fn unrecorded(
         &self,
         submission: &Submission,

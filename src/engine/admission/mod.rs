@@ -1,4 +1,4 @@
-//! From a parsed request to items in their lanes: the checks, the room, the durable admission.
+//! From a parsed request to items in their lanes: capacity, durable admission, start.
 
 pub(super) mod late;
 pub(super) mod room;

@@ -1,6 +1,6 @@
-//! Room for what is open of the whole service, in items and in bytes. What is new or opened again
-//! takes of it; what is under way already has its part, and what has settled needs none. Dry runs
-//! have room of their own: whoever has filled the service can still plan.
+//! Capacity for open items of the whole service, in items and bytes. New and reopened items reserve
+//! it; running items have it already, and settled ones need none. Dry runs have capacity of their
+//! own, so that a caller which has filled its share can still plan.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use crate::{
     shared_budget::{Reservation, ShareRefused, SharedBudget},
 };
 
-/// A request's room. What it does not use is given back with it.
+/// A request's reservation. What the items do not use is released with it.
 #[derive(Debug)]
 pub(in crate::engine) struct Capacity {
-    /// For what is opened.
+    /// For items that are opened.
     pub(in crate::engine) opened: CapacityPart,
-    /// For its dry runs.
+    /// For dry runs.
     pub(in crate::engine) planned: CapacityPart,
 }
 
-/// Room of one kind.
+/// A reservation in both budgets.
 #[derive(Debug)]
 pub(in crate::engine) struct CapacityPart {
     pub(in crate::engine) items: Reservation,
@@ -29,7 +29,7 @@ pub(in crate::engine) struct CapacityPart {
 }
 
 impl CapacityPart {
-    /// Adds room that was taken later.
+    /// Adds a later reservation.
     pub(in crate::engine) fn join(&mut self, more: Self) {
         self.items.join(more.items);
         self.bytes.join(more.bytes);
@@ -37,10 +37,10 @@ impl CapacityPart {
 }
 
 impl Engine {
-    /// Room for a request, and which of its items may be opened in it: all (`None`), or none yet
-    /// where there is no room for all. Its items may be under way or settled: whoever resumes is
-    /// not turned away for being part of what fills the service. Only the journal knows, and says
-    /// what it would open.
+    /// Reserves capacity for a request, and says which of its items may be opened: all (`None`), or
+    /// none yet if there is not enough for all. In that case the items may be running or settled
+    /// already, and a caller that resumes must not be rejected for work that is part of the load.
+    /// Only the journal knows; it answers with the items that it would open.
     pub(in crate::engine) fn room_for(
         &self,
         submission: &Submission,
@@ -62,7 +62,7 @@ impl Engine {
         Ok((Capacity { opened, planned }, may_open))
     }
 
-    /// Room for these items of a request.
+    /// Reserves capacity for these items of a request.
     pub(in crate::engine) fn room_to_open(
         &self,
         submission: &Submission,
@@ -83,7 +83,10 @@ impl Engine {
     }
 }
 
-/// Room for items, or why there is none.
+/// Reserves capacity for items.
+///
+/// # Errors
+/// Which limit leaves no room for them.
 fn part<'a>(
     caller: &CallerId,
     items: impl Iterator<Item = &'a SubmittedItem>,
@@ -94,6 +97,7 @@ fn part<'a>(
     let (items, bytes) = weights.fold((0, 0_usize), |(items, bytes), weight| {
         (items + 1, bytes.saturating_add(weight))
     });
+    // More than the caller can ever have, so waiting would not help.
     if bytes > memory.most(caller) {
         return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
     }

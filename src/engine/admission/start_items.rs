@@ -1,5 +1,5 @@
-//! From an admission to running items: what is new is lined up, what runs is joined, and what has
-//! settled is told.
+//! Starts the items of an admitted request: queues new ones, subscribes to running ones, and
+//! replays settled ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,8 +35,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Starts what was opened or is a dry run, and gives the feed its news. Gives back what the feed
-    /// listens to, and what [`Engine::catch_up`] has to ask the journal for.
+    /// Starts opened items and dry runs, and pushes replayed outcomes to the feed. Returns the
+    /// feed's subscriptions, and the items that [`Engine::catch_up`] has to read from the journal.
     pub(in crate::engine) fn start_items(
         &self,
         submission: &Submission,
@@ -115,6 +115,8 @@ impl Engine {
                 run.in_stock = true;
                 run.earliest = Some(admitted_at);
             }
+            // The last outcome may have left a request that may still act: one lookup goes at once,
+            // since the caller is waiting.
             let doubt = previous.as_deref().and_then(Settled::left_unknown);
             if let Some(doubt) = doubt
                 && let Some(lane) = self.lanes.get(item.command.account())
@@ -129,14 +131,16 @@ impl Engine {
         for ((account, batch), runs) in lanes {
             match self.lanes.get(&account) {
                 Some(lane) => lane.enqueue(&submission.scope.caller, batch, runs),
-                // The request was checked against the accounts, which do not change.
+                // The request was checked against the accounts, and these do not change while the
+                // engine runs.
                 None => tracing::error!(%account, "a checked request names an unknown account"),
             }
         }
         (watching, unknown)
     }
 
-    /// Enters what is opened, and lets the feed hear of it.
+    /// Registers opened items as open and subscribes the feed to them, before any of them can
+    /// settle. Returns the stop flag of each batch.
     fn watch(
         &self,
         start: &ItemsToStart<'_>,
@@ -155,6 +159,7 @@ impl Engine {
                 .live
                 .open(of, items.iter().map(|(id, _)| id.index));
             stops.insert(of, stop);
+            // The usual case, all items new, needs no map of indexes.
             let is_whole = of == batch && items.len() == total;
             watching.listen(
                 of,
@@ -168,9 +173,9 @@ impl Engine {
         stops
     }
 
-    /// Tells a feed how items that are not open here have settled; those that have not are about
-    /// to be entered, and are heard of then. If that cannot be read, the feed ends: its items go
-    /// on, and the same request finds them again.
+    /// Pushes the outcomes of joined items that are not open in this process. Items that have none
+    /// yet are about to be registered, and the subscription gets theirs. If the journal cannot be
+    /// read, the feed ends: its items go on, and a repeat of the request joins them again.
     pub(in crate::engine) async fn catch_up(&self, unknown: Joined, feed: &Feed) {
         for (batch, items) in unknown {
             let journal = Arc::clone(&self.journal);
@@ -198,7 +203,7 @@ impl Engine {
     }
 }
 
-/// A request's items by what is to be done with them.
+/// A request's items by how they start.
 #[derive(Default)]
 struct ItemsToStart<'a> {
     planned: Vec<(u32, &'a SubmittedItem)>,

@@ -1,4 +1,4 @@
-//! What is submitted, and why it may not be taken on.
+//! A submitted request, and why it may be rejected.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,24 +14,24 @@ use crate::{
     providers::Mode,
 };
 
-/// A parsed and checked request.
+/// A parsed and validated request.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// Whose keys.
+    /// The caller, and the RPC whose keys are meant.
     pub scope: Scope,
     /// The request's key.
     pub key: Key,
     /// Its items, in order.
     pub items: Vec<SubmittedItem>,
-    /// How long to keep trying; `None` for the service's default.
+    /// The retry window; `None` for the service's default.
     pub retry_window: Option<Duration>,
-    /// Whether replayed outcomes have the providers' answers.
+    /// Whether replayed outcomes include the providers' responses.
     pub with_answers: bool,
-    /// What its new items are counted against; `None` for no limit.
+    /// The hourly quota that new items count against; `None` for no limit.
     pub quota: Option<Arc<HourlyQuota>>,
-    /// Ends the connection that its results are sent on, if there is one that can be ended.
+    /// Closes the connection that the results are sent on, if that is possible.
     pub hangup: Option<Hangup>,
-    /// Which request of the caller's it is.
+    /// The context of the request, for logs, traces and the audit.
     pub from: observe::RequestContext,
 }
 
@@ -40,14 +40,14 @@ pub struct Submission {
 pub struct SubmittedItem {
     /// Its own key; `None` for the derived one.
     pub key: Option<Key>,
-    /// What to do.
+    /// What to cancel.
     pub command: Arc<Command>,
-    /// Whether to do it.
+    /// Whether to cancel or only to plan.
     pub mode: Mode,
 }
 
 impl SubmittedItem {
-    /// Its key in a request with this key, at this place.
+    /// The item's key: its own, or the one derived from the request's key and the item's index.
     #[must_use]
     pub fn key_at(&self, request_key: &Key, place: u32) -> Key {
         self.key
@@ -56,22 +56,22 @@ impl SubmittedItem {
     }
 }
 
-/// Why a request was not taken on. Nothing was sent.
+/// Why a request was rejected. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// Keys were used before with other content.
     #[error("keys were used before with other content")]
     Conflict(Vec<Conflict>),
-    /// Too much is open.
+    /// A budget has too little left; the text names it.
     #[error("the service is full: {0}")]
     Full(String),
-    /// The caller has no room for so many new items in this hour.
+    /// The caller's hourly quota has no room for the new items.
     #[error(transparent)]
     OverQuota(#[from] Exhausted),
     /// The journal's disk is full.
     #[error(transparent)]
     NoRoom(#[from] DiskFull),
-    /// The audit is too far behind.
+    /// The audit is too far behind the journal.
     #[error(transparent)]
     Behind(#[from] OutboxFull),
     /// The audit has no room for more of this caller.
@@ -80,10 +80,10 @@ pub enum SubmitError {
     /// It would take more than its caller can ever have.
     #[error("the request would take {0}, more than there are for one caller; split it")]
     Oversized(String),
-    /// The service is about to stop.
+    /// The service is stopping.
     #[error("the service is draining; send the same request again in a moment")]
     Draining,
-    /// What its keys lead to cannot be read.
+    /// The records of its keys cannot be read.
     #[error("{0}")]
     Damaged(Unavailable),
     /// The journal cannot write or read.
@@ -92,7 +92,7 @@ pub enum SubmitError {
 }
 
 impl SubmitError {
-    /// By the words of the metric.
+    /// The label of the rejection metric.
     pub(in crate::engine) fn refusal(&self) -> Refusal {
         match self {
             Self::Conflict(_) => Refusal::Conflict,

@@ -1,4 +1,4 @@
-//! From a parsed request to its admission and a feed of its news.
+//! Admits a parsed request: reserves capacity, writes the admission, and starts its items.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,26 +28,26 @@ use crate::{
     shared_budget::Reservation,
 };
 
-/// A request that was taken on.
+/// An admitted request.
 #[derive(Debug)]
 pub struct Ticket {
-    /// Its batch; `None` if all of it is a dry run.
+    /// The batch; `None` if all items are dry runs.
     pub batch: Option<BatchId>,
-    /// The news of its items.
+    /// Updates of the items.
     pub feed: Arc<Feed>,
-    /// What the feed listens to.
+    /// Ends the feed's subscriptions when the stream ends.
     _watching: Subscription,
-    /// Its share of what streams may hold.
+    /// Reservations for the results that the stream may buffer, in items and bytes.
     _held: [Reservation; 2],
 }
 
 impl Engine {
-    /// Admits a request and starts what is new in it. Once called, it goes to its end even if
-    /// the caller stops waiting.
+    /// Admits a request and starts its new items. Once called it runs to its end, even if the
+    /// caller stops waiting.
     ///
     /// # Errors
-    /// See [`SubmitError`]; nothing was sent, and nothing was admitted unless the journal failed
-    /// over it.
+    /// See [`SubmitError`]. Nothing was sent. Nothing was admitted, unless the journal failed
+    /// during the write.
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Ticket, SubmitError> {
         let engine = Arc::clone(self);
         let work = async move { engine.take_on(submission).await };
@@ -69,6 +69,7 @@ impl Engine {
             .iter()
             .map(|i| work_item::weight(&i.command));
         let bytes: usize = weights.sum();
+        // More than the caller can ever have, so waiting would not help.
         if bytes > self.results_bytes_held.most(caller) {
             return Err(SubmitError::Oversized(format!("{bytes} bytes of memory")));
         }
@@ -77,12 +78,15 @@ impl Engine {
             self.results_bytes_held.take(caller, bytes),
         );
         let (Ok(held), Ok(bytes_held)) = shares else {
+            // Room for results is short: the stream that has gone unread longest is evicted, for
+            // the next request.
             self.readers.make_room();
             return Err(SubmitError::Full(
                 "too many results of this caller wait for their readers".to_owned(),
             ));
         };
         let (mut room, may_open) = self.room_for(&submission)?;
+        // Held until the items are queued: see `Engine::entering`.
         let entering = self.entering.read().await;
         let at = self.shared.clock.moment();
         let retry_until = self.retry_until(at.at, submission.retry_window);
@@ -101,11 +105,13 @@ impl Engine {
                 return Err(error);
             }
         };
+        // The journal may clear fewer items than were reserved, for example if some are settled
+        // already.
         self.unreserve_clearances(unused(clear, &submission, admitted.as_ref()));
         if admitted.as_ref().is_some_and(meets_others) {
-            // What was recorded before this admission is told before its items are entered, so
-            // that an outcome from before they were taken up again is no news of theirs.
-            // If it cannot be recorded, the feed ends.
+            // Outcomes recorded before this admission are published before its items are
+            // registered. Otherwise the old outcome of a reopened item would be taken for the new
+            // one. If that fails, the journal has failed, and the feed ends.
             let _ = self.flush().await;
         }
         let feed = self.shared.live.feed(count);
@@ -125,7 +131,7 @@ impl Engine {
         })
     }
 
-    /// Reserves what the admission may clear in its own write, for each account.
+    /// Reserves clearances for the admission, per account: they are written in the same commit.
     fn reserve_clearances(&self, submission: &Submission) -> BTreeMap<AccountName, usize> {
         let mut wanted = BTreeMap::<AccountName, usize>::new();
         let items = submission.items.iter();
@@ -143,7 +149,6 @@ impl Engine {
         wanted
     }
 
-    /// Gives reserved clearances back.
     fn unreserve_clearances(&self, unused: BTreeMap<AccountName, usize>) {
         for (account, count) in unused {
             if let Some(lane) = self.lanes.get(&account) {
@@ -152,8 +157,8 @@ impl Engine {
         }
     }
 
-    /// Admits what is not a dry run; `None` if everything is. Takes more room if what is opened
-    /// needs it.
+    /// Admits the items that are not dry runs; `None` if all are. Reserves more capacity if
+    /// reopened items need it.
     async fn admit(
         &self,
         submission: &Submission,
@@ -195,6 +200,8 @@ impl Engine {
             overfull: self.audit.check(&submission.scope.caller).err(),
         };
         let mut answer = self.journal.admit(admission.clone()).await;
+        // Nothing was admitted: these items would be opened without capacity. Once it is reserved,
+        // the admission is tried again.
         if let Err(AdmitError::Unreserved(opens)) = answer {
             room.opened.join(self.room_to_open(submission, &opens)?);
             admission.may_open = Some(opens);
@@ -212,7 +219,8 @@ impl Engine {
             Err(AdmitError::Behind(behind)) => Err(behind.into()),
             Err(AdmitError::Overfull(overfull)) => Err(overfull.into()),
             Err(AdmitError::Damaged(why)) => Err(SubmitError::Damaged(why)),
-            // More has settled meanwhile that is not final, and has to be opened again.
+            // More items settled in between without a final outcome, so these would be reopened as
+            // well. A third try could race in the same way.
             Err(AdmitError::Unreserved(_)) => Err(SubmitError::Full(
                 "more of it has to be opened again than there was room for".to_owned(),
             )),
@@ -225,7 +233,7 @@ impl Engine {
     }
 }
 
-/// What an admission is asked for beside its items.
+/// What an admission needs beside its items.
 struct SubmittedRequest {
     at: Moment,
     retry_until: Timestamp,
@@ -233,7 +241,7 @@ struct SubmittedRequest {
     may_open: Option<BTreeSet<u32>>,
 }
 
-/// What of the reserved clearances an admission did not use.
+/// The reserved clearances that an admission did not use.
 fn unused(
     mut reserved: BTreeMap<AccountName, usize>,
     submission: &Submission,
@@ -251,7 +259,7 @@ fn unused(
     reserved
 }
 
-/// Whether other requests have had items of this one under way.
+/// Whether items of this request are, or were, part of other requests.
 fn meets_others(admitted: &Admitted) -> bool {
     admitted.items.iter().any(|item| match item {
         AdmittedItem::Running { .. } => true,

@@ -1,44 +1,45 @@
-//! When to look for what became of a request whose effect is not known: while it may still act, a
-//! look that finds nothing done is news; after it, proof.
+//! When to look up the fate of a request whose effect is unknown. While the request may still act,
+//! a lookup that finds nothing done is only informative; later it is proof, and is *believed*.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first early look after a lost answer, and the first after an acceptance that is not seen.
+/// When the first early lookup goes after a lost reply, and the second after an acceptance.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A request of an item that may still act.
+/// The schedule of lookups for a request that may still act.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Belief {
-    /// When its answer was given up, or came without its effect.
+    /// When the reply was given up, or came without the effect.
     begun: Instant,
-    /// A look that is sent from then on is believed.
+    /// From this time on a lookup that is sent is believed.
     believed_at: Instant,
-    /// Early looks that were made or are too late.
+    /// Early lookups that were sent or skipped.
     early: u32,
     plan: LookPlan,
-    /// When the last look that is believed was sent.
+    /// When the last believed lookup was sent.
     last_believed: Option<Instant>,
-    /// Time between two looks that are believed.
+    /// Time between two believed lookups.
     spacing: Duration,
 }
 
-/// Which early looks there are.
+/// When lookups go that are too early to be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum LookPlan {
-    /// About a second and a third of the settling time after the answer was lost.
+    /// After a lost reply: 1 s later, and a third of the settling time later.
     Lost,
-    /// At once, after a second, and at growing distances: the provider took it on.
+    /// After an acceptance: at once, after 1 s, then at doubling distances. The effect is expected
+    /// soon.
     Accepted,
-    /// At once, and no other.
+    /// One lookup at once: after a restart or a reopening.
     AtOnce,
-    /// None: too many others wait for one.
+    /// None: after a restart with too many items to look all up at once.
     AtBelief,
 }
 
 impl Belief {
-    /// A request whose answer was lost or does not show its effect, from now on.
+    /// The schedule that begins now.
     pub(in crate::engine) fn new(plan: LookPlan, believed_at: Instant, spacing: Duration) -> Self {
         Self {
             begun: Instant::now(),
@@ -50,23 +51,23 @@ impl Belief {
         }
     }
 
-    /// When a look is believed.
+    /// When a lookup can be believed.
     pub(in crate::engine) fn believed_at(&self) -> Instant {
         self.believed_at
     }
 
-    /// Whether a look that is sent now is believed.
+    /// Whether a lookup that is sent now is believed.
     pub(in crate::engine) fn is_believed(&self, now: Instant) -> bool {
         now >= self.believed_at
     }
 
-    /// When the next look goes, and whether it is believed.
+    /// When the next lookup goes, and whether it is believed.
     pub(in crate::engine) fn next_look(&mut self, now: Instant) -> (Instant, bool) {
         if self.is_believed(now) {
             let at = self.last_believed.map_or(now, |last| last + self.spacing);
             return (at.max(now), true);
         }
-        // An early look that is late by as much as to the next one is dropped.
+        // An early lookup that is overdue at the time of the next one is skipped.
         while self
             .offset(self.early + 1)
             .is_some_and(|next| self.begun + next <= now)
@@ -79,7 +80,7 @@ impl Belief {
         }
     }
 
-    /// A look was sent at this time, and is over.
+    /// Records a lookup that was sent at this time and has finished.
     pub(in crate::engine) fn looked(&mut self, sent: Instant) {
         if self.is_believed(sent) {
             self.last_believed = Some(sent);
@@ -88,7 +89,7 @@ impl Belief {
         }
     }
 
-    /// How long after the beginning an early look goes.
+    /// How long after `begun` the early lookup of this number goes; `None` if there is none.
     fn offset(&self, number: u32) -> Option<Duration> {
         match (self.plan, number) {
             (LookPlan::Lost, 0) => Some(SOON.min(self.spacing / 3)),
@@ -108,8 +109,8 @@ mod tests {
 
     const SPACING: Duration = Duration::from_secs(30);
 
-    /// The looks of a doubt that is believed 30 s after it began, in seconds, until three were
-    /// believed.
+    /// Seconds and belief of each lookup, up to the third believed one, of a doubt that is believed
+    /// after 30 s.
     async fn looks(plan: LookPlan) -> Vec<(f64, bool)> {
         let begun = Instant::now();
         let mut settling = Belief::new(plan, begun + SPACING, SPACING);

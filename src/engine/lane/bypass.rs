@@ -1,5 +1,5 @@
-//! Items that go ahead of the gate, since most will send nothing now: stopped ones, those that an
-//! earlier process left with a look that is not due, and those whose window ended while they waited.
+//! Items that bypass flow control, since most send nothing now: stopped items, items of an earlier
+//! process whose lookup is not due, and items whose window ended while they waited.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 
 use super::{Lane, LaneState, work_item::WorkItem};
 
-/// How often items that wait behind a closed gate are checked for the end of their window.
+/// How often items that wait for flow control are checked for the end of their window.
 pub(in crate::engine) const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Items of a lane that may be ahead of its gate at once. Each takes a task and a place at the
-/// settler's door until it has its outcome, so a hundred thousand whose windows end together go a
-/// few at a time.
+/// Items of a lane that may bypass flow control at once. Each takes a task and a slot in the
+/// settler's channel until it has its outcome, so if 100,000 windows end together they go a few at
+/// a time.
 pub(in crate::engine) const SILENT_MAX: usize = 256;
 
-/// A lane's search for windows that have ended.
+/// A lane's scan for items whose window has ended.
 #[derive(Debug)]
 pub(in crate::engine) struct Expiry {
-    /// When the next one begins.
+    /// When the next scan begins.
     pub(in crate::engine) due: Instant,
-    /// One is under way.
+    /// A scan is under way.
     is_on: bool,
-    /// When the first early look that waits for a retry is the one that decides.
+    /// When the first of the waiting early lookups becomes one that can be believed.
     pub(in crate::engine) decides_at: Option<Instant>,
 }
 
@@ -36,15 +36,15 @@ impl Expiry {
     }
 }
 
-/// When a look that goes early becomes the one that decides.
+/// When an item's early lookup becomes one that can be believed.
 pub(in crate::engine) fn decides_at(run: &WorkItem) -> Option<Instant> {
     let belief = run.belief.as_ref().filter(|_| run.looks_early)?;
     Some(belief.believed_at())
 }
 
 impl Lane {
-    /// Items that go ahead of the gate now, no more than there is room for. One that is in doubt
-    /// gets its last look through the gate, unless the provider is away.
+    /// Items that bypass flow control now, at most as many as there is room for. An item in doubt
+    /// gets its last lookup through flow control instead, unless the provider is away.
     pub(in crate::engine) fn silent(&self, state: &mut LaneState, now: Instant) -> Vec<WorkItem> {
         let room = SILENT_MAX.saturating_sub(state.gate.silent());
         let ahead = state.ahead.len().min(room);
@@ -59,6 +59,7 @@ impl Lane {
             let wall = self.shared.clock.now();
             let ended = self.take_ended(state, (now, wall), room);
             if ended.len() < room {
+                // A full take may have left some: the scan goes on at the next call.
                 state.expiry.is_on = false;
                 state.let_late_ones_go((now, wall));
             }
@@ -70,8 +71,8 @@ impl Lane {
         silent
     }
 
-    /// Takes out what has waited for too long, at most so many items: fewer say that there are no
-    /// more.
+    /// Takes out up to `items_max` items that have waited too long; fewer mean that there are no
+    /// others.
     fn take_ended(
         &self,
         state: &mut LaneState,
@@ -83,10 +84,13 @@ impl Lane {
         let patience = self.options.timeout;
         let window = wall.checked_sub(patience).unwrap_or(Timestamp::MIN);
         let is_over = |run: &WorkItem| match &run.belief {
-            // Its look that can be believed has its turn, unless nothing goes for long.
+            // Its believed lookup still gets a turn, unless the account is held for longer than a
+            // timeout.
             Some(settling) => {
                 is_held && run.retry_until < window && settling.believed_at() + patience < now
             }
+            // Items with a history may conclude from a lookup, which goes while the provider is
+            // there.
             None => away || run.is_untouched(),
         };
         let mut ended = state.firsts.take_ended(wall, items_max, is_over);
@@ -101,7 +105,7 @@ impl Lane {
 }
 
 impl LaneState {
-    /// Has a search begin.
+    /// Begins a scan.
     fn look_again(&mut self) {
         self.firsts.look_again();
         self.retries.look_again();
@@ -109,8 +113,8 @@ impl LaneState {
         self.targets.look_again();
     }
 
-    /// Lines up with the others what waits for a retry and has its last turn, or a look that
-    /// decides: the budget of retries does not hold those up.
+    /// Moves retries past their window, and lookups that can be believed by now, to the first
+    /// requests: the retry budget does not delay an item's last turn.
     fn let_late_ones_go(&mut self, (now, wall): (Instant, Timestamp)) {
         self.retries.look_again();
         let mut late = self.retries.take_ended(wall, usize::MAX, |_| true);

@@ -1,9 +1,9 @@
-//! What a lane may send, and what it has learned of its account: both are in the journal before
-//! they count.
+//! What a lane may send, and what it has learned of its account. Both take effect only once they
+//! are in the journal.
 //!
-//! What was not cleared was not sent, so a restart leaves in doubt only what was. A lane clears
-//! ahead, in the order of turns and in writes that are made anyway, as far as it sends in a few
-//! seconds.
+//! An item that was not cleared was not sent, so a restart leaves only cleared items in doubt. A
+//! lane clears ahead of sending, in the order of its queue, with journal writes that happen anyway,
+//! and about as many items as it sends in [`AHEAD_SECONDS`].
 
 use std::{
     sync::{
@@ -33,19 +33,19 @@ use crate::{
     providers::{Evidence, Facts, Mode},
 };
 
-/// Seconds of an account's rate that may be cleared ahead.
+/// Seconds of the account's rate that may be cleared ahead.
 const AHEAD_SECONDS: f64 = 5.0;
 
-/// How much of a lane is cleared and not sent yet.
+/// Counts of a lane's clearances.
 #[derive(Debug)]
 pub(in crate::engine) struct Clearances {
-    /// How much may be.
+    /// Items that may be cleared and unsent at once.
     allowance: usize,
-    /// How much is, or is asked for.
+    /// Items that are, including those asked for.
     stock: usize,
-    /// Nothing that waits is left to clear.
+    /// No waiting item is left to clear, as of the last scan.
     is_done: bool,
-    /// The number of the last request, and of the last one that is on the disk.
+    /// Number of the last clearance that was asked for, and of the last one on disk.
     asked: u64,
     granted: u64,
 }
@@ -62,17 +62,17 @@ impl Clearances {
         }
     }
 
-    /// Something has come that may have to be cleared.
+    /// A new item may need clearance: scan again.
     pub(in crate::engine) fn has_more(&mut self) {
         self.is_done = false;
     }
 
-    /// The last request that is on the disk.
+    /// Number of the last clearance on disk.
     pub(in crate::engine) fn granted(&self) -> u64 {
         self.granted
     }
 
-    /// Reserves clearances for an admission.
+    /// Reserves up to `wanted` clearances for an admission; returns how many.
     fn reserve(&mut self, wanted: usize) -> usize {
         let room = self.allowance.saturating_sub(self.stock);
         let granted = wanted.min(room).min(limits::CLEARED_BY_ADMISSION_MAX);
@@ -80,7 +80,7 @@ impl Clearances {
         granted
     }
 
-    /// An item has been sent, or ends without.
+    /// An item was sent, or ends without being sent.
     pub(in crate::engine) fn unstock(&mut self, run: &mut WorkItem) {
         if std::mem::take(&mut run.in_stock) {
             self.stock = self.stock.saturating_sub(1);
@@ -88,26 +88,26 @@ impl Clearances {
     }
 }
 
-/// A number of items, at least zero and at most a million.
+/// A number of items, clamped to 0 ..= 1,000,000 and rounded down.
 fn whole(count: f64) -> usize {
     let count = count.clamp(0.0, 1e6).floor();
-    // A number of at most seven digits always reads.
+    // At most seven digits, so this always parses.
     format!("{count}").parse().unwrap_or_default()
 }
 
-/// What is known of the account, as far as the journal has it or is about to.
+/// What is known of the account: recorded, or about to be.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Learned {
     state: AccountState,
-    /// Whether the journal has to be told.
+    /// The journal does not have it yet.
     is_new: bool,
 }
 
-/// What answers have shown, for those who ask at each step: without the lane's lock.
+/// What replies have proved, readable at each step without the lane's lock.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ShownCredential {
     answered: AtomicBool,
-    /// What was proven; 0 for nothing.
+    /// The proven place and credential; 0 for none.
     proof: AtomicU64,
 }
 
@@ -121,7 +121,7 @@ impl ShownCredential {
 }
 
 impl WorkItem {
-    /// Whether it may be sent, given which request of its lane is on the disk.
+    /// Whether the item may be sent, given the last clearance on disk.
     pub(in crate::engine) fn clearance(&mut self, granted: u64) -> bool {
         if let Clearance::Asked(number) = self.clearance
             && number <= granted
@@ -133,12 +133,12 @@ impl WorkItem {
 }
 
 impl Lane {
-    /// Reserves clearances for so many new items of a request.
+    /// Reserves up to `wanted` clearances for new items of a request; returns how many.
     pub(in crate::engine) fn reserve_clearances(&self, wanted: usize) -> usize {
         self.state().clearing.reserve(wanted)
     }
 
-    /// Gives reserved clearances back.
+    /// Returns reserved clearances.
     pub(in crate::engine) fn unreserve_clearances(&self, count: usize) {
         let mut state = self.state();
         state.clearing.stock = state.clearing.stock.saturating_sub(count);
@@ -146,7 +146,7 @@ impl Lane {
         self.wake();
     }
 
-    /// Asks for the clearance of what comes next, once half of the stock is gone.
+    /// Asks for clearance of the next items, once half of the allowance is used up.
     pub(in crate::engine) fn clear_ahead(self: &Arc<Self>, state: &mut LaneState) {
         let Clearances {
             allowance,
@@ -158,7 +158,7 @@ impl Lane {
             return;
         }
         let Ok(permit) = self.shared.settle.try_reserve() else {
-            // The settler is behind: it is asked again when the next item goes.
+            // The settler is behind. The next start of an item asks again.
             return;
         };
         let at = self.shared.clock.moment();
@@ -178,7 +178,8 @@ impl Lane {
             }
         });
         if items.is_empty() {
-            // Looking at all that waits is not done again for each that goes.
+            // A scan that finds nothing is not repeated for each item that starts, until one is
+            // added.
             state.clearing.is_done = true;
             return;
         }
@@ -189,7 +190,7 @@ impl Lane {
         permit.send(Handover::Clear(clearance, whom));
     }
 
-    /// A request is on the disk: what it names may be sent.
+    /// A clearance is on disk: its items may be sent.
     pub(in crate::engine) fn granted(&self, number: u64) {
         let mut state = self.state();
         state.clearing.granted = state.clearing.granted.max(number);
@@ -197,8 +198,8 @@ impl Lane {
         self.wake();
     }
 
-    /// Clears an item that is about to be sent, unless it is; says whether it may go. If not, the
-    /// journal has failed.
+    /// Clears an item that is about to be sent, if it is not yet. Returns whether it may be sent;
+    /// if not, the journal has failed.
     pub(in crate::engine) async fn clear(&self, run: &mut WorkItem) -> bool {
         let Origin::Recorded(id) = run.origin else {
             return true;
@@ -235,13 +236,13 @@ impl Lane {
         }
     }
 
-    /// Names the place and the credential that a proof is of.
+    /// Identifies the place and the credential that a proof is about.
     pub(in crate::engine) fn proof(&self) -> u64 {
-        // 0 stands for nothing proven.
+        // 0 means that nothing is proven.
         (self.options.place ^ self.options.egress.fingerprint()).max(1)
     }
 
-    /// Learns what an answer shows of the account.
+    /// Records what a reply proves of the account.
     pub(in crate::engine) fn learn(&self, evidence: Evidence) {
         let known = self.facts();
         let is_news = (evidence.answered && !known.answered) || (evidence.proven && !known.proven);
@@ -263,7 +264,7 @@ impl Lane {
         self.shown.set(&learned.state, self.options.place);
     }
 
-    /// What the journal does not have yet of what was learned.
+    /// The account's state, if the journal does not have it yet.
     pub(in crate::engine) fn take_learned(&self) -> Option<(AccountName, AccountState)> {
         let mut state = self.state();
         if !std::mem::take(&mut state.learned.is_new) {
@@ -273,14 +274,16 @@ impl Lane {
         Some((name, state.learned.state.clone()))
     }
 
-    /// Starts nothing before a time: the provider asked for it, and a restart does not forget it.
+    /// Starts nothing before a time, as the provider asked. Recorded, so that it survives a
+    /// restart.
     pub(in crate::engine) fn pause(&self, until: Instant) {
         let wait = until.saturating_duration_since(Instant::now());
         let durable = self.shared.clock.moment().after(wait);
         let mut state = self.state();
         state.gate.pause(until);
         let known = state.learned.state.paused_until;
-        // Answers to requests that were under way ask for nearly the same.
+        // Replies to concurrent requests ask for almost the same pause, which is not recorded
+        // again.
         let is_known = known.is_some_and(|known| {
             let ahead = durable.at.duration_since(known.at);
             ahead < jiff::SignedDuration::from_secs(1)
@@ -294,18 +297,19 @@ impl Lane {
             state.learned.state.clone(),
         );
         drop(state);
-        // If the settler is behind, it goes with the next outcome.
+        // If the settler is behind, it is recorded with the next outcome.
         let sent = self.shared.settle.try_send(Handover::Account(name, told));
         self.state().learned.is_new |= sent.is_err();
     }
 
-    /// For how many items a look goes at once after a restart.
+    /// How many items may send a lookup at once after a restart: a third of the settling time at
+    /// the account's rate.
     pub(in crate::engine) fn looks_at_once(&self) -> usize {
         let third = self.options.settling.as_secs_f64() / 3.0;
         whole(self.options.gate.rate_per_second * third)
     }
 
-    /// Begins with what an earlier process learned. `is_new` says that there was none.
+    /// Restores what an earlier process recorded. `is_new` says that there was no earlier process.
     pub(in crate::engine) fn restore(
         &self,
         known: Option<AccountState>,
@@ -323,13 +327,14 @@ impl Lane {
                 let tokens = tokens + passed * self.options.gate.rate_per_second;
                 state.gate.begin_with(tokens, at);
             }
-            // It did not stop in order: nobody knows what it sent last.
+            // The process did not stop in order, so its last requests are unknown: assume the
+            // bucket empty but for one token.
             _ if !is_new => state.gate.begin_with(1.0, at),
             _ => {}
         }
         let Some(mut known) = known else { return };
         if let Some(left) = known.paused_until.and_then(|until| now.until(&until)) {
-            // A clock that was set back would bring the same pause at every start.
+            // If the clock was set back, the pause would otherwise begin anew at every start.
             let left = left.min(Duration::from_millis(limits::THROTTLE_MS_MAX));
             state.gate.pause(at + left);
             known.paused_until = Some(now.after(left));
@@ -342,14 +347,14 @@ impl Lane {
         self.shown.set(&known, self.options.place);
         state.learned.state = known.clone();
         if is_used {
-            // What was saved is spent once, also if this process does not stop in order.
+            // Saved tokens are spent once, even if this process does not stop in order.
             let name = self.options.account.name.clone();
             let told = self.shared.settle.try_send(Handover::Account(name, known));
             state.learned.is_new |= told.is_err();
         }
     }
 
-    /// What the next process has to know of the account after an orderly stop.
+    /// The account's state for the next process, at an orderly stop.
     pub(in crate::engine) fn last_state(&self, now: Moment) -> (AccountName, AccountState) {
         let state = self.state();
         let tokens = state.gate.tokens(Instant::now());
@@ -360,14 +365,15 @@ impl Lane {
         (self.options.account.name.clone(), known)
     }
 
-    /// Binds targets on which requests of settled items may still act.
+    /// Binds a target until a request of a settled item cannot act on it any more.
     pub(in crate::engine) fn bind(&self, target: TargetId, owner: Owner, until: Instant) {
         let mut state = self.state();
         state.doubtful.bind(target, owner, until, Instant::now());
     }
 
-    /// Until when an item's next request with an effect waits for one of another key that may still
-    /// act on its target. The item may have the target: both were there when a process went.
+    /// Until when an item's next request with an effect waits for a request of another key that may
+    /// still act on its target. That can be so even for the item that holds the target: both were
+    /// open when a process ended.
     pub(in crate::engine) fn waits_for_others(
         &self,
         run: &WorkItem,
@@ -384,7 +390,7 @@ impl Lane {
         doubtful.until_by_others(target, id, Instant::now())
     }
 
-    /// Binds the target of an item that an earlier process left with a request that may still act.
+    /// Binds the target of an item for which an earlier process left a request that may still act.
     pub(in crate::engine) fn bind_left(&self, run: &WorkItem) {
         let target = run.command.exclusive_target();
         let belief = run.belief.as_ref().map(Belief::believed_at);
@@ -393,7 +399,7 @@ impl Lane {
         }
     }
 
-    /// The target of an item that ends with a request that may still act.
+    /// The target of an item that settles while a request may still act on it. Binds it, too.
     pub(in crate::engine) fn doubtful_target(&self, run: &WorkItem) -> Option<DoubtfulTarget> {
         let target = run.command.exclusive_target()?;
         let doubt = run.doubt.as_deref().filter(|doubt| doubt.may_act)?;
@@ -415,12 +421,12 @@ impl Lane {
         })
     }
 
-    /// What an orderly stop knows of everything that waits: what was cleared and not sent is not
-    /// in doubt, and what was has its ends.
+    /// Notes of an orderly stop for all waiting items: which cleared items were not sent, and which
+    /// may have acted, between which times.
     pub(in crate::engine) fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         for run in self.take_all() {
-            // What was asked for and is not on the disk yet gets there before these notes.
+            // A clearance that is still queued reaches the disk before these notes do.
             if let Origin::Recorded(id) = run.origin
                 && run.clearance != Clearance::None
             {
@@ -432,8 +438,8 @@ impl Lane {
         notes
     }
 
-    /// What is left of an item that has done a part of its work and takes no more than its answers
-    /// with it: nothing can act any more, and what is found may be its own.
+    /// The doubt of an item that did part of its work and loses only its replies: nothing can act
+    /// any more, and what a lookup finds done may be its own.
     fn acted(&self, run: &WorkItem) -> Doubt {
         Doubt {
             earliest: run.earliest,
@@ -447,8 +453,9 @@ impl Lane {
         }
     }
 
-    /// Whether another key may still act on an item's target, or is at work on it while a dry run
-    /// looks; and of a command that moves money, whether another key has ever aimed at it.
+    /// Whether another key may still act on an item's target; for a dry run also whether one is at
+    /// work on it; for a command that moves money also whether another key was ever recorded for
+    /// it.
     pub(in crate::engine) async fn is_target_known(&self, run: &WorkItem) -> bool {
         let Some(target) = run.command.exclusive_target() else {
             return false;
@@ -457,10 +464,10 @@ impl Lane {
         let is_unsettled = {
             let state = self.state();
             let is_doubtful = state.doubtful.until(target, Instant::now()).is_some();
-            // What a dry run finds held is another's: it holds nothing itself.
+            // A dry run holds no target, so a held one is another key's.
             is_doubtful || (is_plan && state.targets.is_held(target))
         };
-        // A dry run looks in any case, and what has settled is no news to whoever plans.
+        // A dry run makes a lookup in any case, and settled keys do not change its plan.
         if is_unsettled || is_plan || !run.command.moves_money() {
             return is_unsettled;
         }
@@ -480,7 +487,8 @@ impl Lane {
             };
             journal.newest(&filter, 2)
         });
-        // A journal that cannot be read fails by itself; a look too many does no harm.
+        // An unreadable journal reports its failure elsewhere. Here the result means one lookup
+        // more.
         let found = found.await.unwrap_or_default();
         found.iter().any(|record| Some(record.id) != own)
     }

@@ -1,5 +1,5 @@
-//! Items that stand in lines until their windows end. Which windows have ended is found without a
-//! walk over those that have not, and a bounded number of items at a time.
+//! Queues of items with a deadline, the end of their retry window. Expired items are found without
+//! a walk over the others, a bounded number at a time.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map},
@@ -8,27 +8,27 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Something that waits no longer than its window.
+/// An item that waits until the end of its window at most.
 pub(in crate::engine) trait HasDeadline {
-    /// When its window ends.
+    /// The end of its window.
     fn ends_at(&self) -> Timestamp;
 }
 
 #[derive(Debug)]
 struct DeadlineLine<T> {
     items: VecDeque<T>,
-    /// No window of its items ends before this.
+    /// Lower bound of its items' deadlines.
     earliest: Timestamp,
 }
 
-/// Lines by their keys, each with one item or more.
+/// Queues by key. A queue is removed when it is empty.
 #[derive(Debug)]
 pub(in crate::engine) struct DeadlineQueue<K, T> {
     lines: BTreeMap<K, DeadlineLine<T>>,
     len: usize,
-    /// Every line by the earliest end of its windows.
+    /// The queues, ordered by `earliest`.
     endings: BTreeSet<(Timestamp, K)>,
-    /// How far [`DeadlineQueue::take_ended`] has come since [`DeadlineQueue::look_again`].
+    /// Where [`DeadlineQueue::take_ended`] goes on; reset by [`DeadlineQueue::look_again`].
     seen: Option<(Timestamp, K)>,
 }
 
@@ -48,22 +48,22 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         self.len
     }
 
-    /// Whether a line has anybody in it.
+    /// Whether a key has a queue.
     pub(in crate::engine) fn has(&self, key: &K) -> bool {
         self.lines.contains_key(key)
     }
 
-    /// How many stand in a line.
+    /// The length of a key's queue.
     pub(in crate::engine) fn len_of(&self, key: &K) -> usize {
         self.lines.get(key).map_or(0, |line| line.items.len())
     }
 
-    /// The item at a place of a line. Its window stays as it is.
+    /// The item at an index of a queue. Its deadline must not change.
     pub(in crate::engine) fn get_mut(&mut self, key: &K, place: usize) -> Option<&mut T> {
         self.lines.get_mut(key)?.items.get_mut(place)
     }
 
-    /// Appends items to a line.
+    /// Appends items to a queue.
     pub(in crate::engine) fn push_back(&mut self, key: &K, items: Vec<T>) {
         let Some(earliest) = items.iter().map(T::ends_at).min() else {
             return;
@@ -72,13 +72,13 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         self.line(key, earliest).extend(items);
     }
 
-    /// Puts an item at the head of a line.
+    /// Prepends an item to a queue.
     pub(in crate::engine) fn push_front(&mut self, key: &K, item: T) {
         self.len += 1;
         self.line(key, item.ends_at()).push_front(item);
     }
 
-    /// Takes the head of a line.
+    /// Takes the first item of a queue.
     pub(in crate::engine) fn pop_front(&mut self, key: &K) -> Option<T> {
         let line = self.lines.get_mut(key)?;
         let item = line.items.pop_front()?;
@@ -89,14 +89,14 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         Some(item)
     }
 
-    /// Has [`DeadlineQueue::take_ended`] begin anew.
+    /// Lets [`DeadlineQueue::take_ended`] begin again at the front.
     pub(in crate::engine) fn look_again(&mut self) {
         self.seen = None;
     }
 
-    /// Takes out items whose windows ended before a time and of which this is true, at most so
-    /// many: fewer say that there are no more. Goes on where it stopped, and does not come back to
-    /// what it left. Says which lines are empty by that.
+    /// Takes out up to `items_max` items whose deadline is before a time and that match; fewer mean
+    /// that there are no others. A call goes on where the last one stopped, and does not come back
+    /// to what that left. Also returns the keys of the queues that are empty now.
     pub(in crate::engine) fn take_ended(
         &mut self,
         before: Timestamp,
@@ -118,6 +118,7 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
                 self.remove(&key);
                 emptied.push(key);
             } else if is_through {
+                // The items that stay did not match: the next call begins after this queue.
                 self.find_earliest(&key);
                 self.seen = Some((earliest, key));
             }
@@ -126,8 +127,7 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         (taken, emptied)
     }
 
-    /// Takes out every item of which this is true, wherever it stands. Says which lines are empty
-    /// by that.
+    /// Takes out every matching item. Also returns the keys of the queues that are empty now.
     pub(in crate::engine) fn take_where(
         &mut self,
         mut condition: impl FnMut(&T) -> bool,
@@ -146,7 +146,7 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         (taken, emptied)
     }
 
-    /// The next line in which a window ended before a time.
+    /// The next queue that may have a deadline before a time.
     fn next_ended(&self, before: Timestamp) -> Option<(Timestamp, K)> {
         let from = match &self.seen {
             Some(seen) => Bound::Excluded(seen),
@@ -156,7 +156,7 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         next.filter(|(earliest, _)| *earliest < before).cloned()
     }
 
-    /// A line, which is to have an item whose window ends at this time.
+    /// The queue of a key, for an item with this deadline.
     fn line(&mut self, key: &K, ends_at: Timestamp) -> &mut VecDeque<T> {
         let line = match self.lines.entry(key.clone()) {
             btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -176,7 +176,7 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
         &mut line.items
     }
 
-    /// Looks at all that a line has for the earliest end.
+    /// Recomputes a queue's earliest deadline.
     fn find_earliest(&mut self, key: &K) {
         let Some(line) = self.lines.get_mut(key) else {
             return;
@@ -197,8 +197,8 @@ impl<K: Ord + Clone, T: HasDeadline> DeadlineQueue<K, T> {
     }
 }
 
-/// Takes out items of which this is true, at most so many, and leaves the others in their order.
-/// Whether it came to the end.
+/// Takes out up to `items_max` matching items and keeps the order of the others. Whether it reached
+/// the end.
 fn take_some<T>(
     items: &mut VecDeque<T>,
     items_max: usize,
@@ -206,7 +206,7 @@ fn take_some<T>(
     taken: &mut Vec<T>,
 ) -> bool {
     let Some(first) = items.iter().position(&mut *condition) else {
-        // Nothing is moved for nothing.
+        // Most scans find nothing: do not move any items then.
         return true;
     };
     let full = taken.len().saturating_add(items_max);

@@ -1,4 +1,5 @@
-//! Targets on which a request of a settled item may still act: the next key waits for them.
+//! Targets on which a request of a settled item may still act. The next key for such a target
+//! waits.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +7,22 @@ use tokio::time::Instant;
 
 use crate::domain::ids::{ItemId, TargetId};
 
-/// As many are kept without a look at which of them are over.
+/// Entries that are kept without a scan for expired ones.
 const KEPT_MIN: usize = 512;
 
-/// Whose request may act on a target; `None` if only the target is known.
+/// The item whose request may act on a target; `None` if that is not recorded.
 pub(in crate::engine) type Owner = Option<ItemId>;
 
-/// A lane's targets, each until nothing may act on it any more.
+/// A lane's doubtful targets, each until no request may act on it any more.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct DoubtfulTargets {
     until: BTreeMap<(TargetId, Owner), Instant>,
-    /// How many were left when those that are over went last.
+    /// Entries that remained after the last scan.
     kept: usize,
 }
 
 impl DoubtfulTargets {
-    /// Binds a target until a time, if it is not bound for longer by the same owner.
+    /// Binds a target until a time, unless the same owner has it bound for longer.
     pub(in crate::engine) fn bind(
         &mut self,
         target: TargetId,
@@ -31,19 +32,21 @@ impl DoubtfulTargets {
     ) {
         let bound = self.until.entry((target, owner)).or_insert(until);
         *bound = until.max(*bound);
-        // Most are never aimed at again, so nobody else would come by to let them go.
+        // Most targets are never named again, so no lookup by target would find their expired
+        // entries. Scanning at twice the last size keeps the cost per insertion constant on
+        // average.
         if self.until.len() > 2 * self.kept.max(KEPT_MIN) {
             self.until.retain(|_, until| *until > now);
             self.kept = self.until.len();
         }
     }
 
-    /// Until when a target is bound; `None` if it is not.
+    /// Until when a target is bound; `None` if it is free.
     pub(in crate::engine) fn until(&self, target: &TargetId, now: Instant) -> Option<Instant> {
         self.until_by(target, now, |_| true)
     }
 
-    /// Until when others bind a target.
+    /// Until when owners other than this one bind a target.
     pub(in crate::engine) fn until_by_others(
         &self,
         target: &TargetId,

@@ -1,5 +1,6 @@
-//! One item's conversation with its provider: ask the provider what to send, send it, enter what
-//! came of it, until there is an outcome. Recovery is the same loop with another history.
+//! Executes one item against its provider: ask the adapter for the next request, send it, append
+//! the reply to the history, and repeat until there is an outcome. Recovery is the same loop,
+//! started with another history.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -36,13 +37,12 @@ use crate::{
     providers::{self, Facts, Mode, Step, Task},
 };
 
-/// An item's request on its way out.
 fn outgoing(run: &WorkItem, request: Request) -> Outgoing {
     let from = run.from.clone();
     Outgoing { request, from }
 }
 
-/// A request without what it carries: what an answer is judged by.
+/// The request without query, headers and body: all that classifying its reply needs.
 fn head(request: &Request) -> Request {
     Request {
         path: request.path.clone(),
@@ -53,25 +53,28 @@ fn head(request: &Request) -> Request {
     }
 }
 
-/// What comes of asking whether an item's next request may go now.
+/// Whether an item's next request may go now.
 enum NextRequest {
-    /// It goes.
+    /// It may be sent.
     Now,
     /// Not before this time.
     At(Instant),
-    /// Something else ended it.
+    /// Never: the journal has failed, so the item cannot be cleared.
     Over,
 }
 
 impl Lane {
-    /// Takes an item as far as it goes now: to its outcome, or to the next wait.
+    /// Executes an item until it has an outcome or has to wait.
     pub(in crate::engine) async fn converse(self: Arc<Self>, mut run: WorkItem) {
         let provider = providers::of(self.options.account.provider());
+        // A lookup at another place proves nothing about a request that was sent to the old one.
         if self.is_elsewhere(&run) {
             let conclusion = work_item::place_changed(&run.command);
             return self.finish(run, conclusion).await;
         }
         loop {
+            // The adapter needs this fact. It may cost a search of the journal, so it is asked
+            // once.
             if run.target_known.is_none() {
                 let known = self.is_target_known(&run).await;
                 run.target_known = Some(known);
@@ -84,17 +87,21 @@ impl Lane {
                 }
                 Step::Send(request) => request,
             };
-            // Admitted before such ids were refused: it cannot be sent, nor looked for.
+            // A path with such an id could name another resource. Newer requests are rejected for
+            // it, but this item was admitted before: neither the request nor a lookup can be sent.
             if !request.path.stays() {
                 self.clean_up(&run, &task);
                 let conclusion = work_item::strays(&run);
                 return self.finish(run, conclusion).await;
             }
+            // The last lookup came too early to decide an item that ends here, so it is repeated
+            // later.
             if let Some(at) = self.looks_again_at(&mut run, &request) {
                 return self.set_aside(run, at).await;
             }
             if request.safety == Safety::Once && self.ends_before(&run, &request) {
-                // The look before this end was believed.
+                // The item ends here, and the lookup before this request was believed: the earlier
+                // request cannot act any more.
                 self.acts_no_more(&mut run, &request);
             }
             if self.is_stopped(&run, &request) {
@@ -102,6 +109,8 @@ impl Lane {
                 let conclusion = work_item::stopped(&run, so_far);
                 return self.finish(run, conclusion).await;
             }
+            // The window is over. The adapter gets that as a request that was not sent, and
+            // concludes.
             if self.is_too_late(&run, &request) {
                 let obstacle = self.obstacle(Instant::now());
                 let reply = Reply::NotSent(Fault::window_ended(&obstacle));
@@ -115,7 +124,8 @@ impl Lane {
                 continue;
             }
             if let Some(at) = self.waits_for_others(&run, &request) {
-                // What others do meanwhile has to be looked for.
+                // Others may change the target in the meantime, so the lookup is repeated after the
+                // wait.
                 run.forget_last_look(&request);
                 return self.set_aside(run, at).await;
             }
@@ -123,11 +133,13 @@ impl Lane {
                 return self.set_aside(run, at).await;
             }
             if run.pass.is_silent() {
-                // A doubt is left to settle, and a look waits for its turn like any request.
+                // Only a doubt is left to resolve, and its lookup takes its turn through flow
+                // control like any request.
                 return self.line_up_again(run);
             }
             if request.pace != Pace::AtOnce && self.shared.stopping.is_cancelled() {
-                // A stop waits for what is under way, and not for what settles.
+                // A drain waits for requests under way, but not for settling times and other
+                // pauses.
                 return self.set_aside(run, Instant::now()).await;
             }
             match self.let_through(&mut run, &request).await {
@@ -143,7 +155,7 @@ impl Lane {
         }
     }
 
-    /// An item as its provider sees it.
+    /// What the provider adapter is given of an item.
     fn task<'a>(&'a self, run: &'a WorkItem) -> Task<'a> {
         Task {
             account: &self.options.account,
@@ -158,8 +170,8 @@ impl Lane {
         }
     }
 
-    /// Whether what may still act was sent to another place, which had proved to be the
-    /// provider's. A place that never did has done nothing that could be looked for there.
+    /// Whether a request that may still act was sent to another address, one that had proved to be
+    /// the provider's. An address that never did has done nothing that a lookup could find.
     fn is_elsewhere(&self, run: &WorkItem) -> bool {
         run.doubt.as_deref().is_some_and(|doubt| {
             let is_other = doubt.place.is_some_and(|place| place != self.options.place);
@@ -167,7 +179,7 @@ impl Lane {
         })
     }
 
-    /// When the next request goes, if it is to wait for longer than its turn.
+    /// When the next request goes, if it waits for more than its turn; `None` if it may go now.
     fn wait_for(&self, run: &mut WorkItem, request: &Request) -> Option<Instant> {
         let now = Instant::now();
         run.looks_early = false;
@@ -176,7 +188,7 @@ impl Lane {
                 self.may_show(run);
                 let settling = run.belief.as_mut()?;
                 let (at, is_believed) = settling.next_look(now);
-                // Early looks cost no more than retries do; the one that decides has its turn.
+                // Early lookups spend retry budget; the believed one goes as a first request.
                 run.retries = !is_believed;
                 run.looks_early = !is_believed;
                 (at > now).then_some(at)
@@ -184,7 +196,8 @@ impl Lane {
             Pace::After(wait) => {
                 let wait = (!std::mem::replace(&mut run.waited, true)).then_some(wait)?;
                 run.rested = true;
-                // A request that may still act may be what is in the way: it comes first.
+                // An earlier request that may still act may be the very obstacle, so it is resolved
+                // first.
                 let settled = run.belief.as_ref().map(Belief::believed_at);
                 let at = now + wait;
                 Some(settled.map_or(at, |settled| at.max(settled)))
@@ -192,11 +205,11 @@ impl Lane {
             Pace::AtOnce if run.sends_again(request) => {
                 run.retries = true;
                 let rested = std::mem::replace(&mut run.rested, true);
-                // Settling was rest enough.
+                // The settling time was pause enough.
                 let has_settled = run.belief.as_ref().is_some_and(|s| s.is_believed(now));
                 (!rested && !has_settled).then(|| now + self.backoff(run.sends))
             }
-            // A provider in trouble deserves a pause before it is asked what it has done.
+            // A provider in trouble gets a pause before it is asked what became of a request.
             Pace::AtOnce if run.has_just_lost() && !std::mem::replace(&mut run.rested, true) => {
                 Some(now + self.backoff(run.sends))
             }
@@ -204,18 +217,19 @@ impl Lane {
         }
     }
 
-    /// Passes an item's next request through its clearance and the account's gate.
+    /// Waits until the journal has cleared the item and flow control allows its request.
     async fn let_through(&self, run: &mut WorkItem, request: &Request) -> NextRequest {
         let has_effect = request.safety != Safety::Look;
         self.acts_no_more(run, request);
-        // What is not cleared is not looked for either.
+        // An uncleared item sends no lookup either: the lookup is the start of its work.
         let is_asked = has_effect || run.waits_for_clearance();
         if is_asked && run.mode() == Mode::Cancel {
             let is_cleared = run.clearance == Clearance::Given;
             if !self.clear(run).await {
                 return NextRequest::Over;
             }
-            // A token is for now: those that wait for one commit would all go at once.
+            // A token allows a request now. Items that waited for one commit would otherwise hold
+            // tokens from before and leave in one burst, so such an item takes a new one.
             run.paid &= is_cleared;
         }
         if !std::mem::take(&mut run.paid) {
@@ -227,8 +241,9 @@ impl Lane {
         NextRequest::Now
     }
 
-    /// A provider that goes on to a request with an effect has been shown by a look that nothing
-    /// was done of the one before. Once that is believed, it cannot act any more.
+    /// Resolves the doubt when it is disproved. An adapter asks for a request with an effect only
+    /// after a lookup found the earlier one without effect; if that lookup is believed, the earlier
+    /// request cannot act any more.
     fn acts_no_more(&self, run: &mut WorkItem, request: &Request) {
         let now = Instant::now();
         if request.safety != Safety::Look
@@ -240,11 +255,12 @@ impl Lane {
         }
     }
 
-    /// Sends a request and enters what came of it. Says until when the item waits, if it has to.
+    /// Sends a request and records its reply. Returns until when the item waits, if it has to.
     async fn exchange(&self, run: &mut WorkItem, request: Request) -> Option<Instant> {
         let provider = providers::of(self.options.account.provider());
         let (safety, operation) = (request.safety, request.operation);
         let asked = head(&request);
+        // Taken before the request: both the belief and the credential count as of sending.
         let (begun, proof) = (Instant::now(), self.proof());
         let is_believed = run.belief.as_ref().is_none_or(|s| s.is_believed(begun));
         let reply = self.options.egress.call(outgoing(run, request)).await;
@@ -278,14 +294,18 @@ impl Lane {
         if asked.pace == Pace::Settle
             && let Some(settling) = &mut run.belief
         {
+            // A believed lookup counts only if it was answered; an early one counts in any case.
             let told = !matches!(verdict, RetryDecision::Again { .. });
             if told || !is_believed {
                 settling.looked(begun);
             }
             if !told && !is_believed {
-                // It told nothing, and the next one comes anyway.
+                // An early lookup without an answer is not retried: the next planned one follows
+                // anyway.
                 return None;
             }
+            // A few believed lookups that leave the doubt open end it, so only those count that the
+            // provider answered itself.
             if is_believed
                 && matches!(class, Class::Accepted | Class::Refused)
                 && let Some(doubt) = &mut run.doubt
@@ -294,6 +314,7 @@ impl Lane {
             }
         }
         run.has_acted |= safety != Safety::Look && class == Class::Accepted;
+        // The provider may have taken the request on, so it must not be repeated blindly.
         if safety == Safety::Once && !matches!(verdict, RetryDecision::Again { .. }) {
             run.sends = run.sends.saturating_add(1);
             run.rested = false;
@@ -301,8 +322,8 @@ impl Lane {
                 _ if run.mode() == Mode::DryRun => {}
                 Class::Accepted => run.accepted = Some((begun, now, self.facts().answered)),
                 Class::Lost => self.may_act(run, begun, now),
-                // An earlier one that was believed to be lost may be why: what it did shows when
-                // looks have had their time again.
+                // A request that was believed lost may have caused this reply. Its effect shows
+                // only after another settling time, so the doubt begins anew.
                 Class::Refused | Class::Undocumented | Class::Busy
                     if run.doubt.is_some() && provider.form().is_sent_once() =>
                 {
@@ -318,6 +339,8 @@ impl Lane {
                 None
             }
             RetryDecision::Again { unseen } => {
+                // A lost try of a repeatable request. It goes into the history when the request
+                // finishes, before the final reply.
                 if let Some(unseen) = unseen {
                     run.unseen = Some(unseen);
                     if run.mode() == Mode::Cancel {
@@ -325,6 +348,7 @@ impl Lane {
                     }
                 }
                 let at = self.try_again(run, safety, pause);
+                // No retry fits into the window: the adapter concludes from this reply.
                 if at.is_none() {
                     self.enter(run, exchange, safety);
                 }
@@ -333,20 +357,21 @@ impl Lane {
         }
     }
 
-    /// Learns what an answer shows of the account, and has its gate hear of it.
+    /// Learns what a reply shows of the account, and reports it to flow control.
     fn hear_of(&self, run: &mut WorkItem, exchange: &Exchange, proof: u64, took: Duration) {
         let provider = providers::of(self.options.account.provider());
         let mut evidence = provider.evidence(&self.task(run), exchange);
-        // The credential may have been replaced while the answer was on its way.
+        // The credential may have been replaced while the request was under way.
         evidence.proven &= proof == self.proof();
         self.learn(evidence);
-        // Not before: this answer may be the first one of the provider's own.
+        // After `learn`: this reply may be the first that proves the address to be the provider's.
         let heard = retry_policy::heard(exchange.class, self.facts().answered, took);
         self.heard(run, heard, &exchange.reply);
     }
 
-    /// What something in between answered was a lost answer if the place is the provider's, which
-    /// may show later.
+    /// Handles a reply of an intermediary, such as a proxy. It counts as a lost reply once the
+    /// address proves to be the provider's, because the provider may have got the request. That
+    /// proof may come with a later reply.
     fn see_through(
         &self,
         run: &mut WorkItem,
@@ -355,6 +380,7 @@ impl Lane {
         sent: Instant,
         now: Moment,
     ) {
+        // A lookup has no effect that could be lost.
         if exchange.class == Class::Foreign && safety != Safety::Look {
             if let Reply::Answered(response) = &exchange.reply
                 && !providers::is_not_passed_on(response)
@@ -366,23 +392,26 @@ impl Lane {
         } else if self.facts().answered
             && let Some((sent, fault)) = run.blocked.take()
         {
+            // The address has proved to be the provider's, so the blocked request may have reached
+            // it. This reply came too early to show its effect.
             self.may_act(run, sent, now);
             exchange.seen.believed = false;
-            // What is repeated has no look that tells: its counts are lower bounds.
+            // A repeatable request has no lookup to find its effect: its counts become lower
+            // bounds.
             if safety == Safety::Repeatable {
                 run.unseen.get_or_insert(fault);
             }
         }
     }
 
-    /// The answer to a request is lost: it may still act.
+    /// Records that the reply to a request was lost: it may still act.
     fn may_act(&self, run: &mut WorkItem, sent: Instant, now: Moment) {
         let answered = self.facts().answered;
         run.may_act(sent, false, (&self.options, answered), now);
         self.settling(run, true);
     }
 
-    /// What a request was accepted for does not show: it may still come.
+    /// Records that an accepted request does not show its effect yet: it may still act.
     fn may_show(&self, run: &mut WorkItem) {
         if let Some((sent, at, answered)) = run.accepted.take() {
             run.may_act(sent, true, (&self.options, answered), at);
@@ -390,7 +419,7 @@ impl Lane {
         }
     }
 
-    /// Enters a finished exchange into an item's history, and keeps that small.
+    /// Appends a finished exchange to an item's history, and compacts that.
     fn enter(&self, run: &mut WorkItem, exchange: Exchange, safety: Safety) {
         run.finished(exchange, safety);
         let mut history = std::mem::take(&mut run.history);
@@ -400,13 +429,15 @@ impl Lane {
         run.weigh_history();
     }
 
-    /// Counts answers that were lost, and those of something in between.
+    /// Counts lost replies, and replies of intermediaries.
     fn count(&self, exchange: &Exchange, safety: Safety) {
         let meters = self.options.egress.meters();
         let (class, reply) = (exchange.class, &exchange.reply);
         if class == Class::Lost && safety != Safety::Look {
             meters.lost_answers.inc();
         }
+        // A server error or timeout is expected of any server; anything else that is not in the
+        // provider's own form deserves the operator's attention.
         let is_whole = match reply {
             Reply::Answered(response) => !matches!(response.status, 408 | 425 | 500..),
             Reply::NotSent(_) | Reply::InDoubt(_) => false,
@@ -416,7 +447,7 @@ impl Lane {
         }
     }
 
-    /// Goes on with an item later, unless it was stopped before anything was sent.
+    /// Delays an item, or ends it if it was stopped before anything was sent.
     async fn set_aside(&self, run: WorkItem, until: Instant) {
         if let Some(run) = self.park(run, until) {
             let conclusion = work_item::stopped(&run, None);
@@ -424,8 +455,8 @@ impl Lane {
         }
     }
 
-    /// When to try again; `None` if the window ends before. The window bounds what has an effect: a
-    /// look goes on until it can be believed.
+    /// When to retry; `None` if the retry window ends before. The window bounds requests with an
+    /// effect: early lookups go on until one can be believed.
     fn try_again(
         &self,
         run: &mut WorkItem,
@@ -442,7 +473,7 @@ impl Lane {
         (is_in_time || (is_early && safety == Safety::Look)).then_some(at)
     }
 
-    /// Pauses the account as its provider asked; says until when.
+    /// Pauses the account as its provider asked. Returns the end of the pause.
     fn pause_as_asked(&self, run: &mut WorkItem, throttle: Throttle) -> Instant {
         let now = self.shared.clock.now();
         let wait = self.throttled(throttle, run.tries.saturating_add(1), now);
@@ -453,8 +484,8 @@ impl Lane {
         at
     }
 
-    /// How long a provider's signal makes everyone wait. The signal wins over our own backoff,
-    /// within bounds, and nobody comes back at the very same moment.
+    /// How long a throttling signal pauses the account. It takes precedence over the backoff, up to
+    /// `THROTTLE_MS_MAX`; jitter of up to 100 ms spreads the return.
     fn throttled(&self, throttle: Throttle, tries: u32, now: Timestamp) -> Duration {
         let asked = match throttle {
             Throttle::After(seconds) => Duration::from_secs(seconds),
@@ -471,8 +502,9 @@ impl Lane {
         self.options.backoff.wait(tries, &mut self.shared.rng())
     }
 
-    /// A stopped item ends when it would have its next effect. What was sent before is settled
-    /// first: a provider only asks to send again after a look.
+    /// Whether a stopped item ends at this request. It ends at its next effect: the fate of an
+    /// earlier request is resolved first, because an adapter asks to send again only after a
+    /// lookup.
     fn is_stopped(&self, run: &WorkItem, request: &Request) -> bool {
         run.mode() == Mode::Cancel
             && request.safety != Safety::Look
@@ -480,21 +512,22 @@ impl Lane {
             && run.stop.load(Ordering::Acquire)
     }
 
-    /// Whether an item ends before this request, if that has an effect: it was stopped, or its
+    /// Whether the item would end at this request, if that had an effect: it was stopped, or its
     /// window is over.
     fn ends_before(&self, run: &WorkItem, request: &Request) -> bool {
         self.is_stopped(run, request) || run.retry_until < self.shared.clock.now()
     }
 
-    /// An item that would end before its next effect has to know what became of the one before:
-    /// what a look found while that may still act proves nothing. Says when to look again.
+    /// When to repeat the last lookup of an item that ends before its next effect; `None` if it
+    /// need not. Such an item has to know the fate of its earlier request, and a lookup made while
+    /// that may still act proves nothing.
     fn looks_again_at(&self, run: &mut WorkItem, request: &Request) -> Option<Instant> {
         let believed_at = run.belief.as_ref().map(Belief::believed_at)?;
         if request.safety != Safety::Once || !self.ends_before(run, request) {
             return None;
         }
         let now = Instant::now();
-        // A look may have been sent before belief and answered after it.
+        // A lookup may have been sent before it could be believed and answered after that.
         let is_to_look = run
             .last_look(request)
             .is_some_and(|look| !look.seen.believed);
@@ -505,24 +538,26 @@ impl Lane {
         Some(believed_at.max(now))
     }
 
-    /// After the window nothing is sent but what settles a doubt. A look that can be believed has
-    /// its turn then, unless the provider is away or asked for a pause.
+    /// Whether the window is over for this request. After it only lookups that resolve a doubt are
+    /// sent: a believed lookup gets its turn, unless the account stays held.
     fn is_too_late(&self, run: &WorkItem, request: &Request) -> bool {
         let now = self.shared.clock.now();
         if run.retry_until >= now {
             return false;
         }
+        // Nothing was sent before, so a lookup would resolve nothing.
         if request.safety != Safety::Look || run.history.is_empty() {
             return true;
         }
         match &run.belief {
             Some(settling) => self.is_given_up(settling.believed_at(), run.retry_until),
+            // With the doubt resolved, an ordinary lookup still goes while the provider is there.
             None => !self.is_there(),
         }
     }
 
-    /// Whether a look that can be believed has waited so long for its provider that it gets no
-    /// turn any more: a timeout longer than to the window's end and to belief.
+    /// Whether a believed lookup has waited too long for a held account and is given up: more
+    /// than one timeout past both the end of the window and `believed_at`.
     pub(in crate::engine) fn is_given_up(
         &self,
         believed_at: Instant,
@@ -535,8 +570,8 @@ impl Lane {
             && self.is_held()
     }
 
-    /// Has what a dry run may have left behind removed, once nothing of it can act any more. Its
-    /// answer does not wait.
+    /// Removes what a dry run may have left at the provider, such as a draft, once its requests
+    /// cannot act any more. The result of the dry run does not wait for it.
     fn clean_up(self: &Arc<Self>, run: &WorkItem, task: &Task<'_>) {
         let provider = providers::of(self.options.account.provider());
         if run.mode() != Mode::DryRun {
@@ -551,7 +586,7 @@ impl Lane {
         let (command, effect_id) = (Arc::clone(&run.command), run.effect_id.clone());
         let outgoing = outgoing(run, request);
         let work = async move {
-            // A process that stops does it at once, if it can: later nobody would.
+            // A drain does it at once, if possible: after a restart the draft is unknown.
             let stopping = lane.shared.stopping.cancelled();
             let _ = tokio::time::timeout(wait, stopping).await;
             let Some(mut pass) = lane.enter_alone().await else {
@@ -609,7 +644,7 @@ impl Lane {
         }
     }
 
-    /// A dry run is over: nothing is recorded of it.
+    /// Counts and logs a finished dry run, which the journal does not record.
     fn told_of_plan(&self, run: &WorkItem, index: u32, settled: &Settled) {
         self.options.egress.meters().dry_runs.inc();
         let conclusion = &settled.conclusion;
@@ -626,11 +661,11 @@ impl Lane {
         );
     }
 
-    /// Hands the outcome over to be recorded and frees the item's place.
+    /// Hands the outcome over to be recorded, and frees the item's slot.
     pub(in crate::engine) async fn finish(&self, mut run: WorkItem, conclusion: Conclusion) {
         if !conclusion.is_final() {
             self.may_show(&mut run);
-            // What holds the account would hold the same key too.
+            // Sending the key again would only wait for the same pause or open breaker.
             run.retry_at = run.retry_at.max(self.held_until());
         }
         self.settles_no_more(&run);
@@ -659,7 +694,8 @@ impl Lane {
                     telling: Some(telling),
                     place: run.place.split(1),
                 }));
-                // Only a failed journal closes the queue, and then nothing more is told.
+                // The channel closes only when the journal has failed, and then nothing is
+                // published.
                 let _ = self.shared.settle.send(handover).await;
             }
             Origin::Planned(feed, place) => {

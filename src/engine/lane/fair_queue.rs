@@ -1,5 +1,5 @@
-//! Fair turns: between callers first, then between the batches of a caller. One cancellation
-//! waits for one turn of each other batch, never for a batch of ten thousand to end.
+//! Fair scheduling: round robin over callers, then over the batches of a caller. A single
+//! cancellation waits for one turn of each other batch, never for a batch of 10,000 to finish.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,18 +8,18 @@ use jiff::Timestamp;
 use super::deadline_queue::{DeadlineQueue, HasDeadline};
 use crate::domain::ids::{BatchId, CallerId};
 
-/// Items that wait for their turn.
+/// A queue of items in fair order.
 #[derive(Debug)]
 pub(in crate::engine) struct FairQueue<T> {
-    /// Those who have something that waits, the next one first.
+    /// Callers with queued items, the next one first.
     callers: VecDeque<CallerId>,
     batches: BTreeMap<CallerId, Batches>,
     items: DeadlineQueue<(CallerId, BatchId), T>,
-    /// The last place that a batch was given in its line.
+    /// The last position given to a batch: positions only grow.
     last: u64,
 }
 
-/// A caller's batches in the order of their turns.
+/// A caller's batches by position, and their positions.
 #[derive(Debug, Default)]
 struct Batches {
     order: BTreeMap<u64, BatchId>,
@@ -54,13 +54,13 @@ impl<T: HasDeadline> FairQueue<T> {
         }
     }
 
-    /// Puts an item that had its turn before back at the head of its batch.
+    /// Puts an item that had its turn back at the head of its batch.
     pub(in crate::engine) fn put_back(&mut self, caller: &CallerId, batch: BatchId, item: T) {
         self.enter(caller, batch);
         self.items.push_front(&(caller.clone(), batch), item);
     }
 
-    /// Takes the next item and sends its caller and its batch to the end of their lines.
+    /// Takes the next item. Its caller and its batch go to the end of their rounds.
     pub(in crate::engine) fn pop(&mut self) -> Option<T> {
         let caller = self.callers.pop_front()?;
         let batches = self.batches.get_mut(&caller)?;
@@ -83,7 +83,7 @@ impl<T: HasDeadline> FairQueue<T> {
         item
     }
 
-    /// Shows items in the order of their turns, the next ones first, at most so many.
+    /// Visits up to `items_max` items in the order in which they would be popped.
     pub(in crate::engine) fn visit(&mut self, items_max: usize, mut see: impl FnMut(&mut T)) {
         let mut left = items_max;
         let turns = self.callers.iter().filter_map(|caller| {
@@ -110,12 +110,12 @@ impl<T: HasDeadline> FairQueue<T> {
         }
     }
 
-    /// Has [`FairQueue::take_ended`] begin anew.
+    /// Lets [`FairQueue::take_ended`] begin again at the front.
     pub(in crate::engine) fn look_again(&mut self) {
         self.items.look_again();
     }
 
-    /// Takes out items whose windows ended before a time: see [`DeadlineQueue::take_ended`].
+    /// Takes out items whose deadline is before a time: see [`DeadlineQueue::take_ended`].
     pub(in crate::engine) fn take_ended(
         &mut self,
         before: Timestamp,
@@ -127,14 +127,14 @@ impl<T: HasDeadline> FairQueue<T> {
         taken
     }
 
-    /// Takes out every item of which this is true, wherever it stands.
+    /// Takes out every matching item.
     pub(in crate::engine) fn take_where(&mut self, condition: impl FnMut(&T) -> bool) -> Vec<T> {
         let (taken, emptied) = self.items.take_where(condition);
         self.leave(emptied);
         taken
     }
 
-    /// Gives a batch the last place, if it has none.
+    /// Gives a batch the last position, if it has none.
     fn enter(&mut self, caller: &CallerId, batch: BatchId) {
         if !self.batches.contains_key(caller) {
             self.callers.push_back(caller.clone());
@@ -147,7 +147,7 @@ impl<T: HasDeadline> FairQueue<T> {
         }
     }
 
-    /// Takes batches that have nothing left from their places.
+    /// Removes batches that have no items left from the rounds.
     fn leave(&mut self, emptied: Vec<(CallerId, BatchId)>) {
         let mut has_gone = false;
         for (caller, batch) in emptied {

@@ -1,9 +1,9 @@
-//! Keeps an item's history short, however long its provider is in trouble.
+//! Drops repeated exchanges, so that an item's history stays short in a long outage.
 
 use crate::domain::http_exchange::{Class, Exchange};
 
-/// Of two looks in a row the second one says all, if the first one proved nothing: it was sent
-/// while a request could still act.
+/// Drops the first of two successive lookups, if it proved nothing: it was sent while an earlier
+/// request could still act.
 pub(in crate::engine) fn forget_news(history: &mut Vec<Exchange>) {
     let Some(at) = history.len().checked_sub(2) else {
         return;
@@ -18,9 +18,9 @@ pub(in crate::engine) fn forget_news(history: &mut Vec<Exchange>) {
     }
 }
 
-/// A request without a clear answer, and what a look learned after it, once more: the first of the
-/// two times says nothing that the second does not, and goes. Where the same request follows on
-/// itself, as in a drain, each answer has counts of its own.
+/// Drops the first of two equal rounds, each a request without a clear reply and what a lookup
+/// found after it: the second round says all of it. If the same request follows itself, as in a
+/// drain, both stay, because each reply has its own counts.
 pub(in crate::engine) fn forget_repetition(history: &mut Vec<Exchange>) {
     let Some(at) = history.len().checked_sub(4) else {
         return;
@@ -75,7 +75,7 @@ mod tests {
         }
     }
 
-    /// What is left of exchanges that come one after the other.
+    /// Asserts what remains of exchanges that are appended one by one.
     #[track_caller]
     fn check(came: &[(&'static str, u16)], left: &[(&'static str, u16)]) {
         let exchanges = |of: &[(&'static str, u16)]| -> Vec<Exchange> {
@@ -109,7 +109,7 @@ mod tests {
         check(&mixed, &mixed);
         let drain = [("cancel", 200); 5];
         check(&drain, &drain);
-        // What each call of a drain ended is part of the sum.
+        // The counts of every call of a drain are part of the sum.
         let lossy = [("cancel", 0), ("cancel", 200)].repeat(5);
         check(&lossy, &lossy);
         let blind = [("cancel", 0), ("look", 503), ("cancel", 0), ("look", 503)];

@@ -1,8 +1,7 @@
-//! One account's lane: who goes next, when, and how many at once.
+//! The lane of one account: decides which item goes next, when, and how many run at once.
 //!
-//! Items wait here, not in the stack: the fair turn is taken at the last moment, and a waiting
-//! item costs no more than its command. The lane decides nothing about replies; that is
-//! `conversation`.
+//! Items wait in queues, not in tasks: the fair choice is made at the last moment, and a waiting
+//! item costs no more memory than its command. The lane does not interpret replies; `execute` does.
 
 pub(super) mod belief;
 pub(super) mod bypass;
@@ -57,22 +56,22 @@ use crate::{
     providers::Mode,
 };
 
-/// How an account is treated.
+/// Options of one account's lane.
 #[derive(Debug, Clone)]
 pub struct LaneOptions {
-    /// Where.
+    /// The account.
     pub account: Arc<Account>,
-    /// The way there.
+    /// Client for the account's provider.
     pub egress: Egress,
-    /// What it lets through.
+    /// Limits of its flow control.
     pub gate: flow::FlowOptions,
-    /// Waits between tries.
+    /// Backoff between retries.
     pub backoff: Backoff,
-    /// Time for a whole request, after which its answer counts as lost.
+    /// Timeout of a whole HTTP exchange. After it the reply counts as lost.
     pub timeout: Duration,
-    /// How long after an answer was lost its request may still take effect.
+    /// How long a request may still take effect after its reply was lost.
     pub settling: Duration,
-    /// A digest of where its requests go: see [`Account::place`].
+    /// Digest of the address that its requests go to: see [`Account::place`].
     pub place: u64,
 }
 
@@ -80,27 +79,27 @@ pub struct LaneOptions {
 pub(super) struct LaneState {
     /// Items whose last request did not fail.
     pub(super) firsts: FairQueue<WorkItem>,
-    /// Items whose last try failed, back from their wait.
+    /// Items whose last try failed, back from their backoff.
     pub(super) retries: FairQueue<WorkItem>,
-    /// Items whose next request is a look that is not believed: they go after all others.
+    /// Items whose next request is an early lookup, which proves nothing yet: last of all queues.
     pub(super) early: FairQueue<WorkItem>,
-    /// Items that send nothing now, as far as one can know: those that were stopped while they
-    /// waited for more than their first turn, and those that an earlier process left with a look
-    /// that is not due. They go ahead of the gate.
+    /// Items that bypass flow control, since they probably send nothing now: items that were
+    /// stopped while they waited for a retry, and items of an earlier process whose lookup is not
+    /// due.
     pub(super) ahead: VecDeque<WorkItem>,
-    /// Whose turn it is when both could go, so that neither holds up the other.
+    /// Which of `firsts` and `retries` goes next if both may, so that neither starves the other.
     retry_next: bool,
     parked: BTreeMap<(Instant, u64), WorkItem>,
     parked_count: u64,
-    /// Targets that an item is at work on, with those that wait for the same one.
+    /// Targets that an item works on, and the items that wait for the same target.
     pub(super) targets: TargetLocks<WorkItem>,
     pub(super) gate: FlowControl,
-    /// What may be sent, and what was learned.
+    /// Which items may be sent, and what replies showed about the account.
     pub(super) clearing: Clearances,
     pub(super) learned: Learned,
     /// Targets on which a request of a settled item may still act, and until when.
     pub(super) doubtful: DoubtfulTargets,
-    /// What the provider was last heard of, while it is away.
+    /// The last failure of the provider, for messages while the breaker is open.
     last_fault: String,
     pub(super) expiry: Expiry,
     closed: bool,
@@ -111,7 +110,7 @@ pub(super) struct LaneState {
 pub(super) struct Lane {
     pub(super) options: LaneOptions,
     pub(super) shared: Arc<EngineShared>,
-    /// Items that settle a doubt.
+    /// Open items that are resolving a doubt.
     pub(super) settling: Settling,
     pub(super) shown: ShownCredential,
     state: Mutex<LaneState>,
@@ -124,7 +123,7 @@ impl HasDeadline for WorkItem {
     }
 }
 
-/// Which of a lane's lines an item stands in.
+/// The queues that hold back items until flow control allows a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Queue {
     First,
@@ -141,7 +140,7 @@ impl Queue {
         }
     }
 
-    /// How those of it come to the gate.
+    /// How flow control treats the requests of this queue.
     fn entry(self) -> RequestKind {
         match self {
             Self::First => RequestKind::First,
@@ -150,7 +149,7 @@ impl Queue {
     }
 }
 
-/// What the lane does next.
+/// The lane's next step.
 enum Action {
     Start(Vec<WorkItem>),
     Wait(Option<Instant>),
@@ -191,8 +190,8 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines up items of a batch. One of which a request may still act has its target from now
-    /// on: no other command comes between.
+    /// Queues new items of a batch. An item with an earlier request that may still act locks its
+    /// target at once, so that no other command gets in between.
     pub(super) fn enqueue(&self, caller: &CallerId, batch: BatchId, mut runs: Vec<WorkItem>) {
         let mut state = self.state();
         for run in &mut runs {
@@ -209,7 +208,8 @@ impl Lane {
             let belief = run.belief.as_mut();
             belief.is_some_and(|belief| belief.next_look(now).0 > now)
         };
-        // A turn and a token for each of them would hold up what is new for nothing.
+        // Such an item sends nothing yet. In a queue it would use up a turn and a token and delay
+        // new items for nothing.
         state.ahead.extend(runs.extract_if(.., waits));
         state.firsts.push(caller, batch, runs);
         state.clearing.has_more();
@@ -217,7 +217,7 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Takes everything out that waits, when nothing is started any more.
+    /// Takes out every waiting item. Only for a drain: nothing is started afterwards.
     pub(super) fn take_all(&self) -> Vec<WorkItem> {
         let mut state = self.state();
         let mut all = state.take_waiting(|_| true);
@@ -230,8 +230,8 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Sets an item aside until a time. Gives back one that was stopped meanwhile and that nothing
-    /// has been sent for: whoever stopped it has been here already.
+    /// Delays an item until a time. Returns it if it was stopped in the meantime and has sent
+    /// nothing: the stop has already taken its waiting items out and will not see this one.
     #[must_use]
     pub(super) fn park(&self, mut run: WorkItem, until: Instant) -> Option<WorkItem> {
         let mut state = self.state();
@@ -247,7 +247,7 @@ impl Lane {
         None
     }
 
-    /// Lines up an item that went ahead of the gate and has something to send after all.
+    /// Queues an item that bypassed flow control and turned out to have a request to send.
     pub(super) fn line_up_again(&self, mut run: WorkItem) {
         let mut state = self.state();
         state.gate.leave(std::mem::take(&mut run.pass));
@@ -257,7 +257,7 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// What keeps an item from being sent now, if its window ends.
+    /// Why an item could not be sent, if its window ends now.
     pub(super) fn obstacle(&self, now: Instant) -> Obstacle {
         let state = self.state();
         if state.gate.paused_until(now).is_some() {
@@ -269,37 +269,37 @@ impl Lane {
         }
     }
 
-    /// Whether nothing goes: the provider is away or asked for a pause.
+    /// Whether the account is held: the circuit breaker is open or the provider asked for a pause.
     pub(super) fn is_held(&self) -> bool {
         let state = self.state();
         state.gate.is_away() || state.gate.paused_until(Instant::now()).is_some()
     }
 
-    /// When something may go again, if the provider is away or asked for a pause.
+    /// When a request may be sent again, if the account is held.
     pub(super) fn held_until(&self) -> Option<Timestamp> {
         let now = Instant::now();
         let wait = self.state().gate.held_until(now)?.duration_since(now);
         self.shared.clock.now().checked_add(wait).ok()
     }
 
-    /// Whether the provider is there, as far as anyone knows.
+    /// Whether the circuit breaker is closed.
     pub(super) fn is_there(&self) -> bool {
         !self.state().gate.is_away()
     }
 
-    /// When a further request of a conversation may go, which goes before new ones; or when to
-    /// ask again.
+    /// Asks flow control for a follow-up request of a running item; these go before new items. `Ok`
+    /// is when to send, `Err` when to ask again.
     pub(super) fn follow(&self, run: &mut WorkItem, now: Instant) -> Result<Instant, Instant> {
         let entry = run.entry();
         self.state().gate.follow(now, entry, &mut run.pass)
     }
 
-    /// Tells the gate what a request of an item came to.
+    /// Reports the result of an item's request to flow control.
     pub(super) fn heard(&self, run: &mut WorkItem, heard: Feedback, reply: &Reply) {
         self.heard_of(&mut run.pass, heard, reply);
     }
 
-    /// Tells the gate what a request came to.
+    /// Reports the result of a request to flow control.
     pub(super) fn heard_of(&self, pass: &mut Permit, heard: Feedback, reply: &Reply) {
         let mut state = self.state();
         if heard == Feedback::Failed {
@@ -323,8 +323,8 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Waits for a place in the gate and a token for a request that belongs to no item; `None` if
-    /// the lane ends before there is one.
+    /// Waits for a slot and a token for a request that belongs to no item. `None` if the lane
+    /// closes first.
     pub(super) async fn enter_alone(&self) -> Option<Permit> {
         loop {
             let now = Instant::now();
@@ -341,13 +341,14 @@ impl Lane {
         }
     }
 
-    /// Gives a place in the gate back.
+    /// Returns a slot to flow control.
     pub(super) fn leave(&self, pass: Permit) {
         self.state().gate.leave(pass);
         self.wake.notify_one();
     }
 
-    /// An item is done: its place and its target are free.
+    /// Frees the slot and the target lock of a finished item; the next item on the target is
+    /// queued.
     pub(super) fn release(&self, run: &mut WorkItem) {
         run.belief = None;
         let mut state = self.state();
@@ -364,10 +365,11 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Takes out what can be stopped without a trace: items of a stopped batch that nothing has
-    /// been sent for. Wakes its others, which end before their next request with an effect.
+    /// Takes out the items of a stopped batch that have sent nothing, and returns them. Wakes the
+    /// batch's other items, which end before their next request with an effect.
     pub(super) fn take_stopped(&self, batch: BatchId) -> Vec<WorkItem> {
-        // Another stop may be under way: what it has stopped is its own to settle and to count.
+        // Only items marked by this or an earlier stop: a concurrent stop settles and counts its
+        // own.
         let is_stopped = |run: &WorkItem| run.batch == batch && run.stop.load(Ordering::Acquire);
         let mut state = self.state();
         let mut taken = state.take_waiting(|run| is_stopped(run) && run.is_untouched());
@@ -378,13 +380,14 @@ impl Lane {
             } else if is_stopped(&run) && !run.looks_early {
                 state.ahead.push_back(run);
             } else {
-                // An early look is no effect, and before its time it tells less.
+                // An early lookup changes nothing at the provider, and before its time it shows
+                // less.
                 state.parked.insert(place, run);
             }
         }
         let others = state.retries.take_where(is_stopped);
         state.ahead.extend(others);
-        // They are released one by one as they settle, like any other.
+        // Each is released as it settles and returns its slot then, like any other item.
         for run in &mut taken {
             run.pass = state.gate.enter_silent();
         }
@@ -393,7 +396,7 @@ impl Lane {
         taken
     }
 
-    /// What waits, and how the gate stands.
+    /// Lengths of the queues, and the state of flow control.
     pub(super) fn waiting(&self, now: Instant) -> (WaitMeter, flow::FlowSnapshot) {
         let state = self.state();
         let waiting = WaitMeter {
@@ -405,19 +408,20 @@ impl Lane {
         (waiting, state.gate.standing(now))
     }
 
-    /// Starts nothing any more.
+    /// Closes the lane: it starts no more items.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.wake.notify_one();
     }
 
-    /// Serves the lane until it is closed.
+    /// Runs the lane until it is closed.
     pub(super) async fn serve(self: Arc<Self>) {
         loop {
             match self.next() {
                 Action::Start(runs) => {
                     for run in runs {
-                        // Several kilobytes: on the heap once, or they are copied at each step.
+                        // The future has several kilobytes. Boxed, it is moved once and not copied
+                        // at each step.
                         let talk = Box::pin(Arc::clone(&self).converse(run));
                         let cut = self.shared.cut.clone();
                         let talk = cut.run_until_cancelled_owned(talk);
@@ -463,24 +467,26 @@ impl Lane {
                 }
                 Err(Denied::Occupied) => continue,
             }
+            // A popped item whose target is locked is set aside, so a queue may yield none.
             if let Some(mut run) = state.pop(line, now) {
                 let granted = state.clearing.granted();
                 if run.clearance(granted) || state.gate.is_away() || !run.waits_for_clearance() {
                     run.pass = state.gate.enter(now, entry);
                     run.paid = true;
                 } else {
-                    // Its token is taken when it goes, or those that wait for one commit would
-                    // all go at once.
+                    // It takes its token when it is sent. Otherwise items that wait for one commit
+                    // would hold tokens of the past and leave in one burst.
                     run.pass = state.gate.enter_unpaid();
                 }
                 state.retry_next = line == Queue::First;
                 return Action::Start(vec![run]);
             }
         }
-        // Whoever had its turn may have been set aside for its target.
+        // Popping may have delayed items until their target is free, so the next due time is read
+        // now.
         let parked_due = state.parked.keys().next().map(|(due, _)| *due);
-        // A closed gate is looked at again when it opens, when something is due, and now and
-        // then for the sake of windows that end.
+        // While flow control denies, wake when it allows, when a delayed item is due, and once per
+        // interval to find items whose window has ended.
         let waits = state.firsts.len() + state.retries.len() + state.early.len() > 0
             || state.targets.waiting() > 0;
         opens.extend(waits.then_some(state.expiry.due));
@@ -489,7 +495,7 @@ impl Lane {
 }
 
 impl LaneState {
-    /// Lines up again what was set aside until now.
+    /// Queues the delayed items that are due.
     fn unpark(&mut self, now: Instant) {
         while let Some(entry) = self.parked.first_entry() {
             if entry.key().0 > now {
@@ -500,14 +506,16 @@ impl LaneState {
         }
     }
 
-    /// Puts an item at the head of its batch.
+    /// Queues an item at the head of its batch.
     pub(super) fn line_up(&mut self, run: WorkItem) {
         let line = Queue::of(&run);
+        // A stopped retry ends before its next effect, so flow control need not delay it.
         if line == Queue::Retry && run.stop.load(Ordering::Acquire) {
             self.ahead.push_back(run);
             return;
         }
         if line == Queue::Early
+            // The next scan for late items must not come later than this lookup becomes conclusive.
             && let Some(at) = bypass::decides_at(&run)
         {
             let next = &mut self.expiry.decides_at;
@@ -525,9 +533,9 @@ impl LaneState {
         }
     }
 
-    /// Who goes first. A provider that is away is probed with items that have not failed, so that
-    /// an item that always fails does not keep it away. A look that decides nothing yet is worth
-    /// less than what is new: one that comes too late for that is dropped.
+    /// The order in which the queues are tried. With the breaker open, fresh items are the probes:
+    /// an item that always fails would keep it open. Early lookups are last, since they decide
+    /// nothing yet; one that gets its turn too late is dropped.
     fn order(&self) -> [Queue; 3] {
         let [next, other] = if self.retry_next && !self.gate.is_away() {
             [Queue::Retry, Queue::First]
@@ -537,7 +545,7 @@ impl LaneState {
         [next, other, Queue::Early]
     }
 
-    /// Takes out of all lines, but not of the parked, every item of which this is true.
+    /// Takes all matching items out of the queues and the target locks, but not the delayed ones.
     fn take_waiting(&mut self, condition: impl Fn(&WorkItem) -> bool) -> Vec<WorkItem> {
         let mut taken = self.firsts.take_where(&condition);
         taken.extend(self.retries.take_where(&condition));
@@ -546,15 +554,16 @@ impl LaneState {
         taken
     }
 
-    /// The next item whose target is free: two commands never work on one target at a time.
+    /// The next item of a queue whose target is free: two commands never work on one target at
+    /// once.
     fn pop(&mut self, line: Queue, now: Instant) -> Option<WorkItem> {
         while let Some(mut run) = self.line(line).pop() {
             let target = match run.command.exclusive_target() {
                 Some(target) if run.mode() == Mode::Cancel => target.clone(),
                 _ => return Some(run),
             };
-            // The request of another key may still act on it. The key that left it there goes on.
-            // One that waited behind that key has the target already, and waits all the same.
+            // A request of another key may still act on the target. Items with a doubt of their own
+            // go on: they left it there. The doubt binds an item that already holds the lock too.
             if run.belief.is_none()
                 && let Some(until) = self.doubtful.until(&target, now)
             {
@@ -567,7 +576,7 @@ impl LaneState {
                 return Some(run);
             }
             if !run.command.moves_money() {
-                // Only what moves money asks the journal for other keys.
+                // Only commands that move money need the search for other keys in the journal.
                 run.target_known.get_or_insert(false);
             }
             if self.targets.is_held(&target) {

@@ -1,5 +1,5 @@
-//! Which open items settle a doubt: a request of theirs with an effect has lost its answer, or was
-//! accepted and its effect is not seen yet.
+//! The open items that are resolving a doubt: a request of theirs with an effect lost its reply, or
+//! was accepted and its effect does not show yet.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use crate::{
     engine::Engine,
 };
 
-/// Those of one account.
+/// The items of one account that are resolving a doubt.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Settling(Mutex<HashSet<ItemId>>);
 
@@ -29,16 +29,14 @@ impl Settling {
         }
     }
 
-    /// How many there are.
     pub(in crate::engine) fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
 impl Lane {
-    /// Notes that an item settles a doubt, or does not any more: for its account's figure, and for
-    /// the streams and records of its batch. Saying so again changes nothing. A dry run leaves
-    /// none.
+    /// Marks an item as resolving a doubt or not, for its account's metric and for the streams and
+    /// records of its batch. Idempotent. A dry run leaves no doubt.
     pub(in crate::engine) fn settling(&self, run: &WorkItem, is_settling: bool) {
         if let Origin::Recorded(id) = run.origin {
             self.settling.set(id, is_settling);
@@ -46,7 +44,8 @@ impl Lane {
         }
     }
 
-    /// An item has come to its outcome. Who watches it hears that first.
+    /// Removes an item that has an outcome from the account's metric only: its streams learn it
+    /// with the outcome.
     pub(in crate::engine) fn settles_no_more(&self, run: &WorkItem) {
         if let Origin::Recorded(id) = run.origin {
             self.settling.set(id, false);
@@ -55,13 +54,13 @@ impl Lane {
 }
 
 impl Engine {
-    /// Which open items of a batch, by their index, settle a doubt.
+    /// Indexes of the open items of a batch that are resolving a doubt.
     #[must_use]
     pub fn settling_of(&self, batch: BatchId) -> HashSet<u32> {
         self.shared.live.settling_of(batch)
     }
 
-    /// Whether an open item settles a doubt.
+    /// Whether an open item is resolving a doubt.
     #[must_use]
     pub fn is_settling(&self, id: ItemId) -> bool {
         self.shared.live.is_settling(id)

@@ -1,5 +1,5 @@
-//! Targets that an item is at work on, with those that wait for the same one: two commands never
-//! work on one target at a time.
+//! Locks on targets, and the items that wait for them: two commands never work on one target at
+//! once.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::deadline_queue::{DeadlineQueue, HasDeadline};
 use crate::domain::ids::TargetId;
 
-/// A lane's targets.
+/// The target locks of a lane.
 #[derive(Debug)]
 pub(in crate::engine) struct TargetLocks<T> {
     held: BTreeSet<TargetId>,
@@ -25,22 +25,22 @@ impl<T> Default for TargetLocks<T> {
 }
 
 impl<T: HasDeadline> TargetLocks<T> {
-    /// Whether an item is at work on it.
+    /// Whether an item holds the target.
     pub(in crate::engine) fn is_held(&self, target: &TargetId) -> bool {
         self.held.contains(target)
     }
 
-    /// Has an item work on it.
+    /// Locks the target for an item.
     pub(in crate::engine) fn hold(&mut self, target: TargetId) {
         self.held.insert(target);
     }
 
-    /// Has an item wait until the others of its target are done.
+    /// Queues an item until the target is free.
     pub(in crate::engine) fn wait(&mut self, target: &TargetId, item: T) {
         self.behind.push_back(target, vec![item]);
     }
 
-    /// The item at work on it is done. Gives the next one, which has it from now on.
+    /// Releases the target. Returns the next waiting item, which holds it from now on.
     pub(in crate::engine) fn free(&mut self, target: &TargetId) -> Option<T> {
         let next = self.behind.pop_front(target);
         if next.is_none() {
@@ -49,17 +49,16 @@ impl<T: HasDeadline> TargetLocks<T> {
         next
     }
 
-    /// How many wait.
     pub(in crate::engine) fn waiting(&self) -> usize {
         self.behind.len()
     }
 
-    /// Has [`TargetLocks::take_ended`] begin anew.
+    /// Lets [`TargetLocks::take_ended`] begin again at the front.
     pub(in crate::engine) fn look_again(&mut self) {
         self.behind.look_again();
     }
 
-    /// Takes out items that wait and whose windows ended before a time: see [`DeadlineQueue::take_ended`].
+    /// Takes out waiting items whose deadline is before a time: see [`DeadlineQueue::take_ended`].
     pub(in crate::engine) fn take_ended(
         &mut self,
         before: Timestamp,
@@ -69,7 +68,7 @@ impl<T: HasDeadline> TargetLocks<T> {
         self.behind.take_ended(before, items_max, condition).0
     }
 
-    /// Takes out every item that waits and of which this is true.
+    /// Takes out every matching waiting item.
     pub(in crate::engine) fn take_where(&mut self, condition: impl FnMut(&T) -> bool) -> Vec<T> {
         self.behind.take_where(condition).0
     }

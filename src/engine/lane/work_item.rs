@@ -1,4 +1,4 @@
-//! One item on its way: what it is, what happened so far, and how long it may take.
+//! An item in progress: its command, its history so far, and how long it may take.
 
 use std::{
     sync::{Arc, Weak, atomic::AtomicBool},
@@ -29,101 +29,101 @@ use crate::{
     shared_budget::Reservation,
 };
 
-/// Where a run's outcome goes.
+/// Where an item's outcome goes.
 #[derive(Debug, Clone)]
 pub(in crate::engine) enum Origin {
-    /// Into the journal, and from there to whoever watches.
+    /// To the journal, and from there to all subscribed streams.
     Recorded(ItemId),
-    /// A dry run: straight to the one who asked, at this place.
+    /// To the stream of the request, at this index: a dry run, which the journal does not record.
     Planned(Weak<Feed>, u32),
 }
 
-/// Whether an item may be sent: the journal says so first.
+/// Whether the journal allows an item to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Clearance {
-    /// Not in this process.
+    /// Not asked for in this process.
     None,
-    /// It may be once the lane's request of this number is on the disk.
+    /// Asked for: it may be sent once the lane's clearance of this number is on disk.
     Asked(u64),
-    /// It may be.
+    /// It may be sent.
     Given,
 }
 
-/// One item on its way.
+/// An item in progress.
 #[derive(Debug)]
 pub(in crate::engine) struct WorkItem {
     pub(in crate::engine) origin: Origin,
-    /// The request that it was admitted by.
+    /// The request that admitted it.
     pub(in crate::engine) from: observe::RequestContext,
-    /// When it was admitted or taken up again.
+    /// When it was admitted or reopened.
     pub(in crate::engine) since: Instant,
     pub(in crate::engine) caller: CallerId,
     pub(in crate::engine) batch: BatchId,
     pub(in crate::engine) command: Arc<Command>,
     pub(in crate::engine) effect_id: EffectId,
     pub(in crate::engine) history: Vec<Exchange>,
-    /// How it had ended before it was taken up again.
+    /// Its outcome before it was reopened.
     pub(in crate::engine) previous: Option<Arc<Settled>>,
-    /// What earlier runs and processes left unknown.
+    /// The doubt that earlier runs and processes left.
     pub(in crate::engine) inherited: Option<Box<Doubt>>,
-    /// What is unknown now: that, joined with what this run lost.
+    /// The doubt now: the inherited one, joined with what this run lost.
     pub(in crate::engine) doubt: Option<Box<Doubt>>,
-    /// A request that may still act, while it may.
+    /// Set while an earlier request may still act: when a lookup can be believed.
     pub(in crate::engine) belief: Option<Belief>,
-    /// Whether it may be sent.
     pub(in crate::engine) clearance: Clearance,
-    /// It is among those that its lane counts as cleared and not sent yet.
+    /// It counts in its lane's stock of cleared items that were not sent.
     pub(in crate::engine) in_stock: bool,
     /// When it could first have been sent.
     pub(in crate::engine) earliest: Option<Moment>,
-    /// Another key has aimed at its target, or may still act on it; `None` if nobody has asked.
+    /// Another key has been recorded for its target, or may still act on it; `None` if not asked
+    /// yet.
     pub(in crate::engine) target_known: Option<bool>,
-    /// A request was accepted, sent and answered at these times: it may still act if its effect
-    /// does not show.
+    /// An accepted request: when it was sent and answered, and whether the place had proved to be
+    /// the provider's. It may still act if its effect does not show.
     pub(in crate::engine) accepted: Option<(Instant, Moment, bool)>,
-    /// Something in between answered a request, sent at this time, at a place that has not shown
-    /// to be the provider's. Once it does, that answer was a lost one.
+    /// A request that an intermediary answered, and when it was sent, at a place that has not
+    /// proved to be the provider's. Once it does, that reply counts as lost.
     pub(in crate::engine) blocked: Option<(Instant, Fault)>,
-    /// A request of this run had its effect.
+    /// A request of this run took effect.
     pub(in crate::engine) has_acted: bool,
-    /// Its next request is a look that is not believed if it goes soon.
+    /// Its next request is a lookup that cannot be believed if it goes soon.
     pub(in crate::engine) looks_early: bool,
-    /// The wait that its next request asked for is over.
+    /// The pause that its next request asked for is over.
     pub(in crate::engine) waited: bool,
     pub(in crate::engine) retry_until: Timestamp,
     pub(in crate::engine) stop: Arc<AtomicBool>,
     /// HTTP requests of this run that may have reached the provider.
     pub(in crate::engine) attempts: u32,
-    /// Tries of the current request.
+    /// Tries of the current request that have failed.
     pub(in crate::engine) tries: u32,
     /// Requests that must not be repeated blindly and that the provider may have taken on.
     pub(in crate::engine) sends: u32,
-    /// It has waited since the last of them.
+    /// It has backed off since the last of them.
     pub(in crate::engine) rested: bool,
-    /// The last try of the current request that may have had an effect unseen.
+    /// The last try of the current request that may have had an unseen effect.
     pub(in crate::engine) unseen: Option<Fault>,
-    /// When the provider asked us to come back, last, or the account opens again that was closed
-    /// at the item's end.
+    /// The earliest useful repeat: the provider's last `Retry-After`, or the time when an account
+    /// opens that was held at the item's end.
     pub(in crate::engine) retry_at: Option<Timestamp>,
-    /// It has its target to itself in the lane.
+    /// It holds the lock on its target in the lane.
     pub(in crate::engine) holds_target: bool,
-    /// Its last try failed, so its next one is a retry.
+    /// Its last try failed, so its next request is a retry.
     pub(in crate::engine) retries: bool,
-    /// Its way through the account's gate, while it is inside.
+    /// Its slot in the account's flow control, while it has one.
     pub(in crate::engine) pass: Permit,
-    /// Its next request has been let through.
+    /// Flow control has let its next request through, and the token is taken.
     pub(in crate::engine) paid: bool,
-    /// What it has taken of its caller's hour.
+    /// Its part of the caller's hourly quota.
     pub(in crate::engine) reserved: Option<Reserved>,
-    /// Its place among the open items, or among the dry runs.
+    /// Its slot in the budget for open items, or for dry runs.
     pub(in crate::engine) place: Reservation,
-    /// Its share of the bytes that they may take.
+    /// Its bytes in the budget for open items, or for dry runs.
     pub(in crate::engine) bytes: Reservation,
-    /// Bytes of its history, which are part of that.
+    /// Bytes of its history, which are part of `bytes`.
     pub(in crate::engine) history_bytes: usize,
 }
 
-/// About how many bytes an open item with this command takes.
+/// Approximate bytes that an open item with this command takes, without its history.
 pub(in crate::engine) fn weight(command: &Command) -> usize {
     size_of::<WorkItem>() + command.bytes()
 }
@@ -136,7 +136,7 @@ impl WorkItem {
         }
     }
 
-    /// How it comes to the gate.
+    /// How flow control treats its next request.
     pub(in crate::engine) fn entry(&self) -> RequestKind {
         if self.retries {
             RequestKind::Retry
@@ -145,25 +145,25 @@ impl WorkItem {
         }
     }
 
-    /// Nothing of it has been sent by this run, and nothing of an earlier one may still act.
+    /// Whether this run has sent nothing, and no request of an earlier run may still act.
     pub(in crate::engine) fn is_untouched(&self) -> bool {
         self.history.is_empty() && self.unseen.is_none()
     }
 
-    /// Whether the last thing that happened is that an answer of this run was lost.
+    /// Whether the last event is a lost reply of this run.
     pub(in crate::engine) fn has_just_lost(&self) -> bool {
         let last = self.history.last();
         last.is_some_and(|last| last.operation.is_some() && last.class == Class::Lost)
     }
 
-    /// Whether its next step sends something that has an effect, and is not allowed to yet.
+    /// Whether it has sent nothing yet and is not cleared for its first request.
     pub(in crate::engine) fn waits_for_clearance(&self) -> bool {
         matches!(self.origin, Origin::Recorded(_))
             && self.history.is_empty()
             && self.clearance != Clearance::Given
     }
 
-    /// Begins where an earlier run or process left it: with what that left unknown.
+    /// Continues with the doubt that an earlier run or process left.
     pub(in crate::engine) fn inherit(
         &mut self,
         doubt: Doubt,
@@ -187,18 +187,19 @@ impl WorkItem {
         self.inherited = Some(Box::new(doubt));
     }
 
-    /// How long ago the item could first be sent, if clocks tell.
+    /// How long ago the item could first be sent; `None` if the clocks cannot say.
     pub(in crate::engine) fn since_earliest(&self, now: &Moment) -> Option<Duration> {
         let earliest = self.earliest?;
-        // A clock that stood before it when the process began was set back, by nobody knows how much.
+        // If the clock is behind a time that an earlier process recorded, it was set back by an
+        // unknown amount.
         if let Some(doubt) = &self.inherited {
             earliest.until(&doubt.latest)?;
         }
         earliest.until(now)
     }
 
-    /// An answer was lost, or came without the effect that it promised: the request, sent at this
-    /// time, may still act.
+    /// Records that a request, sent at this time, may still act: its reply was lost, or it was
+    /// accepted without the effect showing.
     pub(in crate::engine) fn may_act(
         &mut self,
         sent: Instant,
@@ -209,6 +210,7 @@ impl WorkItem {
         let now = Instant::now();
         let before = self.belief.as_ref().map(Belief::believed_at);
         let believed_at = (sent + lane.timeout).max(now + lane.settling);
+        // Resolving one request never shortens the wait for another.
         let believed_at = before.map_or(believed_at, |before| before.max(believed_at));
         let settle_ms = u64::try_from((believed_at - now).as_millis()).unwrap_or(u64::MAX);
         let earlier = self.doubt.take();
@@ -230,7 +232,7 @@ impl WorkItem {
         self.belief = Some(Belief::new(plan, believed_at, lane.settling));
     }
 
-    /// Nothing that was sent before can act any more, and none of it has.
+    /// Records that no earlier request can act any more, and that none of them did.
     pub(in crate::engine) fn cannot_act(&mut self) {
         self.belief = None;
         if let Some(doubt) = &mut self.doubt {
@@ -239,8 +241,8 @@ impl WorkItem {
         }
     }
 
-    /// Enters a finished exchange. Tries of the request that changed nothing are part of it; if
-    /// one of them may have had an effect unseen, that goes before it.
+    /// Appends a finished exchange. Failed tries of the request without effect are left out; a try
+    /// that may have had an unseen effect goes before it.
     pub(in crate::engine) fn finished(&mut self, exchange: Exchange, safety: Safety) {
         let exchange_is_look = safety == Safety::Look;
         if let Some(fault) = self.unseen.take()
@@ -262,28 +264,28 @@ impl WorkItem {
         history_compaction::forget_repetition(&mut self.history);
     }
 
-    /// The look that a request with an effect follows.
+    /// The lookup that this request with an effect follows.
     pub(in crate::engine) fn last_look(&self, request: &Request) -> Option<&Exchange> {
         let last = self.history.last().filter(|_| self.history.len() > 1);
         last.filter(|last| last.operation != Some(request.operation))
     }
 
-    /// Has that look sent anew before the request goes.
+    /// Removes that lookup, so that it is repeated before the request goes.
     pub(in crate::engine) fn forget_last_look(&mut self, request: &Request) {
         if self.last_look(request).is_some() {
             self.history.pop();
         }
     }
 
-    /// Counts what the history takes.
+    /// Updates the reservation to the bytes of the history.
     pub(in crate::engine) fn weigh_history(&mut self) {
         let bytes = self.history.iter().map(Exchange::bytes).sum();
         self.bytes.resize(self.history_bytes, bytes);
         self.history_bytes = bytes;
     }
 
-    /// Whether a request with an effect is sent again after a look: one that must not be repeated
-    /// blindly, or one whose last answer was lost.
+    /// Whether this request with an effect is a repeat: of a request that must not be repeated
+    /// blindly, or of one whose last reply was lost.
     pub(in crate::engine) fn sends_again(&self, request: &Request) -> bool {
         let mut backwards = self.history.iter().rev();
         let last = backwards.find(|exchange| exchange.operation == Some(request.operation));
@@ -294,7 +296,8 @@ impl WorkItem {
         }
     }
 
-    /// A drain that was taken up again goes on counting. `lost` says that counts are lower bounds.
+    /// Adds the counts of an earlier run to those of a resumed drain. `lost` says that they are
+    /// lower bounds.
     pub(in crate::engine) fn count_on(&self, detail: &mut Detail, lost: &mut bool) {
         let before = self.previous.as_deref();
         let before = before.map(|settled| &settled.conclusion);
@@ -306,7 +309,7 @@ impl WorkItem {
         }
     }
 
-    /// What is recorded of it.
+    /// The outcome to record.
     pub(in crate::engine) fn settle(&self, mut conclusion: Conclusion, now: Timestamp) -> Settled {
         let gave_up = matches!(conclusion.outcome, Outcome::Unavailable | Outcome::InDoubt)
             && !conclusion.is_final();
@@ -314,7 +317,8 @@ impl WorkItem {
             && failure.retry_at.is_none()
             && gave_up
         {
-            // A pause that is over holds up nobody.
+            // A pause that is over is no reason to wait. A throttled item keeps the time, for its
+            // message.
             let is_throttled = failure.reason == FailureReason::ProviderThrottled;
             failure.retry_at = self.retry_at.filter(|at| is_throttled || *at > now);
         }
@@ -325,11 +329,11 @@ impl WorkItem {
             ..
         } = &mut conclusion;
         self.count_on(detail, lost);
-        // An answer of an earlier run may be missing in the counts, whoever ends this one.
+        // A reply of an earlier run may be missing in the counts, however this run ends.
         if has_failed && self.doubt.is_some() && matches!(detail, Detail::Enrollments(_)) {
             *lost = true;
         }
-        // What an earlier run of this key ended is this key's work.
+        // What an earlier run of this key cancelled is this key's work.
         if conclusion.outcome == Outcome::AlreadyCanceled
             && matches!(&conclusion.detail, Detail::Enrollments(detail) if detail.canceled > 0)
         {
@@ -340,7 +344,8 @@ impl WorkItem {
             .as_deref()
             .map_or(0, |settled| settled.attempts)
             .saturating_add(self.attempts);
-        // Nothing with an effect was lost, so what nobody answered was a look.
+        // No request with an effect was lost, so an unanswered request was a lookup: what matters
+        // is whether anything was answered.
         if let Some(failure) = &mut conclusion.failure
             && failure.reached == Reached::Unknown
             && self.doubt.is_none()
@@ -352,13 +357,14 @@ impl WorkItem {
                 false => Reached::No,
             };
         }
-        // A final outcome is replayed and never taken up again.
+        // A final outcome is replayed and never reopened, so it needs no doubt.
         let doubt = match conclusion.is_final() {
             true => None,
             false => self.doubt.clone(),
         };
-        // A provider can doubt what no request of this run left unknown, as if it has seen the key
-        // before. It began no sooner than the item could be sent.
+        // An adapter can be in doubt although no reply was lost in this run, for example if the
+        // provider seems to know the effect id already. The doubt begins when the item could first
+        // be sent.
         let is_in_doubt = conclusion.outcome == Outcome::InDoubt && !conclusion.is_final();
         let doubt = doubt.or_else(|| {
             is_in_doubt.then(|| Box::new(Doubt::between(self.earliest, Moment::wall(now))))
@@ -380,8 +386,8 @@ pub(in crate::engine) fn blank(command: &Command) -> Detail {
     }
 }
 
-/// The end of an item whose batch was stopped. `so_far` is what it had come to, if it takes
-/// several calls.
+/// The outcome of an item whose batch was stopped. `so_far` is its progress, if it takes several
+/// requests.
 pub(in crate::engine) fn stopped(run: &WorkItem, so_far: Option<Progress>) -> Conclusion {
     let untouched = run.is_untouched() && run.doubt.is_none();
     let message = if untouched && run.attempts > 0 {
@@ -399,7 +405,7 @@ pub(in crate::engine) fn stopped(run: &WorkItem, so_far: Option<Progress>) -> Co
         message: message.to_owned(),
         reached: match untouched {
             true if run.attempts == 0 => Reached::No,
-            // What was answered leaves nothing unknown.
+            // Every request was answered, so nothing is unknown.
             _ if run.doubt.is_none() && run.unseen.is_none() => Reached::Yes,
             _ => Reached::Unknown,
         },
@@ -418,8 +424,8 @@ pub(in crate::engine) fn stopped(run: &WorkItem, so_far: Option<Progress>) -> Co
     conclusion
 }
 
-/// The end of an item that may have been sent to a place where this account is not any more: a
-/// look elsewhere tells nothing of it.
+/// The outcome of an item with a request that may still act at an address which the account no
+/// longer has: a lookup elsewhere says nothing about it.
 pub(in crate::engine) fn place_changed(command: &Command) -> Conclusion {
     let failure = Failure {
         reason: FailureReason::AccountChanged,
@@ -436,8 +442,8 @@ pub(in crate::engine) fn place_changed(command: &Command) -> Conclusion {
     Conclusion::failure(Outcome::InDoubt, blank(command), failure)
 }
 
-/// The end of an item whose id a server on the way could take for another address. Final: no look
-/// can be sent either.
+/// The outcome of an item whose id a server could take for another path. Final, because a lookup
+/// cannot be sent either.
 pub(in crate::engine) fn strays(run: &WorkItem) -> Conclusion {
     let untouched = run.is_untouched() && run.doubt.is_none();
     let (outcome, reason, reached, so_far) = match (untouched, run.attempts) {
@@ -473,7 +479,7 @@ pub(in crate::engine) fn strays(run: &WorkItem) -> Conclusion {
     Conclusion::failure(outcome, blank(&run.command), failure)
 }
 
-/// The end of an item whose account is gone from the configuration.
+/// The outcome of an item whose account is no longer configured.
 pub(in crate::engine) fn account_gone(command: &Command, sent: Reached) -> Conclusion {
     let failure = Failure {
         reason: FailureReason::AccountChanged,

@@ -1,4 +1,4 @@
-//! What a run begins with. Everything else of it is what happens on its way.
+//! The fields that an item starts with; all others begin empty.
 
 use std::sync::Arc;
 
@@ -17,26 +17,24 @@ use crate::{
     shared_budget::Reservation,
 };
 
-/// What is known of an item before its run.
+/// What is known of an item before it runs.
 #[derive(Debug)]
 pub(in crate::engine) struct WorkItemStart<'a> {
-    /// Where its outcome goes.
     pub(in crate::engine) origin: Origin,
-    /// The request that it was admitted by.
+    /// The request that admitted it.
     pub(in crate::engine) from: observe::RequestContext,
-    /// Whose it is.
+    /// The caller, and the RPC whose keys are meant.
     pub(in crate::engine) scope: &'a Scope,
-    /// Its key: its own or the derived one.
+    /// Its own key, or the one derived from the request's.
     pub(in crate::engine) key: &'a Key,
-    /// The batch that it has its turns with.
+    /// The batch that it is scheduled with.
     pub(in crate::engine) batch: BatchId,
-    /// What to do.
     pub(in crate::engine) command: Arc<Command>,
-    /// How long to keep trying.
+    /// End of its retry window.
     pub(in crate::engine) retry_until: Timestamp,
-    /// Its place among the open items, or among the dry runs.
+    /// Its slot in the budget for open items, or for dry runs.
     pub(in crate::engine) place: Reservation,
-    /// Its share of the bytes that they may take.
+    /// Its bytes in the budget for open items, or for dry runs.
     pub(in crate::engine) bytes: Reservation,
 }
 

@@ -1,5 +1,5 @@
-//! A few threads that callers take turns at: one that asks a lot makes another wait for one turn of
-//! its own, and not for all that it has asked.
+//! A few threads that callers share in turns: a caller with many reads delays another by one turn,
+//! not by all of them.
 
 use std::{
     collections::VecDeque,
@@ -10,18 +10,18 @@ use tokio::sync::oneshot;
 
 use crate::domain::ids::CallerId;
 
-/// The threads. Clones are of the same.
+/// A pool of threads, as permits. Clones share it.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct FairThreads(Arc<Mutex<ThreadsState>>);
 
 #[derive(Debug)]
 struct ThreadsState {
     free: usize,
-    /// Those who wait, the next caller first, and of each the one that came first.
+    /// Waiting reads by caller: the next caller first, each with its oldest read first.
     waiting: VecDeque<(CallerId, VecDeque<oneshot::Sender<ThreadTurn>>)>,
 }
 
-/// A thread of one's own until this is dropped.
+/// The right to use one thread, until it is dropped.
 #[derive(Debug)]
 pub(in crate::engine) struct ThreadTurn(Option<FairThreads>);
 
@@ -33,7 +33,7 @@ impl FairThreads {
         })))
     }
 
-    /// Waits for a turn. Who does not wait to the end leaves the line.
+    /// Waits for a turn. A dropped future gives up its place.
     pub(in crate::engine) async fn turn(&self, caller: &CallerId) -> ThreadTurn {
         let given = {
             let mut state = self.state();
@@ -45,7 +45,7 @@ impl FairThreads {
             state.wait(caller, give);
             given
         };
-        // Nobody drops what gives before it has given.
+        // The sender is dropped only after it has sent, except when the pool is gone.
         given.await.unwrap_or(ThreadTurn(None))
     }
 
@@ -53,7 +53,7 @@ impl FairThreads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a turn that has ended to the next one.
+    /// Passes a finished turn to the next read that still waits.
     fn pass_on(&self) {
         let mut turn = ThreadTurn(Some(self.clone()));
         loop {
@@ -71,7 +71,7 @@ impl FairThreads {
             };
             match next.send(turn) {
                 Ok(()) => return,
-                // It does not wait any more.
+                // Its reader is gone.
                 Err(back) => turn = back,
             }
         }
@@ -91,13 +91,13 @@ impl ThreadsState {
             }
         };
         if line.len() == line.capacity() {
-            // It would have to grow: those that are gone make room, if there are any.
+            // Before the queue grows, the entries of readers that are gone are dropped.
             line.retain(|waits| !waits.is_closed());
         }
         line.push_back(give);
     }
 
-    /// Takes the next one, and sends its caller to the end of the line.
+    /// Takes the next read; its caller goes to the end of the round.
     fn next(&mut self) -> Option<oneshot::Sender<ThreadTurn>> {
         while let Some((caller, mut line)) = self.waiting.pop_front() {
             let next = line.pop_front();
@@ -132,7 +132,7 @@ mod tests {
 
     type Waits = std::pin::Pin<Box<dyn Future<Output = ThreadTurn> + Send>>;
 
-    /// Somebody who waits for a turn, and has asked for it.
+    /// A read that waits for a turn.
     fn waits(threads: &FairThreads, name: &'static str) -> Waits {
         let threads = threads.clone();
         let mut waits: Waits = Box::pin(async move { threads.turn(&caller(name)).await });
@@ -165,7 +165,7 @@ mod tests {
         let given_and_gone = waits(&threads, "ben");
         drop(gone);
         drop(turns);
-        // Its turn came, and it went without a look at it.
+        // Its turn came, but its reader was gone.
         drop(given_and_gone);
         drop((&mut stays).now_or_never().unwrap());
         let state = threads.state();

@@ -1,4 +1,4 @@
-//! Reads of the journal on threads of their own, shared fairly between callers.
+//! Journal reads of RPCs, on threads of their own that callers share fairly.
 
 pub(super) mod fair_threads;
 pub(super) mod questions;

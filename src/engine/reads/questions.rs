@@ -1,6 +1,6 @@
-//! Reads of the journal for questions. They have threads of their own, so that no question takes a
-//! thread from admissions; each kind has its own, so that a look at one record does not wait behind
-//! lists; and callers share them. What is read ends soon after nobody waits for it any more.
+//! Journal reads of RPCs. They have threads of their own, so that reads take none from admissions.
+//! Each kind has its own, so that a Get does not wait for Lists, and callers share them fairly. A
+//! read is abandoned soon after its caller is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     shared_budget::{Members, Reservation, ShareRefused, SharedBudget},
 };
 
-/// Who may ask how much.
+/// Limits and threads, by kind of read.
 #[derive(Debug)]
 pub(in crate::engine) struct Reads {
     scans: ReadKind,
@@ -23,21 +23,21 @@ pub(in crate::engine) struct Reads {
     known: FairThreads,
 }
 
-/// Questions of one kind.
+/// One kind of read.
 #[derive(Debug)]
 struct ReadKind {
-    /// For those that are answered or wait.
+    /// Budget for reads that run or wait.
     places: SharedBudget,
     threads: FairThreads,
 }
 
-/// Why a question was not answered.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The caller lists as much as it may at a time, or all callers together do.
+    /// The caller runs as many ListCancellations as it may, or all callers together do.
     #[error("{0}")]
     Scans(String),
-    /// Too many others ask.
+    /// Too many reads of this kind run or wait.
     #[error("{0}")]
     Full(String),
     /// The journal cannot be read.
@@ -46,7 +46,7 @@ pub enum ReadError {
 }
 
 impl Reads {
-    /// For callers of whom each may have so many scans at a time.
+    /// `scanners` has the lists that each caller may run at once.
     pub(in crate::engine) fn new(scanners: &Members) -> Self {
         Self {
             scans: ReadKind {
@@ -75,22 +75,22 @@ impl Reads {
         self.scans.threads.turn(&by).await
     }
 
-    /// Lists that are read or wait, and how many may be.
+    /// The budget for ListCancellations.
     pub(in crate::engine) fn scans(&self) -> &SharedBudget {
         &self.scans.places
     }
 
-    /// Looks at one record that are taken or wait, and how many may be.
+    /// The budget for GetCancellation.
     pub(in crate::engine) fn gets(&self) -> &SharedBudget {
         &self.gets.places
     }
 }
 
 impl Engine {
-    /// The item that a key names, for this caller.
+    /// The record of a key, read for the caller `by`.
     ///
     /// # Errors
-    /// If too many are asked for, or the journal cannot be read.
+    /// If too many reads run or wait, or the journal cannot be read.
     pub async fn find(
         &self,
         scope: Scope,
@@ -104,10 +104,10 @@ impl Engine {
         found.map_err(|error| self.unanswered(error, ReadError::Full))
     }
 
-    /// A page of records, for this caller.
+    /// A page of records, read for the caller `by`.
     ///
     /// # Errors
-    /// If too much is listed at the moment, or the journal cannot be read.
+    /// If too many lists run or wait, or the journal cannot be read.
     pub async fn list(
         &self,
         filter: Filter,
@@ -151,7 +151,7 @@ impl Engine {
         self.answer(turn, batch).await
     }
 
-    /// Whether keys name items: see [`Journal::known`].
+    /// Whether keys have records: see [`Journal::known`].
     pub(in crate::engine) async fn known(
         &self,
         scope: Scope,
@@ -177,8 +177,8 @@ impl Engine {
         Ok(self.answer((place, turn), read).await?)
     }
 
-    /// Reads on another thread. What it holds is given back when nothing is read any more, which
-    /// may be a little after nobody waits any more.
+    /// Reads on a blocking thread. `held` is released when the read ends, which may be shortly
+    /// after its caller is gone.
     async fn answer<T: Send + 'static>(
         &self,
         held: impl Send + 'static,
@@ -214,7 +214,7 @@ impl Engine {
     }
 }
 
-/// Why nothing was read, or not to the end.
+/// Why a read was not finished.
 enum Abandoned {
     Refused(ShareRefused),
     NoTurn,

@@ -1,5 +1,5 @@
-//! What one stream still has to be told. The work pushes and never waits; the reader takes
-//! everything that is there at once, so a slow reader gets fuller messages, not a slower service.
+//! The buffer of one result stream. Publishers push and never wait. The reader takes everything at
+//! once, so a slow client gets fuller messages and does not slow the service down.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,69 +14,70 @@ use tokio::{
 
 use crate::domain::outcome::{Detail, Settled};
 
-/// News of one item of a request.
+/// An update of one item of a request.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::large_enum_variant,
     reason = "progress is rare, and never many at a time"
 )]
 pub enum Update {
-    /// It settled.
+    /// The item settled.
     Settled {
-        /// How.
+        /// The outcome.
         settled: Arc<Settled>,
-        /// It had settled before the request came.
+        /// It had settled before this request.
         replayed: bool,
     },
-    /// It went a step further.
+    /// The item made progress.
     Progress {
-        /// How far it is.
+        /// The counts so far.
         detail: Detail,
         /// HTTP requests so far.
         attempts: u32,
-        /// An answer was lost on the way, so counts are lower bounds.
+        /// A reply was lost on the way, so the counts are lower bounds.
         lost: bool,
     },
 }
 
-/// Why a feed ended before everything had settled. The work goes on, here or after a restart.
+/// Why a stream ended before all items settled. The items go on, in this process or after a
+/// restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamClosed {
-    /// The service stops serving.
+    /// The service is stopping.
     Draining,
     /// The journal failed.
     Failed,
-    /// What other requests have under way of its items cannot be read.
+    /// Outcomes of items that other requests run cannot be read.
     Unread,
 }
 
 #[derive(Debug, Default)]
 struct FeedState {
     settled: Vec<(u32, Update)>,
-    /// Only the latest news of each running item, so that a feed never outgrows its request.
+    /// Only the latest progress of each item, so that the buffer never outgrows the request.
     running: BTreeMap<u32, Update>,
-    /// Which items have still to settle. An item that another request takes up again settles
-    /// once more, and is no news here.
+    /// Whether each item has still to settle for this stream. An item that another request reopens
+    /// settles again, which is not published here.
     waits: Vec<bool>,
     outstanding: usize,
-    /// Items that settle a doubt.
+    /// Indexes of items that are resolving a doubt.
     settling: HashSet<u32>,
-    /// How many of them the reader knows of, and when that was last all the news there was.
+    /// The number of them that the client knows, and when a message was last sent for that alone.
     settling_told: (usize, Option<Instant>),
-    /// Since when the reader has been away with what it took; `None` while it waits here.
+    /// Since when the reader has been busy sending; `None` while it waits in `take`.
     away_since: Option<Instant>,
-    /// Why it ends alone, before everything has settled.
+    /// Why this stream alone ends early.
     ended: Option<StreamClosed>,
-    /// Since when there has been news that a waiting reader did not take.
+    /// Since when there is an update that a waiting reader has not taken.
     news_since: Option<Instant>,
 }
 
-/// How often a reader hears of items that settle a doubt, if nothing else is new. Each time takes a
-/// message of its own.
+/// How often a client learns the number of items that are resolving a doubt, if there are no other
+/// updates: each such message is sent for that alone.
 const SETTLING_TOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 impl FeedState {
-    /// When the reader should hear how many items settle a doubt, if it does not know.
+    /// When the client should learn that number; `None` if it knows it.
     fn settling_due(&self, now: Instant) -> Option<Instant> {
         let (told, last) = self.settling_told;
         (told != self.settling.len())
@@ -84,7 +85,7 @@ impl FeedState {
     }
 }
 
-/// A reader that waits for news. When it goes, with some or without, it is away.
+/// A reader that waits in `take`. When it returns or is dropped, it counts as busy.
 struct WaitingResult<'a>(&'a Feed);
 
 impl Drop for WaitingResult<'_> {
@@ -93,17 +94,17 @@ impl Drop for WaitingResult<'_> {
     }
 }
 
-/// News for one stream.
+/// The buffered updates of one result stream.
 #[derive(Debug)]
 pub struct Feed {
     state: Mutex<FeedState>,
     news: Notify,
-    /// The end of all feeds, if it comes before that of this one.
+    /// Ends all streams, if that comes before this one's own end.
     ended: watch::Receiver<Option<StreamClosed>>,
 }
 
 impl Feed {
-    /// A feed that ends after this many items have settled.
+    /// A feed that ends once this many items have settled.
     pub(in crate::engine) fn new(
         items: usize,
         ended: watch::Receiver<Option<StreamClosed>>,
@@ -125,8 +126,8 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when its reader has been asleep: sending what it took, or waiting here and not asked
-    /// for what is there, since there is no room on the line for it.
+    /// When the client last consumed anything: blocked while sending, or not polled because its
+    /// HTTP/2 window is full.
     pub(in crate::engine) fn asleep_since(&self) -> Option<Instant> {
         let state = self.state();
         state.away_since.or(state.news_since)
@@ -163,7 +164,7 @@ impl Feed {
         self.news.notify_one();
     }
 
-    /// Notes which items settle a doubt, and which do not any more.
+    /// Marks items as resolving a doubt or not.
     pub(in crate::engine) fn settling(&self, items: impl IntoIterator<Item = (u32, bool)>) {
         let mut state = self.state();
         for (index, is_settling) in items {
@@ -179,29 +180,31 @@ impl Feed {
         self.news.notify_one();
     }
 
-    /// Ends it, and no other.
+    /// Ends this stream early.
     pub(in crate::engine) fn end(&self, why: StreamClosed) {
         self.state().ended.get_or_insert(why);
         self.news.notify_one();
     }
 
-    /// How many items settle a doubt.
+    /// How many items are resolving a doubt.
     #[must_use]
     pub fn settling_count(&self) -> usize {
         self.state().settling.len()
     }
 
-    /// Everything that is new, at most `items_max` items, waiting until there is something.
-    /// Nothing if only the number of items that settle a doubt has changed. `None` when everything
-    /// has settled and was taken.
+    /// Waits for updates and takes up to `items_max` of them. The list is empty if only the number
+    /// of items that are resolving a doubt has changed. `None` when everything has settled and was
+    /// taken.
     ///
     /// # Errors
-    /// If the feed ended early, after everything that was there has been taken.
+    /// If the feed ended early, after all buffered updates were taken.
     pub async fn take(&self, items_max: usize) -> Result<Option<Vec<(u32, Update)>>, StreamClosed> {
         let mut ended = self.ended.clone();
+        // The guard marks the reader as busy again when this future ends or is dropped.
         self.state().away_since = None;
         let _waiting = WaitingResult(self);
         loop {
+            // Registered before the state is read, so that a push in between is not missed.
             let news = self.news.notified();
             let why = *ended.borrow_and_update();
             let due = {
@@ -235,7 +238,7 @@ impl Feed {
             tokio::select! {
                 () = news => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-                // Without a sender there is no end to come, and no engine to wait for.
+                // Without the sender the engine is gone.
                 changed = ended.changed() => changed.map_err(|_| StreamClosed::Draining)?,
             }
         }
@@ -282,7 +285,7 @@ mod tests {
             (3, SETTLING_TOLD_INTERVAL)
         );
 
-        // What a message with results has said is no news.
+        // A message with results has the number too, so no other message is due.
         feed.settling([(1, false)]);
         feed.push([(0, settled(Outcome::Canceled))]);
         assert_eq!(feed.take(10).await.unwrap().unwrap().len(), 1);
@@ -293,7 +296,7 @@ mod tests {
         let quiet = tokio::time::timeout(Duration::from_secs(60), feed.take(10));
         assert!(quiet.await.is_err());
 
-        // What has settled does not settle again for this reader.
+        // An item settles once for this stream.
         feed.settling([(0, true)]);
         assert_eq!(feed.settling_count(), 1);
     }

@@ -1,4 +1,4 @@
-//! From an outcome to whoever listens: it is recorded first, then published.
+//! Publishes outcomes to subscribed streams, after they are recorded.
 
 pub mod feed;
 pub(super) mod settlement_log;

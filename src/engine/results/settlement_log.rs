@@ -1,5 +1,5 @@
-//! What operators are told of an outcome: a count and a line in the log, once it is recorded. No
-//! ids but the batch's and no texts: a key, like an id at a provider, may be somebody's address.
+//! Metrics and log line of a recorded outcome. The line has no ids but the batch's and no free
+//! text: a key or a provider's id may be an e-mail address.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     observe::{AccountMeters, RequestContext},
 };
 
-/// What is known of an item beside its outcome.
+/// What the log line says of an item beside its outcome.
 #[derive(Debug)]
 pub(in crate::engine) struct SettlementLog {
     pub(in crate::engine) account: Arc<Account>,
@@ -23,7 +23,8 @@ pub(in crate::engine) struct SettlementLog {
 }
 
 impl SettlementLog {
-    /// Counts it, before anybody else is told.
+    /// Counts the outcome. Before it is published, so that a client which has a result finds it in
+    /// the next scrape.
     pub(in crate::engine) fn count(&self, settlement: &Settlement) {
         let conclusion = &settlement.settled.conclusion;
         self.meters.outcomes.inc(conclusion.outcome);
@@ -33,7 +34,7 @@ impl SettlementLog {
         self.meters.settle_time.time(self.since.elapsed());
     }
 
-    /// Writes its line, after all others have been told: lines take time.
+    /// Writes the log line. After it is published, because logging takes time.
     pub(in crate::engine) fn write(&self, settlement: &Settlement) {
         let conclusion = &settlement.settled.conclusion;
         let took = self.since.elapsed();

@@ -1,5 +1,5 @@
-//! Records outcomes in groups and tells them only then. The first outcome never waits for a group
-//! to fill: whatever is there goes together.
+//! Records outcomes in groups, and publishes them only then. No outcome waits for a group to fill:
+//! whatever is queued goes together.
 
 use std::{
     sync::{Arc, Weak},
@@ -20,54 +20,53 @@ use crate::{
     shared_budget::Reservation,
 };
 
-/// An outcome to record, and what goes with it.
+/// An outcome to record, with all that is written or released together with it.
 #[derive(Debug)]
 pub(in crate::engine) struct ToSettle {
     pub(in crate::engine) settlement: Settlement,
-    /// What is counted and logged of it then.
+    /// Its metrics and log line; `None` for items of accounts that are not configured.
     pub(in crate::engine) telling: Option<SettlementLog>,
-    /// Its target, if a request of it may still act.
+    /// Its target, if a request may still act on it.
     pub(in crate::engine) target: Option<DoubtfulTarget>,
-    /// What was learned of its account.
+    /// New facts about its account.
     pub(in crate::engine) account: Option<(AccountName, AccountState)>,
-    /// Its place among the open items, which is free then.
+    /// Its slot among the open items, released when it is recorded.
     pub(in crate::engine) place: Reservation,
 }
 
-/// Permission to send, and who waits for it.
+/// Who waits for a clearance.
 #[derive(Debug)]
 pub(in crate::engine) enum Cleared {
-    /// A lane that clears ahead: the number of its request.
+    /// A lane that clears ahead, with the number of the clearance.
     Ahead(Weak<Lane>, u64),
-    /// One item in the middle of its conversation.
+    /// One item that is about to be sent.
     One(oneshot::Sender<()>),
 }
 
-/// What workers hand over.
+/// What lanes hand over to be recorded.
 #[derive(Debug)]
 pub(in crate::engine) enum Handover {
     /// An outcome to record.
     Settle(Box<ToSettle>),
     /// Items to clear.
     Clear(Clearance, Cleared),
-    /// What was learned of an account, without an outcome.
+    /// New facts about an account, without an outcome.
     Account(AccountName, AccountState),
-    /// What an orderly stop knows of open items.
+    /// Notes of an orderly stop about open items.
     Note(Vec<Note>),
-    /// Answered when everything handed over before is recorded.
+    /// Answered when everything handed over before is recorded and published.
     Flush(oneshot::Sender<()>),
-    /// The same, and the last: the settler lets go of the journal.
+    /// Like `Flush`, and the last one: the settler then releases the journal.
     End(oneshot::Sender<()>),
 }
 
-/// A group that follows on a crowded one begins no sooner than this after it. A small commit
-/// costs as many trips to the disk as a big one, so under load outcomes wait a moment for
-/// company. Nothing waits otherwise.
+/// Minimum distance from a crowded group to the next. A small commit costs as many fsyncs as a big
+/// one, so under load outcomes wait a moment and share a commit. Without load nothing waits.
 const GROUP_INTERVAL: Duration = Duration::from_millis(4);
-/// Outcomes that make a group crowded.
+/// Entries that make a group crowded.
 const CROWD: usize = 16;
 
-/// Records until every sender is gone, or the journal fails.
+/// Records until every sender is gone or the journal fails.
 pub(in crate::engine) async fn run(
     journal: Arc<dyn Journal>,
     live: Arc<Subscriptions>,
@@ -124,8 +123,8 @@ pub(in crate::engine) async fn run(
         if !is_empty {
             written.settlements.clone_from(&settlements);
             if let Err(unavailable) = journal.settle(written).await {
-                // Nothing may be told that is not on disk: stop telling, and let the process end
-                // so that a restart settles what is open.
+                // Nothing may be published that is not on disk. The engine fails, so that the
+                // process ends and a restart settles what is open.
                 tracing::error!(error = %unavailable, "outcomes cannot be recorded");
                 failed.send_replace(Some(unavailable));
                 live.end(super::feed::StreamClosed::Failed);
@@ -136,10 +135,12 @@ pub(in crate::engine) async fn run(
                     Cleared::Ahead(lane, number) => {
                         lane.upgrade().inspect(|lane| lane.granted(number));
                     }
-                    // It may have been cut off.
+                    // Its execution may have been aborted.
                     Cleared::One(done) => drop(done.send(())),
                 }
             }
+            // Count, publish, log: a client that has a result finds it counted, and never waits for
+            // a log line.
             let told = || settlements.iter().zip(&tellings);
             for (settlement, telling) in told() {
                 telling.as_ref().inspect(|t| t.count(settlement));
@@ -151,7 +152,7 @@ pub(in crate::engine) async fn run(
             }
         }
         for done in flushes {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(());
         }
         if !ends.is_empty() {

@@ -1,6 +1,5 @@
-//! Streams that hold results. When there is no room for more, the one whose reader has taken
-//! nothing for the longest time makes room: its connection ends, and the caller goes on by sending
-//! the same request again.
+//! Evicts streams that are not read. If there is no room for more results, the stream that has gone
+//! unread longest loses its connection. Its client continues by sending the same request again.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -12,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 
-/// Ends the connection that a stream is sent on. No other way frees what a stream holds: one
-/// whose reader does not read is never asked for anything.
+/// Closes the connection that a stream is sent on. Nothing else frees its buffer: the stream of a
+/// client that does not read is never polled.
 pub type Hangup = CancellationToken;
 
 #[derive(Debug)]
@@ -22,11 +21,11 @@ struct Consumer {
     hangup: Hangup,
 }
 
-/// Streams whose connections can be ended.
+/// Streams that can be evicted.
 #[derive(Debug)]
 pub(in crate::engine) struct SlowConsumers {
     readers: Mutex<Vec<Consumer>>,
-    /// How long a reader may be away before it counts as asleep.
+    /// How long a stream may go unread before it can be evicted.
     patience: Duration,
 }
 
@@ -41,7 +40,7 @@ impl SlowConsumers {
     pub(in crate::engine) fn enter(&self, feed: &Arc<Feed>, hangup: Hangup) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() == readers.capacity() {
-            // It would have to grow: those that are gone make room, if there are any.
+            // Before the list grows, the entries of streams that are gone are dropped.
             readers.retain(|reader| reader.feed.strong_count() > 0);
         }
         readers.push(Consumer {
@@ -50,8 +49,7 @@ impl SlowConsumers {
         });
     }
 
-    /// Hangs up on the reader that has been asleep for the longest time. Says whether there was
-    /// one.
+    /// Evicts the stream that has gone unread longest. Whether there was one.
     pub(in crate::engine) fn make_room(&self) -> bool {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.feed.strong_count() > 0 && !reader.hangup.is_cancelled());

@@ -1,4 +1,4 @@
-//! What is open right now, and which streams want to hear of it.
+//! The open items of the service, and the streams that are subscribed to each batch.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map},
@@ -23,12 +23,12 @@ use crate::{
 #[derive(Debug)]
 struct LiveBatch {
     open: HashSet<u32>,
-    /// Those of them that settle a doubt.
+    /// Open items that are resolving a doubt.
     settling: HashSet<u32>,
     since: Instant,
-    /// Raised by StopBatch for every run that shares it; items taken up later get a new one.
+    /// Set by StopBatch for all items that share it. Items that are reopened later get a new flag.
     stop: Arc<AtomicBool>,
-    /// Those that listen, by their numbers. They may do so before the first item is entered.
+    /// Subscribed streams by number. There may be some before the first item is registered.
     watchers: BTreeMap<u64, Watcher>,
 }
 
@@ -45,19 +45,19 @@ impl Default for LiveBatch {
 }
 
 impl LiveBatch {
-    /// Nothing of it is open, and nobody waits for what is about to be.
+    /// Nothing is open, and no stream waits for items that are about to be registered.
     fn is_over(&self) -> bool {
         self.open.is_empty() && self.watchers.is_empty()
     }
 }
 
-/// The open items of the service.
+/// Registry of open items and subscriptions.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Subscriptions {
     batches: Mutex<HashMap<BatchId, LiveBatch>>,
     /// The number of the last watcher.
     watchers: AtomicU64,
-    /// Ends every feed, those of dry runs and those still to come too.
+    /// Ends every feed, including those of dry runs and future ones.
     ended: watch::Sender<Option<StreamClosed>>,
 }
 
@@ -66,7 +66,7 @@ impl Subscriptions {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters items that are going to run; gives the flag that stops them.
+    /// Registers items as open; returns their batch's stop flag.
     pub(in crate::engine) fn open(
         &self,
         batch: BatchId,
@@ -81,8 +81,8 @@ impl Subscriptions {
         Arc::clone(&live.stop)
     }
 
-    /// Tells somebody what comes of a batch from now on, and which of its items settle a doubt
-    /// already. Gives the number under which that is forgotten.
+    /// Subscribes to a batch: its updates from now on, and the items that are resolving a doubt
+    /// already. Returns the number for [`Subscriptions::forget`].
     pub(in crate::engine) fn watch(&self, batch: BatchId, watcher: Watcher) -> u64 {
         let number = self.watchers.fetch_add(1, Ordering::AcqRel);
         let mut batches = self.batches();
@@ -97,9 +97,9 @@ impl Subscriptions {
         number
     }
 
-    /// Tells them nothing any more.
+    /// Removes subscriptions.
     pub(in crate::engine) fn forget(&self, watchers: &[(BatchId, u64)]) {
-        // What they know of their places can be large: it goes when others need not wait for it.
+        // Their maps can be large, so they are freed after the lock is released.
         let mut gone = Vec::with_capacity(watchers.len());
         let mut batches = self.batches();
         for (batch, number) in watchers {
@@ -113,14 +113,14 @@ impl Subscriptions {
         }
     }
 
-    /// Leaves of a batch's items those that are not open here.
+    /// Keeps only the items that are not open here.
     pub(in crate::engine) fn retain_unknown(&self, batch: BatchId, items: &mut Vec<(ItemId, u32)>) {
         if let Some(live) = self.batches().get(&batch) {
             items.retain(|(id, _)| !live.open.contains(&id.index));
         }
     }
 
-    /// Tells everybody who watches what has been recorded.
+    /// Publishes recorded outcomes, and removes their items.
     pub(in crate::engine) fn settled(&self, settlements: &[Settlement]) {
         let mut by_batch: BTreeMap<BatchId, Vec<&Settlement>> = BTreeMap::new();
         for settlement in settlements {
@@ -155,7 +155,7 @@ impl Subscriptions {
         }
     }
 
-    /// Tells everybody who watches how far an item is.
+    /// Publishes the progress of an item.
     pub(in crate::engine) fn progress(&self, id: ItemId, progress: &Progress, attempts: u32) {
         let batches = self.batches();
         let Some(live) = batches.get(&id.batch) else {
@@ -173,14 +173,14 @@ impl Subscriptions {
         }
     }
 
-    /// Notes that an open item settles a doubt, or does not any more, and tells everybody who
-    /// watches. Its outcome ends that too.
+    /// Marks an open item as resolving a doubt or not, and publishes that. Its outcome ends it too.
     pub(in crate::engine) fn settling(&self, id: ItemId, is_settling: bool) {
         let mut batches = self.batches();
         let live = batches.get_mut(&id.batch);
         let Some(live) = live.filter(|live| live.open.contains(&id.index)) else {
             return;
         };
+        // Repeats change nothing and are not published.
         let is_news = if is_settling {
             live.settling.insert(id.index)
         } else {
@@ -196,14 +196,14 @@ impl Subscriptions {
         }
     }
 
-    /// Whether an open item settles a doubt.
+    /// Whether an open item is resolving a doubt.
     pub(in crate::engine) fn is_settling(&self, id: ItemId) -> bool {
         let batches = self.batches();
         let live = batches.get(&id.batch);
         live.is_some_and(|live| live.settling.contains(&id.index))
     }
 
-    /// Which open items of a batch settle a doubt.
+    /// The open items of a batch that are resolving a doubt.
     pub(in crate::engine) fn settling_of(&self, batch: BatchId) -> HashSet<u32> {
         let batches = self.batches();
         batches
@@ -212,26 +212,25 @@ impl Subscriptions {
             .unwrap_or_default()
     }
 
-    /// Stops what is open of a batch; what is taken up later runs again.
+    /// Stops the open items of a batch. Items that are reopened later run again.
     pub(in crate::engine) fn stop(&self, batch: BatchId) {
         if let Some(live) = self.batches().get_mut(&batch) {
             std::mem::take(&mut live.stop).store(true, Ordering::Release);
         }
     }
 
-    /// How many batches have open items, and since when the oldest of them has had any.
+    /// The number of batches with open items, and since when the oldest of them has had some.
     pub(in crate::engine) fn oldest(&self) -> (usize, Option<Instant>) {
         let batches = self.batches();
         let open = || batches.values().filter(|live| !live.open.is_empty());
         (open().count(), open().map(|live| live.since).min())
     }
 
-    /// How many items of a batch are open.
     pub(in crate::engine) fn open_count(&self, batch: BatchId) -> usize {
         self.batches().get(&batch).map_or(0, |live| live.open.len())
     }
 
-    /// How many watchers there are.
+    /// The number of subscriptions.
     #[cfg(test)]
     pub(in crate::engine) fn watcher_count(&self) -> usize {
         self.batches()
@@ -240,12 +239,12 @@ impl Subscriptions {
             .sum()
     }
 
-    /// A feed that ends after this many items have settled, or with all others.
+    /// A feed that ends once this many items have settled, or with all feeds.
     pub(in crate::engine) fn feed(&self, items: usize) -> Arc<Feed> {
         Feed::new(items, self.ended.subscribe())
     }
 
-    /// Ends every feed.
+    /// Ends every feed, including future ones.
     pub(in crate::engine) fn end(&self, why: StreamClosed) {
         self.ended.send_replace(Some(why));
     }

@@ -1,4 +1,5 @@
-//! What a stream listens to. It ends with the stream: what nobody reads is not kept.
+//! The subscriptions of one stream. They end with the stream, so no updates are kept that nobody
+//! reads.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +9,7 @@ use std::{
 use super::{feed::Feed, subscriptions::Subscriptions};
 use crate::domain::ids::{BatchId, ItemId};
 
-/// A stream's interest in items of one batch.
+/// The subscription of a stream to one batch.
 #[derive(Debug)]
 pub(in crate::engine) struct Watcher {
     pub(in crate::engine) feed: Weak<Feed>,
@@ -16,18 +17,18 @@ pub(in crate::engine) struct Watcher {
 }
 
 impl Watcher {
-    /// The stream, and where an item of the batch stands in it; `None` if it is not in it.
+    /// The stream, and the item's index in it; `None` if it is not in it.
     pub(in crate::engine) fn of(&self, index: u32) -> Option<(Arc<Feed>, u32)> {
         Some((self.feed.upgrade()?, self.places.of(index)?))
     }
 }
 
-/// Where a batch's items stand in the watching request.
+/// Maps the indexes of a batch's items to those in the subscribed request.
 #[derive(Debug)]
 pub(in crate::engine) enum IndexMap {
-    /// At the same index.
+    /// The same indexes.
     Same,
-    /// Elsewhere, and only these.
+    /// Only these items.
     Mapped(HashMap<u32, u32>),
 }
 
@@ -46,10 +47,10 @@ impl From<&[(ItemId, u32)]> for IndexMap {
     }
 }
 
-/// Items of other requests and their places in this one, by batch.
+/// Items of other requests and their indexes in this one, by batch.
 pub(in crate::engine) type Joined = BTreeMap<BatchId, Vec<(ItemId, u32)>>;
 
-/// All that one stream listens to. Nothing is left of it when this is dropped.
+/// All subscriptions of one stream. Dropping it removes them.
 #[derive(Debug)]
 pub(in crate::engine) struct Subscription {
     live: Arc<Subscriptions>,
@@ -59,7 +60,7 @@ pub(in crate::engine) struct Subscription {
 }
 
 impl Subscription {
-    /// Listens to nothing yet.
+    /// No subscriptions yet.
     pub(in crate::engine) fn new(live: &Arc<Subscriptions>, feed: &Arc<Feed>) -> Self {
         Self {
             live: Arc::clone(live),
@@ -68,16 +69,16 @@ impl Subscription {
         }
     }
 
-    /// Listens to items of a batch.
+    /// Subscribes to items of a batch.
     pub(in crate::engine) fn listen(&mut self, batch: BatchId, places: IndexMap) {
         let feed = Weak::clone(&self.feed);
         let number = self.live.watch(batch, Watcher { feed, places });
         self.watched.push((batch, number));
     }
 
-    /// Listens to items that other requests opened. Gives back those that are not open here: they
-    /// have settled since the journal was asked, or are about to be entered, and only the journal
-    /// knows which. What settles from now on is heard.
+    /// Subscribes to items that other requests opened. Returns those that are not open in this
+    /// process: either they settled after the admission was read, or they are about to be
+    /// registered. Only the journal knows which. Outcomes from now on reach the feed.
     #[must_use]
     pub(in crate::engine) fn join(&mut self, joined: &[(ItemId, u32)]) -> Joined {
         let mut by_batch = Joined::new();

@@ -1,4 +1,4 @@
-//! A journal that fails, and readers that hold more than there is room for.
+//! A failing journal, and streams that buffer more results than there is room for.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Requests that join what others have under way.
+//! Requests that join running items of other requests.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
     journal::{Admission, Journal as _, Settlement, Slot, Unavailable},
 };
 
-/// Admits a request as another one that has not entered its items yet.
+/// Admits a request like another call that has not registered its items yet.
 async fn admitted_elsewhere(journal: &Hooked, request: &Submission) -> BatchId {
     let slot = |item: &crate::engine::SubmittedItem| Slot::Item {
         key: item.key.clone(),
@@ -103,7 +103,6 @@ async fn what_is_new_starts_also_if_what_it_joins_cannot_be_read() {
     assert_eq!(open, stopped.finishing);
 }
 
-/// An outcome of an item.
 fn settlement(batch: BatchId, index: u32) -> Settlement {
     let detail = Detail::Subscription(Default::default());
     let settled = Settled {
@@ -138,7 +137,7 @@ async fn what_settles_while_it_is_joined_is_told_once() {
         }
     };
     let before = settle.clone();
-    // One is told before the request listens, one while it reads.
+    // One item settles before the request subscribes, one while it reads the journal.
     settle(0);
     journal.before_batch(move || {
         before(1);

@@ -1,4 +1,4 @@
-//! The engine over a journal and providers that do what a test says.
+//! The engine over a journal and providers that each test scripts.
 
 pub(super) mod doubt;
 mod full;

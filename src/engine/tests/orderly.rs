@@ -1,4 +1,4 @@
-//! What an orderly stop waits for, and what it and a crash leave.
+//! What an orderly stop waits for, and what it and a crash leave to recovery.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::support::{
 };
 use crate::domain::outcome::Outcome;
 
-/// Sends a request, which does not end.
+/// Sends a request that does not finish.
 async fn begin(scene: &Scene, key: &str, ids: &[&str]) {
     drop(scene.opens(request(key, ids)).await);
     settle_down().await;
 }
 
-/// The process that is started now, and what it is asked for the key that was open, in seconds,
-/// until that has ended as it should.
+/// Restarts and repeats the open request. Returns the process and the provider's requests, in
+/// seconds since the restart, up to the item's outcome.
 async fn after_restart(stage: Stage, ids: &[&str]) -> (Scene, Vec<(f64, &'static str)>) {
     let restarted = Instant::now();
     let scene = stage.plays(obeys).await;
@@ -45,7 +45,7 @@ async fn a_stop_waits_for_a_request_under_way_and_writes_what_came_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_no_look_and_leaves_a_lost_request_with_its_ends() {
-    // Before each of the early looks, and between the last one and belief.
+    // Before each of the early lookups, and between the last one and the believed one.
     for at in [SECOND / 2, 5 * SECOND, 20 * SECOND] {
         let scene = Stage::at_funnelfox().plays(|asked| match asked.is_look {
             true => obeys(asked),
@@ -60,7 +60,7 @@ async fn a_stop_waits_for_no_look_and_leaves_a_lost_request_with_its_ends() {
 
         let (_, asked) = after_restart(stage, &["s"]).await;
 
-        // One look at once, and the one that decides no later than without the stop.
+        // One lookup at once, and the believed one no later than without the stop.
         let belief = (SETTLING - at).as_secs_f64();
         let expected = [(0.0, "look"), (belief, "look"), (belief, "cancel")];
         assert_eq!(asked, expected, "after {at:?}");
@@ -75,7 +75,7 @@ async fn a_stop_withdraws_what_no_try_of_was_lost() {
             says_wait(429, "1", json!({"message": "no"}))
         }),
         ("refused", |_| unsent()),
-        // The rate keeps all but the first back.
+        // The rate lets only the first item go.
         ("not sent", obeys),
     ];
     for (what, act) in tries {
@@ -105,13 +105,13 @@ async fn what_is_cut_off_at_the_end_of_the_drain_time_is_in_doubt() {
 
     let (_, asked) = after_restart(stage, &["s"]).await;
 
-    // It can be under way for as long as TCP keeps trying.
+    // A request can be under way for as long as TCP retransmits.
     let belief = (SETTLING + 5 * SECOND).as_secs_f64();
     let expected = [(0.0, "look"), (belief, "look"), (belief, "cancel")];
     assert_eq!(asked, expected);
 }
 
-/// How many of twenty go at once.
+/// How many of 20 items are sent at once.
 async fn go_at_once(scene: &Scene, key: &str) -> usize {
     let before = scene.effects();
     let ids: Vec<_> = (0..20).map(|n| format!("{key}{n}")).collect();

@@ -1,4 +1,4 @@
-//! Questions: how many there may be, and who waits for whom.
+//! Reads for RPCs: how many may run, and who waits for whom.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn caller(name: &str) -> CallerId {
     name.try_into().unwrap()
 }
 
-/// An engine with a record, that ann and ben share.
+/// An engine with one record. ann and ben share its reads.
 async fn bench() -> Bench {
     let members = ["ann", "ben"].map(|name| (caller(name), Some(CALLER_SCANS_DEFAULT)));
     let choices = Choices {
@@ -84,7 +84,7 @@ async fn a_caller_lists_as_much_as_it_may_at_a_time_and_no_more() {
         error.to_string(),
         "this caller may have 16 of these calls at a time, and has them"
     );
-    // Those who hang up make room at once.
+    // Callers that hang up free their slots at once.
     waiting.shutdown().await;
     assert_eq!(engine.standing().scans[0], 0);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A service that is full: what is known is answered, and what is new has to fit.
+//! A service at capacity: known items are answered, and new ones have to fit.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Bench {
         self.engine.open_bytes.taken()
     }
 
-    /// How many items of a batch were stopped.
+    /// Stops a batch; returns how many items it stopped.
     async fn stop(&self, ticket: &Ticket) -> usize {
         let batch = ticket.batch.unwrap();
         let stop = self.engine.stop_batch(
@@ -35,7 +35,7 @@ impl Bench {
     }
 }
 
-/// So many items with keys of their own: those of "fill", and others from a number on.
+/// Items with their own keys, numbered from `from`. Numbers below `MAX` are those of "fill".
 fn own(from: usize, count: usize) -> Vec<SubmittedItem> {
     let own = (from..from + count).map(|i| keyed(&format!("own-{i}"), &format!("s-{i:05}")));
     own.collect()
@@ -53,7 +53,7 @@ fn check_full(sent: Result<Ticket, SubmitError>, why: &str) {
     }
 }
 
-/// Services that so many known items fill: by their number, and by their bytes.
+/// Two engines that known items fill: one to its item limit, one to its byte limit.
 async fn full() -> [(Bench, MemoryJournal); 2] {
     let (by_items, by_bytes) = (MemoryJournal::new(), MemoryJournal::new());
     let items = Choices {
@@ -108,7 +108,7 @@ async fn a_known_item_lets_no_new_ones_into_a_full_service_wherever_it_stands() 
                 }
             }
         }
-        // A request that was taken on does not bring a dry run that is one no more either.
+        // A rejected request leaves no reservation behind.
         assert_eq!((bench.open(), bench.bytes()), (open, bytes));
     }
 }
@@ -139,7 +139,7 @@ async fn what_is_opened_again_has_to_fit_too() {
 
         check_full(bench.send("rest", own(MAX, 10)).await, "six are too many");
         assert_eq!(bench.open(), MAX - 4);
-        // Beside what is known there is room for the rest.
+        // The new items fit beside the known ones.
         let mut some = own(MAX, 4);
         some.extend(own(10, 40));
         bench.send("some", some).await.unwrap();

@@ -1,4 +1,4 @@
-//! One caller against the others: whoever brings as much as there is room for leaves room.
+//! Fair shares: a caller that takes all it can leaves capacity for the others.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 
 const MAX: usize = 120;
 
-/// An engine that ann, ben and cid share; cid may have 10 open.
+/// An engine that ann, ben and cid share; cid may have 10 open items.
 async fn shared(journal: &MemoryJournal) -> Bench {
     let members = [("ann", None), ("ben", None), ("cid", Some(10))];
     let members = members.map(|(name, max)| (name.try_into().unwrap(), max));
@@ -36,7 +36,7 @@ impl Bench {
         self.engine.submit(request).await
     }
 
-    /// Single items of a caller's, until one is refused; how many were not.
+    /// Sends single items of a caller until one is rejected; returns how many were admitted.
     async fn fill(&self, caller: &str, prefix: &str) -> usize {
         for n in 0..=MAX {
             let key = format!("{prefix}-{n}");
@@ -60,7 +60,7 @@ impl Bench {
 async fn nobody_takes_what_is_kept_for_others_not_through_a_restart_either() {
     let journal = MemoryJournal::new();
     let bench = shared(&journal).await;
-    // 20 are kept for ben, and of cid's 20 the 10 that it may have.
+    // 20 are kept for ben, and of cid's 20 only the 10 that it may have.
     assert_eq!(bench.fill("ann", "first").await, 90);
     let own: Vec<_> = (0..5)
         .map(|n| keyed(&format!("own-{n}"), &format!("t-{n}")))
@@ -76,7 +76,7 @@ async fn nobody_takes_what_is_kept_for_others_not_through_a_restart_either() {
         "{:?}",
         refused.err()
     );
-    // What is known is joined, and beside it there is room for what is new.
+    // Known items are joined, and new ones fit beside them.
     let mut some = own;
     some.extend(items("new", 15));
     drop(bench.send_of("ben", "some", some).await.unwrap());
@@ -149,7 +149,7 @@ async fn what_one_gives_back_goes_to_those_who_wait_with_less() {
     );
     let more = || bench.send_of("ben", "more", items("more", 15));
     assert!(more().await.is_err());
-    // One of ann's has been sent and waits for its answer.
+    // One of ann's was sent and waits for its reply.
     for n in 7..9 {
         let by: crate::domain::ids::CallerId = "ann".try_into().unwrap();
         let stopped = bench.engine.stop_batch(batches[&n], by).await.unwrap();

@@ -1,4 +1,4 @@
-//! Stops that meet.
+//! Concurrent stops of one batch.
 
 use super::support::bench::{Choices, items, submission};
 use crate::engine::Stopped;
@@ -29,7 +29,7 @@ async fn two_stops_at_once_say_what_each_of_them_stopped() {
         let (first, second) = tokio::join!(stop(stops[0]), stop(stops[1]));
         for done in [first, second] {
             let Stopped { stopped, finishing } = done.unwrap().unwrap();
-            // One of all has been sent, and its answer does not come.
+            // One item was sent, and its reply does not come.
             assert_eq!(stopped + finishing, MANY, "{stopped} and {finishing}");
             assert!(finishing <= 1, "{finishing} in round {round}");
         }

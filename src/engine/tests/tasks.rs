@@ -1,4 +1,4 @@
-//! The engine's tasks: what becomes of the others when one panics, and at the end.
+//! The engine's tasks: a panic in one of them, and the end of all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A lane whose provider is this.
+/// A lane whose provider answers like this.
 fn lane<F>(provider: fn(Request) -> F) -> LaneOptions
 where
     F: Future<Output = Result<Response, SendError>> + Send + 'static,
@@ -109,7 +109,7 @@ async fn a_conversation_that_panics_ends_the_engine_and_leaves_its_item_open() {
     assert_eq!(journal.open_items().unwrap().len(), 1);
 }
 
-/// Ten thousand of them were ten thousand reads of the disk before the request had any room.
+/// 10,000 such items must not cost 10,000 disk reads before capacity is reserved.
 #[tokio::test(start_paused = true)]
 async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
     let nothing = lane(|_| std::future::pending());
@@ -136,7 +136,7 @@ async fn items_that_may_be_too_late_are_looked_for_once_room_is_taken() {
     assert_eq!(engine.unrecorded(&unknown, &[0]).await, Ok(vec![0]));
 }
 
-/// Earlier versions admitted such ids, and what is open goes on.
+/// Earlier versions admitted such ids, and their open items continue.
 #[tokio::test(start_paused = true)]
 async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent() {
     let mut lane = lane(|request| async move { panic!("sent: {request:?}") });
@@ -173,7 +173,7 @@ async fn an_id_that_could_be_read_as_another_address_is_rejected_and_never_sent(
     ));
 }
 
-/// Between a lane's last turn and the start of that conversation there is nothing else to wait for.
+/// Between a lane's last pop and the spawn of that execution no other task is running.
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_the_lanes_too() {
     let nothing = lane(|_| std::future::pending());

@@ -1,4 +1,4 @@
-//! How long a provider can have everyone wait.
+//! How long a provider's throttling can pause an account.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::support::{
 };
 use crate::{domain::outcome::Outcome, limits};
 
-/// `THROTTLE_MS_MAX`, in seconds.
+/// `THROTTLE_MS_MAX` in seconds.
 const BOUND: u64 = limits::THROTTLE_MS_MAX / 1_000;
 
 fn canceled() -> Act {
@@ -46,7 +46,7 @@ async fn no_provider_has_everyone_wait_for_longer_than_the_bound() {
         assert_eq!(told(&settled), (Outcome::Canceled, ""), "{told_of}");
         let expected: &[_] = match status {
             429 => &[(0, "cancel"), (BOUND, "cancel")],
-            // What became of it is not known either.
+            // The fate of the lost request is not known either.
             _ => &[(0, "cancel"), (BOUND, "look"), (BOUND, "cancel")],
         };
         assert_eq!(scene.seconds(), expected, "{told_of}");
@@ -73,7 +73,8 @@ async fn the_bound_holds_for_a_busy_provider_too() {
     assert_eq!(scene.seconds(), expected);
 }
 
-/// A pause that the provider asked for is over this long after a restart whose clocks are these.
+/// Asserts that a pause asked for by the provider ends `over` seconds after a restart with these
+/// clocks.
 async fn check_kept(clocks: Clocks, over: u64) {
     let stage = Stage::at_funnelfox();
     let scene = stage.plays(|_| says_wait(429, "1000000000", json!({"message": "wait"})));
@@ -98,7 +99,7 @@ async fn a_pause_that_is_kept_over_a_restart_has_the_same_bound_whatever_clocks_
     check_kept(wall(0), BOUND - 1).await;
     check_kept(wall(300), BOUND - 301).await;
     check_kept(wall(86_400), 0).await;
-    // Set back by a day: the time that is left is not known.
+    // Set back by a day: the remaining time is unknown.
     check_kept(wall(-86_400), BOUND).await;
 }
 

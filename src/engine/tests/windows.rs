@@ -1,4 +1,4 @@
-//! Retry windows of many items that end together.
+//! Many items whose retry windows end together.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,17 +13,17 @@ use crate::engine::{SubmittedItem, Ticket};
 
 const MANY: usize = 10_000;
 const WINDOW: Duration = Duration::from_secs(2);
-/// What may be at work at once, with the places of the gate.
+/// Maximum of running items: those that bypass flow control, and its concurrency limit.
 const AT_WORK_MAX: usize = 256 + 16;
 
-/// Sends items whose window is short.
+/// Sends items with a short window.
 async fn briefly(bench: &Bench, key: &str, items: Vec<SubmittedItem>) -> Ticket {
     let mut request = submission(key, items);
     request.retry_window = Some(WINDOW);
     bench.engine.submit(request).await.unwrap()
 }
 
-/// Lets everything go on that can without more time.
+/// Runs all tasks that can go on without time passing.
 async fn settle_down() {
     for _ in 0..2_000 {
         tokio::task::yield_now().await;
@@ -46,7 +46,7 @@ async fn many_that_end_together_are_settled_a_few_at_a_time() {
         ..Choices::default()
     };
     let bench = bench.start().await;
-    // The first is sent and never answered: the account sends one in a thousand seconds.
+    // The first item is sent and never answered: the account sends one request in 1,000 s.
     drop(briefly(&bench, "first", items("first", 1)).await);
     let ticket = briefly(&bench, "many", items("many", MANY)).await;
     settle_down().await;

@@ -1,4 +1,4 @@
-//! When a look is believed.
+//! When a lookup is believed.
 
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ async fn a_pause_holds_the_look_and_does_not_move_belief() {
         let settled = scene.cancels("K", "s").await;
 
         assert_eq!(told(&settled), (Outcome::Canceled, ""), "{settled:?}");
-        // A look is believed thirty seconds after the answer was lost, and then the first one is.
+        // A lookup is believed 30 s after the reply was lost, or with the first request after the
+        // pause.
         let back = 1 + wait;
         let expected = [(0, "cancel"), (1, "look"), (back, "look"), (back, "cancel")];
         assert_eq!(scene.seconds(), expected, "{status}");
@@ -69,7 +70,7 @@ async fn a_pause_that_ends_before_belief_leaves_it_where_it_was() {
     assert_eq!(scene.seconds(), expected);
 }
 
-/// The answer that is lost asks for the pause itself.
+/// The lost reply itself asks for the pause.
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_that_asks_for_a_pause_is_believed_when_that_is_over() {
     let mut asked = 0;
@@ -90,8 +91,8 @@ async fn a_lost_answer_that_asks_for_a_pause_is_believed_when_that_is_over() {
     assert_eq!(scene.seconds(), expected);
 }
 
-/// When a cancel goes again whose answer is lost after so many seconds, by an account with this
-/// `timeout_ms` and `settling_ms`, in seconds.
+/// Asserts after how many seconds a cancel is sent again if its reply is lost after `lost_after`
+/// seconds, with this `timeout_ms` and `settling_ms`.
 async fn check_belief(timeout: u64, settling: u64, lost_after: u64, believed: u64) {
     let mut stage = Stage::at_funnelfox();
     stage.times = (Duration::from_secs(timeout), Duration::from_secs(settling));
@@ -122,7 +123,7 @@ async fn check_belief(timeout: u64, settling: u64, lost_after: u64, believed: u6
 async fn a_look_is_believed_a_timeout_after_sending_and_a_settling_time_after_the_loss() {
     check_belief(5, 10, 0, 10).await;
     check_belief(5, 10, 3, 13).await;
-    // Without a word: given up by the account's own timeout.
+    // No reply: given up after the account's own timeout.
     check_belief(5, 10, 3_600, 15).await;
     check_belief(20, 1, 0, 20).await;
     check_belief(20, 1, 3, 20).await;

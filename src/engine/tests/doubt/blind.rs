@@ -1,4 +1,4 @@
-//! Looks that tell nothing.
+//! Inconclusive lookups.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ use crate::{
 
 type Look = fn(&Asked) -> Act;
 
-/// An error in the form of each provider.
+/// An error in each provider's format.
 fn said(status: u16) -> Act {
     says_with(status, &[("retry-after", "2")], error(status))
 }
@@ -29,7 +29,7 @@ fn error(status: u16) -> Value {
         "errors": ["no"]})
 }
 
-/// A subscription as each provider has it.
+/// A subscription in each provider's format.
 fn shown(id: &str, status: &str) -> Value {
     let word = if status == "active" {
         "Current"
@@ -44,7 +44,7 @@ fn active(_: &Asked) -> Act {
     says(200, shown("7", "active"))
 }
 
-/// Every kind of look that tells nothing, and the reason if there are only such.
+/// Every kind of inconclusive lookup, and the failure reason if all lookups are of that kind.
 const BLIND: [(&str, Look, FailureReason); 14] = {
     use FailureReason::{
         AnswerLost, AnswerUnreadable, CredentialsRefused, PermissionDenied, ProviderThrottled,
@@ -104,7 +104,7 @@ fn providers() -> [ProviderSettings; 4] {
     ]
 }
 
-/// A process whose place is known to be the provider's.
+/// A process whose place has proved to be the provider's.
 async fn known(settings: ProviderSettings) -> Scene {
     let is_rebilly = matches!(settings, ProviderSettings::Rebilly { .. });
     let scene = Stage::at(settings).plays(move |asked| match asked.is_look {
@@ -118,7 +118,7 @@ async fn known(settings: ProviderSettings) -> Scene {
     scene
 }
 
-/// How often it was asked to cancel.
+/// How many cancel requests the provider got.
 fn cancels(stage: &Stage) -> usize {
     let asked = stage.asked().into_iter();
     asked.filter(|asked| asked.operation.0 == "cancel").count()
@@ -133,7 +133,7 @@ async fn a_look_that_tells_nothing_keeps_both_doubts_and_gives_the_reason() {
         let mut is_lost = false;
         scene.play(move |asked| match asked.is_look {
             true if is_lost => look(asked),
-            // Some look first, or set when it is to end.
+            // Some providers start with a lookup, or set the end date first.
             true => active(asked),
             false if asked.operation.0 != "cancel" => active(asked),
             false => {
@@ -159,13 +159,14 @@ async fn a_look_that_tells_nothing_keeps_both_doubts_and_gives_the_reason() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_tells_nothing_is_none_of_the_three_that_are_the_end() {
     let all = providers().into_iter();
-    // What Rebilly has taken it has under an id of ours.
+    // Rebilly stores an accepted cancellation under our own id.
     let all = all.filter(|provider| !matches!(provider, ProviderSettings::Rebilly { .. }));
     let all = all.flat_map(|provider| BLIND.map(|blind| (provider.clone(), blind)));
     for (provider, (what, look, _)) in all {
         let mut scene = known(provider.clone()).await;
         let begun = Instant::now();
-        // It is accepted, and looks show it active: but the first two that could be believed.
+        // Accepted; all lookups find it active, and the first two that could be believed are
+        // inconclusive.
         let read = Arc::<Mutex<u32>>::default();
         let (counted, mut blind) = (Arc::clone(&read), 0);
         scene.play(move |asked| {
@@ -214,7 +215,7 @@ async fn three_whole_answers_in_a_row_that_tell_nothing_end_a_run() {
     let asked = scene.seconds_after(begun);
     assert_eq!(asked.len(), 2 + 3, "{asked:?}");
     assert!(begun.elapsed() >= SETTLING, "not before belief: {asked:?}");
-    // The next run of the key looks again.
+    // The next run of the key sends a lookup.
     scene.play(|_| says(200, shown("7", "cancelled")));
     let settled = scene.cancels("K", "7").await;
     assert_eq!(settled.conclusion.outcome, Outcome::Canceled);

@@ -30,8 +30,8 @@ fn preview(settled: &Settled) -> &str {
     settled.conclusion.preview.as_deref().unwrap_or_default()
 }
 
-/// A process in which a key loses its request for `s`, and the credentials are refused then: it
-/// ends in doubt long before that can be settled.
+/// A process in which key "K" lost its request for `s` and the credentials are refused afterwards:
+/// the key ends in doubt long before that can be resolved.
 async fn left_in_doubt() -> Scene {
     let scene = Stage::at_funnelfox().starts().await;
     let other = scene.cancels("O", "other").await;
@@ -162,7 +162,7 @@ async fn the_same_key_looks_at_once_while_its_own_doubt_binds_the_target() {
 #[tokio::test(start_paused = true)]
 async fn looks_never_wait_for_others_and_what_they_found_before_is_looked_for_again() {
     let scene = left_in_doubt().await;
-    // Another key may act there too, and for longer.
+    // Another key may still act on it too, for longer.
     let begun = Instant::now();
     let later = begun + 3 * SETTLING;
     scene.lane().bind("s".try_into().unwrap(), None, later);
@@ -178,7 +178,7 @@ async fn looks_never_wait_for_others_and_what_they_found_before_is_looked_for_ag
     assert!(asked[1..].iter().all(|(at, _)| *at >= end), "{asked:?}");
 }
 
-/// What a Rebilly cancellation of `s` that moves money sends first, and how it ends.
+/// The first operation of a Rebilly cancellation of `s` that moves money.
 async fn first_of_money(scene: &Scene, key: &str) -> &'static str {
     let from = scene.asked().len();
     scene.play(|asked| match asked.is_look {
@@ -199,13 +199,13 @@ async fn what_moves_money_looks_first_only_if_another_key_is_known_or_a_doubt_bi
     assert_eq!(first_of_money(&scene, "K").await, "cancel", "neither");
     assert_eq!(first_of_money(&scene, "L").await, "look", "a key");
 
-    // A doubt of which the key is not known: the journal has forgotten it.
+    // A doubt whose key is unknown, because the journal no longer has its record.
     let scene = Stage::at_rebilly().starts().await;
     let belief = Instant::now() + SETTLING;
     scene.lane().bind("s".try_into().unwrap(), None, belief);
     assert_eq!(first_of_money(&scene, "K").await, "look", "a doubt");
     assert!(Instant::now() >= belief, "and waits for it");
-    // What moves none is sent at once.
+    // A command that moves no money is sent at once.
     let begun = scene.asked().len();
     scene.cancels("N", "s").await;
     assert_eq!(scene.asked()[begun].operation.0, "cancel");
@@ -236,7 +236,7 @@ async fn a_dry_run_leaves_nothing_in_the_journal() {
             _ if !answers => lost(),
             "look" if asked.id.is_empty() => lost(),
             "look" => says(200, json!({"id": asked.id, "status": "active"})),
-            // The draft is lost, and may be there all the same.
+            // The draft's reply is lost, yet the draft may exist.
             _ => lost(),
         });
         let scene = scene.await;

@@ -1,4 +1,4 @@
-//! A provider that has something else in progress.
+//! A provider that reports another operation in progress.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// An account, and what its provider says: that it goes on, and that it is busy.
+/// An account, a reply that shows the subscription active, and a reply that says busy.
 type Provider = (fn() -> Stage, fn(&str) -> Act, Value);
 
 fn providers() -> [Provider; 2] {
@@ -33,7 +33,7 @@ fn providers() -> [Provider; 2] {
     ]
 }
 
-/// A look and a try at each of these seconds, after the first try.
+/// The first try, then a lookup and a try at each of these seconds.
 fn tries(at: &[u64]) -> Vec<Second> {
     let again = at.iter().flat_map(|at| [(*at, "look"), (*at, "cancel")]);
     [(0, "cancel")].into_iter().chain(again).collect()
@@ -51,7 +51,7 @@ async fn five_tries_follow_the_first_with_a_look_before_each_and_no_sixth_pause(
         let settled = scene.cancels("K", "s").await;
 
         assert_eq!(told(&settled), (Outcome::Rejected, "PROVIDER_REFUSED"));
-        // After 1, 2, 4, 8 and 16 seconds; the look after the last one goes at once.
+        // After 1, 2, 4, 8 and 16 seconds; the lookup after the last try goes at once.
         let mut expected = tries(&[1, 3, 7, 15, 31]);
         expected.push((31, "look"));
         assert_eq!(scene.seconds(), expected);
@@ -76,7 +76,7 @@ async fn a_wait_that_the_provider_asks_for_replaces_the_growing_ones() {
     }
 }
 
-/// The body with this status, where it has one.
+/// The body with this status, if it has a status.
 fn in_form(status: u16, body: &Value) -> Value {
     let mut body = body.clone();
     if let Some(of_body) = body.get_mut("status") {
@@ -105,7 +105,7 @@ async fn what_the_look_before_a_try_finds_done_is_not_tried_again() {
     assert_eq!(scene.seconds(), expected);
 }
 
-/// The first answer is lost; every other one is that something is in progress.
+/// The first reply is lost; every other cancel is answered as in progress.
 fn lost_then_busy(goes_on: fn(&str) -> Act, busy: Value) -> impl FnMut(&str) -> Act {
     let mut is_first = true;
     move |operation| match operation {
@@ -125,13 +125,14 @@ async fn while_a_lost_request_may_act_no_try_goes_out_and_the_next_is_at_belief(
 
     assert_eq!(told(&settled), (Outcome::Rejected, "PROVIDER_REFUSED"));
     let tries: Vec<_> = effects(&scene.seconds());
-    // Each may be why the next one is refused, so that each has its time; then that is the answer.
+    // Each try may be why the next one is refused, so each gets its settling time. Then the refusal
+    // is believed.
     assert_eq!(tries, [0, 30, 60]);
     let last = scene.seconds().pop();
     assert_eq!(last, Some((90, "look")));
 
-    // A second request under an id of its own does no harm at Rebilly: it goes at once. What follows
-    // waits.
+    // At Rebilly a second request under our own id does no harm, so it goes at once. Later ones
+    // wait.
     let mut play = lost_then_busy(own_goes_on, own_busy);
     let scene = rebilly().plays(move |asked| play(asked.operation.0));
     let scene = scene.await;
@@ -141,7 +142,7 @@ async fn while_a_lost_request_may_act_no_try_goes_out_and_the_next_is_at_belief(
     assert_eq!(tries.get(..3), Some(&[0, 0, 30][..]), "{tries:?}");
 }
 
-/// When requests with an effect went.
+/// The seconds at which requests with an effect were sent.
 fn effects(asked: &[Second]) -> Vec<u64> {
     let effects = asked.iter().filter(|(_, operation)| *operation == "cancel");
     effects.map(|(at, _)| *at).collect()
@@ -149,7 +150,7 @@ fn effects(asked: &[Second]) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_busy_is_there() {
-    // Many of them open no breaker.
+    // Many such replies do not open the breaker.
     let scene = Stage::at_funnelfox().plays(|asked| match asked.operation.0 {
         "cancel" => says(409, json!({"message": "in progress"})),
         _ => says(200, json!({"status": "active"})),

@@ -1,4 +1,4 @@
-//! What may be sent, and when the journal says so.
+//! Which items may be sent, and when the journal has their clearance.
 
 use tokio::time::{Instant, sleep};
 
@@ -12,7 +12,7 @@ use crate::{
     limits,
 };
 
-/// So many ids that begin so.
+/// `count` ids with this prefix.
 fn ids(of: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{of}{n}")).collect()
 }
@@ -32,7 +32,7 @@ async fn admit(scene: &Scene, key: &str, count: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn an_admission_clears_its_first_sixteen_as_far_as_the_lane_has_room() {
-    // 5 s of the rate, 16 at least and 4,096 at most.
+    // 5 s of the rate, at least 16 and at most 4,096.
     for (rate, admitted, cleared) in [
         (0.1, vec![10], 10),
         (0.1, vec![40], 16),
@@ -63,7 +63,7 @@ async fn the_rest_is_cleared_ahead_in_the_order_of_turns() {
     assert_eq!(doubtful.len(), 100, "5 s of 20 a second");
     let last = doubtful.iter().map(|id| id.batch).max();
     let of_short = doubtful.iter().filter(|id| Some(id.batch) == last);
-    // All that was cleared before the other batch came is of the first.
+    // Everything cleared before the second batch came belongs to the first.
     assert!(of_short.count() >= 16);
     let first = doubtful.iter().filter(|id| Some(id.batch) != last);
     let first: Vec<_> = first.map(|id| id.index).collect();
@@ -83,14 +83,14 @@ async fn never_more_than_four_thousand_are_cleared_and_not_sent() {
 async fn clearances_are_refilled_when_half_of_them_are_used_up() {
     let mut stage = Stage::at_funnelfox();
     (stage.rate, stage.burst, stage.concurrency) = (20.0, 1, 10_000);
-    // No outcome ever brings a write of its own.
+    // No outcome causes a write of its own.
     let scene = stage.plays(|_| silence()).await;
     admit(&scene, "long", 400).await;
     sleep(9 * SECOND).await;
 
     let written = scene.hooked.written();
     let cleared: Vec<_> = written.iter().map(|written| written.cleared).collect();
-    // The admission cleared 16 of the 100, and 20 a second go.
+    // The admission cleared 16 of the 100, and 20 a second are sent.
     let [first, refills @ ..] = cleared.as_slice() else {
         panic!("{cleared:?}");
     };
@@ -105,7 +105,7 @@ async fn one_beside_ten_thousand_waits_for_one_write_at_most() {
     let mut stage = Stage::at_funnelfox();
     (stage.rate, stage.burst, stage.concurrency) = (10.0, 1, 10_000);
     let scene = stage.plays(|_| silence()).await;
-    // The token is gone, so that all clearances are left.
+    // The first item takes the only token, so the clearances of later items stay unused.
     admit(&scene, "first", 1).await;
     settle_down().await;
     admit(&scene, "long", 10_000).await;
@@ -136,7 +136,7 @@ async fn what_is_sent_and_not_resolved_blocks_no_clearance() {
     let scene = stage.plays(|_| silence()).await;
     admit(&scene, "long", 100).await;
 
-    // Shortly before the first ones count as lost.
+    // Shortly before the first requests count as lost.
     sleep(TIMEOUT - SECOND / 2).await;
 
     let sent = scene.effects();

@@ -1,4 +1,4 @@
-//! What a dry run leaves at Rebilly when the answer to its draft, or to the end of that, is lost.
+//! What a dry run leaves at Rebilly if the reply to its draft, or to the draft's deletion, is lost.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Loses the first answers to this operation, as many as that.
+/// A process that loses the first `times` replies to this operation.
 async fn loses(operation: &'static str, mut times: u32) -> Scene {
     let mut play = move |asked: &str| -> Act {
         if asked == operation && times > 0 {
@@ -66,7 +66,7 @@ async fn a_draft_whose_answers_were_all_known_is_deleted_once() {
     assert_eq!(scene.seconds(), first(&["look", "draft", "discard"]));
 }
 
-/// Nobody would do it later: a dry run is in no journal.
+/// After a restart the draft is unknown, since the journal does not record dry runs.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_stops_before_belief_deletes_a_lost_draft_then() {
     let scene = loses("draft", 1).await;

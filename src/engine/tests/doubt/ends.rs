@@ -1,4 +1,4 @@
-//! How items end that settle a doubt: their windows end, and their batches are stopped.
+//! How items in doubt end: their windows end, and their batches are stopped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What looks come to.
+/// How lookups are answered.
 type Look = fn(&Asked) -> Act;
 
 fn reason(settled: &Settled) -> Option<FailureReason> {
@@ -31,7 +31,7 @@ fn reason(settled: &Settled) -> Option<FailureReason> {
     failure.map(|failure| failure.reason)
 }
 
-/// The first request is lost, and looks come to this.
+/// The first request is lost, and lookups are answered like this.
 fn loses_first(look: Look) -> impl FnMut(&Asked) -> Act + Send {
     let mut is_first = true;
     move |asked| match asked.is_look {
@@ -41,7 +41,7 @@ fn loses_first(look: Look) -> impl FnMut(&Asked) -> Act + Send {
     }
 }
 
-/// The first request is lost, within a window of so many seconds. Gives how it ends, and when.
+/// The first request is lost, in a window of this many seconds. Returns the outcome and its time.
 async fn ended(window: u32, look: Look) -> (Arc<Settled>, Duration) {
     let scene = Stage::at_funnelfox().plays(loses_first(look)).await;
     let begun = Instant::now();
@@ -62,7 +62,7 @@ async fn the_window_bounds_effects_and_not_the_look_that_decides() {
         let (settled, took) = ended(5, look).await;
         let outcome = settled.conclusion.outcome;
         assert_eq!(outcome, expected, "{what}: {settled:?}");
-        // What shows the goal counts at once.
+        // A lookup that shows the goal reached counts at once.
         if outcome != Canceled {
             let late = SETTLING..SETTLING + SECOND;
             assert!(late.contains(&took), "{what} after {took:?}");
@@ -74,14 +74,14 @@ async fn the_window_bounds_effects_and_not_the_look_that_decides() {
     }
 }
 
-/// What looks find is a pause of an hour.
+/// Every lookup is answered with a pause of an hour.
 fn pauses(_: &Asked) -> Act {
     says_wait(429, "3600", json!({"message": "no"}))
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_the_account_holds_is_waited_for_a_timeout_longer_than_window_and_belief() {
-    // Belief is after 30 s, and the timeout takes 10.
+    // A lookup is believed after 30 s, and the timeout is 10 s.
     for (window, gives_up) in [(5, 40), (29, 40), (60, 70)] {
         let (settled, took) = ended(window, pauses).await;
         let told = format!("{window}: {settled:?} after {took:?}");
@@ -130,7 +130,7 @@ async fn a_look_that_finds_its_provider_away_is_waited_for_as_long() {
     let asked = scene.asked();
     let mut held_up = 0;
     for (n, settled) in settled.iter().enumerate() {
-        // What was never sent ends with its window.
+        // Items that were never sent end with their window.
         let Some(doubt) = &settled.doubt else {
             continue;
         };
@@ -148,7 +148,7 @@ async fn a_look_that_finds_its_provider_away_is_waited_for_as_long() {
     assert!(held_up > 10, "only {held_up} were held up");
 }
 
-/// It ends with its period, as somebody asked for so many seconds after the test began.
+/// The subscription ends `seconds` after the test began, as was asked for.
 fn ends_later(asked: &Asked, seconds: i64) -> Act {
     let asked_for = epoch() + SignedDuration::from_secs(seconds);
     let body = json!({
@@ -163,7 +163,7 @@ fn ends_later(asked: &Asked, seconds: i64) -> Act {
     says_with(200, &[("date", &date)], body)
 }
 
-/// A request that ends a subscription then.
+/// A request to end a subscription at this time.
 fn to_end(when: When) -> Submission {
     let mut item = item("s");
     if let Command::Subscription(command) = Arc::make_mut(&mut item.command) {
@@ -172,8 +172,8 @@ fn to_end(when: When) -> Submission {
     submission("K", vec![item])
 }
 
-/// A batch of one item is stopped half a second after its answer was lost; if `crashes`, the
-/// process is gone right after that. Gives how it ends, and when.
+/// A batch of one item is stopped half a second after its reply was lost; with `crashes` the
+/// process is killed right after. Returns the outcome and its time.
 async fn stopped(look: Look, crashes: bool) -> (Arc<Settled>, Duration, Scene) {
     stopped_with(When::Now, look, crashes).await
 }
@@ -279,7 +279,7 @@ async fn a_stop_while_an_item_settles_ends_it_as_the_look_that_decides_finds_it(
 #[tokio::test(start_paused = true)]
 async fn an_item_that_was_stopped_and_found_untouched_may_be_found_to_be_ours_later() {
     let (_, _, scene) = stopped(|asked| fox(asked, "active"), false).await;
-    // A run that cannot look leaves that as it was.
+    // A run whose lookups fail leaves the doubt as it was.
     let scene = scene.stops().await.plays(|_| lost()).await;
     let settled = scene.outcome(within(5 * SECOND, request("K", ["s"])));
     let settled = settled.await;

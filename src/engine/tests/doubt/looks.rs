@@ -1,4 +1,4 @@
-//! When looks at what became of a lost request go.
+//! When lookups for lost requests are sent.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The first request for each of so many subscriptions is lost, without an effect.
+/// The first request of each of `count` subscriptions is lost, without an effect.
 fn loses_first(count: usize) -> impl FnMut(&Asked) -> Act + Send {
     let mut sent = 0;
     move |asked| {
@@ -24,7 +24,7 @@ fn loses_first(count: usize) -> impl FnMut(&Asked) -> Act + Send {
     }
 }
 
-/// At which seconds a subscription was looked for.
+/// The seconds at which a subscription was looked up.
 fn looks_for(stage: &Stage, id: &str, from: Instant) -> Vec<f64> {
     let asked = stage.asked();
     let looks = asked.iter().filter(|asked| asked.is_look && asked.id == id);
@@ -78,14 +78,14 @@ async fn early_looks_use_the_retry_budget_up_and_the_one_that_decides_needs_none
         saved_max: 2.0,
     };
     let begun = Instant::now();
-    // Only retries that fail use it up.
+    // Only retries that fail use up the budget.
     let scene = stage.plays(move |asked| match asked.at < begun + SETTLING {
         true => lost(),
         false => obeys(asked),
     });
     let scene = scene.await;
     let ids = ["a", "b", "c", "d", "e"];
-    // The window's end makes an early look no more urgent.
+    // The end of the window makes an early lookup no more urgent.
     let brief = within(5 * SECOND, request("K", ids));
 
     let settled = outcomes(&scene.opens(brief).await).await;

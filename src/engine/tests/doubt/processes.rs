@@ -1,5 +1,5 @@
-//! What a process that is gone may have sent: until when, by whose clock, and when a look is
-//! believed then.
+//! What an earlier process may have sent: how long it may act, by which clock, and when a lookup is
+//! believed.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     limits,
 };
 
-/// When what was sent before a process began cannot arrive any more, in seconds.
+/// After this many seconds a request of an earlier process cannot arrive any more.
 const UNDER_WAY: u64 = limits::TCP_USER_TIMEOUT_MS / 1_000;
-/// How long a look is no proof: the settling time, which is longer than the timeout here.
+/// The settling time, which is longer than the timeout here: a lookup proves nothing before.
 const SETTLES: u64 = SETTLING.as_secs();
 
-/// Begins a cancel that is never answered, and waits for as long as that.
+/// Starts a process whose cancel is never answered, and runs it for `wait`.
 async fn begins(mut stage: Stage, clocks: Clocks, wait: Duration) -> Scene {
     stage.clocks = clocks;
     let scene = stage.plays(|_| lost()).await;
@@ -31,7 +31,7 @@ async fn begins(mut stage: Stage, clocks: Clocks, wait: Duration) -> Scene {
     scene
 }
 
-/// What a process is asked that takes it up, once it is done.
+/// Continues with a new process until the item has an outcome; returns the provider's requests.
 async fn goes_on(stage: Stage) -> Vec<Second> {
     let before = stage.seconds().len();
     let scene = stage.plays(obeys).await;
@@ -49,7 +49,7 @@ async fn what_a_killed_process_sent_may_act_until_it_cannot_arrive_after_this_on
 
     let asked = goes_on(stage).await;
 
-    // It is looked for at once. How long the process has been gone says nothing of when it sent.
+    // One lookup at once. How long the process has been gone does not say when it sent the request.
     let believed = 20 + UNDER_WAY + SETTLES;
     assert_eq!(
         asked,
@@ -57,8 +57,8 @@ async fn what_a_killed_process_sent_may_act_until_it_cannot_arrive_after_this_on
     );
 }
 
-/// A process dies and another begins that is killed too, after so many seconds; a third one begins
-/// then, by these clocks.
+/// Kills a first process, and a second one after `alive` seconds. Asserts when a third one, with
+/// these clocks, believes a lookup.
 async fn check_third(second: Clocks, third: Clocks, alive: u64, believed_in: u64) {
     let first = begins(Stage::at_funnelfox(), second, SECOND / 2).await;
     let mut stage = first.dies().await;
@@ -75,7 +75,7 @@ async fn check_third(second: Clocks, third: Clocks, alive: u64, believed_in: u64
     assert_eq!(effect, Some(&(alive + believed_in, "cancel")), "{told}");
 }
 
-/// It has sent nothing in its place, so that its end does not begin the wait anew.
+/// The second process sends nothing itself, so that its end does not restart the wait.
 #[tokio::test(start_paused = true)]
 async fn the_clock_of_the_boot_decides_within_one_and_the_wall_clock_between_two() {
     let whole = UNDER_WAY + SETTLES;
@@ -84,17 +84,17 @@ async fn the_clock_of_the_boot_decides_within_one_and_the_wall_clock_between_two
     let (boot, other) = (Some((1, 1_000)), Some((2, 0)));
     let wall = |wall, boot| Clocks { wall, boot };
     for (second, third, believed_in) in [
-        // The same boot: whatever the wall clock does.
+        // The same boot: the wall clock does not matter.
         (wall(0, boot), wall(0, boot), left),
         (wall(0, boot), wall(86_400, boot), left),
         (wall(0, boot), wall(-86_400, boot), left),
-        // Another boot, or none: as the wall clock says.
+        // Another boot, or none: the wall clock decides.
         (wall(0, boot), wall(0, other), left),
         (wall(0, boot), wall(3, other), left - 3),
         (wall(0, boot), wall(600, other), 0),
         (wall(0, None), wall(3, None), left - 3),
-        // It stands before the end of what may be under way: all of the settling time is to come,
-        // and no more than what can be under way.
+        // The clock is behind the end of what may be under way: the whole settling time is to come,
+        // plus at most the time that a request can be under way.
         (wall(0, boot), wall(-4, other), whole),
         (wall(0, boot), wall(-86_400, other), whole),
         (wall(0, None), wall(-86_400, None), whole),
@@ -103,8 +103,8 @@ async fn the_clock_of_the_boot_decides_within_one_and_the_wall_clock_between_two
     }
 }
 
-/// A key in doubt is sent again, by the process that left it so or by the next one, whose wall clock
-/// is so many seconds ahead: what the provider is asked then, and how long that takes.
+/// Repeats a key in doubt, in the same process or in a next one whose wall clock is `next` seconds
+/// ahead. Returns the provider's requests and the time taken.
 async fn sent_again(next: Option<i64>) -> (Vec<&'static str>, Duration) {
     let script = |asked: &Asked| match asked.is_look {
         true => says(401, json!({"message": "bad key"})),
@@ -133,15 +133,15 @@ async fn sent_again(next: Option<i64>) -> (Vec<&'static str>, Duration) {
 async fn a_key_does_not_wait_for_its_own_request_in_the_next_process_either() {
     let here = sent_again(None).await;
     assert_eq!(sent_again(Some(0)).await, here);
-    // What the record says of a clock that was set back is for others. The key has its own end.
+    // A set-back clock prolongs the wait of other keys only; the key has its own end.
     let (asked, took) = sent_again(Some(-86_400)).await;
     assert_eq!(asked, here.0);
     let whole = Duration::from_secs(UNDER_WAY + SETTLES);
     assert!(took <= whole, "{took:?}");
 }
 
-/// Others wait for what an earlier process left on a target. Set-back clocks do not tell for how
-/// long, so it is as long as any request can act.
+/// Other keys wait for a request that an earlier process left. With a set-back clock the remaining
+/// time is unknown, so they wait for the longest time that a request can act.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_set_back_binds_a_target_for_no_longer_than_a_request_can_act() {
     const ACTS_MAX: u64 = (limits::SETTLING_MS_MAX + limits::TCP_USER_TIMEOUT_MS) / 1_000;

@@ -1,4 +1,4 @@
-//! Which place and which credential a proof is of, and how long it holds.
+//! Which place and credential a proof is about, and how long it holds.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A provider that knows one subscription, and none else.
+/// A provider that knows one subscription only.
 fn knows_one(asked: &Asked) -> Act {
     match asked.id == "there" {
         true => says(200, json!({"id": "there", "status": "cancelled"})),
@@ -25,7 +25,7 @@ fn knows_one(asked: &Asked) -> Act {
     }
 }
 
-/// Whether that a subscription is unknown is believed. Each time takes another.
+/// Whether a reply "unknown subscription" is believed. Each call needs another id.
 async fn is_proven(scene: &Scene, id: &str) -> bool {
     let settled = scene.cancels(id, id).await;
     match told(&settled) {
@@ -40,7 +40,7 @@ async fn is_proven(scene: &Scene, id: &str) -> bool {
 enum By {
     Cancel,
     DryRun,
-    /// A dry run, and the end of something else.
+    /// A dry run, and then the outcome of another item.
     DryRunAndSettle,
 }
 
@@ -72,7 +72,7 @@ async fn a_proof_goes_with_the_next_outcome_and_then_a_crash_does_not_end_it() {
     for (by, holds) in [
         (By::Cancel, true),
         (By::DryRunAndSettle, true),
-        // No outcome has carried it: it has no write of its own.
+        // A proof has no write of its own, and no outcome was recorded with it.
         (By::DryRun, false),
     ] {
         let stage = proven(by).await.dies().await;
@@ -121,7 +121,7 @@ async fn an_answer_proves_the_credential_that_was_shown_for_it() {
     let serving = Arc::new(OnceLock::<Arc<Engine>>::new());
     let replaced = Arc::clone(&serving);
     let scene = Stage::at_funnelfox().plays(move |asked| {
-        // The file is read again while the answer is on its way.
+        // The credential file is reloaded while the request is under way.
         if asked.id == "there" {
             show(replaced.get().unwrap(), "another");
         }

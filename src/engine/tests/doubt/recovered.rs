@@ -1,4 +1,4 @@
-//! What is found in doubt at a start.
+//! Recovery of many items in doubt.
 
 use tokio::time::Instant;
 
@@ -8,13 +8,13 @@ use crate::engine::tests::support::{
     stage::{SECOND, SETTLING, Stage},
 };
 
-/// So many ids.
+/// `count` ids.
 fn ids(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("s{n}")).collect()
 }
 
-/// So many items may have been sent when the process crashed. Says how many are looked for before
-/// that can be believed, and how many then. The rate sends 20 within a third of the settling time.
+/// Crashes while `count` items may have been sent. Returns how many lookups go before they can be
+/// believed, and how many then. The rate allows 20 in a third of the settling time.
 async fn looks_after_a_crash(count: usize) -> (usize, usize) {
     let mut stage = Stage::at_funnelfox();
     (stage.rate, stage.burst) = (2.0, 1_000);
@@ -62,7 +62,7 @@ async fn what_has_one_look_at_belief_costs_what_is_new_no_turn_before() {
 
     tokio::time::sleep(SETTLING - SECOND / 2).await;
 
-    // It sends 2 a second.
+    // The account sends 2 a second.
     let (looks, sent) = (scene.looks(), scene.effects() - 500);
     assert_eq!(looks, 20);
     assert!(looks + sent >= 59, "{sent} new");

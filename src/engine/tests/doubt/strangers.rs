@@ -1,4 +1,4 @@
-//! What the breaker hears of something in between that answers in the provider's place.
+//! How the circuit breaker counts replies of an intermediary.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,16 +14,16 @@ use crate::{
     providers::Mode,
 };
 
-/// What everything is answered.
+/// How every request is answered.
 type Answer = fn() -> Act;
 
-/// A page of something in between.
+/// A page of an intermediary.
 fn html(status: u16) -> Act {
     page(status, &[], "<html>")
 }
 
-/// A process whose place has answered as the provider does, or never has; from then on everything
-/// is answered like this.
+/// A process whose place has proved to be the provider's, or never has; then every request is
+/// answered like this.
 async fn at(has_answered: bool, answer: Answer) -> Scene {
     let mut is_first = has_answered;
     let scene = Stage::at_funnelfox().plays(move |_| match std::mem::take(&mut is_first) {
@@ -37,7 +37,7 @@ async fn at(has_answered: bool, answer: Answer) -> Scene {
     scene
 }
 
-/// Whether the breaker is open after twelve requests of this kind.
+/// Whether the breaker is open after 12 requests in this mode.
 async fn is_away(scene: &Scene, mode: Mode) -> bool {
     let request = submission("K", items("s", 12));
     let request = match mode {

@@ -41,12 +41,12 @@ pub(in crate::engine::tests) struct Bench {
     pub(in crate::engine::tests) sent: Arc<AtomicUsize>,
 }
 
-/// What of it a test chooses.
+/// What a test sets.
 pub(in crate::engine::tests) struct Choices {
     pub(in crate::engine::tests) journal: Arc<dyn Journal>,
-    /// Requests a second.
+    /// Requests per second.
     pub(in crate::engine::tests) rate: f64,
-    /// Conversations at once.
+    /// Maximum of concurrent executions.
     pub(in crate::engine::tests) concurrency: usize,
     pub(in crate::engine::tests) open_items_max: usize,
     pub(in crate::engine::tests) members: Members,
@@ -154,7 +154,7 @@ pub(in crate::engine::tests) fn item(id: &str) -> SubmittedItem {
     }
 }
 
-/// The same with a key of its own.
+/// The same with its own key.
 pub(in crate::engine::tests) fn keyed(key: &str, id: &str) -> SubmittedItem {
     SubmittedItem {
         key: Some(key.try_into().unwrap()),
@@ -162,7 +162,7 @@ pub(in crate::engine::tests) fn keyed(key: &str, id: &str) -> SubmittedItem {
     }
 }
 
-/// So many cancellations, of subscriptions that no other key aims at.
+/// `count` cancellations of subscriptions that no other key names.
 pub(in crate::engine::tests) fn items(key: &str, count: usize) -> Vec<SubmittedItem> {
     (0..count).map(|i| item(&format!("{key}-{i}"))).collect()
 }

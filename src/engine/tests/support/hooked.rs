@@ -1,5 +1,5 @@
-//! A journal in memory whose reads of a batch do what a test says, and whose outcomes wait until it
-//! says so.
+//! An in-memory journal with a hook before each read of a batch, and a switch that holds back the
+//! recording of outcomes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,13 +30,13 @@ type Hook = Arc<dyn Fn() -> Result<(), Unavailable> + Send + Sync>;
 pub(in crate::engine::tests) struct Hooked {
     pub(in crate::engine::tests) disk: MemoryJournal,
     before_batch: Arc<Mutex<Hook>>,
-    /// Whether outcomes are written.
+    /// Whether outcomes are recorded.
     settles: watch::Sender<bool>,
-    /// What each write of outcomes had.
+    /// The contents of each write of outcomes.
     written: Arc<Mutex<Vec<Written>>>,
 }
 
-/// What a write had.
+/// The contents of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine::tests) struct Written {
     pub(in crate::engine::tests) outcomes: usize,
@@ -57,7 +57,7 @@ impl Hooked {
         }
     }
 
-    /// What happens before a batch is read from now on.
+    /// Sets the hook that runs before a batch is read.
     pub(in crate::engine::tests) fn before_batch(
         &self,
         hook: impl Fn() -> Result<(), Unavailable> + Send + Sync + 'static,
@@ -67,12 +67,12 @@ impl Hooked {
 }
 
 impl Hooked {
-    /// Has outcomes wait to be written, or lets them.
+    /// Holds back the recording of outcomes, or resumes it.
     pub(in crate::engine::tests) fn settles(&self, settles: bool) {
         self.settles.send_replace(settles);
     }
 
-    /// What has been written since this was asked last.
+    /// The writes since the last call.
     pub(in crate::engine::tests) fn written(&self) -> Vec<Written> {
         std::mem::take(&mut *self.written.lock().unwrap())
     }

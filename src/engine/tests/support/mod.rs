@@ -1,4 +1,4 @@
-//! What the tests stand on: one account, its provider, its journal, its processes.
+//! Fixtures of the tests: one account with its provider, its journal and its processes.
 
 pub(super) mod bench;
 pub(super) mod hooked;

@@ -1,4 +1,4 @@
-//! A process on a stage, and what is asked of it.
+//! A running process on a stage, and the requests to it.
 
 use std::{
     ops::Deref,
@@ -25,17 +25,17 @@ use crate::{
     providers::Mode,
 };
 
-/// A process.
+/// A running process.
 pub(in crate::engine::tests) struct Scene {
     stage: Stage,
     pub(in crate::engine::tests) engine: Arc<Engine>,
-    /// The journal, as this process has it.
+    /// The journal as this process sees it.
     pub(in crate::engine::tests) hooked: Hooked,
-    /// Whether it is gone, and may send nothing.
+    /// Whether the process is gone and may send nothing.
     is_gone: Arc<AtomicBool>,
 }
 
-/// What outlives it.
+/// The parts that outlive the process.
 impl Deref for Scene {
     type Target = Stage;
 
@@ -79,7 +79,7 @@ impl Scene {
         self.outcome(request(key, [id])).await
     }
 
-    /// Finds out what that would do.
+    /// Dry-runs the cancellation of a subscription.
     pub(in crate::engine::tests) async fn dry_runs(&self, id: &str) -> Arc<Settled> {
         self.outcome(dry(request("dry", [id]))).await
     }
@@ -89,13 +89,13 @@ impl Scene {
         self.stops_within(HOUR).await
     }
 
-    /// The same with so much time for it.
+    /// Stops in order, with this time for the drain.
     pub(in crate::engine::tests) async fn stops_within(self, time: Duration) -> Stage {
         self.engine.drain(time).await;
         self.ends()
     }
 
-    /// Is killed: it writes nothing more.
+    /// Kills the process: it writes nothing more.
     pub(in crate::engine::tests) async fn dies(self) -> Stage {
         self.stage.journal.fail("the process is gone");
         for lane in self.engine.lanes.values() {
@@ -140,13 +140,13 @@ pub(in crate::engine::tests) fn prorated(mut request: Submission) -> Submission 
     request
 }
 
-/// The same with a window of so much.
+/// The same with this retry window.
 pub(in crate::engine::tests) fn within(window: Duration, mut request: Submission) -> Submission {
     request.retry_window = Some(window);
     request
 }
 
-/// What comes of all items of a request, in their order.
+/// The outcomes of all items of a request, in order.
 pub(in crate::engine::tests) async fn outcomes(ticket: &Ticket) -> Vec<Arc<Settled>> {
     let mut settled = Vec::new();
     let read = async {
@@ -171,7 +171,7 @@ pub(in crate::engine::tests) fn told(settled: &Settled) -> (Outcome, &'static st
     (settled.conclusion.outcome, reason)
 }
 
-/// Lets everything go on that can without more time.
+/// Runs all tasks that can go on without time passing.
 pub(in crate::engine::tests) async fn settle_down() {
     for _ in 0..2_000 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A provider that plays a script: what it is asked, and what comes of that.
+//! A scripted provider: the requests that it got, and the replies that it gives.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
 pub(in crate::engine::tests) struct Asked {
     pub(in crate::engine::tests) at: Instant,
     pub(in crate::engine::tests) path: String,
-    /// Which subscription it names, if it names one.
+    /// The subscription in its path; empty if there is none.
     pub(in crate::engine::tests) id: String,
     pub(in crate::engine::tests) operation: Operation,
     pub(in crate::engine::tests) is_look: bool,
@@ -47,19 +47,19 @@ impl Asked {
     }
 }
 
-/// What comes of a request.
+/// The reply to a request.
 pub(in crate::engine::tests) struct Act {
     after: Duration,
-    /// Nothing ever comes if there is none.
+    /// `None`: it is never answered.
     said: Option<Result<Response, SendError>>,
 }
 
-/// The same so much later.
+/// The same reply, this much later.
 pub(in crate::engine::tests) fn late(after: Duration, act: Act) -> Act {
     Act { after, ..act }
 }
 
-/// A whole answer with these headers.
+/// A reply with these headers.
 pub(in crate::engine::tests) fn page(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
     let headers = headers.iter();
     let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -70,12 +70,12 @@ pub(in crate::engine::tests) fn page(status: u16, headers: &[(&str, &str)], body
     }
 }
 
-/// An answer in JSON.
+/// A JSON reply.
 pub(in crate::engine::tests) fn says(status: u16, body: Value) -> Act {
     says_with(status, &[], body)
 }
 
-/// The same with these headers.
+/// A JSON reply with these headers.
 pub(in crate::engine::tests) fn says_with(
     status: u16,
     headers: &[(&str, &str)],
@@ -84,7 +84,7 @@ pub(in crate::engine::tests) fn says_with(
     page(status, headers, &body.to_string())
 }
 
-/// The same with `Retry-After`.
+/// A JSON reply with `Retry-After`.
 pub(in crate::engine::tests) fn says_wait(status: u16, wait: &str, body: Value) -> Act {
     says_with(status, &[("retry-after", wait)], body)
 }
@@ -98,7 +98,7 @@ pub(in crate::engine::tests) fn fox(asked: &Asked, status: &str) -> Act {
     )
 }
 
-/// FunnelFox does what it is asked, and a look finds what has not been asked for active.
+/// FunnelFox does what it is asked, and lookups find subscriptions active that were not cancelled.
 pub(in crate::engine::tests) fn obeys(asked: &Asked) -> Act {
     fox(asked, if asked.is_look { "active" } else { "cancelled" })
 }
@@ -119,12 +119,12 @@ pub(in crate::engine::tests) fn lost() -> Act {
     fails(SendError::InDoubt, FaultKind::Broken)
 }
 
-/// Nothing is sent.
+/// The request is not sent.
 pub(in crate::engine::tests) fn unsent() -> Act {
     fails(SendError::NotSent, FaultKind::Connect)
 }
 
-/// No answer comes.
+/// No reply comes.
 pub(in crate::engine::tests) fn silence() -> Act {
     Act {
         after: Duration::ZERO,
@@ -142,7 +142,7 @@ pub(in crate::engine::tests) struct Provider {
 }
 
 impl Provider {
-    /// It does what it is asked.
+    /// A provider that does what it is asked.
     pub(in crate::engine::tests) fn new() -> Self {
         Self {
             asked: Arc::default(),
@@ -150,7 +150,7 @@ impl Provider {
         }
     }
 
-    /// Plays this from now on.
+    /// Sets the script for later requests.
     pub(in crate::engine::tests) fn play(
         &self,
         script: impl FnMut(&Asked) -> Act + Send + 'static,
@@ -158,7 +158,7 @@ impl Provider {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(in crate::engine::tests) fn log(&self) -> MutexGuard<'_, Vec<Asked>> {
         self.asked.lock().unwrap()
     }

@@ -1,5 +1,5 @@
-//! One account at a provider that plays a script in paused time, and what of it outlives the
-//! engine: the journal and the clocks.
+//! One account at a scripted provider in paused time, and what outlives the engine: the journal and
+//! the clocks.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -34,24 +34,24 @@ use crate::{
 
 pub(in crate::engine::tests) const SECOND: Duration = Duration::from_secs(1);
 pub(in crate::engine::tests) const HOUR: Duration = Duration::from_secs(3_600);
-/// The account's `timeout_ms`, if a test does not say.
+/// The account's default `timeout_ms`.
 pub(in crate::engine::tests) const TIMEOUT: Duration = Duration::from_secs(10);
-/// The account's `settling_ms`, if a test does not say.
+/// The account's default `settling_ms`.
 pub(in crate::engine::tests) const SETTLING: Duration = Duration::from_secs(30);
 
-/// A request's second, from when the stage was set up, and its operation.
+/// The time of a request in seconds since the stage was set up, and its operation.
 pub(in crate::engine::tests) type Second = (u64, &'static str);
 
-/// Which clocks a process has, as they stand beside the test's own.
+/// The clocks of a process, relative to the test's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::engine::tests) struct Clocks {
-    /// Seconds that the wall clock is ahead.
+    /// Seconds by which the wall clock is ahead.
     pub(in crate::engine::tests) wall: i64,
-    /// Which start of the machine it is, and how many seconds that clock is ahead.
+    /// The boot, and the seconds by which its clock is ahead.
     pub(in crate::engine::tests) boot: Option<(u64, u64)>,
 }
 
-/// What stays between processes, and how the next one is set up.
+/// What outlives a process, and the set-up of the next one.
 pub(in crate::engine::tests) struct Stage {
     pub(in crate::engine::tests) settings: ProviderSettings,
     pub(in crate::engine::tests) base_url: &'static str,
@@ -69,7 +69,7 @@ pub(in crate::engine::tests) struct Stage {
 }
 
 impl Stage {
-    /// An account that sends as fast as is asked for.
+    /// An account without a limiting rate.
     pub(in crate::engine::tests) fn at(settings: ProviderSettings) -> Self {
         Self {
             settings,
@@ -122,7 +122,7 @@ impl Stage {
         })
     }
 
-    /// When the wall clock stood so, if it has not been set.
+    /// When the wall clock showed this, if it was not set.
     pub(in crate::engine::tests) fn instant(&self, at: Timestamp) -> Instant {
         self.begun + Duration::try_from(at.duration_since(epoch())).unwrap()
     }
@@ -186,7 +186,7 @@ impl Stage {
         Scene::new(self, engine, hooked, is_gone)
     }
 
-    /// Starts a process, with a provider that plays this.
+    /// Starts a process with this script of the provider.
     pub(in crate::engine::tests) async fn plays(
         self,
         script: impl FnMut(&Asked) -> Act + Send + 'static,
@@ -195,7 +195,7 @@ impl Stage {
         self.starts().await
     }
 
-    /// What the provider does from now on.
+    /// Sets the provider's script for later requests.
     pub(in crate::engine::tests) fn play(
         &self,
         script: impl FnMut(&Asked) -> Act + Send + 'static,
@@ -203,12 +203,12 @@ impl Stage {
         self.provider.play(script);
     }
 
-    /// What the provider was asked so far.
+    /// The requests so far.
     pub(in crate::engine::tests) fn asked(&self) -> Vec<Asked> {
         self.provider.log().clone()
     }
 
-    /// The same, by the second.
+    /// The requests so far, by the second.
     pub(in crate::engine::tests) fn seconds(&self) -> Vec<Second> {
         let log = self.provider.log();
         let second = |asked: &Asked| (asked.at - self.begun).as_secs();
@@ -217,7 +217,7 @@ impl Stage {
             .collect()
     }
 
-    /// What it was asked from then on, in seconds since then.
+    /// The requests since `from`, in seconds since then.
     pub(in crate::engine::tests) fn seconds_after(
         &self,
         from: Instant,
@@ -228,19 +228,19 @@ impl Stage {
         all.map(|asked| (since(asked), asked.operation.0)).collect()
     }
 
-    /// How many requests with an effect it got.
+    /// The number of requests with an effect.
     pub(in crate::engine::tests) fn effects(&self) -> usize {
         let log = self.provider.log();
         log.iter().filter(|asked| !asked.is_look).count()
     }
 
-    /// How many looks it got.
+    /// The number of lookups.
     pub(in crate::engine::tests) fn looks(&self) -> usize {
         let log = self.provider.log();
         log.iter().filter(|asked| asked.is_look).count()
     }
 
-    /// What the next process finds.
+    /// The stage as the next process finds it.
     pub(in crate::engine::tests) fn restarted(self) -> Self {
         Self {
             journal: self.journal.restarted(),
@@ -248,7 +248,7 @@ impl Stage {
         }
     }
 
-    /// Which open items the process that is gone may have sent.
+    /// The open items that the process which is gone may have sent.
     pub(in crate::engine::tests) async fn in_doubt(&self) -> Vec<ItemId> {
         let journal: &dyn Journal = &self.journal;
         journal.begin(self.clock().moment()).await.unwrap();

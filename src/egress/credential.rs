@@ -1,5 +1,5 @@
-//! What an account shows its provider: read for each request, so that it can be replaced between
-//! two of them. A request that waits for its retry goes with the new one.
+//! The credential of an account. Each request reads it, so that it can be replaced at run-time; a
+//! retry uses the new one.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct Credential {
     shown: Arc<ArcSwap<Presented>>,
 }
 
-/// What a request shows, and what takes it out of the reply again.
+/// A credential in use, and the scrubber that removes it from replies.
 pub(super) struct Presented {
     value: HeaderValue,
     pub(super) scrub: CredentialScrubber,
@@ -35,23 +35,23 @@ impl Credential {
         })
     }
 
-    /// Shows this one from now on.
+    /// Replaces the credential from now on.
     pub(super) fn replace(&self, secret: &SecretString) -> Result<(), String> {
         self.shown.store(Arc::new(shown(self.prefix, secret)?));
         Ok(())
     }
 
-    /// What to show now.
+    /// The current credential.
     pub(super) fn shown(&self) -> Arc<Presented> {
         self.shown.load_full()
     }
 
-    /// A digest of what is shown now.
+    /// A digest of the current credential.
     pub(super) fn fingerprint(&self) -> u64 {
         self.shown.load().fingerprint
     }
 
-    /// It as a header.
+    /// The credential as a header.
     pub(super) fn header(&self, shown: &Presented) -> (HeaderName, HeaderValue) {
         (self.name.clone(), shown.value.clone())
     }
@@ -59,7 +59,7 @@ impl Credential {
 
 fn shown(prefix: &str, secret: &SecretString) -> Result<Presented, String> {
     let digest = Sha256::new()
-        // Keeps it apart from digests of the same secret elsewhere.
+        // Domain separation from digests of the same secret elsewhere.
         .chain_update(b"cancelot account credential\0")
         .chain_update(secret.expose_secret().as_bytes())
         .finalize();

@@ -1,5 +1,5 @@
-//! Takes an account's credential out of what its provider says: some echo it in their errors, and
-//! answers are kept, logged and passed on.
+//! Removes an account's credential from replies. Some providers echo it in errors, and replies are
+//! stored, logged and passed on.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::domain::personal::written::decoded;
 
 /// Stands where the credential was.
 const REMOVED: &str = "(credential removed)";
-/// Characters from which on a text is taken for the credential wherever it stands. A shorter one
-/// may be a word of the provider's own.
+/// Shortest text, in bytes, that is scrubbed wherever it occurs. A shorter one may be a word of the
+/// provider's.
 const CHARS_MIN: usize = 12;
 /// Of such a credential, the first characters that are enough to be taken for it: some echo the
 /// beginning alone.
@@ -71,7 +71,6 @@ impl CredentialScrubber {
         Self { forms, firsts }
     }
 
-    /// The text without the credential.
     pub(super) fn clean(&self, text: String) -> String {
         let mut clean: Option<String> = None;
         let (mut at, mut kept) = (0, 0);

@@ -1,5 +1,5 @@
-//! The only place that touches the HTTP client. It never resends, follows no redirect, uses no
-//! proxy but a configured one, and reads no more than it has to.
+//! One request over reqwest; no other file sends to providers. It never resends, follows no
+//! redirect, uses only the configured proxy, and reads a bounded reply.
 
 use std::{
     future::Future,
@@ -30,7 +30,7 @@ use crate::{
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
-/// Turns requests into HTTP.
+/// Sends requests over HTTP.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
@@ -59,7 +59,8 @@ impl Http {
     }
 
     fn request(&self, request: Request, shown: &Presented) -> Result<reqwest::Request, String> {
-        // The item has ended by now; whatever asks, nothing else is called with the live key.
+        // The item has been rejected before. This check is the last line of defence: the credential
+        // must not go to another path.
         if !request.path.stays() {
             return Err("its path would not stay the same on the way".to_owned());
         }
@@ -81,10 +82,10 @@ impl Http {
         let mut out = reqwest::Request::new(method, url);
         let headers: &mut HeaderMap = out.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // Packed answers are read too; asking for none keeps them rare.
+        // Compressed replies are read too; asking for none keeps them rare.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if request.safety == Safety::Look {
-            // What a cache remembers from before the cancellation settles no doubt.
+            // A cached reply from before the cancellation would not resolve a doubt.
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         for (name, value) in request.headers {
@@ -135,12 +136,12 @@ impl Http {
             .map(|(_, value)| value.as_str());
         let text =
             reply_body::text(encodings, body).map_err(|why| send_error::unread(status, why))?;
-        // After it was unpacked: what is scrubbed is what is kept.
+        // After decompression, since the decompressed text is what is stored.
         Ok(Response::new(status, headers, shown.scrub.clean(text)))
     }
 }
 
-/// The bytes of a body, up to the bound.
+/// The bytes of a body, up to `REPLY_BYTES_MAX`.
 async fn whole(response: &mut reqwest::Response) -> Result<Vec<u8>, SendError> {
     let status = response.status().as_u16();
     let mut body = Vec::new();
@@ -170,7 +171,7 @@ impl Service<Request> for Http {
     }
 }
 
-/// Cuts an exchange off after its time.
+/// Ends an exchange at its timeout.
 #[derive(Debug, Clone)]
 pub(super) struct DeadlineLayer {
     timeout: Duration,

@@ -1,5 +1,5 @@
-//! Sees every exchange: counts it, gives it its span, and tells of it in one debug event, without
-//! bodies, ids or secrets.
+//! Counts every exchange, gives it a span, and logs it in one debug event without bodies, ids or
+//! secrets.
 
 use std::{
     future::Future,
@@ -21,13 +21,13 @@ use crate::{
     observe::{AccountMeters, ClientCall, ResultClass as Met, Tracer},
 };
 
-/// The header that tells a provider of the trace.
+/// The header of trace context (W3C).
 const TRACEPARENT: &str = "traceparent";
 
 #[derive(Debug, Clone)]
 pub(super) struct ObserveLayer(Arc<Whom>);
 
-/// Whose exchanges they are, and who is told.
+/// The account of the exchanges, and where they are counted and traced.
 #[derive(Debug)]
 struct Whom {
     account: Account,

@@ -1,5 +1,5 @@
-//! Fetches the public keys of those who issue callers' tokens. Beside the ways to providers, since
-//! this is the part that owns the HTTP client.
+//! Fetches JWKS, the public keys of token issuers. It is in this folder because egress owns the
+//! HTTP client.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::limits;
 
-/// Where keys are, and what it takes to get them.
+/// Where a JWKS is, and how to get it.
 #[derive(Debug, Clone)]
 pub struct JwksRequest {
-    /// Their URL.
+    /// Its URL.
     pub url: String,
-    /// The authorities that vouch for its host, as PEM; `None` for the system's.
+    /// Authorities for its TLS certificate, in PEM; `None` for the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// The token to show there.
+    /// Bearer token for the request.
     pub token: Option<SecretString>,
 }
 
-/// Asks once. Follows no redirect, and uses no proxy: an answer from elsewhere would be somebody
-/// else's keys.
+/// Fetches the JWKS once. Follows no redirect and uses no proxy: a reply from elsewhere could be
+/// someone else's keys.
 ///
 /// # Errors
-/// Why there is no answer.
+/// Why there is no JWKS.
 pub async fn fetch(question: &JwksRequest) -> Result<String, String> {
     let mut client = Client::builder()
         .user_agent(concat!("cancelot/", env!("CARGO_PKG_VERSION")))
@@ -61,7 +61,7 @@ pub async fn fetch(question: &JwksRequest) -> Result<String, String> {
     String::from_utf8(body).map_err(|_| "its answer is not UTF-8".to_owned())
 }
 
-/// Whether a PEM file has authorities to believe.
+/// Checks that a PEM file has certificates.
 ///
 /// # Errors
 /// If it has none.

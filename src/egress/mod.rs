@@ -1,10 +1,10 @@
-//! The way out: one tower stack per account, from a request without credentials to an answer or
-//! the exact kind of its absence.
+//! HTTP client for provider accounts: one tower stack per account, from a request without
+//! credentials to a reply, or to the exact reason why there is none.
 //!
-//! Egress knows HTTP, credentials and clocks; it knows neither batches nor the journal. Waiting
-//! belongs to the engine, which can park an item for the price of its command; *whether* to try
-//! again is decided here in [`policy`], and whether anything may be sent now in [`gate`], which
-//! also has the order of the whole stack.
+//! Egress knows HTTP, credentials and clocks, but neither batches nor the journal. The engine does
+//! the waiting, because a waiting item costs it no more than its command. *Whether* to retry is
+//! decided in [`retry_policy`], and whether anything may be sent now in [`flow`], which also
+//! documents the order of the whole stack.
 
 mod client_options;
 mod credential;
@@ -34,52 +34,52 @@ use crate::{
     providers,
 };
 
-/// How an account is called.
+/// Options of an account's client.
 #[derive(Clone)]
 pub struct EgressOptions {
-    /// Where.
+    /// The account.
     pub account: Arc<Account>,
-    /// With which secret.
+    /// Its API credential.
     pub credential: SecretString,
-    /// How long a connection may take to come about.
+    /// Timeout of TCP and TLS set-up.
     pub connect_timeout: Duration,
-    /// How long an answer may take, from the first byte sent to the last one read.
+    /// Timeout of a whole exchange, from connecting to the last byte of the reply.
     pub timeout: Duration,
-    /// The HTTP proxy on the way there; `None` for none, whatever the environment says.
+    /// HTTP proxy; `None` for a direct connection, whatever the environment says.
     pub proxy_url: Option<String>,
-    /// How many requests at once; sizes the connection pool.
+    /// Maximum of concurrent requests; sizes the connection pool.
     pub concurrency_max: usize,
-    /// What begins the spans of its exchanges.
+    /// Creates the spans of the exchanges.
     pub tracer: Tracer,
 }
 
-/// A request on its way out, and the request of a caller's that it comes of.
+/// A request, with the context of the caller's request that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// What is sent.
+    /// The request to send.
     pub request: Request,
-    /// Whose work it is.
+    /// The caller's context, for spans and logs.
     pub from: RequestContext,
 }
 
 impl From<Request> for Outgoing {
-    /// Nobody's in particular.
+    /// Without a caller's context.
     fn from(request: Request) -> Self {
         let from = RequestContext::default();
         Self { request, from }
     }
 }
 
-/// Why there is no answer: the difference between these two is the safety of the whole service.
+/// Why there is no reply. The safety of the whole service rests on this difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendError {
-    /// Not a byte of the request was sent, or the provider says that it did not begin with it.
+    /// No byte of the request was sent, or the provider says that it did not process it.
     NotSent(Fault),
-    /// It may have been received.
+    /// The provider may have received the request.
     InDoubt(Fault),
 }
 
-/// A stack could not be built.
+/// The client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("account {account}: {problem}")]
 pub struct BuildError {
@@ -89,7 +89,7 @@ pub struct BuildError {
 
 type Stack = BoxCloneSyncService<Outgoing, Response, SendError>;
 
-/// The way to one account.
+/// The HTTP client of one account. Clones share its connections.
 #[derive(Clone)]
 pub struct Egress {
     stack: Stack,
@@ -104,16 +104,16 @@ impl fmt::Debug for Egress {
 }
 
 impl Egress {
-    /// The stack for an account, outermost layer first.
+    /// Builds the stack of an account, outermost layer first.
     ///
     /// # Errors
-    /// If the HTTP client cannot be set up, or the credential is no legal header value.
+    /// If the HTTP client cannot be set up, or the credential is no valid header value.
     pub fn build(options: &EgressOptions) -> Result<Self, BuildError> {
         Self::trusting(options, &[])
     }
 
-    /// The same, where providers' certificates are signed by these authorities and not by the
-    /// system's.
+    /// Like [`Egress::build`]. With `trusted`, servers' certificates must be signed by these
+    /// authorities instead of the system's.
     fn trusting(
         options: &EgressOptions,
         trusted: &[reqwest::Certificate],
@@ -129,15 +129,16 @@ impl Egress {
         let meters = Arc::<AccountMeters>::default();
         let (told, tracer) = (Arc::clone(&meters), options.tracer.clone());
         let stack = ServiceBuilder::new()
-            // Sees every try with its final verdict, so it stands outside of what can end one.
+            // Counts each try with its final result, so it is outside of the layer that can end
+            // one.
             .layer(instrumentation::ObserveLayer::new(
                 &options.account,
                 told,
                 tracer,
             ))
-            // Bounds connecting, sending and reading together: a dribbling body is cut off too.
-            // Inside of observe, so that a timeout is counted as what it is; right above HTTP, so
-            // that no waiting for a turn ever uses up a provider's time.
+            // Bounds connecting, sending and reading together, so a dribbling body is cut off too.
+            // Inside of observe, so that a timeout is counted as one. Directly above HTTP, so that
+            // no waiting in the engine uses up the provider's time.
             .layer(http_client::DeadlineLayer::new(options.timeout))
             .service(http);
         Ok(Self {
@@ -147,10 +148,10 @@ impl Egress {
         })
     }
 
-    /// Shows another credential from the next request on.
+    /// Replaces the credential, from the next request on.
     ///
     /// # Errors
-    /// If it is no legal header value; then the old one stays.
+    /// If it is no valid header value; then the old one stays in use.
     pub fn replace_credential(&self, secret: &SecretString) -> Result<(), String> {
         match &self.credential {
             Some(credential) => credential.replace(secret),
@@ -158,14 +159,13 @@ impl Egress {
         }
     }
 
-    /// A digest of what is shown to the provider: two different ones differ. It says nothing of
-    /// what they are.
+    /// A digest of the credential, to tell credentials apart. It reveals nothing of them.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.credential.as_ref().map_or(0, Credential::fingerprint)
     }
 
-    /// The stack over a simulated network in place of HTTP.
+    /// The stack over a simulated network instead of HTTP.
     #[cfg(test)]
     pub(crate) fn simulated<S>(account: &Account, timeout: Duration, network: S) -> Self
     where
@@ -189,7 +189,7 @@ impl Egress {
         }
     }
 
-    /// The same stack, as if it showed this secret.
+    /// The stack with this credential.
     #[cfg(test)]
     pub(crate) fn showing(self, account: &Account, secret: &str) -> Self {
         let auth = providers::of(account.provider()).auth(account);
@@ -200,13 +200,13 @@ impl Egress {
         }
     }
 
-    /// What is counted of the account.
+    /// The account's counters.
     #[must_use]
     pub fn meters(&self) -> &Arc<AccountMeters> {
         &self.meters
     }
 
-    /// Sends one request once.
+    /// Sends one request, once.
     pub async fn call(&self, outgoing: impl Into<Outgoing>) -> Reply {
         let mut stack = self.stack.clone();
         let answer = match stack.ready().await {

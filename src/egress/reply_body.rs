@@ -1,9 +1,9 @@
-//! From the bytes of a reply to its text: nothing of a whole answer is lost because it came in
-//! another form than asked for, and nothing grows beyond [`limits::REPLY_BYTES_MAX`].
+//! Decodes the body of a reply to text. A complete reply is read even in an encoding that was not
+//! asked for, and never grows beyond [`limits::REPLY_BYTES_MAX`].
 //!
-//! The client's own decompression has no bound, so codings are taken off here. A label that does
-//! not fit its body is not believed: `Content-Encoding: gzip` on plain JSON is plain JSON, and a
-//! gzip without a label is a gzip.
+//! The client's own decompression has no bound, so bodies are decompressed here. A label that does
+//! not fit the body is ignored: plain JSON with `Content-Encoding: gzip` is plain JSON, and a gzip
+//! without a label is a gzip.
 
 use std::io::{self, Read as _};
 
@@ -11,31 +11,31 @@ use flate2::{Decompress, FlushDecompress, Status, bufread::GzDecoder};
 
 use crate::limits;
 
-/// What a gzip begins with (RFC 1952, section 2.3.1).
+/// The magic number of gzip (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Bytes that are inflated in one go.
+/// Bytes that are inflated per step.
 const ROOM_BYTES: usize = 16 * 1024;
 
-/// Why a body that arrived has no text.
+/// Why a complete body has no text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is longer than [`limits::REPLY_BYTES_MAX`], as it came or unpacked.
+    /// It is longer than [`limits::REPLY_BYTES_MAX`], compressed or decompressed.
     TooLong,
-    /// It cannot be unpacked, for this reason.
+    /// It cannot be decompressed, for this reason.
     Damaged(String),
 }
 
-/// A content coding that is understood.
+/// A supported content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
     Deflate,
 }
 
-/// The text of a body with these `Content-Encoding` headers, first coding first.
+/// Decodes a body with these `Content-Encoding` headers, first coding first.
 ///
 /// # Errors
-/// If it cannot be unpacked, or is too long when it is.
+/// If it cannot be decompressed, or is too long.
 pub(super) fn text<'a>(
     encodings: impl IntoIterator<Item = &'a str>,
     body: Vec<u8>,
@@ -43,8 +43,8 @@ pub(super) fn text<'a>(
     unpacked(&codings(encodings)?, body).map(characters)
 }
 
-/// What is named and not understood, such as `identity` or `utf-8`, leaves the body as it is: it
-/// may be a wrong label, and a body that is in fact packed is no JSON.
+/// The known codings. Unknown names, such as `identity` or `utf-8`, are skipped: the label may be
+/// wrong, and a body that is compressed after all is no JSON.
 fn codings<'a>(encodings: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>, Unread> {
     let codings: Vec<_> = encodings
         .into_iter()
@@ -64,13 +64,13 @@ fn codings<'a>(encodings: impl IntoIterator<Item = &'a str>) -> Result<Vec<Codin
 }
 
 fn unpacked(codings: &[Coding], mut body: Vec<u8>) -> Result<Vec<u8>, Unread> {
-    // The last one was put on last.
+    // The last coding was applied last.
     for coding in codings.iter().rev() {
         body = match coding {
             Coding::Gzip if body.starts_with(&GZIP) => gunzipped(&body)?,
             Coding::Deflate if is_zlib(&body) => whole(inflated(&body, true)?)?,
-            // Some servers leave the wrapper of zlib out. There is no mark of that, so what does
-            // not inflate to its very end is taken for plain.
+            // Some servers omit the zlib wrapper. Raw deflate has no magic number, so a body that
+            // does not inflate to its very end is taken as plain.
             Coding::Deflate => match inflated(&body, false).and_then(whole) {
                 Ok(plain) => plain,
                 Err(Unread::TooLong) => return Err(Unread::TooLong),
@@ -85,7 +85,7 @@ fn unpacked(codings: &[Coding], mut body: Vec<u8>) -> Result<Vec<u8>, Unread> {
     Ok(body)
 }
 
-/// Reads all members of a gzip: two of them are one text (RFC 1952, section 2.2).
+/// Decompresses all members of a gzip, which form one text (RFC 1952, section 2.2).
 fn gunzipped(body: &[u8]) -> Result<Vec<u8>, Unread> {
     let mut plain = Vec::new();
     let mut rest = body;
@@ -93,7 +93,7 @@ fn gunzipped(body: &[u8]) -> Result<Vec<u8>, Unread> {
         let mut member = GzDecoder::new(rest);
         let room = (limits::REPLY_BYTES_MAX + 1).saturating_sub(plain.len());
         let room = u64::try_from(room).unwrap_or(u64::MAX);
-        // The end of a member has its length and checksum, which are looked at.
+        // Reading to the end of a member also checks its length and checksum.
         let read = member.by_ref().take(room).read_to_end(&mut plain);
         if plain.len() > limits::REPLY_BYTES_MAX {
             return Err(Unread::TooLong);
@@ -104,7 +104,7 @@ fn gunzipped(body: &[u8]) -> Result<Vec<u8>, Unread> {
     Ok(plain)
 }
 
-/// What a stream of deflate holds, and what is behind it.
+/// An inflated stream, and the bytes after it.
 struct Inflated<'a> {
     plain: Vec<u8>,
     rest: &'a [u8],
@@ -129,7 +129,7 @@ fn inflated(body: &[u8], zlib: bool) -> Result<Inflated<'_>, Unread> {
         plain.extend_from_slice(room.get(..given).unwrap_or_default());
         match status {
             Status::StreamEnd => return Ok(Inflated { plain, rest }),
-            // All was taken and nothing came of it: the rest is missing.
+            // No input was taken and no output came: the stream is truncated.
             _ if taken == 0 && given == 0 => {
                 return Err(damaged(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -138,7 +138,7 @@ fn inflated(body: &[u8], zlib: bool) -> Result<Inflated<'_>, Unread> {
     }
 }
 
-/// The plain bytes, if nothing else is behind them.
+/// The inflated bytes, if nothing but padding follows.
 fn whole(inflated: Inflated<'_>) -> Result<Vec<u8>, Unread> {
     if is_padding(inflated.rest) {
         Ok(inflated.plain)
@@ -151,7 +151,7 @@ fn is_padding(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| *b == 0 || b.is_ascii_whitespace())
 }
 
-/// The two bytes that begin a zlib stream (RFC 1950, section 2.2).
+/// Whether a body has a zlib header (RFC 1950, section 2.2).
 fn is_zlib(body: &[u8]) -> bool {
     match body {
         [method, flags, ..] => {
@@ -165,7 +165,7 @@ fn damaged(error: &io::Error) -> Unread {
     Unread::Damaged(error.to_string())
 }
 
-/// Bytes as text: UTF-16 if its byte order mark says so, else UTF-8; what is neither is replaced.
+/// Bytes as text: UTF-16 if a byte order mark says so, else UTF-8. Invalid sequences are replaced.
 fn characters(body: Vec<u8>) -> String {
     match body.as_slice() {
         [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes),
@@ -183,7 +183,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
         .collect()
 }
 
-/// Packs what tests read.
+/// Compression for tests.
 #[cfg(test)]
 pub(super) mod packing {
     use std::io::Write as _;

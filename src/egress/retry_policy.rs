@@ -1,5 +1,5 @@
-//! Whether an exchange is finished or is to be tried again: the one place that relates what a
-//! reply is to how safe its request is.
+//! Retry policy: whether an exchange is finished or retried, from the class of its reply and the
+//! safety of its request.
 //!
 //! | the reply is                          | Look     | Repeatable    | Once                 |
 //! |---------------------------------------|----------|---------------|----------------------|
@@ -17,19 +17,19 @@ use crate::domain::http_exchange::{Class, Fault, FaultKind, Reply, Safety};
 /// What to do with a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RetryDecision {
-    /// It belongs into the history.
+    /// Append it to the history.
     Finished,
-    /// It belongs into the history, and the request may still act.
+    /// Append it to the history; the request may still act.
     FinishedInDoubt,
-    /// Try the same request again, later.
+    /// Retry the same request later.
     Again {
-        /// This try may have had an effect that nobody saw, for this reason. No later answer
-        /// takes that back.
+        /// Set if this try may have had an unseen effect, with the reason. No later reply disproves
+        /// it.
         unseen: Option<Fault>,
     },
 }
 
-/// Reads a reply.
+/// Decides whether a reply finishes its exchange.
 #[must_use]
 pub fn judge(class: Class, safety: Safety, reply: &Reply) -> RetryDecision {
     match (class, safety) {
@@ -43,7 +43,7 @@ pub fn judge(class: Class, safety: Safety, reply: &Reply) -> RetryDecision {
             | Class::Unreadable,
             _,
         )
-        // The next try of what must not be repeated blindly begins with a look.
+        // A request that must not be repeated blindly is followed by a lookup, not by a retry.
         | (Class::Foreign, Safety::Once) => RetryDecision::Finished,
         (Class::Lost, Safety::Once) => RetryDecision::FinishedInDoubt,
         (Class::Lost, Safety::Repeatable) => RetryDecision::Again {
@@ -55,7 +55,7 @@ pub fn judge(class: Class, safety: Safety, reply: &Reply) -> RetryDecision {
     }
 }
 
-/// Why an answer is lost, in words.
+/// Why a reply counts as lost.
 fn lost(reply: &Reply) -> Fault {
     match reply {
         Reply::InDoubt(fault) | Reply::NotSent(fault) => fault.clone(),
@@ -66,12 +66,12 @@ fn lost(reply: &Reply) -> Fault {
     }
 }
 
-/// What the account's gate hears of it. `is_known` says that the place has answered in the
-/// provider's own form, now or before.
+/// What a reply says to flow control. `is_known` says that the place has answered in the provider's
+/// own format, now or before.
 #[must_use]
 pub fn heard(class: Class, is_known: bool, after: Duration) -> Feedback {
     match class {
-        // Whoever answers looks like this has never shown to be the provider.
+        // An address that has never proved to be the provider's may be anything that answers.
         Class::Unreadable if !is_known => Feedback::Failed,
         Class::Accepted
         | Class::Refused

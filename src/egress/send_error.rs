@@ -10,8 +10,8 @@ use crate::{
     limits,
 };
 
-/// A failure before there is an answer. Only two kinds are certain to have done nothing: there is
-/// no connection, or the provider says that it did not begin.
+/// Classifies a failure before there is a reply. Only two kinds rule out an effect: there was no
+/// connection, or the provider says that it did not process the request.
 pub(super) fn sending(error: &reqwest::Error) -> SendError {
     let message = chain(error);
     if error.is_connect() || error.is_builder() || is_unprocessed(error) {
@@ -28,12 +28,12 @@ pub(super) fn sending(error: &reqwest::Error) -> SendError {
     SendError::InDoubt(Fault { kind, message })
 }
 
-/// HTTP/2 has two signs of a request that was not processed in any way (RFC 9113, section 8.7):
-/// its stream is refused, or the connection goes away and names an earlier stream as its last.
+/// Whether the provider says that it did not process the request. HTTP/2 has two such signals (RFC
+/// 9113, section 8.7): the stream is refused, or GOAWAY names an earlier stream as the last one.
 ///
-/// Of the second kind only a graceful end counts. The client gives that error to later streams
-/// alone; a stream that might have been processed ends with a broken connection. With any other
-/// code a server is in trouble, and so may be its count.
+/// A GOAWAY counts only with NO_ERROR. The client reports that error for later streams only; a
+/// stream that may have been processed ends with a broken connection. Any other code means that the
+/// server is in trouble, and then its last stream id cannot be trusted.
 fn is_unprocessed(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -47,7 +47,7 @@ fn is_unprocessed(error: &reqwest::Error) -> bool {
     false
 }
 
-/// A failure while the body was read.
+/// Classifies a failure while the body was read.
 pub(super) fn reading(status: u16, error: &reqwest::Error) -> SendError {
     let message = format!("the answer (HTTP {status}) was cut off: {}", chain(error));
     SendError::InDoubt(Fault {
@@ -56,7 +56,7 @@ pub(super) fn reading(status: u16, error: &reqwest::Error) -> SendError {
     })
 }
 
-/// A body that arrived and has no text.
+/// Classifies a complete body that cannot be decoded.
 pub(super) fn unread(status: u16, unread: Unread) -> SendError {
     let fault = match unread {
         Unread::TooLong => Fault {
@@ -74,7 +74,7 @@ pub(super) fn unread(status: u16, unread: Unread) -> SendError {
     SendError::InDoubt(fault)
 }
 
-/// An error and its causes, without the URL: ids in it may be personal.
+/// An error and its causes, without the URL, because ids in it may be personal data.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_connect() {
         "cannot connect".to_owned()

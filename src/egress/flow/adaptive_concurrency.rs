@@ -1,48 +1,48 @@
-//! How many conversations an account is given at once: a limit that looks for the provider's
-//! capacity between a floor and the configured ceiling.
+//! Adaptive concurrency limit of an account: it searches for the provider's capacity between a
+//! floor and the configured ceiling.
 //!
-//! Latency that stays as it was lets the limit grow; latency that grows, throttling and failures
-//! bring it down. The rule is the gradient of Netflix's concurrency-limits (Gradient2: a window's
-//! mean against the mean of the long run) with the doubling start and the cut of TCP. A provider
-//! that is slow for good is the new normal after a while, and the limit grows again.
+//! Steady latency raises the limit; growing latency, throttling and failures lower it. The rule is
+//! the gradient of Netflix's concurrency-limits (Gradient2: the mean of a window against the
+//! long-run mean), with TCP's slow start and multiplicative decrease. A provider that stays slow
+//! becomes the new normal, and the limit grows again.
 
 use std::time::Duration;
 
-/// Latency may exceed that of the long run so many times before it counts as grown.
+/// Factor by which latency may exceed its long-run mean before it counts as grown.
 const TOLERANCE: f64 = 1.5;
-/// The share of a window in the long run.
+/// Weight of a window in the long-run mean.
 const WINDOW_WEIGHT: f64 = 0.05;
-/// How much of the way the limit goes in a window, up and down.
+/// Part of the way to the new limit that one window goes, up and down.
 const RISING: f64 = 0.2;
 const FALLING: f64 = 0.5;
-/// What throttling and failures leave of the limit.
+/// Factor of the limit after throttling or failures.
 const CUT: f64 = 0.7;
-/// Answers in a window, at least.
+/// Minimum of exchanges in a window.
 const WINDOW_MIN: f64 = 10.0;
-/// The share of failures in a window that counts as trouble of the provider's: less may be
-/// trouble with single items.
+/// Share of failures in a window above which the provider counts as in trouble. Fewer may be due to
+/// single items.
 const FAILURES: f64 = 0.1;
 
-/// The bounds of a limit.
+/// Bounds of the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Never less, 1 or more.
+    /// Minimum, 1 or more.
     pub floor: usize,
-    /// Never more.
+    /// Maximum.
     pub ceiling: usize,
 }
 
-/// Where a limit begins: enough for a small account at once, and soon doubled.
+/// Initial limit: enough for a small account at once, and doubled soon.
 const BEGIN: usize = 16;
 
-/// One account's limit.
+/// The concurrency limit of one account.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     bounds: Bounds,
     limit: f64,
-    /// It doubles with every window until the first sign of trouble.
+    /// Doubles with every window until the first sign of trouble, like TCP's slow start.
     doubling: bool,
-    /// The latency of the long run, in seconds.
+    /// Long-run mean of latency, in seconds.
     usual: Option<f64>,
     window: LatencyWindow,
 }
@@ -53,12 +53,12 @@ struct LatencyWindow {
     seconds: f64,
     failures: f64,
     cut: bool,
-    /// The limit was in use, so that more of it might be of use.
+    /// At least half of the limit was in use. Otherwise a higher limit would be unproven.
     used: bool,
 }
 
 impl ConcurrencyLimit {
-    /// A limit within these bounds.
+    /// The initial limit, within these bounds.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -70,11 +70,11 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// The limit in force: whole, and within its bounds.
+    /// The current limit, a whole number within the bounds.
     #[must_use]
     pub fn now(&self) -> usize {
         let Bounds { floor, ceiling } = self.bounds;
-        // Counted up, for there is no lossless way from a float.
+        // By bisection, since there is no lossless conversion from a float.
         let mut whole = floor;
         let mut step = (ceiling - floor).next_power_of_two();
         while step > 0 {
@@ -86,7 +86,7 @@ impl ConcurrencyLimit {
         whole
     }
 
-    /// A request was answered after this time, while so many were in flight.
+    /// A request was answered after `latency`, while `in_flight` were running.
     pub fn answered(&mut self, latency: Duration, in_flight: usize) {
         self.window.answers += 1.0;
         self.window.seconds += latency.as_secs_f64();
@@ -100,14 +100,14 @@ impl ConcurrencyLimit {
         self.end_of_window();
     }
 
-    /// The provider throttled: one cut in a window, however many requests were told so.
+    /// The provider throttled. Cuts once per window, however many requests are throttled.
     pub fn throttled(&mut self) {
         if !std::mem::replace(&mut self.window.cut, true) {
             self.cut();
         }
     }
 
-    /// The provider is back after it was away: begin at the floor, and double.
+    /// The provider is back after an outage: start at the floor and double.
     pub fn begin_anew(&mut self) {
         self.limit = real(self.bounds.floor);
         self.doubling = true;
@@ -141,7 +141,8 @@ impl ConcurrencyLimit {
     fn follow(&mut self, window: &LatencyWindow) {
         let latency = window.seconds / window.answers;
         let usual = self.usual.unwrap_or(latency);
-        // Coming down it is followed at once: what was slow is no excuse any more.
+        // A falling latency is followed four times faster: once the provider is fast again, the
+        // slow past must not excuse a new slowdown.
         let weight = if latency < usual {
             4.0 * WINDOW_WEIGHT
         } else {
@@ -168,7 +169,7 @@ impl ConcurrencyLimit {
     }
 }
 
-/// A count as a float; counts here are far below what a float holds exactly.
+/// A count as a float. Counts here are far below the exact range of a float.
 fn real(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -186,7 +187,7 @@ mod tests {
         Duration::from_secs_f64(ms / 1_000.0)
     }
 
-    /// Many answers of a provider whose latency depends on how many are in flight.
+    /// Many replies of a provider whose latency depends on the requests in flight.
     fn settle(limit: &mut ConcurrencyLimit, answers: usize, latency_ms: impl Fn(usize) -> f64) {
         for _ in 0..answers {
             let in_flight = limit.now();
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn it_finds_about_what_the_provider_can_do() {
-        // 40 at once in 20 ms; beyond that they queue.
+        // 40 at once in 20 ms; further requests queue.
         let latency = |in_flight: usize| 20.0 * (real(in_flight) / 40.0).max(1.0);
         let mut limit = ConcurrencyLimit::new(BOUNDS);
         settle(&mut limit, 2_000, latency);

@@ -1,19 +1,19 @@
-//! How long to wait before the next try: exponential, with full jitter.
+//! Exponential backoff with full jitter.
 
 use std::time::Duration;
 
-/// A growing wait.
+/// A growing wait between tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The first wait's upper end.
+    /// Upper bound of the first wait.
     pub base: Duration,
-    /// The highest upper end.
+    /// Maximum of the upper bound.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The wait after `tries` tries (1 or more): anything between nothing and the upper end, so
-    /// that those who failed together do not come back together.
+    /// The wait after `tries` tries (1 or more): between zero and the upper bound, so that items
+    /// that failed together do not retry together.
     #[must_use]
     pub fn wait(&self, tries: u32, rng: &mut fastrand::Rng) -> Duration {
         let doublings = tries.saturating_sub(1).min(32);

@@ -1,39 +1,39 @@
-//! A circuit breaker: when most of what an account is sent fails, almost nothing is sent until a
-//! single request shows that the provider is back.
+//! Circuit breaker: when most requests of an account fail, nothing but single probes is sent until
+//! one of them succeeds.
 //!
-//! Closed means that traffic flows. An open breaker costs no item its outcome: who waits, waits.
+//! Closed means that traffic flows. An open breaker fails no item: items wait for it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Answers that count, the latest ones.
+/// Number of latest replies that count.
 const SEEN_MAX: u32 = 32;
-/// Fewer answers than this open nothing.
+/// Minimum of replies before it can open.
 const SEEN_MIN: u32 = 10;
-/// What was seen is forgotten after so long without an answer.
+/// Time without a reply after which earlier replies are forgotten.
 const MEMORY: Duration = Duration::from_secs(30);
 
-/// Waits between probes: doubled with every probe that fails.
+/// Pauses before probes. Each failed probe doubles the next pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pauses {
     /// Before the first probe.
     pub base: Duration,
-    /// At most.
+    /// Maximum.
     pub max: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BreakerState {
-    /// Traffic flows. The latest answers, one bit each, set for a failure.
+    /// Traffic flows. `failures` has a bit for each of the latest replies, set for a failure.
     Closed {
         failures: u32,
         seen: u32,
         last: Option<Instant>,
     },
-    /// Nothing goes out before a time.
+    /// Nothing is sent before `until`.
     Open { until: Instant },
-    /// One request goes out and decides.
+    /// One probe is sent, and decides.
     HalfOpen { probing: bool },
 }
 
@@ -43,31 +43,31 @@ const CALM: BreakerState = BreakerState::Closed {
     last: None,
 };
 
-/// One account's breaker. Time is an argument.
+/// The circuit breaker of one account. Time is an argument.
 #[derive(Debug)]
 pub struct CircuitBreaker {
     pauses: Pauses,
     state: BreakerState,
-    /// How often it opened since traffic flowed.
+    /// How often it has opened since it was last closed.
     opened: u32,
     rng: fastrand::Rng,
 }
 
-/// What may be sent now.
+/// Which requests may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerDecision {
-    /// Everything.
+    /// All.
     All,
-    /// One request.
+    /// One probe.
     Probe,
-    /// Nothing before this time.
+    /// None before this time.
     NothingUntil(Instant),
-    /// Nothing before the probe that is out has an answer.
+    /// None until the probe that is under way has a result.
     NothingYet,
 }
 
 impl CircuitBreaker {
-    /// A closed breaker. `seed` is where the spread of its pauses comes from.
+    /// A closed breaker. `seed` is for the jitter of its pauses.
     #[must_use]
     pub fn new(pauses: Pauses, seed: u64) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// What may be sent.
+    /// Which requests may be sent now.
     #[must_use]
     pub fn admits(&self, now: Instant) -> BreakerDecision {
         match self.state {
@@ -97,19 +97,19 @@ impl CircuitBreaker {
         matches!(self.state, BreakerState::Closed { .. })
     }
 
-    /// The request that [`BreakerDecision::Probe`] allowed goes out.
+    /// Records that the probe allowed by [`BreakerDecision::Probe`] is sent.
     pub fn probe(&mut self) {
         self.state = BreakerState::HalfOpen { probing: true };
     }
 
-    /// The probe ended without having been sent: another may go.
+    /// Records that the probe ended without a request: another may be sent.
     pub fn probe_unused(&mut self) {
         if self.state == (BreakerState::HalfOpen { probing: true }) {
             self.state = BreakerState::HalfOpen { probing: false };
         }
     }
 
-    /// The provider answered: it is there. True if that closed the breaker.
+    /// Records a reply. Returns whether that closed the breaker.
     pub fn succeeded(&mut self, now: Instant) -> bool {
         let closes = !self.is_closed();
         if closes {
@@ -120,8 +120,8 @@ impl CircuitBreaker {
         closes
     }
 
-    /// It failed to answer. `was_probe` says that this was the request that decides. True if
-    /// that opened a closed breaker; a probe that fails is no news.
+    /// Records a failure; `was_probe` says whether it was the probe's. Returns whether that opened
+    /// a closed breaker; a failed probe opens it again without that.
     pub fn failed(&mut self, now: Instant, was_probe: bool) -> bool {
         match self.state {
             BreakerState::Closed { .. } => {
@@ -139,7 +139,7 @@ impl CircuitBreaker {
                 self.open(now);
                 false
             }
-            // Requests from before it opened decide nothing.
+            // Requests that were sent before it opened decide nothing.
             BreakerState::HalfOpen { .. } | BreakerState::Open { .. } => false,
         }
     }
@@ -166,7 +166,7 @@ impl CircuitBreaker {
         let doubled = 1_u32.checked_shl(self.opened.min(16)).unwrap_or(1);
         let pause = self.pauses.base.saturating_mul(doubled);
         let pause = pause.min(self.pauses.max);
-        // Spread over the last fifth, so that several services do not probe in step.
+        // Jitter of a fifth, so that several replicas do not probe in step.
         let spread = 0.8 + 0.2 * self.rng.f64();
         self.opened += 1;
         self.state = BreakerState::Open {

@@ -1,20 +1,19 @@
-//! What stands between an item whose turn it is and its request: one account's gate.
+//! Flow control of one account: decides whether a request may be sent now.
 //!
-//! The order is that of a stack, outermost first, and part of the promises:
+//! The layers and their order, outermost first. The order is part of the promises:
 //!
-//! 1. **observe** sees every try with its verdict (a layer in [`crate::egress::Egress::build`]).
-//! 2. **retry**: a failed try waits outside of everything below, in the lane, so that it holds
-//!    no place, no token and no turn. [`crate::egress::retry_policy`] says whether, [`crate::egress::flow::backoff`] and the
-//!    provider's own signal say when.
-//! 3. **pause**: the provider asked for it, so nobody goes, not even a probe.
-//! 4. **breaker**: nobody uses up a retry, a place or a token at a provider that is away.
-//! 5. **retry budget**, inside of the breaker, so that waiting out an outage costs nothing of it.
-//! 6. **concurrency**: as many conversations as the provider takes well.
-//! 7. **rate**, last, so that a token is spent only by what goes out in this moment.
-//! 8. **deadline** and **HTTP** (layers again): the provider's time begins when all waiting is
-//!    over.
+//! 1. **observe** counts each try with its result (a layer in [`crate::egress::Egress::build`]).
+//! 2. **retry**: a failed try waits outside of everything below, in the lane, so that it holds no
+//!    slot and no token. [`crate::egress::retry_policy`] decides whether to retry; [`backoff`] and
+//!    the provider's `Retry-After` decide when.
+//! 3. **pause**: the provider asked for it, so nothing is sent, not even a probe.
+//! 4. **circuit breaker**: while the provider is away, no retry, slot or token is used up.
+//! 5. **retry budget**: inside of the breaker, so that waiting out an outage costs none of it.
+//! 6. **concurrency**: as many executions at once as the provider can handle.
+//! 7. **rate**: last, so that a token is taken only for a request that is sent right now.
+//! 8. **deadline** and **HTTP** (layers again): the timeout starts after all waiting.
 //!
-//! It decides and does not wait: time is an argument, and whoever waits, waits in the lane.
+//! Flow control decides and never waits: time is an argument, and items wait in the lane.
 
 use std::time::Duration;
 
@@ -27,40 +26,40 @@ use self::{
     token_bucket::TokenBucket,
 };
 
-/// What an account's gate lets through.
+/// Options of an account's flow control.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FlowOptions {
-    /// Conversations at once.
+    /// Bounds of concurrent executions.
     pub concurrency: Bounds,
-    /// Requests a second.
+    /// Requests per second.
     pub rate_per_second: f64,
-    /// Requests at once before the rate holds, 1 or more.
+    /// Requests at once before the rate applies, 1 or more.
     pub rate_burst: u32,
-    /// What may be sent again.
+    /// Limits on retries.
     pub retries: RetryBudgetOptions,
-    /// Waits between probes of a provider that is away.
+    /// Pauses between probes while the breaker is open.
     pub pauses: Pauses,
 }
 
-/// How an item comes to the gate.
+/// How a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Nothing of it has failed.
+    /// No request of the item has failed.
     First,
-    /// Its last try failed.
+    /// The item's last try failed.
     Retry,
 }
 
-/// Why nobody goes through.
+/// Why no request may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// Nothing goes before this time.
+    /// Not before this time.
     Until(Instant),
-    /// Something has to come back first.
+    /// Not before a running execution or probe ends.
     Occupied,
 }
 
-/// A conversation that went through.
+/// The slot of a running execution. It must be returned with [`FlowControl::leave`].
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use = "its place is given back by `leave`"]
 pub struct Permit {
@@ -70,49 +69,49 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Nobody has checked that it may send anything.
+    /// Whether the execution bypassed flow control, so that it may not send.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent
     }
 }
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feedback {
-    /// An answer, after this time.
+    /// A reply, after this time.
     Answered(Duration),
-    /// The wish to be left alone.
+    /// A reply that asks to slow down.
     Throttled,
-    /// None, or that the provider is in trouble.
+    /// No reply, or one that says the provider is in trouble.
     Failed,
 }
 
-/// A change of the breaker, for those who watch.
+/// A change of the circuit breaker, for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerTransition {
-    /// The provider is away: only probes go.
+    /// It opened: only probes are sent.
     Opened,
-    /// It is back.
+    /// It closed: the provider is back.
     Closed,
 }
 
-/// How a gate stands at a moment.
+/// Figures of flow control, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowSnapshot {
-    /// Conversations inside.
+    /// Running executions.
     pub inside: usize,
-    /// How many may be.
+    /// The current limit on them.
     pub limit: usize,
-    /// Whether the provider is away.
+    /// Whether the breaker is not closed.
     pub is_away: bool,
-    /// Whether it asked for a pause that is on.
+    /// Whether a pause asked for by the provider is on.
     pub is_paused: bool,
-    /// Times that retries had to begin to wait for the retry budget.
+    /// How often retries had to start waiting for the retry budget.
     pub retries_held: u64,
 }
 
-/// One account's gate.
+/// The flow control of one account.
 #[derive(Debug)]
 pub struct FlowControl {
     paused_until: Option<Instant>,
@@ -120,14 +119,14 @@ pub struct FlowControl {
     budget: RetryBudget,
     limit: ConcurrencyLimit,
     places: usize,
-    /// Conversations that take no place: they have nothing to send, as far as one can know.
+    /// Executions that bypass it and hold no slot, since they probably send nothing.
     silent: usize,
     bucket: TokenBucket,
     probe_pause: Duration,
 }
 
 impl FlowControl {
-    /// An open gate. `seed` is where the spread of the breaker's pauses comes from.
+    /// Without a pause, with the breaker closed. `seed` is for the jitter of the breaker.
     #[must_use]
     pub fn new(options: FlowOptions, seed: u64) -> Self {
         Self {
@@ -142,7 +141,7 @@ impl FlowControl {
         }
     }
 
-    /// Whether a conversation may begin now.
+    /// Whether an execution may start now.
     ///
     /// # Errors
     /// Why not, and until when.
@@ -170,7 +169,8 @@ impl FlowControl {
         Ok(())
     }
 
-    /// A conversation begins, right after [`FlowControl::check`] allowed it.
+    /// Starts an execution, right after [`FlowControl::check`] allowed it. Takes a slot and a
+    /// token.
     pub fn enter(&mut self, now: Instant, entry: RequestKind) -> Permit {
         let probe = self.breaker.admits(now) == BreakerDecision::Probe;
         if probe {
@@ -189,15 +189,14 @@ impl FlowControl {
         }
     }
 
-    /// The same for one that has to wait for something else before it sends: its token is taken
-    /// by [`FlowControl::follow`] then.
+    /// Starts an execution that has to wait for something else before it sends. Takes a slot;
+    /// [`FlowControl::follow`] takes the token later.
     pub fn enter_unpaid(&mut self) -> Permit {
         self.places += 1;
         Permit::default()
     }
 
-    /// A conversation begins that has nothing to send, as far as one can know. It takes no place
-    /// from those that have.
+    /// Starts an execution that probably sends nothing. It takes no slot from the others.
     pub fn enter_silent(&mut self) -> Permit {
         self.silent += 1;
         Permit {
@@ -206,17 +205,18 @@ impl FlowControl {
         }
     }
 
-    /// Conversations of [`FlowControl::enter_silent`] that are inside.
+    /// The number of running executions from [`FlowControl::enter_silent`].
     #[must_use]
     pub fn silent(&self) -> usize {
         self.silent
     }
 
-    /// A further request of a conversation that went through: the time that it may go at, with
-    /// its token taken.
+    /// Allows a further request of a running execution, and takes its token. Returns when to send
+    /// it.
     ///
     /// # Errors
-    /// When to ask again, if the account is paused, the provider away, or no retry may go.
+    /// When to ask again: the account is paused, the breaker is open, or the retry budget is used
+    /// up.
     pub fn follow(
         &mut self,
         now: Instant,
@@ -238,27 +238,27 @@ impl FlowControl {
                 Ok(self.bucket.reserve(now))
             }
             BreakerDecision::NothingUntil(until) => Err(until),
-            // Whoever probes begins a conversation.
+            // A probe is the first request of an execution, never a further one.
             BreakerDecision::Probe | BreakerDecision::NothingYet => Err(now + self.probe_pause),
         }
     }
 
-    /// The time before which nothing goes, or nothing but a probe, if there is one: the end of a
-    /// pause, or of the breaker's wait.
+    /// Until when no request is sent, or none but a probe: the end of a pause or of the breaker's
+    /// pause. `None` if requests are sent.
     #[must_use]
     pub fn held_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until(now)
             .or_else(|| match self.breaker.admits(now) {
                 BreakerDecision::All => None,
                 BreakerDecision::NothingUntil(until) => Some(until),
-                // What the probe comes to decides, and that is soon.
+                // The probe decides, and that is soon.
                 BreakerDecision::Probe | BreakerDecision::NothingYet => {
                     Some(now + self.probe_pause)
                 }
             })
     }
 
-    /// What a request came to. Says if the provider has gone or come back by that.
+    /// Records the result of a request. Returns a change of the breaker, if there is one.
     pub fn heard(
         &mut self,
         now: Instant,
@@ -267,7 +267,7 @@ impl FlowControl {
     ) -> Option<BreakerTransition> {
         let Permit { probe, retry, .. } = std::mem::take(pass);
         if !retry {
-            // Not before: whoever goes in may have nothing to send after all.
+            // Counted here and not at the start: an execution may end without a request.
             self.budget.sent_first();
         }
         match heard {
@@ -289,16 +289,15 @@ impl FlowControl {
             }
             Feedback::Failed => {
                 self.limit.failed();
-                // An item that fails over and over says little about the provider: its first
-                // failure counts, and that of a probe.
+                // An item that fails again and again says little about the provider, so only its
+                // first failure counts, and that of a probe.
                 let counts = probe || !retry;
                 (counts && self.breaker.failed(now, probe)).then_some(BreakerTransition::Opened)
             }
         }
     }
 
-    /// A conversation ends, or waits elsewhere: its place is free. What it did not use is free
-    /// too.
+    /// Ends or suspends an execution: returns its slot, and the probe or retry that it did not use.
     pub fn leave(&mut self, pass: Permit) {
         if pass.silent {
             self.silent -= 1;
@@ -313,29 +312,29 @@ impl FlowControl {
         }
     }
 
-    /// Lets nothing through before a time: the provider asked for it.
+    /// Pauses the account until a time, as its provider asked. Never shortens a pause.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |now| now.max(until)));
     }
 
-    /// How many requests may be sent at once, for the next process.
+    /// Requests that may be sent at once, to be restored by the next process.
     #[must_use]
     pub fn tokens(&self, now: Instant) -> f64 {
         self.bucket.level(now)
     }
 
-    /// Begins with no more than so many requests at once.
+    /// Lowers the tokens to this level, if there are more.
     pub fn begin_with(&mut self, tokens: f64, now: Instant) {
         self.bucket.begin_with(tokens, now);
     }
 
-    /// The end of a pause that is on.
+    /// The end of the current pause.
     #[must_use]
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// How it stands, for those who watch.
+    /// The current figures.
     #[must_use]
     pub fn standing(&self, now: Instant) -> FlowSnapshot {
         FlowSnapshot {
@@ -347,7 +346,7 @@ impl FlowControl {
         }
     }
 
-    /// Whether the provider is away, as far as the breaker knows.
+    /// Whether the breaker is not closed, so that the provider counts as away.
     #[must_use]
     pub fn is_away(&self) -> bool {
         !self.breaker.is_closed()
@@ -381,7 +380,7 @@ mod tests {
         },
     };
 
-    /// Sends one, if that may be; says what that changed.
+    /// Sends a request that is allowed. Returns a change of the breaker.
     fn send(
         gate: &mut FlowControl,
         now: Instant,
@@ -472,7 +471,7 @@ mod tests {
             gate.leave(pass);
         }
         assert!(gate.check(now, RequestKind::Retry).is_err());
-        // Five that go out earn one.
+        // Five first requests earn one retry.
         for _ in 0..5 {
             let answered = Feedback::Answered(Duration::from_millis(20));
             send(&mut gate, now, RequestKind::First, answered);

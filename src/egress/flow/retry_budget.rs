@@ -1,31 +1,31 @@
-//! A retry budget: what is sent again is a share of what is sent for the first time, so that a
-//! provider in trouble is not given more to do than one in health.
+//! Retry budget: retries are limited to a share of first requests, so that a provider in trouble
+//! gets no more load than a healthy one.
 //!
-//! A retry that is answered gives its token back: only retries that fail use the budget up, and
-//! once a provider is well again, what waited goes out as fast as it answers.
+//! A retry that is answered gets its token back, so only failing retries use up the budget. Once
+//! the provider has recovered, waiting items are sent as fast as it answers.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much is sent again.
+/// Options of a retry budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudgetOptions {
-    /// Retries for each first request, such as 0.2.
+    /// Retries earned by each first request, such as 0.2.
     pub per_request: f64,
-    /// Retries a second whatever else is sent, so that a single item gets on too.
+    /// Retries earned per second without any traffic, so that a single item makes progress too.
     pub per_second: f64,
-    /// Retries that may be saved up, 1 or more.
+    /// Maximum of saved retries, 1 or more.
     pub saved_max: f64,
 }
 
-/// One account's budget. Time is an argument.
+/// The retry budget of one account. Time is an argument.
 #[derive(Debug)]
 pub struct RetryBudget {
     share: RetryBudgetOptions,
     tokens: f64,
     counted_at: Option<Instant>,
-    /// Retries wait for it.
+    /// Retries are waiting for a token.
     holds: bool,
     held: u64,
 }
@@ -43,12 +43,12 @@ impl RetryBudget {
         }
     }
 
-    /// Something was sent for the first time.
+    /// Records a first request.
     pub fn sent_first(&mut self) {
         self.add(self.share.per_request);
     }
 
-    /// When a retry may go, if nothing else happens; `None` for now.
+    /// When a retry may be sent, if nothing else is earned before; `None` for now.
     pub fn retry_at(&mut self, now: Instant) -> Option<Instant> {
         self.refill(now);
         let missing = 1.0 - self.tokens;
@@ -58,28 +58,28 @@ impl RetryBudget {
         }
         self.held += u64::from(!held_before);
         let wait = Duration::try_from_secs_f64(missing / self.share.per_second);
-        // Rounded up, so that whoever waits finds its token.
+        // Rounded up, so that the token is there at that time.
         Some(now + wait.unwrap_or(Duration::MAX / 4).min(DAY) + Duration::from_micros(1))
     }
 
-    /// Times that retries had to begin to wait for it.
+    /// How often retries had to start waiting for a token.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held
     }
 
-    /// A retry goes out.
+    /// Takes a token for a retry.
     pub fn sent_again(&mut self, now: Instant) {
         self.refill(now);
         self.tokens -= 1.0;
     }
 
-    /// A retry was answered: it was no waste.
+    /// Records that a retry was answered: returns its token, and earns like a first request.
     pub fn retry_answered(&mut self) {
         self.add(1.0 + self.share.per_request);
     }
 
-    /// A retry that had its token did not go out after all.
+    /// Returns the token of a retry that was not sent.
     pub fn unused(&mut self) {
         self.add(1.0);
     }
@@ -107,7 +107,7 @@ mod tests {
         saved_max: 10.0,
     };
 
-    /// Sends what may go of `wanted` retries.
+    /// Sends as many of `wanted` retries as the budget allows.
     fn retries(budget: &mut RetryBudget, now: Instant, wanted: u32) -> u32 {
         let mut sent = 0;
         while sent < wanted && budget.retry_at(now).is_none() {

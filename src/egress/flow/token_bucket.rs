@@ -1,21 +1,21 @@
-//! A token bucket (GCRA): so many requests a second, with a burst.
+//! Token bucket (GCRA): a rate of requests with a burst.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A rate that is never exceeded. Time is an argument.
+/// A rate limit that is never exceeded. Time is an argument.
 #[derive(Debug)]
 pub struct TokenBucket {
     interval: Duration,
     tolerance: Duration,
-    /// When the next request would be due at exactly the rate.
+    /// When the next request is due at exactly the rate.
     due: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// `per_second` requests a second, up to `burst` (1 or more) at once. A rate that is not a
-    /// positive number stops everything but one request a day.
+    /// `per_second` requests per second, up to `burst` (1 or more) at once. If the rate is not a
+    /// positive number, one request per day is allowed.
     #[must_use]
     pub fn new(per_second: f64, burst: u32) -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
@@ -27,8 +27,8 @@ impl TokenBucket {
         }
     }
 
-    /// How many requests may be sent at once now; below zero, how many are still to come for which
-    /// a token was taken.
+    /// Requests that may be sent at once now. If negative, the number of reserved requests that are
+    /// not due yet.
     #[must_use]
     pub fn level(&self, now: Instant) -> f64 {
         let whole = self.tolerance + self.interval;
@@ -38,7 +38,7 @@ impl TokenBucket {
         (whole.as_secs_f64() - ahead.as_secs_f64()) / self.interval.as_secs_f64()
     }
 
-    /// Begins with no more than so many tokens.
+    /// Lowers the level to `tokens`, if it is higher.
     pub fn begin_with(&mut self, tokens: f64, now: Instant) {
         let missing = self.level(now) - tokens.max(0.0);
         if missing > 0.0 {
@@ -47,7 +47,7 @@ impl TokenBucket {
         }
     }
 
-    /// When a request may be sent, if none is sent before.
+    /// When a request may be sent, if no other is sent before.
     #[must_use]
     pub fn ready_at(&self, now: Instant) -> Instant {
         self.due
@@ -55,14 +55,14 @@ impl TokenBucket {
             .map_or(now, |at| at.max(now))
     }
 
-    /// Takes a token for the time it is due, which may be later than now.
+    /// Takes a token. Returns when the request may be sent, which may be later than now.
     pub fn reserve(&mut self, now: Instant) -> Instant {
         let at = self.ready_at(now);
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + self.interval);
         at
     }
 
-    /// Takes a token if one is there now.
+    /// Takes a token if one is available now. Whether there was one.
     pub fn try_take(&mut self, now: Instant) -> bool {
         if self.ready_at(now) > now {
             return false;

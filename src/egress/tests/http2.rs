@@ -1,4 +1,4 @@
-//! HTTP/2 when the other end is dead, or says what it did not begin with.
+//! HTTP/2 connections that die silently, and signals that a request was not processed.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use crate::{
     limits,
 };
 
-/// The way to a provider over TLS.
+/// A client of a provider over TLS.
 fn way(provider: &Http2) -> Egress {
     let options = options(format!("https://{}", provider.addr()));
     let trusted = std::slice::from_ref(&provider.authority);
     Egress::trusting(&options, trusted).unwrap()
 }
 
-/// The next connection, served as it should be.
+/// The next connection, served correctly.
 async fn served(provider: &Http2) -> Served {
     h2::server::handshake(provider.accept().await)
         .await
         .unwrap()
 }
 
-/// Serves the next connection well until the future ends.
+/// Serves the next connection correctly until the future ends.
 async fn serving<T>(provider: &Http2, until: impl Future<Output = T>) -> T {
     let serve = async {
         let mut connection = served(provider).await;
@@ -46,19 +46,19 @@ async fn serving<T>(provider: &Http2, until: impl Future<Output = T>) -> T {
     }
 }
 
-/// The time in which a dead connection is found.
+/// The time in which a dead connection is detected.
 const FOUND: Duration = Duration::from_millis(limits::PING_AFTER_MS + limits::PING_TIMEOUT_MS);
 
 #[tokio::test]
 async fn a_connection_that_dies_under_a_request_is_found_and_the_next_takes_another() {
     let provider = Http2::listen().await;
     let way = way(&provider);
-    // Reads what it is sent and says nothing, as a proxy whose other side is gone.
+    // Reads all and answers nothing, like a proxy whose other side is gone.
     let silent = async {
         let mut connection = provider.accept().await;
         let mut preface = [0; 24];
         connection.read_exact(&mut preface).await.unwrap();
-        // From here on nothing comes from outside, so that time can pass by itself.
+        // No more input comes from outside, so paused time can advance.
         tokio::time::pause();
         tokio::io::copy(&mut connection, &mut tokio::io::sink()).await
     };
@@ -82,7 +82,7 @@ async fn a_connection_that_dies_while_it_is_idle_is_not_used_again() {
     let dies = async {
         let mut connection = served(&provider).await;
         answer(&mut connection).await;
-        // What is left to write goes out with the next frame that is read.
+        // Pending output is written when the next frame is read.
         first = Some(connection);
         let connection = first.as_mut().unwrap();
         std::future::poll_fn(|cx| connection.poll_closed(cx)).await
@@ -92,7 +92,7 @@ async fn a_connection_that_dies_while_it_is_idle_is_not_used_again() {
         reply = call(&way) => drop(answered(reply)),
         _ = dies => panic!("the connection ended"),
     }
-    // It is held and says nothing more.
+    // The connection stays open and silent.
     tokio::time::pause();
     tokio::time::sleep(FOUND + Duration::from_secs(1)).await;
     tokio::time::resume();
@@ -119,7 +119,7 @@ async fn an_answer_with_long_headers_is_read() {
     }
 }
 
-/// What a provider does with a request that is not answered.
+/// The reply to a request that the provider treats like this.
 async fn reply_to(provider_does: impl AsyncFnOnce(&Http2)) -> Reply {
     let provider = Http2::listen().await;
     let way = way(&provider);
@@ -171,14 +171,14 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-/// The provider goes away after this stream, once it has the request on stream 1, and closes.
+/// After the request on stream 1 the provider sends GOAWAY with this last stream, and closes.
 async fn gone(last_stream: u32, reason: h2::Reason) -> Reply {
     reply_to(async |provider| {
         let mut connection = provider.accept().await;
         connection.write_all(&frame(SETTINGS, &[])).await.unwrap();
         let mut preface = [0; 24];
         connection.read_exact(&mut preface).await.unwrap();
-        // Frames up to the request's headers, which are of kind 1.
+        // Skips frames up to the request's HEADERS, type 1.
         loop {
             let mut head = [0; 9];
             connection.read_exact(&mut head).await.unwrap();
@@ -192,7 +192,7 @@ async fn gone(last_stream: u32, reason: h2::Reason) -> Reply {
         let said = [last_stream.to_be_bytes(), u32::from(reason).to_be_bytes()].concat();
         connection.write_all(&frame(GOAWAY, &said)).await.unwrap();
         connection.shutdown().await.unwrap();
-        // Until the client is done with it too.
+        // Until the client has closed too.
         let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
     })
     .await

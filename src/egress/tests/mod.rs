@@ -1,4 +1,4 @@
-//! The client as it is used, against providers that are made by hand.
+//! The HTTP client as the engine uses it, against handmade providers.
 
 mod http2;
 mod stub;
@@ -38,12 +38,12 @@ fn options(base_url: String) -> EgressOptions {
     }
 }
 
-/// The way to a provider in the clear.
+/// A client of a provider without TLS.
 fn way(addr: SocketAddr) -> Egress {
     Egress::build(&options(format!("http://{addr}"))).unwrap()
 }
 
-/// A request that changes nothing, or one that does.
+/// A request with this safety.
 fn request(safety: Safety) -> Request {
     Request {
         operation: Operation("test"),

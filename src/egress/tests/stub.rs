@@ -1,4 +1,4 @@
-//! Providers made by hand: they say exactly the bytes that a test is about.
+//! Handmade providers that answer exactly the bytes that a test is about.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,8 +16,8 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// A provider over HTTP/1.1 that gives one answer after the other, each on the connection on which
-/// it is asked, and keeps connections open. What it was sent comes out of the receiver.
+/// A provider over HTTP/1.1 that gives one reply after the other, each on the connection of its
+/// request, and keeps connections open. The receiver gets what it was sent.
 pub(super) async fn answering(answers: Vec<Vec<u8>>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -29,7 +29,7 @@ pub(super) async fn answering(answers: Vec<Vec<u8>>) -> (SocketAddr, mpsc::Recei
             let (answers, heard) = (Arc::clone(&answers), heard.clone());
             tokio::spawn(async move {
                 while let Some(request) = head(&mut stream).await {
-                    // A test that is over does not listen any more.
+                    // The test may have ended.
                     let _ = heard.send(request).await;
                     let Some(answer) = answers.lock().unwrap().next() else {
                         return;
@@ -51,11 +51,11 @@ async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     Some(String::from_utf8(head).unwrap())
 }
 
-/// A listener for TLS on this machine that speaks HTTP/2.
+/// A local TLS listener that speaks HTTP/2.
 pub(super) struct Http2 {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    /// Who has to be believed.
+    /// The authority to trust.
     pub(super) authority: reqwest::Certificate,
 }
 
@@ -86,7 +86,7 @@ impl Http2 {
     }
 }
 
-/// A connection that is served as it should be.
+/// A connection that is served correctly.
 pub(super) type Served = h2::server::Connection<TlsStream<TcpStream>, bytes::Bytes>;
 
 /// Answers the next request of a connection with `{}`.

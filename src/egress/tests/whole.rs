@@ -1,4 +1,4 @@
-//! What arrives whole is read, in whatever form, and as the answer to its own request alone.
+//! A complete reply is read in any encoding, and only as the reply to its own request.
 
 use super::{CREDENTIAL, answered, call, in_doubt, request, stub::answering, way};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 
 const JSON: &str = r#"{"status":"canceled"}"#;
 
-/// An answer with these header lines and this body.
+/// A reply with these header lines and this body.
 fn answer(lines: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{lines}\r\n");
@@ -163,7 +163,7 @@ async fn no_packed_answer_is_asked_for_and_no_remembered_one_to_a_look() {
     }
 }
 
-/// Such a path has ended its item before; this is the last place that could tell.
+/// Such an item has been rejected before; this is the last line of defence.
 #[tokio::test]
 async fn nothing_is_sent_to_a_path_that_somebody_could_read_otherwise() {
     let (addr, mut heard) = answering(vec![answer("", b"{}")]).await;

@@ -1,7 +1,7 @@
-//! The conversation with a provider whose cancel must not be repeated blindly: cancel; after
-//! doubt, or a no that can mean "already done", look; send again only what a look found
-//! untouched. Solidgate, FunnelFox and Revolv3 are of this kind and say through [`Conversation`]
-//! what is their own; nothing here knows any of them.
+//! State machine for providers whose cancel must not be repeated blindly: cancel; after a doubt, or
+//! a rejection that can mean "already done", look it up; send again only if a lookup found it
+//! untouched. Solidgate, FunnelFox and Revolv3 use it; each implements [`Conversation`] for what is
+//! its own.
 
 mod decide;
 mod ends;
@@ -28,112 +28,111 @@ use super::{
     },
 };
 
-/// The request that cancels.
 pub(super) const CANCEL: Operation = Operation("cancel");
-/// The request that looks at the subscription.
+/// Reads the subscription.
 pub(super) const LOOK: Operation = Operation("look");
-/// The request that sets when a cancel is to end it, where that is a property of its own.
+/// Sets when a cancel takes effect, for providers where that is a separate property.
 pub(super) const SET_TIMING: Operation = Operation("set_timing");
 
-/// The operations that can reach the goal. To set the timing ends nothing.
+/// Operations that can reach the goal. Setting the timing ends nothing.
 const EFFECTS: &[Operation] = &[CANCEL];
 
-/// How far a subscription's end is.
+/// Whether a subscription has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// It has ended.
     Ended,
-    /// It goes on, and will end.
+    /// It is active, and its end is scheduled.
     Ending,
-    /// It goes on.
+    /// It is active, without a scheduled end.
     Running,
-    /// The provider used a word that is not documented.
+    /// The provider's status is not documented.
     Unknown,
 }
 
-/// What an answer says about the subscription.
+/// What a reply says about the subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lookup {
     pub(super) life: Phase,
     pub(super) detail: SubscriptionDetail,
-    /// The provider's word for when a cancel ends it, where that is a property of its own.
+    /// When a cancel takes effect, in the provider's words, where that is a separate property.
     pub(super) timing: Option<String>,
-    /// It ends with its period, if it ends: another answer may tell when that is.
+    /// If it ends, it ends with its period: another reply may have that time.
     pub(super) with_period: bool,
     /// How it came to its end, if it did.
     pub(super) cause: CancelCause,
 }
 
 impl Lookup {
-    /// The subscription itself, which every answer that can be read describes.
+    /// The subscription's state, which every readable reply has.
     pub(super) fn state(&self) -> SubscriptionState {
         self.detail.state.clone().unwrap_or_default()
     }
 }
 
-/// What a 4xx to a request with an effect means.
+/// What a 4xx reply to a request with an effect means.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum CancelRefusal {
-    /// Just that.
+    /// The rejection is final, with this outcome.
     Final(Outcome, FailureReason, String),
-    /// Its end is already scheduled: a look may tell for when.
+    /// The end is already scheduled; a lookup may say for when.
     Scheduled,
-    /// Perhaps the goal is reached. If a look finds that it is not, it is this.
+    /// The goal may be reached. If a lookup finds that it is not, the item is rejected for this.
     Unclear(FailureReason, String),
 }
 
-/// What a 404 to a look means.
+/// What a 404 reply to a lookup means.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum NotFoundMeaning {
     /// The provider does not know the subscription.
     Unknown(String),
-    /// It does not know it, or it has ended.
+    /// The provider does not know the subscription, or it has ended.
     UnknownOrEnded(String),
 }
 
-/// What is a provider's own.
+/// The requests and replies of one provider.
 pub(super) trait Conversation {
-    /// The request that cancels.
+    /// The cancel request.
     fn cancel(&self) -> Request;
 
-    /// The request that looks.
+    /// The lookup request.
     fn look(&self) -> Request;
 
-    /// Reads a 2xx answer to one of the two. `None`: it does not describe a subscription.
+    /// Reads a 2xx reply. `None`: it does not describe a subscription.
     fn read(&self, operation: Operation, response: &Response) -> Option<Lookup>;
 
-    /// Reads a 4xx answer to a request with an effect.
+    /// Interprets a 4xx reply to a request with an effect.
     fn refusal(&self, operation: Operation, response: &Response) -> CancelRefusal;
 
-    /// Reads a 404 answer to a look.
+    /// Interprets a 404 reply to a lookup.
     fn absence(&self, response: &Response) -> NotFoundMeaning;
 
-    /// What to do if looks are answered in a way that is not documented.
+    /// Advice for an operator if lookups get undocumented replies.
     fn look_advice(&self) -> &'static str {
         "check the account's base URL and send the key again"
     }
 
-    /// What a cancel would do, in words that follow a semicolon.
+    /// What a cancel would do, as text that follows a semicolon.
     fn plan(&self, found: &Lookup) -> String;
 
-    /// Whether a look comes before everything else.
+    /// Whether every item starts with a lookup.
     fn looks_first(&self) -> bool {
         false
     }
 
-    /// What has to be set before the cancel, given what a look found.
+    /// A request to send before the cancel, given what a lookup found.
     fn before_cancel(&self, found: &Lookup) -> Option<Request> {
         let _ = found;
         None
     }
 
-    /// Whether a cancel may end at once what is scheduled to end later.
+    /// Whether a cancel may end a subscription at once whose end is scheduled for later.
     fn hastens(&self) -> bool {
         false
     }
 }
 
-/// What an answer that was read shows.
+/// What a readable reply shows of the goal.
 pub(super) fn sight(task: &Task<'_>, found: Option<Lookup>) -> Sight {
     let at_once = task
         .subscription()
@@ -148,7 +147,7 @@ pub(super) fn sight(task: &Task<'_>, found: Option<Lookup>) -> Sight {
     }
 }
 
-/// The next step of such a conversation.
+/// The next step of an item.
 pub(super) fn next(
     task: &Task<'_>,
     command: &SubscriptionCommand,
@@ -171,6 +170,7 @@ pub(super) fn next(
     };
     let last = item.standing.last();
     let step = match (task.mode, last, last.and_then(|last| last.operation)) {
+        // A fresh item is cancelled without a lookup, unless something may have been sent before.
         (Mode::Cancel, None, _) if talk.looks_first() || item.standing.begins_with_a_look() => {
             item.standing.look(talk.look())
         }
@@ -180,10 +180,11 @@ pub(super) fn next(
         (Mode::Cancel, Some(last), Some(SET_TIMING)) => item.after_set_timing(last),
         (Mode::Cancel, Some(_), _) | (Mode::DryRun, ..) => item.standing.look(talk.look()),
     };
+    // A guard against endless histories: see `EXCHANGES_MAX`.
     item.standing.bounded(step)
 }
 
-/// What an exchange tells about the subscription, if it does.
+/// What an exchange says about the subscription; `None` if nothing.
 fn read(talk: &dyn Conversation, exchange: &Exchange) -> Option<Lookup> {
     let operation = exchange.operation?;
     match verdict(exchange) {

@@ -1,4 +1,4 @@
-//! What keeps a command from being sent to an account.
+//! Checks a command against the capabilities and the id format of its account.
 
 use crate::domain::{
     account::{Account, Capabilities, ProviderId, Timing},
@@ -7,12 +7,12 @@ use crate::domain::{
 
 use super::of;
 
-/// A field that cannot be as it is, by its published name.
+/// An invalid field, by its published name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The field, relative to the item, such as `when` or `line_items[2].quantity`.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub description: String,
 }
 
@@ -26,8 +26,7 @@ impl Violation {
     }
 }
 
-/// Everything that keeps a command from being sent to an account, all at once: what the account
-/// cannot do, and what its provider does not take.
+/// All violations of a command: what the account cannot do, and what its provider does not accept.
 #[must_use]
 pub fn check(account: &Account, command: &Command) -> Vec<Violation> {
     let provider = of(account.provider());
@@ -48,13 +47,13 @@ pub fn check(account: &Account, command: &Command) -> Vec<Violation> {
     violations
 }
 
-/// The characters of ids, beside letters and digits, where the provider's page says nothing of them
-/// and shows letters, digits and `_`, `-`: those that no URL, header or server gives a meaning in a
-/// segment.
+/// Allowed characters of ids, besides letters and digits, if the provider's page shows only
+/// letters, digits, `_` and `-` and gives no rule: those that have no meaning in a segment for any
+/// URL, header or server.
 pub(super) const OPAQUE_ID_MARKS: &str = "-_.~:@+=";
 
-/// What is strange in an id: the first character that ids at this provider do not have, in words.
-/// Such an id can be taken for something else on the way, so it is not admitted.
+/// The first character of an id that ids of this provider do not have, in words; `None` if there is
+/// none. Such an id could be read as another path by a server, so it is rejected.
 #[must_use]
 pub fn strange_in(provider: ProviderId, id: &str) -> Option<String> {
     let marks = of(provider).id_marks()?;
@@ -62,7 +61,7 @@ pub fn strange_in(provider: ProviderId, id: &str) -> Option<String> {
         .chars()
         .find(|c| !c.is_ascii_alphanumeric() && !marks.contains(*c))?;
     let code = u32::from(strange);
-    // Others may not show what they are.
+    // Other characters may be invisible or misleading in a message.
     let shown = match strange {
         c if c.is_ascii_graphic() => format!(" ({c})"),
         c if c.is_alphanumeric() => format!(" ({c})"),

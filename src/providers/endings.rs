@@ -1,5 +1,5 @@
-//! How an item ends, in the light of where it stands: outcomes, reasons and words that are the same
-//! for every provider.
+//! Conclusions of an item, given its state: outcomes, reasons and messages that all providers
+//! share.
 
 use std::borrow::Cow;
 
@@ -22,13 +22,13 @@ use super::{
 };
 
 impl<'a> ItemState<'a> {
-    /// The provider did as asked, and said so in this answer.
+    /// The provider did as asked, as this reply shows.
     pub(super) fn did(&self, outcome: Outcome, detail: Detail, response: &Response) -> Step {
         self.end(Conclusion::success(outcome, detail), Some(response))
     }
 
-    /// A look found the goal reached: `AlreadyCanceled` or `AlreadyScheduled`, unless a request
-    /// of ours may have been what reached it.
+    /// A lookup found the goal reached: `AlreadyCanceled` or `AlreadyScheduled`, unless a request
+    /// of ours may have reached it.
     pub(super) fn found(
         &self,
         outcome: Outcome,
@@ -48,7 +48,7 @@ impl<'a> ItemState<'a> {
         self.end(conclusion, Some(response))
     }
 
-    /// A dry run's plan, in words.
+    /// The plan of a dry run, as text.
     pub(super) fn previewed(&self, preview: String, detail: Detail, response: &Response) -> Step {
         let mut conclusion = Conclusion::success(Outcome::Previewed, detail);
         let unsettled = match self.task.facts.target_known {
@@ -59,8 +59,7 @@ impl<'a> ItemState<'a> {
         self.end(conclusion, Some(response))
     }
 
-    /// The provider's answer leaves no hope: `NotFound` or `Rejected`. `message` says what
-    /// happened and what to do.
+    /// A final rejection: `NotFound` or `Rejected`. `message` says what happened and what to do.
     pub(super) fn refused(
         &self,
         outcome: Outcome,
@@ -76,7 +75,7 @@ impl<'a> ItemState<'a> {
         )
     }
 
-    /// Looks that can be believed leave it open, for good.
+    /// Believed lookups leave the doubt open: the final outcome is in doubt.
     pub(super) fn unresolved(&self, why: &str, response: &Response) -> Step {
         let message = format!("{why}; see at the provider what it is, and use a new key if needed");
         let failure = self.failure(FailureReason::DoubtUnresolved, message, Some(response));
@@ -85,7 +84,8 @@ impl<'a> ItemState<'a> {
         self.end(conclusion, Some(response))
     }
 
-    /// The answer may be anybody's, and nothing has shown yet that the account is the right one.
+    /// Any server could have given this reply, and nothing has proved yet that the account is the
+    /// right one.
     pub(super) fn unproven(&self, why: &str, response: &Response) -> Step {
         let account = &self.task.account.name;
         let why = format!(
@@ -97,8 +97,8 @@ impl<'a> ItemState<'a> {
         self.gives_up(FailureReason::AccountUnproven, &why, advice, Some(response))
     }
 
-    /// Gives up for now. In doubt the outcome is that of doubt, and so is the reason where it
-    /// would say no more than that no answer came.
+    /// Gives up for now. In doubt, the outcome is `InDoubt`, and the reason is `AnswerLost` where
+    /// it would only say that no reply came.
     pub(super) fn gives_up(
         &self,
         reason: FailureReason,
@@ -131,7 +131,7 @@ impl<'a> ItemState<'a> {
         )
     }
 
-    /// The step, or an end where there is no room for another exchange.
+    /// The step, or the end of a run that has reached `EXCHANGES_MAX`.
     pub(super) fn bounded(&self, step: Step) -> Step {
         match step {
             Step::Send(_) if self.history.len() >= crate::limits::EXCHANGES_MAX => self.gives_up(
@@ -144,7 +144,7 @@ impl<'a> ItemState<'a> {
         }
     }
 
-    /// A failure with all that the history and this answer tell.
+    /// A failure, with the facts of the history and this reply.
     pub(super) fn failure(
         &self,
         reason: FailureReason,
@@ -160,7 +160,7 @@ impl<'a> ItemState<'a> {
         }
     }
 
-    /// The time that an answer names for the next request.
+    /// The time that a reply asks to wait until.
     fn retry_at(&self, response: &Response) -> Option<Timestamp> {
         match of(self.task.account.provider()).throttle(response)? {
             Throttle::Until(time) => Some(time),
@@ -173,7 +173,7 @@ impl<'a> ItemState<'a> {
         }
     }
 
-    /// The exchange that brought this answer.
+    /// The exchange of this reply.
     fn exchange_of(&self, response: &Response) -> Option<&'a Exchange> {
         let brought = |exchange: &&Exchange| {
             answered(&exchange.reply).is_some_and(|its| std::ptr::eq(its, response))
@@ -181,7 +181,7 @@ impl<'a> ItemState<'a> {
         self.history.iter().rev().find(brought)
     }
 
-    /// Completes a conclusion with the answer and the notes that had no place.
+    /// Completes a conclusion with the provider's reply and the ignored fields.
     pub(super) fn end(&self, mut conclusion: Conclusion, response: Option<&Response>) -> Step {
         conclusion.answer = response.map(|response| {
             crate::domain::provider_response::ProviderResponse::from_text(&response.text)
@@ -208,7 +208,7 @@ impl<'a> ItemState<'a> {
         }
     }
 
-    /// The notes given that the provider has no place for.
+    /// The given notes that the provider has no field for.
     fn ignored(&self) -> Vec<Cow<'static, str>> {
         let given: &[(&'static str, bool)] = match self.task.command {
             Command::Subscription(command) => &[

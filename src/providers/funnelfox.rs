@@ -1,11 +1,11 @@
-//! FunnelFox: `POST /subscriptions/{id}/cancel`, which the payment company behind it carries out.
+//! FunnelFox: `POST /subscriptions/{id}/cancel`, carried out by the payment company behind it.
 //!
 //! Its exceptions, from the endpoint's page and the dashboard's documentation:
-//! - When it ends cannot be chosen. `cancelled` means that it will not renew and runs to the end
-//!   of what is paid; `expired` means that it has ended. Accounts whose payment company ends it
-//!   at once say so in their settings.
-//! - "Already cancelled" is an error whose status is not said (400 or 404): a look decides.
-//! - There is no idempotency: after doubt comes a look.
+//! - When it ends cannot be chosen. `cancelled` means that it does not renew and runs to the end of
+//!   the paid period; `expired` means that it has ended. Accounts whose payment company ends it at
+//!   once say so in their settings.
+//! - "Already cancelled" is an error without a documented status (400 or 404): a lookup decides.
+//! - There is no idempotency: a doubt needs a lookup.
 //! - The lists of payment companies contradict each other, so any is passed on.
 
 mod wire;
@@ -30,7 +30,6 @@ use super::{
     reply::http_status,
 };
 
-/// FunnelFox.
 pub(super) struct FunnelFox;
 
 impl Provider for FunnelFox {
@@ -75,7 +74,7 @@ impl Provider for FunnelFox {
         let talk = FunnelFoxApi { command, ends };
         match cancel_then_lookup::next(task, command, history, &talk, read_error) {
             Step::Done(mut conclusion) => {
-                // There is one field for both notes, and the words go before the list's.
+                // One field takes both notes; the free text wins over the reason from the list.
                 if command.comment.is_some() && command.reason.is_some() {
                     conclusion.ignored_fields.insert(0, "reason".into());
                 }
@@ -102,9 +101,8 @@ struct FunnelFoxApi<'a> {
 }
 
 impl Conversation for FunnelFoxApi<'_> {
-    /// The body may be left out. An object without a reason means the same and is also taken by
-    /// servers that want JSON where they are told to expect it. Without a reason FunnelFox
-    /// records "User requested cancellation".
+    /// The body may be left out. An object without a reason means the same, and is also accepted by
+    /// servers that require JSON. Without a reason FunnelFox records "User requested cancellation".
     fn cancel(&self) -> Request {
         let reason = self
             .command
@@ -168,7 +166,7 @@ impl Conversation for FunnelFoxApi<'_> {
             FunnelFoxEnd::PeriodEnd => "a cancel would let it run to the end of what is paid",
             FunnelFoxEnd::Now => "a cancel would end it at once, as this account is set up",
         };
-        // Among the payment companies of the page, but not among those it cancels at.
+        // The page lists it as a payment company, but not among those where FunnelFox can cancel.
         match found.state().payment_provider.as_deref() {
             Some("braintree") => {
                 format!("{plan}, but FunnelFox does not list braintree among those it cancels at")

@@ -1,5 +1,5 @@
-//! Where an item stands: what its requests left unknown, whether they may still act, and whether
-//! what is found may be theirs. The same for every provider; nothing here knows any of them.
+//! State of an item from its history: whether requests of ours are in doubt, may still act, and may
+//! be the cause of what a lookup finds. The same for every provider.
 
 use std::time::Duration;
 
@@ -20,39 +20,38 @@ use super::{
     },
 };
 
-/// Looks that can be believed and leave it open, until that is the end.
+/// Believed lookups that leave the doubt open, before the item ends in doubt.
 const LOOKS_MAX: u32 = 3;
-/// Whole answers in a row that tell nothing, until that is the end of a run.
+/// Complete but inconclusive replies in a row, before the run ends.
 const UNREADABLE_MAX: usize = 3;
-/// Tries after the first while something else is in progress at the provider: one behind each of the
-/// pauses of 1, 2, 4, 8 and 16 seconds, so that it gets six requests in all.
+/// Tries after the first while the provider is busy: one after each of the pauses of 1, 2, 4, 8 and
+/// 16 seconds, so six requests in all.
 const BUSY_TRIES_MAX: usize = 5;
 
-/// An item in the middle of its history.
+/// An item with its history, and what follows from that.
 #[derive(Clone)]
 pub(super) struct ItemState<'a> {
     pub(super) task: &'a Task<'a>,
     pub(super) history: &'a [Exchange],
-    /// A request of ours may have reached the goal, in this run or in an earlier one. It stays.
+    /// A request of ours may have reached the goal, in this run or an earlier one. Never reset.
     pub(super) ours: bool,
-    /// A request of ours may still act, so that a look that finds nothing done is news and no
-    /// proof.
+    /// A request of ours may still act, so a lookup that finds nothing done proves nothing.
     pub(super) may_act: bool,
-    /// A request of ours may have had an effect, and nothing since has shown that it had none.
+    /// A request of ours may have had an effect, and nothing since has disproved it.
     pub(super) doubt: bool,
-    /// The provider accepted a request whose effect has not been seen: it is not sent again.
+    /// The provider accepted a request whose effect has not been seen. It is not sent again.
     pub(super) accepted: bool,
-    /// Looks that could be believed and read since such a request, over all runs.
+    /// Believed, readable lookups since such a request, over all runs.
     pub(super) looks: u32,
-    /// What is known of the target, for endings that learn nothing more. Blank at first.
+    /// What is known of the target, for outcomes that learn nothing more.
     pub(super) detail: Detail,
     effects: &'a [Operation],
     pub(super) read_error: fn(&Response) -> ProviderError,
 }
 
 impl<'a> ItemState<'a> {
-    /// Reads a history. `effects` are the operations that can reach the goal, and `read_error`
-    /// reads the provider's error envelopes.
+    /// Reads a history. `effects` are the operations that can reach the goal; `read_error` reads
+    /// the provider's errors.
     pub(super) fn new(
         task: &'a Task<'a>,
         history: &'a [Exchange],
@@ -71,7 +70,7 @@ impl<'a> ItemState<'a> {
             effects,
             read_error,
         };
-        // A dry run has no effect, so that nothing of it can be in doubt.
+        // A dry run has no effect that could be in doubt.
         if task.mode == Mode::DryRun {
             return standing;
         }
@@ -89,6 +88,7 @@ impl<'a> ItemState<'a> {
     }
 
     fn take(&mut self, exchange: &Exchange) {
+        // An exchange without an operation stands for what an earlier process may have sent.
         let Some(operation) = exchange.operation else {
             (self.ours, self.may_act, self.doubt) = (true, true, true);
             return;
@@ -99,13 +99,13 @@ impl<'a> ItemState<'a> {
         });
         if self.effects.contains(&operation) {
             let betrays = response.is_some_and(|r| self.form().betrays_earlier(r));
-            // Once the place has shown to be the provider's, what answered before stood in between,
-            // and may have stopped nothing but the answer.
+            // Once the address proved to be the provider's, an earlier reply of an intermediary may
+            // have stopped the reply only, not the request.
             let is_blocked = exchange.class == Class::Foreign
                 && self.task.facts.answered
                 && !response.is_some_and(is_not_passed_on);
-            // A no to what was sent again: perhaps the earlier one had its effect after all, and looks
-            // do not show it yet.
+            // A rejection of a repeated request: the earlier request may have had its effect after
+            // all, without showing in lookups yet.
             let is_once = self.form().is_sent_once();
             let is_open = match exchange.class {
                 _ if is_blocked => true,
@@ -126,11 +126,14 @@ impl<'a> ItemState<'a> {
         if !is_look || !matches!(exchange.class, Class::Accepted | Class::Refused) {
             return;
         }
+        // Only a believed lookup rules out that a request still acts. It also counts towards the
+        // limit of lookups that leave the doubt open.
         if exchange.seen.believed && self.ours {
             self.may_act = false;
             self.looks = self.looks.saturating_add(1);
         }
         let is_settled = !self.may_act && !self.accepted;
+        // The target is as before and no request can act on it: the doubt is disproved.
         if is_settled && matches!(sight, Sight::Untouched | Sight::Later) {
             (self.doubt, self.looks) = (false, 0);
         }
@@ -140,18 +143,17 @@ impl<'a> ItemState<'a> {
         of(self.task.account.provider()).form()
     }
 
-    /// The last exchange.
     pub(super) fn last(&self) -> Option<&'a Exchange> {
         self.history.last()
     }
 
-    /// The last exchange of this operation.
+    /// The last exchange of an operation.
     pub(super) fn last_of(&self, operation: Operation) -> Option<&'a Exchange> {
         let mut backwards = self.history.iter().rev();
         backwards.find(|exchange| exchange.operation == Some(operation))
     }
 
-    /// Requests that can reach the goal, the last one first.
+    /// The exchanges that can have reached the goal, latest first.
     pub(super) fn effects(&self) -> impl Iterator<Item = &'a Exchange> {
         let effects = self.effects;
         let is_effect = move |exchange: &&Exchange| {
@@ -161,21 +163,21 @@ impl<'a> ItemState<'a> {
         self.history.iter().rev().filter(is_effect)
     }
 
-    /// Whether an exchange is a look.
+    /// Whether an exchange is a lookup.
     pub(super) fn is_look(&self, exchange: &Exchange) -> bool {
         let operation = exchange.operation;
         operation.is_some_and(|operation| self.form().looks().contains(&operation))
     }
 
-    /// Whether an answer that anybody could give is the provider's: the account has described
-    /// what was asked for, now or before.
+    /// Whether the account has described a requested target, now or before. Until then a rejection
+    /// that any server could give is not trusted.
     pub(super) fn is_proven(&self) -> bool {
         let provider = of(self.task.account.provider());
         let proves = |exchange: &Exchange| provider.evidence(self.task, exchange).proven;
         self.task.facts.proven || self.history.iter().any(proves)
     }
 
-    /// Looks: at once, or, while a request of ours may still act, when there is something to learn.
+    /// Looks it up: at once, or on the schedule of a doubt if a request of ours may still act.
     pub(super) fn look(&self, look: Request) -> Step {
         match self.may_act {
             true => settle(look),
@@ -183,8 +185,8 @@ impl<'a> ItemState<'a> {
         }
     }
 
-    /// A look could be read and leaves it open what became of requests of ours: looks again, until
-    /// enough of them could be believed.
+    /// A readable lookup leaves the fate of our requests open: repeats it until enough lookups were
+    /// believed.
     pub(super) fn open(&self, look: Request, why: &str, response: &Response) -> Step {
         if self.may_act || self.looks < LOOKS_MAX {
             return settle(look);
@@ -192,7 +194,7 @@ impl<'a> ItemState<'a> {
         self.unresolved(why, response)
     }
 
-    /// How to look again after a look that told nothing, if that may help.
+    /// Repeats an inconclusive lookup after a pause; `None` if that was done often enough.
     pub(super) fn look_again(&self, look: Request, last: &Exchange) -> Option<Step> {
         let backwards = self.history.iter().rev();
         let in_a_row = backwards.take_while(|exchange| is_whole(exchange)).count();
@@ -205,8 +207,8 @@ impl<'a> ItemState<'a> {
         }))
     }
 
-    /// If the last request of this operation was refused because another is in progress: how to
-    /// look before the next try. `None` if there have been enough of them.
+    /// If the last request of an operation found the provider busy: the lookup before the next try.
+    /// `None` after enough tries.
     pub(super) fn look_while_busy(&self, operation: Operation, look: Request) -> Option<Step> {
         let backwards = self.history.iter().rev();
         let of_it = backwards.filter(|exchange| exchange.operation == Some(operation));
@@ -215,7 +217,7 @@ impl<'a> ItemState<'a> {
         if self.may_act {
             return Some(settle(look));
         }
-        // After belief there is one try more.
+        // After a doubt there is one more try: busy may be the effect of our own request.
         let tries_max = if self.ours { 1 } else { BUSY_TRIES_MAX };
         if busy.len() > tries_max {
             return None;
@@ -226,8 +228,8 @@ impl<'a> ItemState<'a> {
         Some(Step::Send(Request { pace, ..look }))
     }
 
-    /// Whether a look goes before everything else: something was sent under this key before, or
-    /// money would move twice if another key has cancelled the target.
+    /// Whether a lookup comes first: something was sent under this key before, or money would move
+    /// twice if another key has cancelled the target.
     pub(super) fn begins_with_a_look(&self) -> bool {
         let moves_money = match self.task.command {
             Command::Subscription(command) => {
@@ -238,8 +240,8 @@ impl<'a> ItemState<'a> {
         self.ours || (moves_money && self.task.facts.target_known)
     }
 
-    /// Sends a request that can reach the goal, unless one of ours was accepted or may still act:
-    /// then a look comes first.
+    /// Sends a request that can reach the goal. If a request of ours was accepted or may still act,
+    /// a lookup comes first.
     pub(super) fn send_effect(&self, effect: Request, look: Request) -> Step {
         if self.accepted {
             return settle(look);
@@ -251,7 +253,7 @@ impl<'a> ItemState<'a> {
     }
 }
 
-/// Looks at what a request of ours comes to.
+/// A lookup on the schedule of a doubt.
 pub(super) fn settle(look: Request) -> Step {
     Step::Send(Request {
         pace: Pace::Settle,
@@ -265,7 +267,7 @@ fn growing(times: usize) -> Duration {
     Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(doublings))
 }
 
-/// A whole answer that tells nothing.
+/// Whether a reply is complete but inconclusive.
 fn is_whole(exchange: &Exchange) -> bool {
     matches!(
         verdict(exchange),
@@ -273,7 +275,7 @@ fn is_whole(exchange: &Exchange) -> bool {
     )
 }
 
-/// How long an answer asks to wait.
+/// The wait that a reply asks for.
 fn asked_wait(response: &Response, exchange: &Exchange) -> Option<Duration> {
     match http_status::retry_after(response)? {
         Throttle::After(seconds) => Some(Duration::from_secs(seconds)),
@@ -282,7 +284,6 @@ fn asked_wait(response: &Response, exchange: &Exchange) -> Option<Duration> {
     }
 }
 
-/// The response, if there is one.
 pub(super) fn answered(reply: &Reply) -> Option<&Response> {
     match reply {
         Reply::Answered(response) => Some(response),

@@ -1,12 +1,12 @@
-//! Providers as pure functions: what to send next, given what has happened so far.
+//! Provider adapters as pure functions: given an item's history, what to send next.
 //!
-//! Nothing here is async or does IO, reads a clock, or sees a credential. Retrying, waiting,
-//! rate limits and durability happen elsewhere; a provider only reads histories. Recovery needs
-//! no code here either: an item found open at start has the history "something may have been
-//! sent" ([`Exchange::recovered`]).
+//! An adapter is not async, does no IO, reads no clock and sees no credential; it only reads
+//! histories. Retries, waits, rate limits and durability happen elsewhere. Recovery needs no code
+//! here either: an item that was open at start-up has the history "something may have been sent"
+//! ([`Exchange::recovered`]).
 //!
-//! Adding a provider: its file, its folder of fixtures, a line here in `mod` and in [`of`], and
-//! its variants in `domain::account`.
+//! To add a provider: its file, its folder of fixtures, a line here in `mod` and in [`of`], and its
+//! variants in `domain::account`.
 
 mod cancel_then_lookup;
 mod check;
@@ -38,7 +38,7 @@ use crate::domain::{
     outcome::{Conclusion, Detail},
 };
 
-/// What a provider wants done next.
+/// The next step of an item.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 #[expect(
@@ -46,73 +46,73 @@ use crate::domain::{
     reason = "one lives at a time, beside an HTTP request"
 )]
 pub enum Step {
-    /// Send this, and come back with what came of it.
+    /// Send this request, and call again with its exchange in the history.
     Send(Request),
-    /// Nothing more to do.
+    /// The item has an outcome.
     Done(Conclusion),
 }
 
-/// Whether anything is to be changed.
+/// Whether the provider is to change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Cancel.
     Cancel,
-    /// Find out what cancelling would do.
+    /// Find out what cancelling would do, and change nothing.
     DryRun,
 }
 
-/// How far an unfinished item is.
+/// Progress of an item that takes several requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// What is known of the target.
+    /// The counts and facts so far.
     pub detail: Detail,
-    /// An answer was lost on the way, so counts are lower bounds.
+    /// A reply was lost on the way, so counts are lower bounds.
     pub lost: bool,
 }
 
-/// One item as a provider sees it.
+/// An item as its adapter sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Task<'a> {
-    /// Where.
+    /// The account.
     pub account: &'a Account,
-    /// What.
+    /// The command.
     pub command: &'a Command,
-    /// A name for its effect, the same for every run under the same key.
+    /// Names the effect at the provider; the same in every run of the same key.
     pub effect_id: &'a EffectId,
     /// Whether to change anything.
     pub mode: Mode,
-    /// What earlier runs under the same key left unknown.
+    /// What earlier runs of the same key left in doubt.
     pub doubt: Option<&'a Doubt>,
-    /// What is known of the account and the target beside it.
+    /// Facts about the account and the target from outside the item's history.
     pub facts: Facts,
 }
 
-/// What is known beside an item's own history.
+/// Facts from outside an item's history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The account's place has answered in the provider's own form.
+    /// The account's place has answered in the provider's own format.
     pub answered: bool,
-    /// It has described a subscription that was asked for, to the account's credential.
+    /// It has described a requested subscription to the account's credential.
     pub proven: bool,
-    /// Another key has aimed at the target, or may still act on it. Of a dry run: one is at work
-    /// on it, or may still act.
+    /// Another key was recorded for the target, or may still act on it. For a dry run: another key
+    /// is at work on it, or may still act on it.
     pub target_known: bool,
 }
 
-/// What an answer shows of the account.
+/// What a reply proves about the account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// It is in the provider's own form.
+    /// The reply is in the provider's own format.
     pub answered: bool,
-    /// It describes what was asked for, by its id and with a known status.
+    /// The reply describes the target, with its id and a known status.
     pub proven: bool,
 }
 
 impl<'a> Task<'a> {
-    /// The command, at a provider of subscriptions.
+    /// The command, for providers of subscriptions.
     ///
     /// # Errors
-    /// The step that ends an item whose account was given to another kind of provider while it
+    /// The step that ends an item whose account was changed to another kind of provider while it
     /// was open.
     #[expect(clippy::result_large_err, reason = "the error is the step itself")]
     pub fn subscription(&self) -> Result<&'a SubscriptionCommand, Step> {
@@ -122,7 +122,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The command, at a provider of enrollments.
+    /// The command, for providers of enrollments.
     ///
     /// # Errors
     /// As for [`Task::subscription`].
@@ -135,14 +135,14 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Names an effect at a provider: derived from the account, the target, and the scoped key, so
-/// that it is the same after a restart, on another replica, and with an empty journal, and never
-/// the same for another target.
+/// Names an effect at a provider. Derived from the account, the target and the scoped key, so that
+/// it is the same after a restart, on another replica and with an empty journal, and differs for
+/// any other target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectId([u8; 16]);
 
 impl EffectId {
-    /// The id of a command's effect under its key.
+    /// The id of a command's effect under this key.
     #[must_use]
     pub fn derive(scope: &Scope, key: &Key, command: &Command) -> Self {
         let mut hash = Sha256::new();
@@ -157,7 +157,7 @@ impl EffectId {
             command.account().as_str().as_bytes(),
             command.resource().as_str().as_bytes(),
         ] {
-            // The length keeps ("a", "bc") apart from ("ab", "c").
+            // The length separates ("a", "bc") from ("ab", "c").
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(part);
         }
@@ -174,7 +174,7 @@ impl EffectId {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// In the form of a UUID (version 8: made by our own rule, RFC 9562).
+    /// As a UUID (version 8: custom, RFC 9562).
     #[must_use]
     pub fn uuid(&self) -> String {
         let mut bytes = self.0;
@@ -194,69 +194,68 @@ impl EffectId {
     }
 }
 
-/// One company's API.
+/// The adapter of one provider's API.
 pub trait Provider: Sync {
-    /// What can be asked of an account there.
+    /// What the account can do.
     fn capabilities(&self, account: &Account) -> Capabilities;
 
-    /// How the account's secret joins a request.
+    /// How the credential is added to a request.
     fn auth(&self, account: &Account) -> Auth;
 
-    /// Checks what capabilities do not tell, such as the form of ids. All violations at once.
+    /// Checks what capabilities do not cover, such as the format of ids. Returns all violations.
     fn check(&self, account: &Account, command: &Command) -> Vec<Violation> {
         let _ = (account, command);
         Vec::new()
     }
 
-    /// What to do next. Total: any history, however odd, gives a step, and every history of
+    /// The next step. Total: every history gives a step, and every history of
     /// [`crate::limits::EXCHANGES_MAX`] exchanges gives [`Step::Done`].
     ///
-    /// The history holds finished exchanges only. Tries of a request that changed nothing are
-    /// one exchange, with the last reply; if a try of a [`Repeatable`](crate::domain::http_exchange::Safety::Repeatable) request may have
-    /// had an effect unseen, an exchange that is
-    /// [`InDoubt`](crate::domain::http_exchange::Reply::InDoubt) goes before it.
+    /// The history has finished exchanges only. Tries without an effect are one exchange, with the
+    /// last reply. If a try of a [`Repeatable`](crate::domain::http_exchange::Safety::Repeatable)
+    /// request may have had an unseen effect, an
+    /// [`InDoubt`](crate::domain::http_exchange::Reply::InDoubt) exchange goes before it.
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step;
 
-    /// The characters that ids there may have beside ASCII letters and digits, as its pages have
-    /// them; `None` if [`check`](Self::check) knows its ids better. What can end a segment of a URL,
-    /// or be taken for something else, is never among them.
+    /// The characters that ids may have besides ASCII letters and digits, from the provider's
+    /// pages; `None` if [`check`](Self::check) knows the format better. Never one that can end a
+    /// segment of a URL or has a meaning in it.
     fn id_marks(&self) -> Option<&'static str>;
 
-    /// The form of its answers.
+    /// The format of its replies.
     fn form(&self) -> &dyn Envelope;
 
-    /// What a reply to this request is. Decided once, when it comes, and kept in the history.
+    /// Classifies the reply to a request. Done once, when it arrives, and kept in the history.
     fn classify(&self, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
         reply::classify::class(self.form(), task, request, reply)
     }
 
-    /// What an answer shows of the account.
+    /// What a reply proves about the account.
     fn evidence(&self, task: &Task<'_>, exchange: &Exchange) -> Evidence {
         reply::classify::evidence(self.form(), task, exchange)
     }
 
-    /// A request that makes sure that nothing of a dry run stays behind, if an answer of it was
-    /// lost: it is sent once more when nothing of the run can act any more.
+    /// A request that removes what a dry run may have left, if one of its replies was lost. Sent
+    /// when no request of the dry run can act any more.
     fn clean_up(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Request> {
         let _ = (task, history);
         None
     }
 
-    /// Takes out of a history what no later step needs, so that an item of many calls does not
-    /// hold all their answers. Every step, and the progress, stays the same.
+    /// Removes exchanges that no later step needs, so that an item of many requests does not hold
+    /// all replies. Steps and progress must stay the same.
     fn compact(&self, task: &Task<'_>, history: &mut Vec<Exchange>) {
         let _ = (task, history);
     }
 
-    /// How far an unfinished item is, for items that take several calls.
+    /// Progress of an unfinished item; `None` unless it takes several requests.
     fn progress(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Progress> {
         let _ = (task, history);
         None
     }
 
-    /// When to come back, if the response says that the provider is throttling, or away for some
-    /// time: a 429, or a 5xx with `Retry-After` (RFC 9110, section 10.2.3). It says nothing of
-    /// what became of the request.
+    /// When to come back, if a response throttles or announces downtime: a 429, or a 5xx with
+    /// `Retry-After` (RFC 9110, section 10.2.3). It says nothing about the fate of the request.
     fn throttle(&self, response: &Response) -> Option<Throttle> {
         match response.status {
             429 => {
@@ -270,14 +269,15 @@ pub trait Provider: Sync {
         }
     }
 
-    /// When to come back by a 429's signal of the provider's own. It goes before HTTP's.
+    /// When to come back, from the provider's own signal in a 429. It takes precedence over
+    /// `Retry-After`.
     fn signal(&self, response: &Response) -> Option<Throttle> {
         let _ = response;
         None
     }
 }
 
-/// The one list of providers.
+/// The adapter of a provider; the only list of them.
 #[must_use]
 pub fn of(id: ProviderId) -> &'static dyn Provider {
     match id {

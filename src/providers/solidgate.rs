@@ -1,11 +1,11 @@
 //! Solidgate, API v2: `POST /v2/subscriptions/cancel` with a mode, NOW or PERIOD_END.
 //!
 //! Its exceptions, from the endpoint's page and the v2 guides (`api-docs.solidgate.com/api/v2/`):
-//! - What is scheduled keeps its status; only `cancellation_info` shows it.
-//! - A 422 has three meanings, told apart by `code` alone.
-//! - A 429 says when to come back in its body.
+//! - A scheduled subscription keeps its status; only `cancellation_info` shows the schedule.
+//! - A 422 has three meanings, distinguished by `code` alone.
+//! - A 429 says in its body when to come back.
 //! - `Idempotency-Key` is best effort and may be ignored (`Idempotency-Status: ignored`), so it is
-//!   sent and never relied on: after doubt comes a look.
+//!   sent and never relied on: a doubt needs a lookup.
 
 mod wire;
 
@@ -31,7 +31,6 @@ use super::{
     reply::{http_status, json::JsonReader},
 };
 
-/// Solidgate.
 pub(super) struct Solidgate;
 
 impl Provider for Solidgate {
@@ -82,7 +81,7 @@ impl Provider for Solidgate {
         self
     }
 
-    /// A 429 has `context.next_try_at`, which may be missing.
+    /// A 429 may have `context.next_try_at`.
     fn signal(&self, response: &Response) -> Option<Throttle> {
         let body = JsonReader(response.json.as_ref());
         let next_try_at = body.at("context").at("next_try_at").time()?;
@@ -107,7 +106,7 @@ struct SolidgateApi<'a> {
 }
 
 impl SolidgateApi<'_> {
-    /// A body that names the subscription, and the channel if there is one.
+    /// A body with the subscription, the channel if there is one, and further members.
     fn body(&self, more: &[(&str, &str)]) -> Body {
         let id = ("id", self.command.subscription_id.as_str());
         let channel_id = self.channel_id.map(|channel_id| ("channel_id", channel_id));
@@ -128,7 +127,7 @@ impl Conversation for SolidgateApi<'_> {
     fn cancel(&self) -> Request {
         let mode = match self.command.when {
             When::Now => "NOW",
-            // The others are not among the timings, so that no cancel is sent for them.
+            // The others are not among the account's timings, so no cancel is sent for them.
             When::PeriodEnd | When::At(_) | When::ProviderDefault => "PERIOD_END",
         };
         let comment = self.command.comment.as_deref();
@@ -216,7 +215,7 @@ impl Conversation for SolidgateApi<'_> {
         }
     }
 
-    /// Whether NOW is taken for a subscription that is scheduled is not documented: it is tried.
+    /// It is not documented whether NOW is accepted for a scheduled subscription, so it is tried.
     fn hastens(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! One item in the middle of such a conversation: what follows from each answer.
+//! Decides the next step after a cancel or a change of timing.
 
 use std::time::Duration;
 
@@ -16,26 +16,26 @@ use crate::providers::{
     reply::http_status::{StatusMeaning, verdict},
 };
 
-/// Changes of the timing that are accepted and do not show, until it is given up.
+/// Accepted changes of the timing that do not show in a lookup, before the item gives up.
 pub(super) const PATCHES_MAX: u32 = 3;
 
-/// One item in the middle of its conversation.
+/// An item with its history and what is known of its subscription.
 pub(super) struct CancelState<'a> {
     pub(super) talk: &'a dyn Conversation,
     pub(super) standing: ItemState<'a>,
-    /// The last look that could be read.
+    /// What the last readable lookup found.
     pub(super) known: Option<Lookup>,
-    /// The goal is an end at once; else an end at any time is as good.
+    /// The goal is to end it at once. Otherwise an end at any time is enough.
     pub(super) at_once: bool,
     pub(super) timing: Timing,
 }
 
 impl CancelState<'_> {
-    /// Cancels, once everything is set for it.
+    /// Sends the cancel, or first the change of timing that it needs.
     pub(super) fn send_cancel(&self, found: Option<&Lookup>) -> Step {
         let account = self.standing.task.account;
-        // The account may have other settings than when the item was admitted. What ends at
-        // another time than asked for must not be sent.
+        // The configuration may have changed since the item was admitted. A cancel that would take
+        // effect at another time than asked for must not be sent.
         let can = of(account.provider()).capabilities(account);
         if !can.timings.contains(&self.timing) {
             let why = format!(
@@ -58,6 +58,7 @@ impl CancelState<'_> {
 
     pub(super) fn after_cancel(&self, cancel: &Exchange) -> Step {
         match verdict(cancel) {
+            // Only an end that the reply itself shows is a success.
             StatusMeaning::Success(response) => match self.talk.read(CANCEL, response) {
                 Some(found) if found.life == Phase::Ended => {
                     let detail = Detail::Subscription(self.completed(found));
@@ -67,9 +68,12 @@ impl CancelState<'_> {
                     let detail = Detail::Subscription(self.completed(found));
                     self.standing.did(Outcome::Scheduled, detail, response)
                 }
-                // What was accepted may yet come, also at once where the answer says later.
+                // An accepted cancel may take effect later, so the effect is looked up. That holds
+                // for "at once" too, where the reply shows a scheduled end.
                 Some(_) | None => settle(self.talk.look()),
             },
+            // A rejection is final only if no earlier request can still act: that one may be the
+            // reason for it. The other meanings need a lookup to tell whether the goal is reached.
             StatusMeaning::Refused(response) | StatusMeaning::Absent(response) => {
                 match self.talk.refusal(CANCEL, response) {
                     CancelRefusal::Final(outcome, reason, message) if !self.standing.may_act => {
@@ -82,12 +86,16 @@ impl CancelState<'_> {
                     | CancelRefusal::Unclear(..) => self.standing.look(self.talk.look()),
                 }
             }
-            // Not done, and the next try begins with a look: who answers it, tells.
+            // The request did nothing. The next try begins with a lookup, whose reply says whether
+            // this is the provider at all.
             StatusMeaning::Undocumented(_) | StatusMeaning::Foreign(_) => {
                 self.standing.look(self.talk.look())
             }
+            // Another operation is in progress, which may be an earlier request of ours.
             StatusMeaning::Busy(_) => self.look_while_busy(CANCEL),
+            // The request may have acted: the lookup waits until there is something to learn.
             StatusMeaning::Doubtful(..) | StatusMeaning::Unreadable(_) => settle(self.talk.look()),
+            // These say that the request was not processed, and a lookup would get the same reply.
             StatusMeaning::Unauthenticated(_)
             | StatusMeaning::Forbidden(_)
             | StatusMeaning::Throttled(_)
@@ -95,10 +103,12 @@ impl CancelState<'_> {
         }
     }
 
-    /// A look comes after every answer: it may have ended meanwhile, and a cancel must not go out
-    /// before it is seen that it will do what was asked for.
+    /// Every reply is followed by a lookup: the subscription may have ended in the meantime, and
+    /// the cancel is only sent once a lookup shows that it will take effect as asked for.
     pub(super) fn after_set_timing(&self, patch: &Exchange) -> Step {
         match verdict(patch) {
+            // Each repeated change waits a second longer before its lookup, in case it takes effect
+            // slowly.
             StatusMeaning::Success(_) => Step::Send(Request {
                 pace: match self.patches().saturating_sub(1) {
                     0 => Pace::AtOnce,
@@ -106,6 +116,7 @@ impl CancelState<'_> {
                 },
                 ..self.talk.look()
             }),
+            // The lookup decides whether the goal is reached, or the rejection is the outcome.
             StatusMeaning::Refused(_)
             | StatusMeaning::Absent(_)
             | StatusMeaning::Undocumented(_) => self.standing.look(self.talk.look()),
@@ -119,6 +130,8 @@ impl CancelState<'_> {
         }
     }
 
+    /// Looks up before the next try while the provider is busy; after enough tries, looks up once
+    /// more to decide.
     fn look_while_busy(&self, operation: super::Operation) -> Step {
         let look = || self.talk.look();
         let waits = self.standing.look_while_busy(operation, look());
@@ -130,7 +143,7 @@ impl CancelState<'_> {
         backwards.find(|exchange| matches!(exchange.operation, Some(CANCEL | SET_TIMING)))
     }
 
-    /// The last request with an effect, if the provider refused it.
+    /// The last request with an effect and its rejection, if it was rejected.
     pub(super) fn last_refusal(&self) -> Option<(CancelRefusal, &Response)> {
         let effect = self.last_effect()?;
         match verdict(effect) {
@@ -144,12 +157,12 @@ impl CancelState<'_> {
         }
     }
 
-    /// Whether the last request with an effect set the timing, as the provider says.
+    /// Whether the last request with an effect was an accepted change of timing.
     pub(super) fn was_set(&self) -> bool {
         self.last_effect().is_some_and(is_patched)
     }
 
-    /// Changes of the timing that were accepted.
+    /// The number of accepted changes of timing.
     pub(super) fn patches(&self) -> u32 {
         let patches = self.standing.history.iter().filter(|e| is_patched(e));
         u32::try_from(patches.count()).unwrap_or(u32::MAX)

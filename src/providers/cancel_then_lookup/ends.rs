@@ -1,4 +1,4 @@
-//! How an item of such a conversation ends, by what was seen of the subscription.
+//! Outcomes of an item, from what was found of its subscription.
 
 use crate::domain::{
     http_exchange::Response,
@@ -9,7 +9,7 @@ use super::{CancelRefusal, Lookup, Phase, decide::CancelState};
 use crate::providers::{Step, item_state::settle, reply::answer_subject::CancelCause};
 
 impl CancelState<'_> {
-    /// The provider refused, and a look has shown that the goal is not reached.
+    /// The provider rejected the request, and a lookup shows that the goal is not reached.
     pub(super) fn refused(
         &self,
         refusal: CancelRefusal,
@@ -34,7 +34,7 @@ impl CancelState<'_> {
             .refused(outcome, reason, message, detail, refused)
     }
 
-    /// The provider said that the end is scheduled, and no look could tell for when.
+    /// The provider said that the end is scheduled, and no lookup showed for when.
     pub(super) fn scheduled(&self, refused: &Response) -> Step {
         let found = Lookup {
             life: Phase::Ending,
@@ -50,14 +50,14 @@ impl CancelState<'_> {
         }
     }
 
-    /// The goal is reached; by us, as far as can be told, if an answer was ever lost.
+    /// The goal is reached. It counts as ours if a request of ours may have reached it.
     pub(super) fn reached(&self, outcome: Outcome, found: Lookup, response: &Response) -> Step {
         let cause = found.cause;
         let detail = Detail::Subscription(found.detail);
         self.standing.found(outcome, detail, response, cause)
     }
 
-    /// It ends, but not at once, and that was asked for.
+    /// It ends later, although an end at once was asked for.
     pub(super) fn conflict(&self, found: Lookup, response: &Response) -> Step {
         let whose = match self.standing.ours {
             true => ", perhaps by this key",
@@ -101,7 +101,7 @@ impl CancelState<'_> {
         self.standing.previewed(text, detail, response)
     }
 
-    /// An answer's detail, with what an earlier look told and this answer does not.
+    /// The detail of a reply, completed with what an earlier lookup found.
     pub(super) fn completed(&self, found: Lookup) -> SubscriptionDetail {
         let mut detail = found.detail;
         let known = self.known.as_ref().map(Lookup::state).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What follows from a look.
+//! Decides the next step after a lookup.
 
 use crate::domain::{
     http_exchange::{Class, Exchange, Response},
@@ -40,13 +40,15 @@ impl CancelState<'_> {
 
     fn seen(&self, found: Lookup, response: &Response) -> Step {
         let standing = &self.standing;
+        // Providers that may end a scheduled subscription at once get the cancel, but only one: not
+        // after a rejection, nor after one that was accepted.
         let may_hasten = self.talk.hastens() && self.last_refusal().is_none() && !standing.accepted;
         match found.life {
             Phase::Ended => self.reached(Outcome::AlreadyCanceled, found, response),
             Phase::Ending if !self.at_once => {
                 self.reached(Outcome::AlreadyScheduled, found, response)
             }
-            // What ends later may end at once yet.
+            // A request of ours may still act, and end it at once.
             Phase::Ending if standing.may_act => settle(self.talk.look()),
             Phase::Ending if !may_hasten => self.conflict(found, response),
             Phase::Ending | Phase::Running | Phase::Unknown => {
@@ -58,12 +60,14 @@ impl CancelState<'_> {
         }
     }
 
-    /// The goal is not reached: what comes next depends on what the last request with an effect
-    /// came to.
+    /// The lookup shows the goal not reached. The next step depends on the result of the last
+    /// request with an effect.
     fn untouched(&self, found: Lookup, response: &Response) -> Step {
+        // A lookup before the settling time proves nothing.
         if self.standing.may_act {
             return settle(self.talk.look());
         }
+        // An undocumented status can be either, so it does not resolve a doubt.
         if self.standing.doubt && found.life == Phase::Unknown {
             let why = format!(
                 "looks found it {:?}, which this version does not know",
@@ -71,6 +75,7 @@ impl CancelState<'_> {
             );
             return self.standing.open(self.talk.look(), &why, response);
         }
+        // An accepted cancel is never sent again.
         if self.standing.accepted {
             let why = "the provider accepted the cancel, and looks show nothing of it";
             return self.standing.open(self.talk.look(), why, response);
@@ -85,7 +90,7 @@ impl CancelState<'_> {
             return self.send_cancel(Some(&found));
         }
         match self.talk.before_cancel(&found) {
-            // A look that does not say leaves the provider's word for it.
+            // A lookup without the property leaves the provider's acceptance as the only word.
             Some(patch) if found.timing.is_some() => {
                 if self.patches() < PATCHES_MAX {
                     return Step::Send(patch);
@@ -100,8 +105,7 @@ impl CancelState<'_> {
         }
     }
 
-    /// Whether the last request was refused because another was in progress, and is to be tried
-    /// again.
+    /// Whether the last request is to be tried again because another operation was in progress.
     fn is_to_try_again(&self) -> bool {
         let operation = self.last_effect().and_then(|effect| effect.operation);
         operation.is_some_and(|operation| {
@@ -110,9 +114,10 @@ impl CancelState<'_> {
         })
     }
 
-    /// A look did not find it.
+    /// A lookup got a documented 404.
     fn absent(&self, response: &Response) -> Step {
         let standing = &self.standing;
+        // An earlier reply proved that it exists and its end is scheduled, so the 404 adds nothing.
         if let Some((CancelRefusal::Scheduled, refused)) = self.last_refusal() {
             return self.scheduled(refused);
         }
@@ -127,6 +132,8 @@ impl CancelState<'_> {
             }
             NotFoundMeaning::Unknown(message) | NotFoundMeaning::UnknownOrEnded(message) => message,
         };
+        // An accepted cancel and an unknown id contradict each other, so neither is reported as
+        // fact.
         if standing.accepted {
             let why = format!("{message}, and yet it had accepted the cancel");
             return standing.open(look, &why, response);
@@ -143,8 +150,8 @@ impl CancelState<'_> {
         )
     }
 
-    /// A look was refused. If the cancel was refused in the same words, that is the answer: it is
-    /// what both have in common, the id, that the provider does not take.
+    /// A lookup was rejected. If the cancel was rejected with the same status and body, the id is
+    /// the reason: it is what both requests have in common.
     fn look_refused(&self, response: &Response, look: &Exchange) -> Step {
         let standing = &self.standing;
         let is_same =
@@ -175,8 +182,9 @@ impl CancelState<'_> {
         of(account.provider()).form().is_message_only()
     }
 
-    /// The look told nothing.
+    /// The lookup was inconclusive.
     fn blind(&self, look: &Exchange) -> Step {
+        // The rejection of the cancel already says that the end is scheduled.
         if let Some((CancelRefusal::Scheduled, refused)) = self.last_refusal() {
             return self.scheduled(refused);
         }
@@ -191,6 +199,8 @@ impl CancelState<'_> {
             return again;
         }
         let effect = self.last_effect().map(|effect| effect.class);
+        // An intermediary answered the cancel, so the fault is on the way, whatever the lookup
+        // says.
         if effect == Some(Class::Foreign) {
             return self.standing.unable(look);
         }
@@ -216,7 +226,7 @@ impl CancelState<'_> {
         }
     }
 
-    /// Whether the last request with an effect was refused in a way that no page describes.
+    /// Whether the last request with an effect got an undocumented rejection.
     pub(super) fn is_undocumented(&self) -> bool {
         let class = self.last_effect().map(|effect| effect.class);
         matches!(class, Some(Class::Undocumented | Class::Busy))

@@ -1,5 +1,5 @@
-//! Conversations with a model of each provider that loses requests and answers, acts late, and is
-//! used by others too: what is concluded has to be true of the model.
+//! Items against a model of each provider that loses requests and replies, acts late, and is
+//! changed by others too. Every outcome has to be true of the model.
 
 mod engine;
 mod model;
@@ -27,7 +27,7 @@ fn what_is_concluded_is_true() {
     );
 }
 
-/// Plays one key to its end, or for some runs; says how each ended.
+/// Plays one key to its final outcome, or for six runs. Returns the outcome of each run.
 fn play(seed: u64) -> Vec<Outcome> {
     let mut told_before = Vec::new();
     let mut rng = Rng::with_seed(seed);
@@ -92,13 +92,13 @@ fn holds(model: &Model, conclusion: &Conclusion, when: When, told: &str) {
         Outcome::AlreadyScheduled => {
             assert!(model.life != "running" && !model.ours && !at_once, "{told}");
         }
-        // Nothing was done, and nothing is on its way.
+        // Nothing was done, and no request is under way.
         Outcome::Unavailable => assert!(!model.ours && is_quiet, "{told}"),
         Outcome::NotFound => assert!(!model.ours && is_quiet, "{told}"),
         Outcome::Rejected if reason == Some(FailureReason::TimingConflict) => {
             assert!(at_once && model.life == "ending" && is_quiet, "{told}");
         }
-        // Something was in progress, or the model said no to what then was ended by others.
+        // The provider was busy, or rejected a cancel of what others ended later.
         Outcome::Rejected => assert!(!model.ours && is_quiet, "{told}"),
         Outcome::InDoubt => {}
         Outcome::Previewed | Outcome::Stopped => panic!("{told}"),

@@ -1,5 +1,4 @@
-//! What FunnelFox gives: the form of its answers, and the tolerant reading of subscriptions and
-//! errors.
+//! FunnelFox replies: their format, and tolerant reading of subscriptions and errors.
 
 use jiff::Timestamp;
 
@@ -119,9 +118,10 @@ pub(super) fn read(
     })
 }
 
-/// What the status and `renews` say together. A subscription whose renewal is off goes on to the
-/// end of what is paid with its status unchanged. Some that are not running may never have had it
-/// on: for those it only counts with a cancellation, or as the answer to our own.
+/// The phase from the status and `renews` together. With renewal off, a subscription runs to the
+/// end of the paid period with its status unchanged. Some that are not running may never have had
+/// renewal on; for those it only counts together with a cancellation, or in the reply to our own
+/// cancel.
 fn life(
     operation: Operation,
     body: JsonReader<'_>,
@@ -155,8 +155,8 @@ fn life(
     }
 }
 
-/// The latest time that the answer itself knows of: what is over by then has ended, even if the
-/// status does not say so yet.
+/// The latest time in the reply itself. A period that is over by then has ended, even if the status
+/// does not say so yet.
 fn as_of(response: &Response) -> Option<Timestamp> {
     let body = JsonReader(response.json.as_ref());
     let dates = [

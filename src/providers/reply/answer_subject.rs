@@ -1,4 +1,4 @@
-//! Whose doing it is that something has ended or will end, once requests of ours may have done it.
+//! Whether the end of a target is the effect of our requests or of others.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::domain::http_exchange::{Exchange, Response};
 use super::{classify, retry_after};
 use crate::providers::item_state::answered;
 
-/// How something came to its end.
+/// How a target came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::providers) enum CancelCause {
-    /// By itself: it expired.
+    /// It expired.
     Itself,
-    /// It was ended or asked to end, at this time if the provider says so.
+    /// It was cancelled or asked to end, at this time if the provider says so.
     Asked(Option<Timestamp>),
 }
 
-/// How far clocks and the provider's rounding may be apart.
+/// Tolerance for clocks and for the provider's rounding.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
-/// Whether others did it: it was there before anything of ours could have been sent. Both times
-/// are the provider's, so that its clock may be wrong.
+/// Whether others ended it: before a request of ours could have been sent. Both times are the
+/// provider's, so a wrong provider clock cancels out.
 pub(in crate::providers) fn is_others(look: &Exchange, cause: CancelCause) -> bool {
     let asked = match cause {
         CancelCause::Itself => return true,
@@ -50,7 +50,7 @@ pub(in crate::providers) fn is_others(look: &Exchange, cause: CancelCause) -> bo
         .saturating_add(apart)
 }
 
-/// The `Date` of an answer, in any of HTTP's three forms.
+/// The `Date` of a reply, in any of HTTP's three formats.
 pub(in crate::providers) fn date(response: &Response) -> Option<Timestamp> {
     retry_after::time(response.header("date")?.trim())
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::domain::http_exchange::{Class, Operation, Reply, Seen};
 
-    /// A look by a provider whose clock is `skew` seconds fast, an hour after the item could
+    /// A lookup at a provider whose clock is `skew` seconds fast, an hour after the item could
     /// first be sent.
     fn look(skew: i64, headers: &[(&str, &str)]) -> Exchange {
         let at: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
@@ -94,7 +94,7 @@ mod tests {
         for (time, is) in [
             ("2026-10-25T08:00:00Z", true),
             ("2026-11-21T06:58:59Z", true),
-            // The tolerance of a minute.
+            // Within the tolerance of a minute.
             ("2026-11-21T06:59:00Z", false),
             ("2026-11-21T07:30:00Z", false),
             ("2026-11-21T09:00:00Z", false),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_of_the_provider_widens_the_tolerance() {
-        // Its clock is ten minutes fast, and so is the time it tells.
+        // The clock is ten minutes fast, and so are the times in replies.
         for (time, is) in [
             ("2026-11-21T06:58:59Z", true),
             ("2026-11-21T06:59:00Z", false),
@@ -113,7 +113,7 @@ mod tests {
         ] {
             assert_eq!(is_others(&look(600, &[]), asked(time)), is, "{time}");
         }
-        // Ten minutes slow: what it calls 06:49 was an hour and one minute ago.
+        // Ten minutes slow: its 06:49 was an hour and one minute ago.
         for (time, is) in [
             ("2026-11-21T06:38:59Z", true),
             ("2026-11-21T06:39:00Z", false),

@@ -1,5 +1,5 @@
-//! What one answer is, for all providers: the provider's own or that of something in between,
-//! about this target or another, lost or final. Decided once, when the answer comes.
+//! Classifies a reply, for all providers: the provider's own or an intermediary's, about this
+//! target or another, lost or final. Done once, when the reply arrives.
 
 #[cfg(test)]
 mod tests;
@@ -12,30 +12,30 @@ use super::{
 };
 use crate::providers::{Evidence, Task};
 
-/// Statuses that are never the provider's own: a proxy wants to be logged in to, the connection
-/// is for another host, the protocol is wrong, or the headers are too long for a server.
+/// Statuses that are never the provider's own: proxy authentication (407), misdirected request
+/// (421), wrong protocol (426), headers too long for a server (431).
 const OF_THE_WAY: [u16; 4] = [407, 421, 426, 431];
 
-/// Statuses with which something in between says that it did not pass the request on.
+/// Statuses by which an intermediary says that it did not pass the request on.
 const NOT_PASSED_ON: [u16; 5] = [301, 307, 308, 407, 421];
 
-/// Whether something in between says that it did not pass the request on.
+/// Whether an intermediary says that it did not pass the request on.
 pub(crate) fn is_not_passed_on(response: &Response) -> bool {
     NOT_PASSED_ON.contains(&response.status)
 }
 
-/// Whom a success names.
+/// Which target a success names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
-    /// What was asked for.
+    /// The requested one.
     Target,
-    /// Nobody. It is this target's all the same, since the request named it.
+    /// None. It is about the requested target all the same, since the request named it.
     Nobody,
-    /// Another.
+    /// Another one.
     Another,
 }
 
-/// What a reply to a request is.
+/// The class of a reply to a request.
 pub(in crate::providers) fn class(
     form: &dyn Envelope,
     task: &Task<'_>,
@@ -53,12 +53,12 @@ pub(in crate::providers) fn class(
         408 | 425 | 500.. => Class::Lost,
         200..=299 if request.safety == Safety::Look => seen(form, task, operation, response),
         200..=299 => done(form, task, operation, response),
-        // What was not there then may be there now.
+        // A cached 3xx or 4xx may be older than the target.
         _ if request.safety == Safety::Look && is_of_a_cache(response) => Class::Unreadable,
         status if is_refusal(form, response) => match status {
             401 => Class::Unauthenticated,
             403 => Class::Forbidden,
-            // A cache's no may be of a time before the request that it is to settle.
+            // A cached rejection may be older than the request whose doubt the lookup resolves.
             _ if request.safety == Safety::Look && is_of_a_cache(response) => Class::Unreadable,
             _ if form.documents(operation, response) => Class::Refused,
             409 | 423 => Class::Busy,
@@ -68,14 +68,14 @@ pub(in crate::providers) fn class(
             (_, false) => Class::Foreign,
             (Safety::Look, true) => Class::Unreadable,
             _ if is_not_passed_on(response) => Class::Foreign,
-            // A firewall can stop an answer that the provider gave.
+            // A firewall may have blocked the provider's reply instead of the request.
             _ => Class::Lost,
         },
     }
 }
 
-/// A success to a look. What a cache gives may be of a time before the request that it is to
-/// settle, so that it counts only if it shows the goal reached.
+/// The class of a success of a lookup. A cached reply may be older than the request whose doubt the
+/// lookup resolves, so it counts only if it shows the goal reached.
 fn seen(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
     match form.shows(task, operation, response) {
         Sight::Nothing => Class::Unreadable,
@@ -88,8 +88,9 @@ fn seen(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &R
     }
 }
 
-/// A success to a request with an effect.
+/// The class of a success of a request with an effect.
 fn done(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &Response) -> Class {
+    // A success without a body contradicts nothing, so the status decides.
     if response.text.trim().is_empty() {
         return Class::Accepted;
     }
@@ -101,7 +102,7 @@ fn done(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &R
     }
 }
 
-/// What an exchange shows of the account: of its place, and of its credential.
+/// What an exchange proves about the account: about its place and its credential.
 pub(in crate::providers) fn evidence(
     form: &dyn Envelope,
     task: &Task<'_>,
@@ -125,7 +126,7 @@ pub(in crate::providers) fn evidence(
     }
 }
 
-/// Whether an error is in the provider's own form.
+/// Whether an error is in the provider's own format.
 fn is_refusal(form: &dyn Envelope, response: &Response) -> bool {
     (400..600).contains(&response.status)
         && !OF_THE_WAY.contains(&response.status)
@@ -145,7 +146,7 @@ fn named(form: &dyn Envelope, task: &Task<'_>, operation: Operation, response: &
     named
 }
 
-/// Whether a cache kept the answer for some time (RFC 9111, section 5.1).
+/// Whether a cache has stored the reply for some time (RFC 9111, section 5.1).
 pub(in crate::providers) fn is_of_a_cache(response: &Response) -> bool {
     let age = response.header("age").map(str::trim);
     age.is_some_and(|age| !age.is_empty() && age.bytes().any(|digit| digit != b'0'))

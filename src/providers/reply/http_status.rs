@@ -1,4 +1,4 @@
-//! What HTTP statuses mean, once for all providers. A provider lists only its exceptions.
+//! What HTTP statuses mean, once for all providers. An adapter lists only its exceptions.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::{
 pub(in crate::providers) use super::retry_after::retry_after;
 use crate::providers::Step;
 
-/// An exchange sorted by its class, with what came back.
+/// An exchange by its class, with its reply.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::providers) enum StatusMeaning<'a> {
     /// The provider's own 2xx, about this target or without a body.
     Success(&'a Response),
-    /// A documented no, but for the next.
+    /// A documented rejection other than 404 and 410.
     Refused(&'a Response),
     /// A documented 404 or 410.
     Absent(&'a Response),
-    /// A no of the provider's own that its page does not document.
+    /// The provider's own rejection, which its page does not document.
     Undocumented(&'a Response),
-    /// Something is in progress there.
+    /// Another operation is in progress.
     Busy(&'a Response),
     /// 401: the credentials are wrong. Nothing was done.
     Unauthenticated(&'a Response),
@@ -36,17 +36,17 @@ pub(in crate::providers) enum StatusMeaning<'a> {
     Forbidden(&'a Response),
     /// 429: not processed; the retries have run out.
     Throttled(&'a Response),
-    /// Nobody knows what became of it.
+    /// It is unknown whether it was processed.
     Doubtful(Option<&'a Response>, &'a str),
-    /// A whole answer to a look that tells nothing.
+    /// A complete but inconclusive reply to a lookup.
     Unreadable(&'a Response),
-    /// Not the provider's.
+    /// An intermediary's reply.
     Foreign(&'a Response),
-    /// Certainly never sent.
+    /// Not sent.
     Unsent(&'a Fault),
 }
 
-/// The view of an exchange that its class gives.
+/// The meaning of an exchange, from its class.
 pub(in crate::providers) fn verdict(exchange: &Exchange) -> StatusMeaning<'_> {
     let response: &Arc<Response> = match &exchange.reply {
         Reply::Answered(response) => response,
@@ -70,8 +70,8 @@ pub(in crate::providers) fn verdict(exchange: &Exchange) -> StatusMeaning<'_> {
     }
 }
 
-/// What a provider said, from the parts of its own envelope. Without a message there, it is where
-/// a redirect leads to, or a text that is not JSON: proxies answer like that.
+/// The provider's error, from the parts of its envelope. If that has no message, the message is the
+/// target of a redirect or a text that is not JSON, as proxies send.
 pub(in crate::providers) fn provider_error(
     response: &Response,
     code: Option<String>,
@@ -89,14 +89,14 @@ pub(in crate::providers) fn provider_error(
     }
 }
 
-/// Where a redirect leads to: often the address that `base_url` should have.
+/// The target of a redirect: often the address that `base_url` should have.
 fn redirect(response: &Response) -> Option<String> {
     let location = response.header("location")?;
     let is_redirect = (300..=399).contains(&response.status);
     is_redirect.then(|| format!("a redirect to {location}, which is not followed"))
 }
 
-/// A provider's words, cut at [`limits::MESSAGE_CHARS_MAX`].
+/// A provider's text, cut at [`limits::MESSAGE_CHARS_MAX`] characters.
 pub(in crate::providers) fn cut(text: &str) -> String {
     text.chars().take(limits::MESSAGE_CHARS_MAX).collect()
 }
@@ -109,7 +109,7 @@ pub(in crate::providers) fn blank(command: &Command) -> Detail {
     }
 }
 
-/// The end of an item whose account was given to another kind of provider while it was open.
+/// The outcome of an item whose account was changed to another kind of provider while it was open.
 pub(in crate::providers) fn account_changed(command: &Command) -> Step {
     Step::Done(Conclusion::failure(
         Outcome::Unavailable,

@@ -1,30 +1,30 @@
-//! Tolerant reading of JSON answers: a field that is absent, null or of another type is not
-//! there; nothing is ever made up.
+//! Tolerant access to JSON: a member that is absent, null or of another type counts as absent, and
+//! nothing is made up.
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
-/// What a member that holds a time says.
+/// What a member for a time says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::providers) enum JsonField {
-    /// Nothing: it is not there, or is a zero that stands for nothing.
+    /// Nothing: it is absent, or a zero value that stands for no time.
     Nothing,
     /// This time.
     At(Timestamp),
-    /// There is one, and it cannot be read.
+    /// There is a value, and it cannot be read.
     Unclear,
 }
 
-/// Times before this year are zeros of some system: year 1 of .NET and Go, 1970 of Unix, 1899 of
+/// Earlier times are zero values of some system: year 1 of .NET and Go, 1970 of Unix, 1899 of
 /// spreadsheets. None of the providers is that old.
 const YEAR_MIN: i16 = 2000;
 
-/// A time as RFC 3339 writes it, with however many digits the provider likes.
+/// Parses a time in RFC 3339, with any number of fractional digits.
 pub(in crate::providers) fn time(text: &str) -> Option<Timestamp> {
     text.trim().parse().ok().and_then(plausible)
 }
 
-/// The time, unless it is a zero of some system.
+/// The time, unless it is a zero value of some system.
 pub(in crate::providers) fn plausible(time: Timestamp) -> Option<Timestamp> {
     let year = time.to_zoned(TimeZone::UTC).year();
     (year >= YEAR_MIN).then_some(time)
@@ -44,8 +44,8 @@ fn told(text: &str) -> JsonField {
     }
 }
 
-/// Whether a text that is no RFC 3339 is a zero all the same: nothing but zeros, or of a year that
-/// is too early, such as `0001-01-01T00:00:00` or `01/01/0001`.
+/// Whether a text that is not RFC 3339 is a zero value: it has only zeros as digits, or its year is
+/// too early, as in `0001-01-01T00:00:00` or `01/01/0001`.
 fn is_zero(text: &str) -> bool {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     let year = numbers.find_map(|digits| match digits.len() {
@@ -57,8 +57,7 @@ fn is_zero(text: &str) -> bool {
     only_zeros || year.is_some_and(|year| year < YEAR_MIN)
 }
 
-/// A word without what varies: its case, spaces, underscores and hyphens, and the two spellings of
-/// "cancelled".
+/// A word without what varies: case, spaces, underscores, hyphens, and the spelling of "cancelled".
 pub(in crate::providers) fn plain(word: &str) -> String {
     let letters = word
         .chars()
@@ -67,7 +66,7 @@ pub(in crate::providers) fn plain(word: &str) -> String {
     word.replace("cancelled", "canceled")
 }
 
-/// A JSON object, or the lack of one.
+/// A JSON value, or none.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::providers) struct JsonReader<'a>(pub(in crate::providers) Option<&'a Value>);
 
@@ -77,7 +76,7 @@ impl<'a> JsonReader<'a> {
         Self(self.0.and_then(|value| value.get(name)))
     }
 
-    /// A text that is not empty.
+    /// A non-empty text.
     pub(in crate::providers) fn text(self) -> Option<&'a str> {
         self.0
             .and_then(Value::as_str)
@@ -97,7 +96,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// True or false.
+    /// A boolean.
     pub(in crate::providers) fn flag(self) -> Option<bool> {
         self.0.and_then(Value::as_bool)
     }
@@ -124,7 +123,7 @@ impl<'a> JsonReader<'a> {
         whole.parse().ok()
     }
 
-    /// A number as the provider wrote it.
+    /// A number, as the provider wrote it.
     pub(in crate::providers) fn decimal(self) -> Option<String> {
         match self.0? {
             Value::Number(number) => Some(number.to_string()),
@@ -136,16 +135,16 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// A time in RFC 3339, if it is one.
+    /// A time in RFC 3339.
     pub(in crate::providers) fn time(self) -> Option<Timestamp> {
         self.text().and_then(time)
     }
 
-    /// What a member that is there only if it has a time says.
+    /// What a member that is only present with a time says.
     pub(in crate::providers) fn told(self) -> JsonField {
         match self.0 {
             Some(Value::String(text)) => told(text),
-            // A Unix time may be meant, in seconds or milliseconds.
+            // It may be a Unix time in seconds or milliseconds.
             Some(Value::Number(number)) if number.as_f64().is_some_and(|n| n > 0.0) => {
                 JsonField::Unclear
             }
@@ -153,7 +152,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// A word of the provider's, in the one form that is compared: [`plain`].
+    /// A word, normalised by [`plain`] for comparison.
     pub(in crate::providers) fn word(self) -> Option<String> {
         self.text().map(plain).filter(|word| !word.is_empty())
     }

@@ -1,4 +1,4 @@
-//! What one reply says: its envelope, its status, its fields, whose it is.
+//! Reading of one reply: its format, its status, its fields, and whose effect it shows.
 
 pub(super) mod answer_subject;
 pub(super) mod classify;

@@ -1,5 +1,5 @@
-//! Why an item gives up for now, by the exchange that made it: reasons that are true, and words
-//! that say what to do.
+//! Why an item gives up for now, from the exchange that caused it: the reason, what happened, and
+//! what to do.
 
 use crate::domain::{
     http_exchange::{Class, Exchange, Fault, FaultKind, Response},
@@ -9,18 +9,19 @@ use crate::domain::{
 use super::http_status::{self, StatusMeaning, verdict};
 use crate::providers::{Step, item_state::ItemState};
 
-/// What to do where nothing but time helps.
+/// Advice where only time helps.
 const AGAIN: &str = "send the key again later";
 
-/// A reason, what happened, what to do, and the answer that says so.
+/// The reason, what happened, what to do, and the reply that says so.
 type Why<'r> = (FailureReason, String, &'static str, Option<&'r Response>);
 
 impl<'a> ItemState<'a> {
-    /// Gives up for now because of this exchange: the default for everything but success, and for
-    /// what a provider's own rules do not decide.
+    /// Gives up for now because of this exchange. The default for everything that is no success and
+    /// that the provider's own rules do not decide.
     pub(in crate::providers) fn unable(&self, exchange: &Exchange) -> Step {
         let account = &self.task.account.name;
-        // What answers looks in no form of the provider's is what answered the cancel before.
+        // If an intermediary answered the cancel and lookups are unreadable, the same intermediary
+        // answers both: that is the reason.
         let stranger = self
             .effects()
             .next()
@@ -107,7 +108,7 @@ impl<'a> ItemState<'a> {
         (reason, why, advice, Some(response))
     }
 
-    /// A request was not sent.
+    /// The request was not sent.
     fn unsent(&self, fault: &Fault) -> Why<'a> {
         if let Some((reason, why, response)) = self.sent_before(fault) {
             return (reason, why, AGAIN, response);
@@ -130,8 +131,8 @@ impl<'a> ItemState<'a> {
         (reason, format!("{why}: {}", fault.message), AGAIN, None)
     }
 
-    /// If the window ended before a request could be sent again: what came of it the last time, in
-    /// words and with the answer.
+    /// If the window ended before a request could be repeated: what came of its last try, with the
+    /// reply.
     fn sent_before(&self, fault: &Fault) -> Option<(FailureReason, String, Option<&'a Response>)> {
         if fault.kind != FaultKind::WindowEnded {
             return None;
@@ -165,7 +166,7 @@ impl<'a> ItemState<'a> {
     }
 }
 
-/// What an answer of something in between is, with where it points.
+/// What an intermediary answered, and where it points.
 fn foreign_words(response: &Response) -> String {
     let status = response.status;
     let to = match response.header("location") {
@@ -175,7 +176,7 @@ fn foreign_words(response: &Response) -> String {
     format!("what answered {status}{to} is not the provider")
 }
 
-/// What to do about a 401 or 403 that is not the provider's own: either may be its cause.
+/// Advice for a 401 or 403 that is not the provider's own: either side may be the cause.
 pub(in crate::providers) fn advice_on_strangers_denial(
     reason: FailureReason,
     response: Option<&Response>,

@@ -1,5 +1,4 @@
-//! When a provider wants callers back: the `Retry-After` header (RFC 9110, section 10.2.3) in all
-//! forms that are sent.
+//! The `Retry-After` header (RFC 9110, section 10.2.3), in all formats that servers send.
 //!
 //! | sent                                       | read as                                    |
 //! |--------------------------------------------|--------------------------------------------|
@@ -10,22 +9,20 @@
 //! | `4, 10`, or several headers                | the longest of them                        |
 //! | `-5`, `soon`, `3s`                         | nothing: the caller's own backoff decides  |
 //!
-//! Nothing here guesses whether a number is one of milliseconds, or a Unix time. Each is a very
-//! long wait if it is read as seconds, and whoever waits has a bound
-//! ([`limits::THROTTLE_MS_MAX`](crate::limits::THROTTLE_MS_MAX)).
+//! A number is always read as seconds. One that means milliseconds or a Unix time then becomes a
+//! very long wait, which [`limits::THROTTLE_MS_MAX`](crate::limits::THROTTLE_MS_MAX) bounds.
 
 use jiff::{Timestamp, civil::DateTime, fmt::rfc2822, tz::TimeZone};
 
 use crate::domain::http_exchange::{Response, Throttle};
 
-/// What the `Retry-After` headers of any response ask for; `None` if they say nothing that can be
-/// read.
+/// The wait that the `Retry-After` headers of a response ask for; `None` if they cannot be read.
 pub(in crate::providers) fn retry_after(response: &Response) -> Option<Throttle> {
     longest(response.headers_of("retry-after"))
 }
 
-/// The longest wait of a header's values. Seconds go before a time, since they need no clock that
-/// two parties agree on.
+/// The longest wait of several values. Seconds take precedence over a time, because they need no
+/// synchronised clocks.
 fn longest<'a>(values: impl Iterator<Item = &'a str>) -> Option<Throttle> {
     let (mut seconds, mut time) = (None, None);
     for wish in values.flat_map(wishes) {
@@ -39,8 +36,8 @@ fn longest<'a>(values: impl Iterator<Item = &'a str>) -> Option<Throttle> {
     seconds.map(Throttle::After).or(time)
 }
 
-/// What one value holds. Headers that are sent twice are joined by commas on the way, and two of
-/// the three forms of a date have a comma of their own.
+/// The waits in one value. Repeated headers may be joined by commas, and two of the three date
+/// formats have a comma of their own.
 fn wishes(value: &str) -> Vec<Throttle> {
     let mut found = Vec::new();
     let mut parts = value.split(',').peekable();
@@ -64,7 +61,7 @@ fn wish(text: &str) -> Option<Throttle> {
         .or_else(|| time(text).map(Throttle::Until))
 }
 
-/// Whole seconds, rounded up. More than there can be are the most that there can be.
+/// Whole seconds, rounded up and saturated.
 fn seconds(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

@@ -1,5 +1,4 @@
-//! What Solidgate gives: the form of its answers, and the tolerant reading of subscriptions and
-//! errors.
+//! Solidgate replies: their format, and tolerant reading of subscriptions and errors.
 
 use serde_json::Value;
 
@@ -59,8 +58,8 @@ impl Envelope for Solidgate {
     }
 }
 
-/// The 422 for a key that came before with another body: its `code` is not documented, those of
-/// other 422s are.
+/// Whether a 422 is about a key that was used with another body: its `code` is not documented,
+/// those of other 422s are.
 pub(super) fn is_of_the_key(response: &Response) -> bool {
     let known = ["INCOMPATIBLE_STATUS", "SCHEDULED_FOR_CANCELLATION"];
     let code = code(response).unwrap_or_default();
@@ -92,8 +91,8 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
     http_status::provider_error(response, code, message, fields.collect())
 }
 
-/// Reads a subscription. The page contradicts itself on what is required within it, so that only
-/// its status is.
+/// Reads a subscription. The page contradicts itself on which members are required, so only the
+/// status is.
 pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     let word = body.at("status").text()?;
     let info = body.at("cancellation_info");
@@ -108,7 +107,7 @@ pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
         "created" | "pending" => (Phase::Running, SubscriptionStatus::Pending),
         "trialing" => (Phase::Running, SubscriptionStatus::Trialing),
         "active" => (Phase::Running, SubscriptionStatus::Active),
-        // Not on the page; the dashboard's documentation has it.
+        // Not on the page, but in the dashboard's documentation.
         "paused" => (Phase::Running, SubscriptionStatus::Paused),
         "redemption" | "unpaid" => (Phase::Running, SubscriptionStatus::PastDue),
         _ => (Phase::Unknown, SubscriptionStatus::Unknown),

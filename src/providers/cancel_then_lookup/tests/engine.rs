@@ -1,5 +1,5 @@
-//! The engine as a provider sees it: when requests go, what is tried again, which looks can be
-//! believed, and what a crash or another run remembers.
+//! The engine as an adapter sees it: when requests are sent and retried, which lookups are
+//! believed, and what a crash or another run keeps.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ const SETTLING_MS: u64 = 30_000;
 
 /// One key, over all its runs.
 pub(super) struct Engine {
-    /// When a look is believed, if anything may be ours.
+    /// When a lookup is believed, if a request may have acted.
     believed_at: Option<u64>,
-    /// A believed look that could be read has come since.
+    /// A believed, readable lookup has come since.
     believed: bool,
     accepted: bool,
     looks: u32,
@@ -64,7 +64,7 @@ impl Engine {
         })
     }
 
-    /// One run, from the key being sent to what is concluded.
+    /// One run, from the caller's request to the outcome.
     pub(super) fn run(&mut self, model: &mut Model, when: When, rng: &mut Rng) -> Conclusion {
         let settings = match model.provider {
             ProviderId::Revolv3 => json!({"set_timing": true}),
@@ -116,7 +116,7 @@ impl Engine {
             let evidence = provider.evidence(&task, &exchange);
             self.facts.answered |= evidence.answered;
             self.facts.proven |= evidence.proven;
-            // A crash forgets all but that something may have been sent.
+            // After a crash it is only known that something may have been sent.
             if rng.u8(..25) == 0 {
                 self.lost(model.now + TIMEOUT_MS.max(SETTLING_MS));
                 self.accepted |= exchange.class == Class::Accepted
@@ -181,7 +181,7 @@ impl Engine {
     }
 }
 
-/// Whether the engine tries again by itself.
+/// Whether the engine retries by itself.
 fn is_tried_again(request: &Request, exchange: &Exchange) -> bool {
     match exchange.class {
         Class::Throttled | Class::Unsent => true,
@@ -190,7 +190,7 @@ fn is_tried_again(request: &Request, exchange: &Exchange) -> bool {
     }
 }
 
-/// Of consecutive looks that could be read before belief only the last says anything.
+/// Of consecutive readable lookups that were not believed only the last one is kept.
 fn compact(history: &mut Vec<Exchange>, exchange: Exchange) {
     let is_news = |exchange: &Exchange| {
         exchange
@@ -208,7 +208,7 @@ fn fault(kind: FaultKind) -> Fault {
     Fault { kind, message }
 }
 
-/// What comes of a request. Whatever is lost or late acts before a look is believed.
+/// The result of a request. A lost or late request acts before a lookup is believed.
 fn deliver(
     model: &mut Model,
     request: &Request,
@@ -269,7 +269,7 @@ fn deliver(
                 12 => answered(502, "after the effect".to_owned()),
                 13 => answered(200, body.to_string().chars().take(9).collect()),
                 14 => answered(404, "<html>after the effect".to_owned()),
-                // About another subscription.
+                // A reply about another subscription.
                 15 => {
                     let body = body
                         .to_string()

@@ -1,5 +1,5 @@
-//! The truth about one subscription at a provider: what it is, who did it, and what is still on
-//! its way there.
+//! The truth about one subscription at a provider: its state, who caused it, and the requests that
+//! are under way.
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 
 use crate::domain::{account::ProviderId, http_exchange::Request};
 
-/// What the subscription is at a provider.
+/// The subscription at the provider.
 pub(super) struct Model {
     pub(super) provider: ProviderId,
     /// `running`, `ending` or `ended`.
     pub(super) life: &'static str,
-    /// Our requests brought it there.
+    /// A request of ours brought it there.
     pub(super) ours: bool,
     /// When it was asked to end, by the provider's clock.
     pub(super) asked_at: Option<Timestamp>,
     /// Revolv3's cancel type.
     pub(super) timing: Value,
-    /// Revolv3 may answer 404 for what is not active.
+    /// Whether Revolv3 answers 404 for subscriptions that are not active.
     pub(super) hides: bool,
     /// Milliseconds since the item was admitted.
     pub(super) now: u64,
-    /// By how many seconds the provider's clock is wrong.
+    /// Seconds by which the provider's clock is wrong.
     pub(super) skew: i64,
-    /// Requests on their way, with when they arrive.
+    /// Requests under way, and when they arrive.
     pub(super) late: Vec<(u64, Request)>,
 }
 
@@ -62,7 +62,7 @@ impl Model {
         self.wall() + SignedDuration::from_secs(self.skew)
     }
 
-    /// Lets time pass, and what is late arrive.
+    /// Lets time pass; late requests arrive.
     pub(super) fn wait_until(&mut self, then: u64) {
         self.now = self.now.max(then);
         let (due, late) = std::mem::take(&mut self.late)
@@ -75,7 +75,7 @@ impl Model {
         }
     }
 
-    /// Others cancel it.
+    /// Someone else cancels it.
     pub(super) fn is_cancelled_by_others(&mut self, rng: &mut Rng) {
         self.life = ["ending", "ended"][rng.usize(..2)];
         self.asked_at = Some(self.clock());
@@ -112,7 +112,7 @@ impl Model {
         (200, body)
     }
 
-    /// Takes a request, and says what it answers if the answer arrives.
+    /// Takes a request; returns the reply, if that arrives.
     pub(super) fn take(&mut self, request: &Request) -> (u16, Value) {
         let body = request.body.as_ref().map(|body| body.text.as_str());
         let body: Value = serde_json::from_str(body.unwrap_or("{}")).unwrap();
@@ -144,7 +144,7 @@ impl Model {
         }
     }
 
-    /// What an answer says if a request was taken that has not acted yet.
+    /// The reply to a request that was taken and has not acted yet.
     pub(super) fn unchanged(&self) -> (u16, Value) {
         self.described()
     }

@@ -1,9 +1,9 @@
-//! Runs every fixture under `tests/fixtures/<provider>/`: one conversation with a provider each,
-//! and what has to come next. A fixture asserts something or is refused, and its history has to
-//! be one that the provider's own steps lead to.
+//! Runs every fixture under `tests/fixtures/<provider>/`: a history with a provider, and the step
+//! that has to follow. A fixture that asserts nothing is rejected, and so is a history to which the
+//! adapter's own steps do not lead.
 //!
 //! In strings, `{effect}` and `{effect.uuid}` stand for the item's effect id. In `done`, a string
-//! that begins with `~` has to be contained, and `null` means that the member is not there.
+//! that begins with `~` has to be contained, and `null` means that the member is absent.
 
 mod accounts;
 mod compare;
@@ -175,8 +175,8 @@ fn holds(task: &Task<'_>, history: &[Exchange], expect: Expect) -> Result<(), St
     ensure(asserted > 0, || "expects nothing".to_owned())
 }
 
-/// The history, as it came to be: the provider itself would have sent what it says was sent, each
-/// answer is classified when it comes, and what it shows of the account is known from then on.
+/// Builds the history: the adapter itself has to ask for each request, each reply is classified
+/// when it comes, and what it proves about the account is known afterwards.
 fn happened(task: &mut Task<'_>, parts: &[ExchangePart]) -> Result<Vec<Exchange>, String> {
     let provider = of(task.account.provider());
     let mut history = Vec::new();
@@ -208,8 +208,8 @@ fn happened(task: &mut Task<'_>, parts: &[ExchangePart]) -> Result<Vec<Exchange>
     Ok(history)
 }
 
-/// The command, which has to be in the very form that the journal keeps. Only the account's name
-/// may be left out.
+/// The command, in exactly the form that the journal stores. Only the account's name may be left
+/// out.
 fn command(account: &Account, mut json: Value) -> Result<Command, String> {
     let members = json.as_object_mut().ok_or("command is no object")?;
     members

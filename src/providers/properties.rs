@@ -1,6 +1,6 @@
-//! What holds for every provider, whatever comes back: a step for any history, an end within the
-//! bound, a look before anything is sent again that must not be sent twice, and nothing but looks
-//! and drafts in a dry run.
+//! Properties of every adapter, whatever the replies are: every history has a step, and an end
+//! within the bound; a request that must not be sent twice is repeated only after a lookup; a dry
+//! run sends lookups and drafts only.
 
 mod anything;
 
@@ -60,7 +60,7 @@ fn every_conversation_ends_and_sends_nothing_it_must_not() {
     holds(3, 2_000, inputs, |(item, restarted, replies)| {
         let task = item.task();
         let mut history = Vec::new();
-        // What is admitted can be interrupted; a dry run is not admitted.
+        // An admitted item can be interrupted; a dry run is not admitted.
         if restarted && item.mode == Mode::Cancel {
             history.push(Exchange::recovered());
         }
@@ -99,7 +99,7 @@ fn every_conversation_ends_and_sends_nothing_it_must_not() {
     });
 }
 
-/// Whether no request may act any more that must not be sent twice, and none was accepted.
+/// Whether no request that must not be sent twice can still act, and none was accepted.
 fn is_quiet(item: &Item, history: &[Exchange], sent: &[Safety]) -> bool {
     let recovered = history.len() - sent.len();
     let mut quiet = recovered == 0 && item.doubt.as_ref().is_none_or(|doubt| !doubt.may_act);
@@ -114,7 +114,7 @@ fn is_quiet(item: &Item, history: &[Exchange], sent: &[Safety]) -> bool {
             _ => {}
         }
     }
-    // Rebilly's own id makes a repeat harmless, so that a look that was answered is enough.
+    // Rebilly's own id makes a repeat harmless, so any answered lookup is enough.
     let has_looked = history.is_empty()
         || sent.last() == Some(&Safety::Look)
             && history.last().is_some_and(|last| last.class != Class::Lost);
@@ -124,7 +124,7 @@ fn is_quiet(item: &Item, history: &[Exchange], sent: &[Safety]) -> bool {
     }
 }
 
-/// A conversation that ends right after a lost answer ends in doubt.
+/// A history that ends right after a lost reply ends in doubt.
 fn told_in_doubt(
     item: &Item,
     history: &[Exchange],
@@ -171,7 +171,7 @@ fn throttling_is_read_from_any_response() {
     });
 }
 
-/// What is true of every conclusion.
+/// Properties of every conclusion.
 fn sound(conclusion: &Conclusion) -> TestCaseResult {
     let fails = conclusion.failure.is_some();
     prop_assert_eq!(fails, !conclusion.outcome.is_success(), "{:?}", conclusion);
@@ -196,7 +196,7 @@ fn sound(conclusion: &Conclusion) -> TestCaseResult {
     Ok(())
 }
 
-/// Runs a property with a seed of its own, which is printed if it fails.
+/// Runs a property with a random seed, which is printed if it fails.
 #[track_caller]
 fn holds<S: Strategy>(
     seed: u8,

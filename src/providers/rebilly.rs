@@ -1,9 +1,9 @@
-//! Rebilly: `PUT /subscription-cancellations/{id}` under an id of ours, so that after doubt a GET
-//! of that id tells whether the cancellation is there.
+//! Rebilly: `PUT /subscription-cancellations/{id}` under our own id. After a doubt, a GET of that
+//! id shows whether the cancellation exists.
 //!
-//! Its page lists no status for a subscription that is unknown, already cancelled or in a wrong
-//! state, and its errors have no codes. So whenever it refuses, the subscription itself is looked
-//! at, and its state decides (reference, section 2).
+//! The page lists no status for an unknown subscription, an already cancelled one or one in a wrong
+//! state, and errors have no codes. So after every rejection the subscription itself is looked up,
+//! and its state decides (reference, section 2).
 
 mod adapter;
 mod decide;
@@ -33,23 +33,23 @@ use super::{
     reply::{http_status, json::JsonReader},
 };
 
-/// Makes the cancellation.
+/// Creates the cancellation.
 const CANCEL: Operation = Operation("cancel");
-/// Looks for the cancellation of ours.
+/// Looks up our own cancellation.
 const LOOK_OWN: Operation = Operation("look_cancellation");
-/// Looks at the subscription.
+/// Looks up the subscription.
 const LOOK: Operation = Operation("look");
-/// Makes a draft for a dry run.
+/// Creates a draft, for a dry run.
 const DRAFT: Operation = Operation("draft");
 /// Deletes the draft.
 const DISCARD: Operation = Operation("discard");
 
-/// `maxLength` of a subscription's id.
+/// `maxLength` of a subscription id.
 const SUBSCRIPTION_ID_CHARS_MAX: usize = 50;
 /// `maxLength` of `description`, which carries the comment.
 const DESCRIPTION_CHARS_MAX: usize = 255;
-/// Greater numbers in a header that says when to come back are Unix times: as a wait it would be
-/// three years.
+/// A larger number in a `Retry-After` header is a Unix time: as seconds it would be a wait of three
+/// years.
 const WAIT_SECONDS_MAX: i64 = 100_000_000;
 
 pub(super) struct Rebilly;
@@ -109,7 +109,7 @@ impl Provider for Rebilly {
 
     fn next(&self, task: &Task<'_>, history: &[Exchange]) -> Step {
         let command = match task.subscription() {
-            // Not one of the timings above: admitted while the account was another provider's.
+            // Not among the timings above: admitted while the account was at another provider.
             Ok(command) if command.when == When::ProviderDefault => {
                 return http_status::account_changed(task.command);
             }
@@ -124,7 +124,7 @@ impl Provider for Rebilly {
         talk.at.bounded(step)
     }
 
-    /// As its API has them: `^[@~\-\.\w]+$`.
+    /// The API's pattern for ids: `^[@~\-\.\w]+$`.
     fn id_marks(&self) -> Option<&'static str> {
         Some("-_.~@")
     }
@@ -133,8 +133,8 @@ impl Provider for Rebilly {
         self
     }
 
-    /// Deletes the draft of a dry run once more: if an answer was lost, the draft may have been
-    /// made after it was deleted.
+    /// Deletes the draft of a dry run once more if a reply was lost: the draft may have been
+    /// created after the first deletion.
     fn clean_up(&self, task: &Task<'_>, history: &[Exchange]) -> Option<Request> {
         let is_lost = |exchange: &Exchange| {
             matches!(exchange.operation, Some(DRAFT | DISCARD)) && exchange.class == Class::Lost
@@ -144,8 +144,8 @@ impl Provider for Rebilly {
         is_due.then(|| RebillyApi::new(task, command, history).discard())
     }
 
-    /// A 429 carries `X-RateLimit-Retry-After`, a Unix time by its specification; Rebilly's own
-    /// PHP SDK reads `Retry-After`. Either may come in either form.
+    /// A 429 has `X-RateLimit-Retry-After`, a Unix time by the specification; Rebilly's own PHP SDK
+    /// reads `Retry-After`. Either header is accepted in either form.
     fn signal(&self, response: &Response) -> Option<Throttle> {
         let header = |name| response.header(name)?.trim().parse::<i64>().ok();
         let number = header("x-ratelimit-retry-after").or_else(|| header("retry-after"))?;
@@ -186,7 +186,7 @@ impl Envelope for Rebilly {
 
     fn shows(&self, task: &Task<'_>, operation: Operation, response: &Response) -> Sight {
         match operation {
-            // It may have been deleted, which nothing of ours does.
+            // It may have been deleted, which none of our requests does.
             LOOK if !(200..300).contains(&response.status) => Sight::Odd,
             _ if !(200..300).contains(&response.status) => Sight::Untouched,
             DISCARD if response.json.as_ref().is_some_and(Value::is_object) => Sight::Odd,
@@ -212,7 +212,7 @@ impl Envelope for Rebilly {
     }
 }
 
-/// Whether a success is of the documented kind: all of them say a status.
+/// Whether a success is in the documented format: all of them have a status.
 fn is_described(response: &Response) -> bool {
     JsonReader(response.json.as_ref())
         .at("status")

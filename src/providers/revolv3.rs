@@ -1,14 +1,14 @@
 //! Revolv3: `POST /api/Subscriptions/{id}/cancel`, without a body.
 //!
 //! Its exceptions, from the endpoint's page and the guides at `docs.revolv3.com`:
-//! - When it ends is a property of the subscription, its cancel type. An account may allow to set
-//!   it first; else the caller takes what is set.
-//! - The status is `subscriptionStatus` in the cancel's answer and `subscriptionStatusType` in
-//!   the look's, in varying spellings.
-//! - 404 is also said of subscriptions that are not active, and a 400 does not say why: a look
+//! - When it ends is a property of the subscription, its cancel type. An account may allow setting it
+//!   first; otherwise the caller takes the type that is set.
+//! - The status is `subscriptionStatus` in the reply to the cancel and `subscriptionStatusType` in
+//!   that to the lookup, in varying spellings.
+//! - A 404 is also sent for subscriptions that are not active, and a 400 does not say why: a lookup
 //!   decides.
-//! - `Content-Type` is required even where nothing is sent (docs/authentication-security/
-//!   required-header: 415 without it).
+//! - `Content-Type` is required even without a body (docs/authentication-security/required-header:
+//!   415 without it).
 
 mod wire;
 
@@ -37,10 +37,9 @@ use super::{
     },
 };
 
-/// Revolv3.
 pub(super) struct Revolv3;
 
-/// Largest id of a subscription (the page's `maximum`).
+/// Largest subscription id (the page's `maximum`).
 const ID_MAX: u32 = 1_000_000_000;
 
 impl Provider for Revolv3 {
@@ -111,7 +110,7 @@ impl Provider for Revolv3 {
     }
 }
 
-/// Cancel types.
+/// The cancel types.
 const IMMEDIATE: &str = "Immediate";
 const END_OF_CYCLE: &str = "EndOfCycle";
 
@@ -125,14 +124,14 @@ fn settings(account: &Account) -> Option<(Revolv3Auth, bool)> {
     }
 }
 
-/// The id in its only form: a whole number in range, without sign or zeros first.
+/// Parses an id in its only form: a whole number in range, without a sign or leading zeros.
 fn id(text: &str) -> Option<u32> {
     let id = text.parse().ok().filter(|id| (1..=ID_MAX).contains(id))?;
     (id.to_string() == text).then_some(id)
 }
 
-/// An id that is none here is refused before it is admitted. If it is met anyway, then the
-/// account was at another provider when that was done.
+/// An id that Revolv3 cannot have is rejected before admission. If one is found here, the account
+/// was at another provider at that time.
 fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
     let effects = &[CANCEL, SET_TIMING];
     ItemState::new(task, history, effects, read_error).gives_up(
@@ -143,7 +142,7 @@ fn foreign_id(task: &Task<'_>, history: &[Exchange]) -> Step {
     )
 }
 
-/// A cancel type that was set stays set if the cancel then fails: says so.
+/// A cancel type that was set stays set if the cancel fails, so the message of the failure says so.
 fn confess(step: Step, history: &[Exchange], wanted: Option<&str>) -> Step {
     let is_set = |exchange: &Exchange| {
         exchange.operation == Some(SET_TIMING) && exchange.class == Class::Accepted
@@ -162,7 +161,7 @@ fn confess(step: Step, history: &[Exchange], wanted: Option<&str>) -> Step {
 
 struct Revolv3Api {
     id: u32,
-    /// The cancel type to set first.
+    /// The cancel type to set first; `None` to keep the one that is set.
     wanted: Option<&'static str>,
 }
 
@@ -172,7 +171,7 @@ impl Revolv3Api {
     }
 }
 
-/// What every call carries; a body brings its own media type.
+/// Headers of every request. A body brings its own media type.
 fn headers(body: Option<&Body>) -> Vec<(&'static str, String)> {
     let json = || "application/json".to_owned();
     let accept = ("accept", json());
@@ -260,7 +259,7 @@ impl Conversation for Revolv3Api {
         self.wanted.is_some()
     }
 
-    /// PATCH with a plain object, as the update page's examples have it.
+    /// PATCH with a plain object, as in the update page's examples.
     fn before_cancel(&self, found: &Lookup) -> Option<Request> {
         let wanted = self.wanted?;
         if found.timing.as_deref().map(plain) == Some(plain(wanted)) {

@@ -1,9 +1,9 @@
-//! Sequenzy: `POST /sequences/{id}/enrollments/cancel`, repeated word for word until nothing that
-//! matches remains. Only enrollments that still match are cancelled, so a repeat is harmless, also
-//! while a lost call may still act; it makes the counts lower bounds, nothing worse.
+//! Sequenzy: `POST /sequences/{id}/enrollments/cancel`, repeated unchanged until nothing that
+//! matches remains. Only enrollments that still match are cancelled, so a repeat is harmless even
+//! while a lost call may still act; it only turns the counts into lower bounds.
 //!
-//! `dryRun` is always said, since its default depends on the target, and compared with the
-//! reply's. `hasMore` is about the sample of enrollments in a reply, not about what remains
+//! `dryRun` is always sent, since its default depends on the target, and compared with the one in
+//! the reply. `hasMore` is about the sample of enrollments in a reply, not about what remains
 //! (reference, section 1).
 
 mod compact;
@@ -34,9 +34,9 @@ use super::{
     reply::{classify, json::JsonReader},
 };
 
-/// Counts what matches, by a call with `dryRun: true`.
+/// Counts the matches, with a call that has `dryRun: true`.
 const COUNT: Operation = Operation("count");
-/// Cancels up to 1,000 enrollments that match.
+/// Cancels up to 1,000 matching enrollments.
 const CANCEL: Operation = Operation("cancel");
 /// Lists the cancelled enrollments of some subscribers.
 const LIST: Operation = Operation("look_enrollments");
@@ -74,7 +74,7 @@ impl Provider for Sequenzy {
         };
         match step {
             Step::Done(mut conclusion) => {
-                // Counts are lower bounds. What others did needs none.
+                // Counts are lower bounds. If others did all of it, there are none of ours.
                 let by_others = conclusion.outcome == Outcome::AlreadyCanceled;
                 conclusion.confirmed_by_lookup = drain.lost && !by_others;
                 Step::Done(conclusion)
@@ -91,8 +91,8 @@ impl Provider for Sequenzy {
         self
     }
 
-    /// A success that denies itself is a refusal, and not one that its page describes. One that does
-    /// not say how many it cancelled leaves that open.
+    /// A success with an error inside is an undocumented rejection. One without the number of
+    /// cancelled enrollments leaves that open, so it counts as lost.
     fn classify(&self, task: &Task<'_>, request: &Request, reply: &Reply) -> Class {
         let class = classify::class(self, task, request, reply);
         match reply {
@@ -110,7 +110,7 @@ impl Provider for Sequenzy {
         }
     }
 
-    /// A refusal inside a success is Sequenzy's own, too.
+    /// An error inside a success is in Sequenzy's own format too.
     fn evidence(&self, task: &Task<'_>, exchange: &Exchange) -> Evidence {
         let evidence = classify::evidence(self, task, exchange);
         Evidence {
@@ -132,7 +132,7 @@ impl Provider for Sequenzy {
         compact::compact(history);
     }
 
-    /// Nothing is documented but the status. Its SDKs also read `retry-after-ms`.
+    /// Only the status is documented. Its SDKs also read `retry-after-ms`.
     fn signal(&self, response: &Response) -> Option<Throttle> {
         if super::reply::http_status::retry_after(response).is_some() {
             return None;
@@ -168,7 +168,7 @@ impl Envelope for Sequenzy {
             };
         }
         match Call::counts(operation, response) {
-            // What is left is for the next call.
+            // The next call continues with the rest.
             Some(_) if operation == CANCEL => Sight::Reached,
             Some(call) if call.remaining == 0 => Sight::Reached,
             Some(_) => Sight::Untouched,

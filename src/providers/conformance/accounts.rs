@@ -1,4 +1,4 @@
-//! Accounts for tests, from the few settings that matter to them.
+//! Accounts for tests, from the settings that matter to them.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::domain::account::{
 
 use super::ensure;
 
-/// An account of this provider with its default settings, but for those given.
+/// An account of this provider, with default settings except for those given.
 pub(in crate::providers) fn account(
     provider: ProviderId,
     settings: &Value,

@@ -1,4 +1,4 @@
-//! What a fixture expects and what came.
+//! Compares a fixture's expectation with the result.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A fixture as it is written.
+//! The file format of a fixture.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -53,9 +53,9 @@ pub(super) struct ExchangePart {
     pub(super) answered: Option<ResponsePart>,
     pub(super) in_doubt: Option<FaultPart>,
     pub(super) not_sent: Option<FaultPart>,
-    /// Instead of what `classify` says.
+    /// The class, instead of the one from `classify`.
     pub(super) class: Option<ClassPart>,
-    /// It was sent when nothing of ours could act any more.
+    /// The lookup was sent when no request could act any more.
     #[serde(default)]
     pub(super) believed: bool,
     #[serde(default)]
@@ -80,7 +80,7 @@ impl SeenPart {
     }
 }
 
-/// What is known beside the item: by default the account has worked before.
+/// Facts from outside the item. By default the account has worked before.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FactsPart {
@@ -109,7 +109,7 @@ impl FactsPart {
     }
 }
 
-/// What earlier runs left.
+/// The doubt that earlier runs left.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DoubtPart {
@@ -199,11 +199,11 @@ pub(super) struct Expect {
     pub(super) violations: Option<BTreeMap<String, String>>,
     /// `{"after": 5}`, `{"until": "2024-04-15T12:58:20Z"}`, `"unsaid"` or `"none"`.
     pub(super) throttle: Option<Value>,
-    /// A part of the progress's JSON, or `"none"`.
+    /// A part of the progress as JSON, or `"none"`.
     pub(super) progress: Option<Value>,
-    /// What the last exchange is.
+    /// The class of the last exchange.
     pub(super) class: Option<ClassPart>,
-    /// What the last exchange shows of the account: `answered`, `proven`, both or neither.
+    /// What the last exchange proves about the account: `answered`, `proven`, both or neither.
     pub(super) evidence: Option<Vec<String>>,
     /// The header and the prefix.
     pub(super) auth: Option<(String, String)>,
@@ -228,14 +228,14 @@ pub(super) struct SendPart {
     pub(super) content_type: String,
 }
 
-/// When a request goes.
+/// The pace of a request.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PacePart {
     #[default]
     AtOnce,
     Settle,
-    /// After so many milliseconds.
+    /// After this many milliseconds.
     AfterMs(u64),
 }
 

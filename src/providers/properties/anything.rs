@@ -1,4 +1,4 @@
-//! Items, histories and answers of any kind, put together out of the providers' own words.
+//! Random items, histories and replies, put together from the providers' own words.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     providers::{EffectId, Facts, Mode, Provider, Task, conformance, of},
 };
 
-/// One item, wherever and however.
+/// A random item.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) account: Account,
@@ -155,7 +155,7 @@ fn operation() -> impl Strategy<Value = Option<Operation>> {
     prop_oneof![9 => known, 1 => Just(None)]
 }
 
-/// Anything at all, also what no provider would call so.
+/// A random reply, including ones that no provider sends.
 pub(super) fn exchange() -> impl Strategy<Value = Exchange> {
     let classes = select(vec![
         Class::Accepted,
@@ -220,7 +220,7 @@ pub(super) fn response() -> impl Strategy<Value = Response> {
         .prop_map(|(status, headers, text)| Response::new(status, headers, text))
 }
 
-/// JSON out of the providers' own words, put together in any way.
+/// Random JSON from the providers' own words.
 fn body() -> impl Strategy<Value = Value> {
     let words = select(
         "draft confirmed completed revoked pending active paused canceled churned voided \

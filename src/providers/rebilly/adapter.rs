@@ -1,4 +1,4 @@
-//! The conversation about one subscription: what the last exchange means, and what comes next.
+//! The state machine of a subscription at Rebilly: the next step after each exchange.
 
 use crate::{
     domain::{
@@ -17,7 +17,7 @@ use super::{
     wire::{CancellationStatus, RebillyPhase, Subscription, read_error},
 };
 
-/// The conversation about one subscription.
+/// One subscription with its command and its history.
 pub(super) struct RebillyApi<'a> {
     pub(super) command: &'a SubscriptionCommand,
     pub(super) at: ItemState<'a>,
@@ -31,7 +31,7 @@ impl<'a> RebillyApi<'a> {
     ) -> Self {
         let effects = match task.mode {
             Mode::Cancel => &[CANCEL][..],
-            // A draft applies nothing.
+            // A draft has no effect.
             Mode::DryRun => &[],
         };
         let mut at = ItemState::new(task, history, effects, read_error);
@@ -43,6 +43,7 @@ impl<'a> RebillyApi<'a> {
 
     pub(super) fn cancel(&self) -> Step {
         let Some(last) = self.at.last() else {
+            // Something may have been sent before: our own id shows whether it arrived.
             return match self.at.ours {
                 true => Step::Send(self.get_own()),
                 false => self.begin(),
@@ -56,8 +57,8 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// The first request with an effect. Another key may have cancelled the subscription, and what
-    /// moves money would move it twice.
+    /// The first request with an effect. If another key may have cancelled the subscription, a
+    /// command that moves money looks it up first: it would move money twice.
     fn begin(&self) -> Step {
         let command = self.command;
         let moves_money = command.prorate == Some(true) || !command.line_items.is_empty();
@@ -69,7 +70,7 @@ impl<'a> RebillyApi<'a> {
     }
 
     fn after_cancel(&self, last: &'a Exchange) -> Step {
-        // What was lost may be why this one is refused, and then the own id is there.
+        // A lost request may be the reason for this rejection, and then our own id exists.
         let look = || match self.at.ours {
             true => self.get_own(),
             false => self.get_subscription(),
@@ -80,7 +81,7 @@ impl<'a> RebillyApi<'a> {
                     self.in_force(last, response)
                 }
                 CancellationStatus::Revoked => Step::Send(self.get_subscription()),
-                // Not to be sent again: what comes of it is waited for.
+                // Never sent again: its effect is awaited.
                 _ if self.at.accepted => settle(self.get_own()),
                 CancellationStatus::Draft | CancellationStatus::Unknown => {
                     Step::Send(self.get_own())
@@ -89,6 +90,7 @@ impl<'a> RebillyApi<'a> {
             StatusMeaning::Refused(_)
             | StatusMeaning::Absent(_)
             | StatusMeaning::Undocumented(_) => Step::Send(look()),
+            // Another operation is in progress, which may be an earlier request of ours.
             StatusMeaning::Busy(_) => {
                 let waits = self.at.look_while_busy(CANCEL, look());
                 waits.unwrap_or_else(|| Step::Send(look()))
@@ -101,7 +103,8 @@ impl<'a> RebillyApi<'a> {
             {
                 settle(self.get_own())
             }
-            // Not done, and the next try begins with a look: who answers it, tells.
+            // The request did nothing. The next try begins with a lookup, whose reply says whether
+            // this is the provider at all.
             StatusMeaning::Foreign(_) => Step::Send(self.get_own()),
             StatusMeaning::Throttled(_)
             | StatusMeaning::Unsent(_)
@@ -117,7 +120,7 @@ impl<'a> RebillyApi<'a> {
                     self.in_force(last, response)
                 }
                 CancellationStatus::Draft => self.not_there(),
-                // Somebody has taken it back, which is not ours to undo.
+                // Someone revoked it, which is not ours to undo.
                 CancellationStatus::Revoked => Step::Send(self.get_subscription()),
                 CancellationStatus::Unknown => self.at.unable(last),
             },
@@ -125,6 +128,8 @@ impl<'a> RebillyApi<'a> {
             _ => {
                 let again = self.at.look_again(self.get_own(), last);
                 again.unwrap_or_else(|| match self.at.last_of(CANCEL) {
+                    // The same intermediary answers cancel and lookup: it is the reason, not the
+                    // lookup.
                     Some(cancel) if is_in_the_way(cancel, last) => self.at.unable(cancel),
                     _ => self.at.unable(last),
                 })
@@ -132,10 +137,10 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// The cancellation of ours is not there, or is a draft. What is sent again under its id has
-    /// no effect twice, so that it need not be believed first.
+    /// Our cancellation does not exist, or is a draft. A repeat under the same id has no second
+    /// effect, so this lookup need not be believed first.
     fn not_there(&self) -> Step {
-        // What was accepted is not sent again.
+        // An accepted cancellation is never sent again.
         if self.at.accepted {
             return Step::Send(self.get_subscription());
         }
@@ -157,7 +162,7 @@ impl<'a> RebillyApi<'a> {
             {
                 settle(self.get_own())
             }
-            // Who answered the look is the provider.
+            // The lookup was answered by the provider, so the way is open now.
             StatusMeaning::Foreign(_) => Step::Send(self.confirm()),
             StatusMeaning::Throttled(_)
             | StatusMeaning::Unsent(_)
@@ -188,7 +193,7 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// A look has described the subscription.
+    /// A lookup described the subscription.
     fn after_sight(&self, look: &'a Response) -> Step {
         let subscription = Subscription::read(look);
         let cancel = self.at.last_of(CANCEL);
@@ -199,7 +204,7 @@ impl<'a> RebillyApi<'a> {
             return settle(self.get_own());
         }
         if self.at.accepted && subscription.life == RebillyPhase::Ending {
-            // An end later than asked for is no open question: it came of this, or of others.
+            // An end later than asked for is a result, whoever caused it.
             return self.decide(look, None);
         }
         if self.at.accepted {
@@ -209,6 +214,7 @@ impl<'a> RebillyApi<'a> {
             );
             return self.at.open(self.get_own(), &why, look);
         }
+        // A fresh item whose target had to be looked up first.
         match cancel {
             None if !self.is_revoked() => Step::Send(self.confirm()),
             Some(cancel)
@@ -224,12 +230,12 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// Whether there is a try left while something else is in progress.
+    /// Whether a try is left while the provider is busy.
     fn has_patience(&self) -> bool {
         self.at.look_while_busy(CANCEL, self.get_own()).is_some()
     }
 
-    /// Whether the cancellation of ours was there and has been taken back.
+    /// Whether our cancellation existed and was revoked.
     fn is_revoked(&self) -> bool {
         let own = self.at.last_of(LOOK_OWN);
         let own = own.or_else(|| self.at.last_of(CANCEL));
@@ -242,8 +248,8 @@ impl<'a> RebillyApi<'a> {
     }
 }
 
-/// Where a subscription stands. It differs from what is common in that the own id is a proof: if
-/// it is not there when that can be believed, nothing found is the work of this key.
+/// Derives the item's state from its history. Unlike other providers, our own id is a proof: if a
+/// believed lookup does not find it, nothing else that is found was caused by this key.
 fn stand(at: &mut ItemState<'_>) {
     let before = at.task.doubt;
     at.ours = before.is_some();
@@ -262,7 +268,7 @@ fn stand(at: &mut ItemState<'_>) {
             (None, _, _) | (Some(CANCEL), Class::Lost | Class::Unreadable, _) => {
                 (at.ours, at.may_act, at.doubt, at.looks) = (true, true, true, 0);
             }
-            // A draft changes nothing, and confirming it is a step of its own; not twice.
+            // A draft changes nothing, and confirming it is a separate step; a second draft is not.
             (Some(CANCEL), _, Some(CancellationStatus::Draft)) if drafts == 0 => drafts = 1,
             (Some(CANCEL), _, Some(CancellationStatus::Draft | CancellationStatus::Unknown)) => {
                 (at.ours, at.may_act, at.doubt, at.looks) = (true, true, true, 0);
@@ -285,7 +291,7 @@ fn stand(at: &mut ItemState<'_>) {
     }
 }
 
-/// Whether something in between answered a cancel, and the look after it too.
+/// Whether an intermediary answered both a cancel and the lookup after it.
 fn is_in_the_way(cancel: &Exchange, look: &Exchange) -> bool {
     cancel.class == Class::Foreign && look.class == Class::Unreadable
 }

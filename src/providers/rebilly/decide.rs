@@ -1,4 +1,4 @@
-//! What the subscription's state and a cancellation in force mean.
+//! Decides outcomes from the subscription's state and from a cancellation in force.
 
 use crate::{
     domain::{
@@ -25,11 +25,12 @@ use super::{
 };
 
 impl<'a> RebillyApi<'a> {
-    /// The cancellation of ours is in force, and ends the subscription when it says.
+    /// Our cancellation is in force, and ends the subscription at the time it says.
     pub(super) fn in_force(&self, exchange: &Exchange, response: &Response) -> Step {
         let status = CancellationStatus::read(response);
         if status == CancellationStatus::Confirmed
             && timing::is_later(self.command.when, response, exchange.seen.at)
+        // A request of ours that may still act can change the end.
         {
             return match self.at.may_act {
                 true => settle(self.get_own()),
@@ -59,7 +60,7 @@ impl<'a> RebillyApi<'a> {
             .refused(Outcome::Rejected, reason, message, detail, response)
     }
 
-    /// Whether what was asked for is so.
+    /// Whether the goal is reached.
     pub(super) fn is_reached(&self, subscription: &Subscription) -> bool {
         match subscription.life {
             RebillyPhase::Over => true,
@@ -68,7 +69,7 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// What the subscription's state means when its cancellation was refused or revoked.
+    /// The outcome after a rejected or revoked cancellation, from the subscription's state.
     pub(super) fn decide(&self, look: &Response, refusal: Option<&Response>) -> Step {
         let subscription = Subscription::read(look);
         let detail = subscription.detail();
@@ -145,7 +146,7 @@ impl<'a> RebillyApi<'a> {
     fn ends_as_asked(&self, subscription: &Subscription) -> bool {
         match self.command.when {
             When::PeriodEnd => true,
-            // Rebilly keeps whole seconds.
+            // Rebilly stores whole seconds.
             When::At(time) => subscription
                 .churn_time
                 .is_some_and(|churn| churn.as_second() == time.as_second()),
@@ -153,7 +154,7 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// The answer that refused the last request of this operation.
+    /// The rejection of the last request of this operation, if it was rejected.
     pub(super) fn refusal(&self, operation: Operation) -> Option<&'a Response> {
         match verdict(self.at.last_of(operation)?) {
             StatusMeaning::Refused(response)

@@ -1,4 +1,5 @@
-//! A dry run: looks, makes a draft, and deletes it, so that nothing is left behind.
+//! Dry run: looks up the subscription, creates a draft and deletes it, so that nothing is left
+//! behind.
 
 use crate::{
     domain::{
@@ -48,7 +49,7 @@ impl<'a> RebillyApi<'a> {
             StatusMeaning::Refused(refusal)
             | StatusMeaning::Absent(refusal)
             | StatusMeaning::Undocumented(refusal) => self.decide(seen, Some(refusal)),
-            // A draft changes nothing, so it is its own look.
+            // A draft changes nothing, so repeating it needs no lookup in between.
             StatusMeaning::Busy(refusal) => {
                 let again = self.at.look_while_busy(DRAFT, self.draft());
                 again.unwrap_or_else(|| self.decide(seen, Some(refusal)))
@@ -112,7 +113,7 @@ impl<'a> RebillyApi<'a> {
         }
     }
 
-    /// There is no draft to tell of.
+    /// The draft could not be created.
     fn undrafted(&self, draft: &Exchange) -> Step {
         match answered(&draft.reply) {
             Some(response) if (200..300).contains(&response.status) => self.at.gives_up(

@@ -1,4 +1,4 @@
-//! The requests about one subscription.
+//! The requests to Rebilly.
 
 use crate::{
     domain::{
@@ -41,32 +41,32 @@ impl RebillyApi<'_> {
         }
     }
 
-    /// Looks at the cancellation of ours.
+    /// Looks up our own cancellation.
     pub(super) fn get_own(&self) -> Request {
         let path = self.cancellation_path();
         Self::request(LOOK_OWN, Safety::Look, HttpMethod::Get, path)
     }
 
-    /// Looks at the subscription.
+    /// Looks up the subscription.
     pub(super) fn get_subscription(&self) -> Request {
         let subscription = self.command.subscription_id.as_str();
         let path = self.path("subscriptions").segment(subscription);
         Self::request(LOOK, Safety::Look, HttpMethod::Get, path)
     }
 
-    /// Cancels, under an id of ours.
+    /// Cancels under our own id.
     pub(super) fn confirm(&self) -> Request {
-        // A look at the own id comes before it is sent again: an answer that is not lost is told
-        // as it is, and what was revoked stays so.
+        // `Once`, although a repeat is harmless: our own id is looked up before it is sent again,
+        // so that a reply that was not lost counts, and a revoked cancellation stays revoked.
         self.put(CANCEL, Safety::Once, "confirmed")
     }
 
-    /// Makes a draft. The same draft again is the same draft.
+    /// Creates a draft. A repeat creates no second one.
     pub(super) fn draft(&self) -> Request {
         self.put(DRAFT, Safety::Repeatable, "draft")
     }
 
-    /// Deletes the draft. Nothing but a draft can be deleted.
+    /// Deletes the draft. The API deletes drafts only.
     pub(super) fn discard(&self) -> Request {
         let path = self.cancellation_path();
         Self::request(DISCARD, Safety::Repeatable, HttpMethod::Delete, path)
@@ -83,7 +83,7 @@ impl RebillyApi<'_> {
     }
 }
 
-/// At most 45 of the 50 characters that Rebilly takes, all of them allowed there.
+/// Our id of the cancellation: at most 45 of the 50 characters that Rebilly allows.
 pub(super) fn cancellation_id(task: &Task<'_>) -> String {
     let hex = task.effect_id.hex();
     match task.mode {

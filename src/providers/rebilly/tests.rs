@@ -1,5 +1,5 @@
-//! Conversations with a model of Rebilly that loses requests and answers, acts late, and is used by
-//! others too: what is concluded has to be true of the model, and nothing has two effects.
+//! Items against a model of Rebilly that loses requests and replies, acts late, and is changed by
+//! others too. Every outcome has to be true of the model, and nothing has two effects.
 
 mod engine;
 mod model;
@@ -27,7 +27,7 @@ fn what_is_concluded_is_true() {
     }
 }
 
-/// Plays one key to its end, or for some runs.
+/// Plays one key to its final outcome, or for some runs.
 fn play(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let when = [When::Now, When::PeriodEnd][rng.usize(..2)];
@@ -87,7 +87,7 @@ fn holds(model: &Model, conclusion: &Conclusion, when: When, told: &str) {
     }
 }
 
-/// What is sent later to make sure that nothing stays behind a dry run with these exchanges.
+/// The later request that removes what a dry run with these exchanges may have left.
 #[track_caller]
 fn check_clean_up(mode: Mode, history: &[(Operation, Class)], is_due: bool) {
     let account = conformance::account(ProviderId::Rebilly, &Value::Null).unwrap();

@@ -9,13 +9,13 @@ use crate::{
     providers::reply::{answer_subject, json::JsonReader},
 };
 
-/// How far the provider's times may be apart.
+/// Tolerance between times of the provider.
 const TOLERANCE: Duration = Duration::from_secs(60);
-/// The same where only our clock tells what now is: the provider's may be minutes ahead of it.
+/// Tolerance where "now" is by our clock, which may be minutes behind the provider's.
 const TOLERANCE_OF_CLOCKS: Duration = Duration::from_secs(15 * 60);
 
-/// Whether an answer with a `churnTime` says that it ends later than asked for. `at` is when it
-/// came, by our clock.
+/// Whether a reply with `churnTime` shows a later end than asked for. `at` is when the reply came,
+/// by our clock.
 pub(super) fn is_later(when: When, response: &Response, at: Option<Timestamp>) -> bool {
     let Some(churn) = JsonReader(response.json.as_ref()).at("churnTime").time() else {
         return false;
@@ -28,7 +28,7 @@ pub(super) fn is_later(when: When, response: &Response, at: Option<Timestamp>) -
     };
     let asked = match when {
         When::Now => now,
-        // What was asked for may have passed before it was sent.
+        // The requested time may have passed before the request was sent.
         When::At(time) => now.max(time),
         When::PeriodEnd | When::ProviderDefault => return false,
     };

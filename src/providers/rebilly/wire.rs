@@ -1,5 +1,5 @@
-//! What Rebilly takes and gives: the body of a cancellation, and the tolerant reading of
-//! cancellations, subscriptions and problems.
+//! Rebilly bodies: cancellation requests, and tolerant reading of cancellations, subscriptions and
+//! problems.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// The body of a cancellation. Everything that has a dangerous default is said: left out, `status`
-/// would be confirmed, the time now, and the initiator the customer.
+/// The body of a cancellation. Members with a dangerous default are always set: without them
+/// `status` is confirmed, the time is now, and the initiator is the customer.
 pub(super) fn body(command: &SubscriptionCommand, status: &str) -> Value {
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
@@ -35,7 +35,7 @@ pub(super) fn body(command: &SubscriptionCommand, status: &str) -> Value {
     match command.when {
         When::Now => set("churnTimePolicy", json!("now")),
         When::PeriodEnd | When::ProviderDefault => set("churnTimePolicy", json!("at-next-renewal")),
-        // No policy beside it: a policy would win.
+        // Without a policy, which would take precedence.
         When::At(time) => set("churnTime", json!(time)),
     };
     set("prorated", json!(command.prorate.unwrap_or(false)));
@@ -62,7 +62,7 @@ fn line_item(item: &LineItem) -> Value {
         Direction::Credit => "credit",
     };
     set("type", json!(direction));
-    // An amount's text is a JSON number, and numbers keep the digits they are written in.
+    // The amount's text is a JSON number, and its digits are kept.
     let price = item.unit_price.as_str();
     let price = serde_json::from_str(price).unwrap_or_else(|_| json!(price));
     set("unitPriceAmount", price);
@@ -80,10 +80,10 @@ fn line_item(item: &LineItem) -> Value {
     Value::Object(body)
 }
 
-/// A cancellation's life (`x-enumDescriptions` of its schema).
+/// The status of a cancellation (`x-enumDescriptions` of its schema).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CancellationStatus {
-    /// Changes nothing yet.
+    /// No effect yet.
     Draft,
     /// In force; ends the subscription at `churnTime`.
     Confirmed,
@@ -91,7 +91,7 @@ pub(super) enum CancellationStatus {
     Completed,
     /// Taken back.
     Revoked,
-    /// Absent, or a word that is not documented.
+    /// Absent or not documented.
     Unknown,
 }
 
@@ -141,15 +141,15 @@ pub(super) fn charges(cancellation: JsonReader<'_>) -> Option<Charges> {
     (charges != Charges::default()).then_some(charges)
 }
 
-/// Where a subscription order stands.
+/// The phase of a subscription order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RebillyPhase {
     Unstarted,
     Running,
-    /// Cancelled, in the period that is paid.
+    /// Cancelled, and active to the end of the paid period.
     Ending,
     Over,
-    /// A word that is not documented.
+    /// A status that is not documented.
     Odd,
 }
 
@@ -208,8 +208,8 @@ impl Subscription {
     }
 }
 
-/// A problem as RFC 9457 describes it, with `invalidFields`. It has no code but a type that is
-/// not `about:blank`.
+/// Reads a problem (RFC 9457) with `invalidFields`. Its code is its type, unless that is
+/// `about:blank`.
 pub(super) fn read_error(response: &Response) -> ProviderError {
     let body = JsonReader(response.json.as_ref());
     let code = body.at("type").text().filter(|kind| *kind != "about:blank");

@@ -74,8 +74,8 @@ fn seconds(text: &str) -> Option<u64> {
     Some(whole.saturating_add(u64::from(begun)))
 }
 
-/// A date in one of HTTP's three forms (RFC 9110, section 5.6.7), or as RFC 3339 has it. The name
-/// of the day is not compared with the date, which alone counts.
+/// A date in one of HTTP's three formats (RFC 9110, section 5.6.7), or in RFC 3339. A wrong day of
+/// the week is ignored.
 pub(in crate::providers) fn time(text: &str) -> Option<Timestamp> {
     const IMF: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     if let Ok(time) = IMF.parse_timestamp(text) {
@@ -155,7 +155,7 @@ mod tests {
             (&["10", "4"], after(10)),
             (&["soon", "4"], after(4)),
             (&["4, soon"], after(4)),
-            // Milliseconds, a Unix time and what no number holds: who waits has a bound.
+            // Milliseconds, Unix times and huge numbers: the wait is bounded elsewhere.
             (&["30000"], after(30_000)),
             (&["1767225600"], after(1_767_225_600)),
             (&["99999999999999999999999"], after(u64::MAX)),
@@ -179,7 +179,7 @@ mod tests {
                 until,
             ),
             (&["Sun, 06 Nov 1994 08:49:37 GMT", "4"], after(4)),
-            // Nothing.
+            // Unreadable values.
             (&[], None),
             (&[""], None),
             (&[" , "], None),

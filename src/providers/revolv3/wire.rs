@@ -1,5 +1,4 @@
-//! What Revolv3 gives: the form of its answers, and the tolerant reading of subscriptions and
-//! errors.
+//! Revolv3 replies: their format, and tolerant reading of subscriptions and errors.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::Value;
@@ -32,7 +31,7 @@ impl Envelope for Revolv3 {
         let is = |name: &str, is: fn(&Value) -> bool| {
             body.get(name).map(|value| value.is_null() || is(value))
         };
-        // An envelope of ASP.NET's own has an object of errors.
+        // ASP.NET's own error format has an object in `errors`.
         let members = [
             is("message", Value::is_string),
             is("errors", Value::is_array),
@@ -55,7 +54,7 @@ impl Envelope for Revolv3 {
         )]
     }
 
-    /// The answer to a change of the timing is not documented: any object will do.
+    /// The reply to a change of timing is not documented: any object is accepted.
     fn shows(&self, task: &Task<'_>, operation: Operation, response: &Response) -> Sight {
         let Some(body) = response.json.as_ref().filter(|body| body.is_object()) else {
             return Sight::Nothing;
@@ -83,7 +82,7 @@ impl Envelope for Revolv3 {
     }
 }
 
-/// The members of a cancel's answer, all of which are optional.
+/// Members of the reply to a cancel, all optional.
 const MEMBERS: [&str; 4] = [
     "subscriptionId",
     "customerId",
@@ -112,7 +111,7 @@ pub(super) fn read_error(response: &Response) -> ProviderError {
     http_status::provider_error(response, code, message, fields.collect())
 }
 
-/// Reads a subscription, as the cancel's answer or the look's has it.
+/// Reads a subscription from the reply to a cancel or a lookup.
 pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     let word = body.at("subscriptionStatus").text();
     let word = word.or_else(|| body.at("subscriptionStatusType").text())?;
@@ -125,7 +124,7 @@ pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     };
     let canceled_at = body.at("cancelledAt").time();
     let period_end = body.at("nextBillDate").text().and_then(bill_date);
-    // What `cancelledAt` means while the end is pending is not documented: it is no end then.
+    // The meaning of `cancelledAt` before the end is not documented, so it is not taken as the end.
     let effective_at = match life {
         Phase::Ended => canceled_at,
         Phase::Ending => period_end,
@@ -157,8 +156,8 @@ pub(super) fn read(body: JsonReader<'_>) -> Option<Lookup> {
     })
 }
 
-/// A date of billing: a full time, or a day such as `08-Oct-25` or `2025-10-08`, which stands for
-/// its beginning in UTC. All else, such as `08/10/25`, can be read in several ways.
+/// Parses a billing date: a full time, or a day such as `08-Oct-25` or `2025-10-08`, which means
+/// its start in UTC. Ambiguous formats, such as `08/10/25`, are not read.
 fn bill_date(text: &str) -> Option<Timestamp> {
     if let Some(time) = json::time(text) {
         return Some(time);

@@ -1,5 +1,5 @@
-//! What a drain keeps of its answers: a thousand of a megabyte each are some hundred kilobytes of
-//! counts and names.
+//! Shrinks the replies that a drain keeps: a thousand replies of a megabyte each become some
+//! hundred kilobytes of counts and names.
 
 #[cfg(test)]
 mod tests;
@@ -21,13 +21,13 @@ use super::{
     wire::{Call, read_error},
 };
 
-/// A body up to here is not worth the work.
+/// Bytes up to which a body is not shrunk.
 const BODY_BYTES_SMALL: usize = 512;
-/// The headers that a later step may ask for.
+/// Headers that a later step may need.
 const HEADERS_KEPT: [&str; 3] = ["date", "retry-after", "retry-after-ms"];
 
-/// Puts a small equivalent in the place of every answer that no ending can come back to. Lists of
-/// enrollments are left alone: there are few, and none where a drain goes on.
+/// Replaces every reply that no outcome can quote by a small equivalent. Lists of enrollments are
+/// kept: there are few, and none while a drain goes on.
 pub(super) fn compact(history: &mut [Exchange]) {
     let spared = spared(history);
     let live = history.iter().any(is_live);
@@ -47,8 +47,8 @@ pub(super) fn compact(history: &mut [Exchange]) {
     }
 }
 
-/// The answers that an ending may quote: the last of all, the last that counts, that of the last
-/// call that cancels, and of the last one whose answer was lost.
+/// The replies that an outcome may quote: the last of all, the last with counts, and those of the
+/// last cancel and of the last cancel whose reply was lost.
 fn spared(history: &[Exchange]) -> [Option<usize>; 4] {
     let last = |is: fn(&Exchange) -> bool| history.iter().rposition(is);
     [
@@ -59,7 +59,7 @@ fn spared(history: &[Exchange]) -> [Option<usize>; 4] {
     ]
 }
 
-/// What stands in an answer before.
+/// What earlier replies in the history already have.
 #[derive(Default)]
 struct Kept {
     enrollments: BTreeSet<String>,
@@ -67,7 +67,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether an enrollment is the first of its id, and there is room for it in a result.
+    /// Whether an enrollment is the first with its id, and a result has room for it.
     fn is_new(&mut self, enrollment: &Enrollment) -> bool {
         self.enrollments.len() < limits::ENROLLMENTS_LISTED_MAX
             && self.enrollments.insert(enrollment.enrollment_id.clone())
@@ -78,12 +78,12 @@ impl Kept {
     }
 }
 
-/// Whether it is a call whose sample a result shows in the place of a count's.
+/// Whether it is a cancel call with counts: a result then shows its sample instead of a count's.
 fn is_live(exchange: &Exchange) -> bool {
     exchange.operation == Some(CANCEL) && Call::read(exchange).is_some()
 }
 
-/// The small form of an answer; `None` if it is small.
+/// The small equivalent of a reply; `None` if the reply is small.
 fn small(
     kept: &mut Kept,
     exchange: &Exchange,
@@ -146,7 +146,7 @@ fn success(call: &Call<'_>, enrollments: &[Enrollment], unknown: &[String]) -> V
     Value::Object(body)
 }
 
-/// The part of an error that a result tells.
+/// The part of an error that a result shows.
 fn error(response: &Response) -> Value {
     let said = read_error(response);
     let details: Map<_, _> = said

@@ -1,5 +1,4 @@
-//! One target on its way to having no enrollments: what the last exchange means, and what comes
-//! next.
+//! The state machine of a drain, which cancels the enrollments of a target until none remains.
 
 use crate::{
     domain::{
@@ -21,15 +20,15 @@ use super::{
     wire::{Call, body, detail, read_error},
 };
 
-/// Calls that are answered without a word, until that is the end of a run.
+/// Accepted cancel calls without readable counts, before the run ends.
 const UNREAD_MAX: usize = 2;
 
-/// One target on its way to having no enrollments.
+/// A drain with its command and its history.
 pub(super) struct Drain<'a> {
     pub(super) command: &'a EnrollmentsCommand,
     pub(super) at: ItemState<'a>,
     pub(super) calls: Vec<Call<'a>>,
-    /// A call may have cancelled some that no answer counts, in this run or an earlier one under
+    /// A call may have cancelled enrollments that no reply counts, in this run or an earlier one of
     /// the key.
     pub(super) lost: bool,
 }
@@ -60,6 +59,7 @@ impl<'a> Drain<'a> {
             (Mode::Cancel, Some(last)) if last.operation == Some(CANCEL) => self.after_cancel(last),
             (Mode::Cancel, Some(last)) if last.operation == Some(LIST) => self.after_list(last),
             (_, Some(last)) if last.operation == Some(COUNT) => self.after_count(last),
+            // A limit on matches has to be checked before anything is cancelled.
             (Mode::Cancel, _) if !counts_first => self.cancel(),
             (Mode::Cancel | Mode::DryRun, _) => Step::Send(self.counting()),
         }
@@ -71,7 +71,7 @@ impl<'a> Drain<'a> {
                 Some(call) => self.after_call(&call),
                 None => settle(self.counting()),
             },
-            // A no is not the last word while a call before it may have had its effect.
+            // A rejection is not final while an earlier call may have had its effect.
             Class::Refused if self.lost => settle(self.counting()),
             Class::Refused => self.refused(last),
             Class::Undocumented => Step::Send(self.counting()),
@@ -149,7 +149,7 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// A count found some that match: what follows depends on what the last call came to.
+    /// A count found matches. The next step depends on the result of the last cancel.
     fn some_left(&self, call: &Call<'a>) -> Step {
         let Some(cancel) = self.at.last_of(CANCEL) else {
             return self.cancel();
@@ -162,9 +162,9 @@ impl<'a> Drain<'a> {
             Class::Busy if self.at.look_while_busy(CANCEL, self.counting()).is_some() => {
                 self.cancel()
             }
-            // What is in progress there comes to an end by itself.
+            // The operation in progress there ends by itself.
             Class::Busy if self.lost => self.at.unable(cancel),
-            // Nothing tells how many there were before the call whose answer was lost.
+            // It is unknown how many there were before the call whose reply was lost.
             _ if is_no && self.lost => self.at.open(
                 self.counting(),
                 &format!(
@@ -178,7 +178,7 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// A count came back without counts.
+    /// A count came without counts.
     fn uncounted(&self, last: &'a Exchange) -> Step {
         if let Some(step) = self.at.look_again(self.counting(), last) {
             return step;
@@ -189,7 +189,7 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// A count was refused.
+    /// A count was rejected.
     fn count_refused(&self, last: &'a Exchange) -> Step {
         match (self.at.last_of(CANCEL), answered(&last.reply)) {
             (_, Some(response)) if self.lost && last.class == Class::Refused => self.at.open(
@@ -203,7 +203,7 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// How many calls were accepted without a word.
+    /// The number of accepted cancels without readable counts.
     fn unread(&self) -> usize {
         let is_unread = |exchange: &&Exchange| {
             exchange.operation == Some(CANCEL)
@@ -213,7 +213,7 @@ impl<'a> Drain<'a> {
         self.at.history.iter().filter(is_unread).count()
     }
 
-    /// The same, where what was lost stays open whatever is left.
+    /// The state with the doubt kept, whatever remains to be cancelled.
     pub(super) fn doubtful(&self) -> ItemState<'a> {
         let mut at = self.at.clone();
         at.doubt = true;
@@ -224,7 +224,7 @@ impl<'a> Drain<'a> {
         Step::Send(self.call(CANCEL, Safety::Repeatable))
     }
 
-    /// A call that counts what matches, which is how a drain looks.
+    /// A call that counts the matches: the lookup of a drain.
     pub(super) fn counting(&self) -> Request {
         self.call(COUNT, Safety::Look)
     }
@@ -269,9 +269,9 @@ impl<'a> Drain<'a> {
     }
 }
 
-/// Where a drain stands. It differs from what makes one effect: a call that was accepted is
-/// repeated, and what an answer counts is what is left, so that a call before it finds no more than
-/// it did.
+/// Derives the drain's state from its history. Unlike a single effect, an accepted call is
+/// repeated, and each reply counts what remains: an earlier call that acts late finds no more than
+/// that.
 fn stand(at: &mut ItemState<'_>) {
     let before = at.task.doubt;
     at.accepted = false;

@@ -1,4 +1,4 @@
-//! How a drain ends.
+//! Outcomes of a drain.
 
 use crate::{
     domain::{
@@ -15,8 +15,8 @@ use super::{
 };
 
 impl<'a> Drain<'a> {
-    /// Nothing that matches remains. Whether some of it was our doing is left to find out only if
-    /// an answer was lost and no other counts any.
+    /// No match remains. Whether it was our doing has to be found out only if a reply was lost and
+    /// no other reply counts any.
     pub(super) fn finished(&self, call: &Call<'_>) -> Step {
         match self.ended() {
             0 if self.lost && self.can_list() => self.list(),
@@ -50,7 +50,7 @@ impl<'a> Drain<'a> {
         self.at.previewed(preview, detail, call.response)
     }
 
-    /// A no of Sequenzy's, and no answer was lost. It is final only if nothing was done before.
+    /// Sequenzy rejected it, and no reply was lost. Final only if nothing was cancelled before.
     pub(super) fn refused(&self, last: &Exchange) -> Step {
         let Some(response) = answered(&last.reply) else {
             return self.at.unable(last);
@@ -76,7 +76,7 @@ impl<'a> Drain<'a> {
         )
     }
 
-    /// A count was refused in a way that is not described, before any call went out.
+    /// A count got an undocumented rejection before any cancel was sent.
     pub(super) fn undocumented(&self, response: &Response) -> Step {
         let status = response.status;
         self.at.gives_up(
@@ -87,7 +87,7 @@ impl<'a> Drain<'a> {
         )
     }
 
-    /// Either the sequence or the subscriber: only the text tells, if it does.
+    /// The sequence or the subscriber is unknown: only the text may say which.
     fn not_found(&self, response: &Response) -> Step {
         let said = read_error(response).message.unwrap_or_default();
         let sequence = &self.command.sequence_id;
@@ -134,7 +134,7 @@ impl<'a> Drain<'a> {
             call.matched
         );
         if self.lost {
-            // A call whose answer was lost may have come when fewer matched.
+            // The lost call may have acted when fewer enrollments matched.
             let why = format!("an answer was lost, and {why}");
             return self.at.open(self.counting(), &why, call.response);
         }
@@ -153,7 +153,7 @@ impl<'a> Drain<'a> {
             .refused(outcome, reason, message, detail, call.response)
     }
 
-    /// A call that was to count says that it cancelled.
+    /// A counting call says that it cancelled.
     pub(super) fn not_dry(&self, call: &Call<'_>) -> Step {
         let message = format!(
             "sequenzy did not take a dry run as one and says that it cancelled {} enrollments; \
@@ -167,7 +167,7 @@ impl<'a> Drain<'a> {
         self.at.end(conclusion, Some(call.response))
     }
 
-    /// There is no room for another exchange.
+    /// The run has reached the limit of exchanges.
     pub(super) fn is_too_long(&self) -> Step {
         self.at.gives_up(
             FailureReason::DrainUnfinished,

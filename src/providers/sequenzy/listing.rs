@@ -1,5 +1,5 @@
-//! Whose doing it is that nothing is left of some subscribers, after an answer was lost and no
-//! other counts any: their cancelled enrollments tell, by when they were last changed.
+//! Finds out who cancelled the enrollments of some subscribers, after a reply was lost and no other
+//! counts any: by the times of change of their cancelled enrollments.
 
 use crate::{
     domain::{
@@ -19,38 +19,38 @@ use crate::{
 
 use super::{LIST, drain::Drain};
 
-/// Enrollments on a page, as many as Sequenzy gives.
+/// Enrollments per page, the most that Sequenzy sends.
 const PAGE_ROWS_MAX: usize = 500;
-/// Pages that are read to find out.
+/// Pages that are read at most.
 const PAGES_MAX: usize = 8;
-/// Characters of the ids in one request: servers take some 8,000 in its first line.
+/// Characters of ids in one request: servers accept some 8,000 in the request line.
 const IDS_CHARS_MAX: usize = 4_000;
 
-/// How far the pages are.
+/// The result of the pages so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
-    /// One that nobody else can have cancelled before is among them, or they do not end.
+    /// A listed enrollment may be our doing, or there are too many pages.
     Ours,
-    /// All are of before, or there are none, and that can be believed.
+    /// All are older than our requests, or there are none, in believed pages.
     Others,
-    /// This page comes next: of this group of subscribers, after so many.
+    /// Read this page next: of this group of subscribers, from this offset.
     Next { group: usize, offset: usize },
 }
 
 impl<'a> Drain<'a> {
-    /// Whether the target names subscribers that can be asked for.
+    /// Whether the target names subscribers that can be listed.
     pub(super) fn can_list(&self) -> bool {
         (1..=PAGES_MAX).contains(&self.groups().len())
     }
 
-    /// The first page. It waits for what the lost call comes to: enrollments that are not there
-    /// yet are no proof.
+    /// The first page. Waits for the settling time of the lost call, because an absent enrollment
+    /// proves nothing before.
     pub(super) fn list(&self) -> Step {
         settle(self.page(0, 0))
     }
 
     pub(super) fn after_list(&self, last: &'a Exchange) -> Step {
-        // Nothing but one of the two calls leads here.
+        // Reached only after one of the two calls.
         let Some(call) = self.calls.last() else {
             return self.at.unable(last);
         };
@@ -64,9 +64,9 @@ impl<'a> Drain<'a> {
                 } => self.list(),
                 Read::Next { group, offset } => Step::Send(self.page(group, offset)),
             },
-            // It will not say, now or later: older versions may not have the list, and its page
-            // is not one of those we hold. That nothing is left is known, and without a proof
-            // that others did it, it counts as ours.
+            // It cannot be learned, now or later: older versions may not have the list, and its
+            // page is not among those we hold. It is known that nothing remains, and without a
+            // proof that others did it, it counts as ours.
             Class::Refused | Class::Undocumented => self.ended_by_us(call.response),
             Class::Unreadable | Class::Busy => {
                 let (group, offset) = match self.read() {
@@ -76,7 +76,7 @@ impl<'a> Drain<'a> {
                 let again = self.at.look_again(self.page(group, offset), last);
                 again.unwrap_or_else(|| self.doubtful().unable(last))
             }
-            // Whether anything of ours was done may be learned another time.
+            // This can be learned another time.
             Class::Lost
             | Class::Unsent
             | Class::Throttled
@@ -86,8 +86,8 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// The pages since the last call. One that cannot be believed says nothing unless one of ours
-    /// is on it, and then they are read anew.
+    /// Reads the pages since the last call. A page that is not believed only counts if it has an
+    /// enrollment of ours; otherwise all pages are read again.
     fn read(&self) -> Read {
         let groups = self.groups().len();
         let (mut group, mut offset, mut pages) = (0, 0, 0);
@@ -119,8 +119,8 @@ impl<'a> Drain<'a> {
         Read::Next { group, offset }
     }
 
-    /// Whether it is one of the target's that was cancelled when a call of ours could have done
-    /// it.
+    /// Whether a listed enrollment is the target's and was cancelled when a call of ours could have
+    /// done it.
     fn is_ours(&self, exchange: &Exchange, row: JsonReader<'_>) -> bool {
         let status = row.at("status").word();
         let is_canceled = status.is_none_or(|word| word == json::plain("cancelled"));
@@ -130,7 +130,7 @@ impl<'a> Drain<'a> {
         is_canceled && is_named && !is_others(exchange, changed)
     }
 
-    /// The pages so far, since the last call.
+    /// The pages since the last call.
     fn listed(&self) -> impl Iterator<Item = &'a Exchange> {
         let is_page = |exchange: &&Exchange| exchange.operation == Some(LIST);
         let pages = self.at.history.iter().rev().take_while(is_page).count();
@@ -147,7 +147,7 @@ impl<'a> Drain<'a> {
         ids.iter()
     }
 
-    /// The subscribers, as many to a request as fit. None if they cannot be told apart there.
+    /// The subscribers in groups that fit a request. Empty if an id has the separator in it.
     fn groups(&self) -> Vec<String> {
         let mut groups: Vec<String> = Vec::new();
         for id in self.ids().map(TargetId::as_str) {

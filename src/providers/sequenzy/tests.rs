@@ -1,5 +1,5 @@
-//! Drains of a model of Sequenzy that loses requests and answers, acts late, and is used by others
-//! too: what is concluded and counted has to be true of the model.
+//! Drains of a model of Sequenzy that loses requests and replies, acts late, and is changed by
+//! others too. Every outcome and every count has to be true of the model.
 
 mod engine;
 mod model;
@@ -17,7 +17,7 @@ fn what_is_concluded_and_counted_is_true() {
     }
 }
 
-/// Plays one key to its end, or for some runs.
+/// Plays one key to its final outcome, or for some runs.
 fn play(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let targets = [
@@ -61,7 +61,7 @@ fn holds(model: &Model, conclusion: &Conclusion, target: &Value, counted: u64, t
             let named = *target != json!("all");
             assert!(!named || model.ours > 0 || model.was_used_since(), "{told}");
         }
-        // An earlier run may have cancelled some, and have counted them.
+        // An earlier run may have cancelled some and counted them.
         Outcome::AlreadyCanceled => {
             assert!(model.open() == 0 && model.ours == counted, "{told}");
         }

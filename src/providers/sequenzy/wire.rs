@@ -1,5 +1,4 @@
-//! What Sequenzy takes and gives: the body of a call, and the tolerant reading of replies and of
-//! every error envelope that was seen.
+//! Sequenzy bodies: calls, and tolerant reading of replies and of all error formats seen.
 
 use std::collections::BTreeSet;
 
@@ -20,14 +19,14 @@ use crate::{
 
 use super::{CANCEL, COUNT};
 
-/// What an answer says of itself.
+/// What a reply says of itself, whatever its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
-    /// That it succeeded.
+    /// A success.
     Success,
-    /// That it did not, whatever its status.
+    /// An error.
     Error,
-    /// Nothing: it is not Sequenzy's.
+    /// Neither: it is not Sequenzy's.
     Nothing,
 }
 
@@ -52,7 +51,7 @@ impl Says {
     }
 }
 
-/// What a reply to either call says.
+/// The counts of a reply to a call.
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
     pub(super) body: JsonReader<'a>,
@@ -60,12 +59,12 @@ pub(super) struct Call<'a> {
     pub(super) matched: u64,
     pub(super) canceled: u64,
     pub(super) remaining: u64,
-    /// What the reply says it was.
+    /// Whether the reply calls itself a dry run.
     pub(super) dry: Option<bool>,
 }
 
 impl<'a> Call<'a> {
-    /// Reads a success; `None` for all else, and if the counts are not there.
+    /// Reads a success; `None` for all else, and if the counts are absent.
     pub(super) fn read(exchange: &'a Exchange) -> Option<Self> {
         let StatusMeaning::Success(response) = verdict(exchange) else {
             return None;
@@ -73,7 +72,7 @@ impl<'a> Call<'a> {
         Self::counts(exchange.operation?, response)
     }
 
-    /// Reads the counts of an answer to this call, if they are there.
+    /// Reads the counts of a reply to this operation, if they are there.
     pub(super) fn counts(operation: Operation, response: &'a Response) -> Option<Self> {
         if ![COUNT, CANCEL].contains(&operation) {
             return None;
@@ -91,23 +90,23 @@ impl<'a> Call<'a> {
             response,
             matched,
             canceled,
-            // Older versions do not say.
+            // Older versions do not send it.
             remaining: remaining.unwrap_or_else(|| matched.saturating_sub(canceled)),
             dry: body.at("dryRun").flag(),
         })
     }
 
-    /// The enrollments of its sample.
+    /// The sample of enrollments.
     pub(super) fn enrollments(&self) -> impl Iterator<Item = Enrollment> {
         self.body.at("enrollments").list().filter_map(enrollment)
     }
 
-    /// The sample leaves some out.
+    /// Whether the sample is incomplete.
     pub(super) fn has_more(&self) -> bool {
         self.body.at("hasMore").flag() == Some(true)
     }
 
-    /// The subscribers that Sequenzy says it does not know.
+    /// The subscribers that Sequenzy reports as unknown.
     pub(super) fn unknown_subscriber_ids(&self) -> impl Iterator<Item = String> {
         let unknown = self.body.at("target").at("notFoundSubscriberIds");
         unknown
@@ -128,7 +127,7 @@ pub(super) fn body(command: &EnrollmentsCommand, dry: bool) -> Value {
             set("subscriberIds", json!(ids));
         }
         EnrollmentsTarget::Field { path, values } => {
-            // Without a path the sequence's own field is meant.
+            // Without a path, Sequenzy uses the sequence's own field.
             if let Some(path) = path {
                 set("fieldPath", json!(path));
             }
@@ -145,12 +144,12 @@ pub(super) fn body(command: &EnrollmentsCommand, dry: bool) -> Value {
     Value::Object(body)
 }
 
-/// What all calls together tell.
+/// The detail from all calls.
 pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
     let canceled = calls
         .iter()
         .fold(0_u64, |sum, call| sum.saturating_add(call.canceled));
-    // A count's sample shows states of before; it stands only where nothing was cancelled.
+    // A count's sample shows earlier states, so it is only used if nothing was cancelled.
     let live = calls.iter().any(|call| call.operation == CANCEL);
     let shown = calls
         .iter()
@@ -174,7 +173,7 @@ pub(super) fn detail(calls: &[Call<'_>]) -> EnrollmentsDetail {
     }
 }
 
-/// One of a sample. Its texts are cut, so that a thousand of them have a bound.
+/// An enrollment of a sample. Its texts are cut, so that a thousand of them are bounded.
 fn enrollment(body: JsonReader<'_>) -> Option<Enrollment> {
     let text = |name| http_status::cut(body.at(name).text().unwrap_or_default());
     Some(Enrollment {
@@ -186,7 +185,7 @@ fn enrollment(body: JsonReader<'_>) -> Option<Enrollment> {
     })
 }
 
-/// The subscribers that any of the calls did not know: no more than a target names.
+/// The subscribers that any call did not know, at most as many as a target can name.
 pub(super) fn unknown_subscriber_ids(calls: &[Call<'_>]) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for id in calls.iter().flat_map(Call::unknown_subscriber_ids) {
@@ -197,7 +196,7 @@ pub(super) fn unknown_subscriber_ids(calls: &[Call<'_>]) -> BTreeSet<String> {
     ids
 }
 
-/// All envelopes that were seen: `{"error": text}`, the richer one with `code`, `title`,
+/// Reads an error in all formats seen: `{"error": text}`, the richer one with `code`, `title`,
 /// `description`, `resolution`, `docsUrl` and `details`, `{"error": {"code", "message"}}`, and
 /// `{"message"}`.
 pub(super) fn read_error(response: &Response) -> ProviderError {

@@ -1,5 +1,5 @@
-//! The engine as Rebilly sees it: when requests go, what is tried again, which looks can be
-//! believed, and what a crash or another run remembers.
+//! The engine as Rebilly sees it: when requests are sent and retried, which lookups are believed,
+//! and what a crash or another run keeps.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,13 +26,13 @@ const SETTLING_MS: u64 = 30_000;
 
 /// One key, over all its runs.
 pub(super) struct Engine {
-    /// When a look is believed, if anything may be ours.
+    /// When a lookup is believed, if a request may have acted.
     believed_at: Option<u64>,
-    /// A believed look that could be read has come since.
+    /// A believed, readable lookup has come since.
     believed: bool,
     accepted: bool,
     looks: u32,
-    /// A look has shown that ours was taken back.
+    /// A lookup has shown that our cancellation was revoked.
     revoked: bool,
 }
 
@@ -60,7 +60,7 @@ impl Engine {
         })
     }
 
-    /// One run, from the key being sent to what is concluded.
+    /// One run, from the caller's request to the outcome.
     pub(super) fn run(&mut self, model: &mut Model, when: When, rng: &mut Rng) -> Conclusion {
         let account = conformance::account(ProviderId::Rebilly, &Value::Null).unwrap();
         let command = json!({"account": account.name, "subscription_id": "7", "when": when});
@@ -108,7 +108,7 @@ impl Engine {
                     since_earliest: Some(Duration::from_millis(model.now)),
                 },
             };
-            // A crash forgets all but that something may have been sent.
+            // After a crash it is only known that something may have been sent.
             if rng.u8(..25) == 0 {
                 self.lost(model);
                 doubt = self.doubt();
@@ -178,7 +178,7 @@ impl Engine {
         model.wait_until(then);
     }
 
-    /// What comes of a request. Whatever is lost or late acts before a look is believed.
+    /// The result of a request. A lost or late request acts before a lookup is believed.
     fn deliver(&self, model: &mut Model, request: &Request, rng: &mut Rng) -> Reply {
         let effect = request.safety == Safety::Once;
         assert!(!effect || !self.accepted, "what was accepted is sent again");

@@ -1,4 +1,4 @@
-//! The truth about one subscription at Rebilly, and what is still on its way there.
+//! The truth about one subscription at Rebilly, and the requests that are under way.
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +20,11 @@ pub(super) struct Model {
     asked_at: Option<Timestamp>,
     /// Milliseconds since the item was admitted.
     pub(super) now: u64,
-    /// By how many seconds the provider's clock is wrong.
+    /// Seconds by which the provider's clock is wrong.
     skew: i64,
-    /// A second PUT of the same is refused.
+    /// A second, identical PUT is rejected.
     strict: bool,
-    /// Requests on their way, with when they arrive.
+    /// Requests under way, and when they arrive.
     pub(super) late: Vec<(u64, Request)>,
 }
 
@@ -75,7 +75,7 @@ impl Model {
         asked.is_some_and(|asked| asked < admitted - SignedDuration::from_hours(24))
     }
 
-    /// Lets time pass, and what is late arrive.
+    /// Lets time pass; late requests arrive.
     pub(super) fn wait_until(&mut self, then: u64) {
         self.now = self.now.max(then);
         let late = std::mem::take(&mut self.late);
@@ -86,7 +86,7 @@ impl Model {
         }
     }
 
-    /// Others cancel it, or take back what we did.
+    /// Others cancel it, or revoke our cancellation.
     pub(super) fn is_used_by_others(&mut self, rng: &mut Rng) {
         if self.life == "active" {
             self.life = ["canceled", "churned"][rng.usize(..2)];
@@ -106,7 +106,7 @@ impl Model {
         }})
     }
 
-    /// Takes a request, and says what it answers if the answer arrives.
+    /// Takes a request; returns the reply, if that arrives.
     pub(super) fn take(&mut self, request: &Request) -> (u16, Value) {
         let gone = || (404, json!({"status": 404, "title": "Not Found"}));
         let no = || {
@@ -153,7 +153,7 @@ impl Model {
         }
     }
 
-    /// Whether it is known here that our cancellation was taken back.
+    /// Whether the provider has shown that our cancellation was revoked.
     pub(super) fn is_revoked(&self) -> bool {
         self.own == Some("revoked")
     }

@@ -1,4 +1,5 @@
-//! What answers are at each provider: its own, and those of everything that stands in between.
+//! The classes of replies at each provider: its own, and those of everything that can be in
+//! between.
 
 mod denials;
 mod strangers;
@@ -63,7 +64,7 @@ impl Bench {
         }
     }
 
-    /// The class of an answer to a cancel or a look, at a place that has or has not answered.
+    /// The class of a reply to a cancel or a lookup, at a place that has or has not been proved.
     fn class(&self, safety: Safety, answered: bool, reply: &Reply) -> Class {
         let provider = of(self.account.provider());
         provider.classify(&self.task(answered), &self.request(safety), reply)
@@ -187,7 +188,7 @@ fn lost_and_throttled_are_so_in_any_form() {
     }
 }
 
-/// An error in the provider's own form.
+/// An error in the provider's own format.
 fn error(provider: ProviderId, status: u16, code: &str) -> String {
     let body = match provider {
         ProviderId::Rebilly => json!({"status": status, "title": "No", "detail": "no"}),
@@ -242,7 +243,7 @@ fn a_no_of_the_provider_s_own_is_what_its_page_says() {
     }
 }
 
-/// A success that describes this target, with this id in its place.
+/// A success that describes the target, with this id in place of the target's.
 fn success(provider: ProviderId, safety: Safety, id: &Value) -> Value {
     match (provider, safety) {
         (ProviderId::Rebilly, Safety::Look) => json!({"id": id, "status": "active"}),

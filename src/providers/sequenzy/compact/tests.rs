@@ -1,4 +1,4 @@
-//! A drain with small answers goes on, tells and ends as one with all that came.
+//! A drain with compacted replies takes the same steps to the same outcome as with whole ones.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Item {
         }
     }
 
-    /// What comes next, and what is told of it so far.
+    /// The next step, and the progress so far.
     fn stands(&self, history: &[Exchange]) -> (Step, String) {
         let progress = Sequenzy.progress(&self.task(), history);
         (
@@ -115,7 +115,7 @@ fn reply(rng: &mut Rng) -> Reply {
     }
 }
 
-/// The exchange that a step and this reply make; a call is a count or cancels, as was asked.
+/// The exchange of a step with this reply.
 fn exchange(item: &Item, step: &Step, reply: Reply) -> Option<Exchange> {
     let Step::Send(request) = step else {
         return None;

@@ -1,5 +1,5 @@
-//! The engine as Sequenzy sees it: when requests go, what is tried again, which looks can be
-//! believed, and what a crash or another run remembers.
+//! The engine as Sequenzy sees it: when requests are sent and retried, which lookups are believed,
+//! and what a crash or another run keeps.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,9 +26,9 @@ const SETTLING_MS: u64 = 30_000;
 
 /// One key, over all its runs.
 pub(super) struct Engine {
-    /// When a look is believed, if anything may be ours.
+    /// When a lookup is believed, if a request may have acted.
     believed_at: Option<u64>,
-    /// A believed look that could be read has come since.
+    /// A believed, readable lookup has come since.
     believed: bool,
     looks: u32,
 }
@@ -55,7 +55,7 @@ impl Engine {
         })
     }
 
-    /// One run, from the key being sent to what is concluded.
+    /// One run, from the caller's request to the outcome.
     pub(super) fn run(&mut self, model: &mut Model, target: &Value, rng: &mut Rng) -> Conclusion {
         let account = conformance::account(ProviderId::Sequenzy, &Value::Null).unwrap();
         let command = json!({"enrollments": {"account": account.name, "sequence_id": "seq_1",
@@ -165,7 +165,7 @@ impl Engine {
     }
 }
 
-/// What comes of a request. Whatever is lost or late acts before a look is believed.
+/// The result of a request. A lost or late request acts before a lookup is believed.
 fn deliver(model: &mut Model, request: &Request, rng: &mut Rng) -> Reply {
     let effect = request.safety != Safety::Look;
     let date = jiff::fmt::rfc2822::to_string(&model.clock().to_zoned(jiff::tz::TimeZone::UTC));

@@ -1,4 +1,4 @@
-//! The truth about the enrollments of a target, and what is still on its way there.
+//! The truth about the enrollments of a target, and the calls that are under way.
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -8,19 +8,19 @@ use crate::domain::http_exchange::Request;
 
 /// Enrollments that one call cancels.
 const PER_CALL: usize = 2;
-/// By how much a list lags behind what is so.
+/// Milliseconds by which a list lags behind.
 const LIST_LAG_MS: i64 = 5_000;
 
 pub(super) struct Model {
-    /// When each was cancelled, by the provider's clock; `None` if it goes on.
+    /// When each was cancelled, by the provider's clock; `None` if it is active.
     enrollments: Vec<Option<Timestamp>>,
     /// How many of them our calls cancelled.
     pub(super) ours: u64,
     /// Milliseconds since the item was admitted.
     pub(super) now: u64,
-    /// By how many seconds the provider's clock is wrong.
+    /// Seconds by which the provider's clock is wrong.
     skew: i64,
-    /// Calls on their way, with when they arrive.
+    /// Calls under way, and when they arrive.
     pub(super) late: Vec<(u64, Request)>,
 }
 
@@ -70,7 +70,7 @@ impl Model {
         self.wall() + SignedDuration::from_secs(self.skew)
     }
 
-    /// Lets time pass, and what is late arrive.
+    /// Lets time pass; late calls arrive.
     pub(super) fn wait_until(&mut self, then: u64) {
         self.now = self.now.max(then);
         let late = std::mem::take(&mut self.late);
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// Cancels some that go on, and says how many.
+    /// Cancels some active ones; returns how many.
     pub(super) fn cancel(&mut self, most: usize) -> usize {
         let now = self.clock();
         let open = self.enrollments.iter_mut().filter(|one| one.is_none());
@@ -89,7 +89,7 @@ impl Model {
         canceled.count()
     }
 
-    /// Takes a request, and says what it answers if the answer arrives.
+    /// Takes a request; returns the reply, if that arrives.
     pub(super) fn take(&mut self, request: &Request) -> Value {
         let matched = self.open();
         let dry = request.operation.0 == "count";

@@ -1,4 +1,4 @@
-//! Credentials that are refused, at each provider: by it, or by something in between.
+//! Refused credentials at each provider: by the provider, or by an intermediary.
 
 use super::*;
 use crate::{
@@ -14,7 +14,7 @@ const DENIALS: [(u16, FailureReason); 2] = [
     (403, FailureReason::PermissionDenied),
 ];
 
-/// How a run ends in which these come back, the last one for ever, and how many requests it takes.
+/// The outcome of a run that gets these replies, the last one for ever, and its number of requests.
 fn ends(
     provider: ProviderId,
     doubt: Option<&Doubt>,

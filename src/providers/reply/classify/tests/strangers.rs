@@ -1,6 +1,6 @@
-//! What proxies, firewalls and web servers answer in a provider's place.
+//! Replies of proxies, firewalls and web servers instead of the provider.
 
-/// Answers of what stands between: whose they are, status, body.
+/// Replies of intermediaries: the sender, the status, the body.
 pub(super) const OF_OTHERS: &[(&str, u16, &str)] = &[
     (
         "nginx, http to an https port",

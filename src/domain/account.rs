@@ -1,4 +1,4 @@
-//! Accounts: one set of settings at one provider, without its credentials.
+//! Accounts: settings at one provider, without credentials.
 
 use sha2::{Digest as _, Sha256};
 
@@ -7,7 +7,7 @@ use super::{
     ids::{AccountName, Kind},
 };
 
-/// A company whose API is called.
+/// A provider whose API is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the companies' names")]
 pub enum ProviderId {
@@ -41,19 +41,19 @@ impl ProviderId {
     }
 }
 
-/// One set of settings at a provider.
+/// An account: one set of settings at a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its name in requests.
+    /// The name that requests use.
     pub name: AccountName,
-    /// Where the API is, without a slash at the end.
+    /// The API's base URL, without a trailing slash.
     pub base_url: String,
-    /// What is particular to its provider.
+    /// Settings that only its provider has.
     pub settings: ProviderSettings,
 }
 
 impl Account {
-    /// The provider it is at.
+    /// The account's provider.
     #[must_use]
     pub fn provider(&self) -> ProviderId {
         match self.settings {
@@ -65,8 +65,8 @@ impl Account {
         }
     }
 
-    /// A digest of where its requests go: base URL, organization or company, and the proxy on the
-    /// way. What may have been sent to one place cannot be looked up at another.
+    /// A digest of the address that requests go to: base URL, organization or company, and proxy. A
+    /// request that was sent to one place cannot be looked up at another.
     #[must_use]
     pub fn place(&self, proxy_url: Option<&str>) -> u64 {
         let part = match &self.settings {
@@ -84,7 +84,7 @@ impl Account {
         ];
         let mut hash = Sha256::new();
         for part in parts {
-            // No part has a zero byte, so it keeps ("a", "bc") apart from ("ab", "c").
+            // No part has a zero byte, so it separates ("a", "bc") from ("ab", "c").
             hash.update(part.as_bytes());
             hash.update([0]);
         }
@@ -96,22 +96,22 @@ impl Account {
     }
 }
 
-/// What is particular to an account's provider.
+/// Settings that only one provider has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderSettings {
     /// Rebilly.
     Rebilly {
         /// The organization in every path; `None` uses the key's default one.
         organization: Option<String>,
-        /// How the secret is sent.
+        /// The header of the credential.
         auth: RebillyAuth,
     },
     /// Solidgate, API v2.
     Solidgate {
         /// The channel for commands that name none.
         channel_id: Option<String>,
-        /// Path of the lookup, which the stored pages imply and do not show
-        /// (default `v2/subscriptions/get`).
+        /// Path of the lookup, which the stored pages imply but do not show (default
+        /// `v2/subscriptions/get`).
         lookup_path: String,
     },
     /// FunnelFox.
@@ -121,7 +121,7 @@ pub enum ProviderSettings {
     },
     /// Revolv3.
     Revolv3 {
-        /// How the secret is sent.
+        /// The header of the credential.
         auth: Revolv3Auth,
         /// Whether the timing may be set by a PATCH before the cancel.
         set_timing: bool,
@@ -133,7 +133,7 @@ pub enum ProviderSettings {
     },
 }
 
-/// How Rebilly's secret is sent.
+/// The header of Rebilly's credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RebillyAuth {
     /// As `REB-APIKEY`.
@@ -142,7 +142,7 @@ pub enum RebillyAuth {
     Bearer,
 }
 
-/// How Revolv3's secret is sent.
+/// The header of Revolv3's credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revolv3Auth {
     /// As `x-revolv3-token`, which the guides describe.
@@ -154,39 +154,39 @@ pub enum Revolv3Auth {
 /// When FunnelFox's cancel ends a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunnelFoxEnd {
-    /// When what is paid is over (its dashboard's documentation).
+    /// At the end of the paid period (its dashboard's documentation).
     PeriodEnd,
-    /// At once: for accounts whose payment company does that.
+    /// At once, for accounts whose payment company does that.
     Now,
 }
 
-/// How a secret joins a request, below everything that is stored or logged.
+/// How a credential is added to a request. It is added below everything that stores or logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auth {
     /// The header.
     pub header: &'static str,
-    /// What stands before the secret, such as `Bearer `.
+    /// Prefix of the credential, such as `Bearer `.
     pub prefix: &'static str,
 }
 
-/// What can be asked of an account. What cannot is refused before anything is sent.
+/// What an account can do. Anything else is rejected before a request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Which RPC it serves.
+    /// The RPC that it serves.
     pub kind: Kind,
-    /// The timings it takes; empty for enrollments.
+    /// The timings that it accepts; empty for enrollments.
     pub timings: Vec<Timing>,
     /// Whether it can prorate.
     pub prorate: bool,
     /// Whether it takes line items.
     pub line_items: bool,
-    /// Notes that reach the provider, by their published names.
+    /// Notes that are sent to the provider, by their published names.
     pub notes: &'static [&'static str],
-    /// What a dry run is.
+    /// How a dry run works.
     pub dry_run: DryRun,
 }
 
-/// A choice of when.
+/// A kind of `when`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the variants of When, without their values")]
 pub enum Timing {
@@ -220,12 +220,12 @@ impl Timing {
     }
 }
 
-/// What a dry run is at an account.
+/// How a dry run works at an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DryRun {
-    /// The provider previews it.
+    /// The provider has a preview.
     Preview,
-    /// A look at what is there.
+    /// A lookup of the current state.
     Lookup,
 }
 
@@ -272,7 +272,7 @@ mod tests {
             rebilly(None, key).place(proxy),
             rebilly(None, key).place(other_proxy),
             rebilly(Some("org"), key).place(proxy),
-            // What moves from one to the next is not the same.
+            // A value that moves from one part to the next is another place.
             rebilly(Some("http://proxy:3128"), key).place(None),
             sequenzy(None).place(None),
             elsewhere(sequenzy(None)).place(None),
@@ -315,8 +315,8 @@ mod tests {
         assert_eq!(revolv3(Revolv3Auth::Bearer, true), one);
     }
 
-    /// It is in journals: a version that reckoned it otherwise would take every doubt for one that
-    /// was left elsewhere.
+    /// The digest is stored in journals: another algorithm would make every doubt one from another
+    /// place.
     #[test]
     fn a_place_is_the_same_in_every_version() {
         let account = rebilly(Some("org"), RebillyAuth::ApiKey);

@@ -1,5 +1,5 @@
-//! What is asked for: one parsed item of a request. Two commands are equal if they mean the
-//! same, whatever bytes they came in.
+//! Commands: a parsed item of a request. Two commands are equal if they mean the same, whatever
+//! bytes they came in.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,16 +23,16 @@ pub enum Command {
 /// Cancel one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionCommand {
-    /// Where.
+    /// The account.
     pub account: AccountName,
-    /// Which.
+    /// The subscription.
     pub subscription_id: TargetId,
-    /// When it is to end.
+    /// When it ends.
     pub when: When,
     /// Why, from the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Why, in words.
+    /// Why, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Who asked for it.
@@ -41,10 +41,10 @@ pub struct SubscriptionCommand {
     /// Whether the rest of the period is credited; unset means no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prorate: Option<bool>,
-    /// Items for the closing invoice.
+    /// Items of the closing invoice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub line_items: Vec<LineItem>,
-    /// What exists at one provider only.
+    /// Options that only one provider has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<ProviderOptions>,
 }
@@ -55,7 +55,7 @@ pub struct SubscriptionCommand {
 pub enum When {
     /// At once.
     Now,
-    /// At the end of what is paid.
+    /// At the end of the paid period.
     PeriodEnd,
     /// At this time.
     At(Timestamp),
@@ -63,7 +63,7 @@ pub enum When {
     ProviderDefault,
 }
 
-/// Why a subscription is cancelled: the closed list of Rebilly's page, which is the widest.
+/// Why a subscription is cancelled: the closed list of Rebilly's page, which is the longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it; the proto describes each")]
@@ -81,7 +81,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word for it, which is Rebilly's too.
+    /// The published word, which Rebilly uses too.
     #[must_use]
     pub fn slug(self) -> &'static str {
         match self {
@@ -116,19 +116,19 @@ pub enum Initiator {
 pub struct LineItem {
     /// Who pays.
     pub direction: Direction,
-    /// What it is.
+    /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Price of a unit in major units.
     pub unit_price: Amount,
     /// The price's currency.
     pub currency: Currency,
-    /// How many, 1 to [`crate::limits::QUANTITY_MAX`].
+    /// The quantity, 1 to [`crate::limits::QUANTITY_MAX`].
     pub quantity: i32,
-    /// When what it covers begins.
+    /// Start of the period that it covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_start: Option<Timestamp>,
-    /// When what it covers ends.
+    /// End of the period that it covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_end: Option<Timestamp>,
 }
@@ -143,13 +143,13 @@ pub enum Direction {
     Credit,
 }
 
-/// What exists at one provider only.
+/// Options that only one provider has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderOptions {
     /// Solidgate.
     Solidgate {
-        /// The channel, for keys that have several.
+        /// The channel, for API keys with several channels.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel_id: Option<TargetId>,
     },
@@ -158,21 +158,21 @@ pub enum ProviderOptions {
 /// Cancel enrollments of one sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrollmentsCommand {
-    /// Where.
+    /// The account.
     pub account: AccountName,
-    /// Of which sequence.
+    /// The sequence.
     pub sequence_id: TargetId,
-    /// Whose.
+    /// The subscribers.
     pub target: EnrollmentsTarget,
-    /// Why, in words.
+    /// Why, as free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// More matches than this and nothing is cancelled.
+    /// If more match, nothing is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matches_max: Option<u32>,
 }
 
-/// Whose enrollments.
+/// The subscribers of an enrollments command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnrollmentsTarget {
@@ -180,7 +180,7 @@ pub enum EnrollmentsTarget {
     Subscriber(TargetId),
     /// These subscribers', sorted and without repeats.
     Subscribers(Vec<TargetId>),
-    /// Those whose entry event has one of the values.
+    /// Subscribers whose entry event has one of the values.
     Field {
         /// Dot path into the event's properties; `None` for the sequence's own field.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ pub enum EnrollmentsTarget {
         /// The values, sorted and without repeats.
         values: Vec<TargetId>,
     },
-    /// Everyone's.
+    /// All subscribers.
     All,
 }
 
@@ -207,7 +207,7 @@ impl SubscriptionCommand {
 }
 
 impl EnrollmentsTarget {
-    /// Whether it can match many, so that it is a dry run unless the caller says otherwise.
+    /// Whether it can match many, which makes it a dry run unless the caller says otherwise.
     #[must_use]
     pub fn matches_many(&self) -> bool {
         !matches!(self, Self::Subscriber(_))
@@ -215,7 +215,7 @@ impl EnrollmentsTarget {
 }
 
 impl Command {
-    /// Where it is to be done.
+    /// The account.
     #[must_use]
     pub fn account(&self) -> &AccountName {
         match self {
@@ -224,7 +224,7 @@ impl Command {
         }
     }
 
-    /// Which RPC it came by.
+    /// The RPC of the command.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -233,7 +233,7 @@ impl Command {
         }
     }
 
-    /// The subscription or sequence, on which the provider's state hangs.
+    /// The subscription or the sequence.
     #[must_use]
     pub fn resource(&self) -> &TargetId {
         match self {
@@ -242,8 +242,8 @@ impl Command {
         }
     }
 
-    /// What no two commands may work on at a time: a subscription, whose state the second would
-    /// find half changed. Cancelling enrollments converges, so they need no such thing.
+    /// The target that no two commands may work on at once: a subscription, which the second
+    /// command would find half changed. Cancelling enrollments converges, so it needs no lock.
     #[must_use]
     pub fn exclusive_target(&self) -> Option<&TargetId> {
         match self {
@@ -252,8 +252,7 @@ impl Command {
         }
     }
 
-    /// How many people it can concern: those that it names, and the most that may match where it
-    /// names none.
+    /// The maximum of people that it can concern: those that it names, or the most that may match.
     #[must_use]
     pub fn people(&self) -> u64 {
         let Self::Enrollments(command) = self else {
@@ -270,7 +269,7 @@ impl Command {
         .max(1)
     }
 
-    /// Whether it brings about a charge or a refund of its own, which a second one would repeat.
+    /// Whether it causes a charge or refund that a second command would repeat.
     #[must_use]
     pub fn moves_money(&self) -> bool {
         match self {
@@ -281,7 +280,7 @@ impl Command {
         }
     }
 
-    /// Every id that support staff may look for: the resource, and the subscribers.
+    /// Every id that support staff may search for: the resource and the subscribers.
     pub fn target_ids(&self) -> impl Iterator<Item = &TargetId> {
         let subscribers: &[TargetId] = match self {
             Self::Subscription(_) => &[],
@@ -294,7 +293,7 @@ impl Command {
         std::iter::once(self.resource()).chain(subscribers)
     }
 
-    /// About how many bytes of memory it takes.
+    /// Approximate bytes of memory that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -344,7 +343,7 @@ impl Command {
                 let same_comment = same_text(a.comment.as_deref(), b.comment.as_deref(), key);
                 compare(same_comment, "comment");
                 compare(a.initiated_by == b.initiated_by, "initiated_by");
-                // Unset means no, and options that say nothing are the same as none.
+                // Unset means no, and empty options are the same as none.
                 compare(a.prorates() == b.prorates(), "prorate");
                 compare(same_items(&a.line_items, &b.line_items, key), "line_items");
                 compare(a.channel_id() == b.channel_id(), "provider_options");
@@ -361,7 +360,8 @@ impl Command {
                 );
                 compare(a.matches_max == b.matches_max, "max_matches");
             }
-            // Keys are scoped by RPC, so two kinds never meet; if they do, nothing is the same.
+            // Keys are scoped by RPC, so two kinds never meet. If they did, everything would
+            // differ.
             (Self::Subscription(_), Self::Enrollments(_))
             | (Self::Enrollments(_), Self::Subscription(_)) => fields.push("kind"),
         }

@@ -1,5 +1,5 @@
-//! What is not known of an item whose request may have been sent: since when, until when, and
-//! how long it takes before a look can be believed. Knows no clocks and no store.
+//! Doubt about an item whose request may have been sent: since when, until when, and how long until
+//! a lookup can be believed. Knows no clocks and no storage.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// A time that outlives the process: the wall clock's and, where the system has one, that of the
-/// clock that runs from boot to boot and never jumps.
+/// A time that outlives the process: by the wall clock and, where the system has one, by the
+/// monotonic clock of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// By the wall clock.
@@ -20,28 +20,28 @@ pub struct Moment {
     pub boot: Option<Boot>,
 }
 
-/// A time since a machine was started.
+/// A time since the machine was booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
-    /// Which start: a hash of the system's boot id.
+    /// The boot: a hash of the system's boot id.
     #[serde(rename = "i")]
     pub id: u64,
-    /// Milliseconds since then, with the time that the machine slept.
+    /// Milliseconds since then, including sleep.
     #[serde(rename = "m")]
     pub ms: u64,
 }
 
 impl Moment {
-    /// A time of which only the wall clock is known.
+    /// A time by the wall clock only.
     #[must_use]
     pub fn wall(at: Timestamp) -> Self {
         Self { at, boot: None }
     }
 
-    /// The time from this moment to a later one. Within one boot its clock decides, between two
-    /// the wall clock does.
+    /// The time from this moment to a later one. Within one boot its clock decides, otherwise the
+    /// wall clock.
     ///
-    /// `None` if the wall clock has been set back to before this moment, so that nobody can tell.
+    /// `None` if the wall clock was set back to before this moment.
     #[must_use]
     pub fn until(&self, later: &Self) -> Option<Duration> {
         match (self.boot, later.boot) {
@@ -52,7 +52,7 @@ impl Moment {
         }
     }
 
-    /// This much later, by both clocks.
+    /// This moment plus `wait`, by both clocks.
     #[must_use]
     pub fn after(&self, wait: Duration) -> Self {
         let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -66,36 +66,37 @@ impl Moment {
     }
 }
 
-/// Requests with an effect that may have been sent and whose answers are not known.
+/// Requests with an effect that may have been sent and whose replies are unknown.
 ///
-/// It has two halves. *May still act* ends when a look is believed ([`Self::may_act`]). *May be
-/// ours* never ends: it is there as long as this is.
+/// It has two halves. *May still act* ends when a lookup is believed ([`Self::may_act`]). *May be
+/// ours* never ends: it holds as long as the doubt is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
-    /// No effect can have begun before: the commit that first allowed to send. `None` in records
-    /// of versions that did not keep it.
+    /// No effect can have begun before: the commit that first allowed sending. `None` in records of
+    /// older versions.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub earliest: Option<Moment>,
-    /// No request can have been sent after.
+    /// No request can have been sent later.
     #[serde(rename = "l")]
     pub latest: Moment,
-    /// How long after `latest` a look is believed, by the settings in force when the request was
-    /// sent. `None` if nobody knows when it was sent: the settings in force now decide.
+    /// How long after `latest` a lookup is believed, in ms, by the settings when the request was
+    /// sent. `None` if that time is unknown: the current settings decide.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub settle_ms: Option<u64>,
-    /// No look that could be believed has found the target untouched since.
+    /// No believed lookup has found the target untouched since.
     #[serde(rename = "m")]
     pub may_act: bool,
-    /// The provider accepted a request whose effect has not been seen: it is not sent again.
+    /// The provider accepted a request whose effect has not been seen. It is not sent again.
     #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
-    /// Believed looks that could be read and left it open, over all runs of the key.
+    /// Believed, readable lookups that left the doubt open, over all runs of the key.
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     pub looks: u32,
-    /// Where it was sent: a digest of the account's [place](crate::domain::account::Account::place).
+    /// Where it was sent: a digest of the account's
+    /// [place](crate::domain::account::Account::place).
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
-    /// That place had answered in the provider's form when it was sent.
+    /// That place had answered in the provider's format when it was sent.
     #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
     pub place_answered: bool,
 }
@@ -109,8 +110,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Doubt {
-    /// What is unknown of requests that may have been sent between these two, by nobody knows which
-    /// settings.
+    /// A doubt about requests that may have been sent between these times, with unknown settings.
     #[must_use]
     pub fn between(earliest: Option<Moment>, latest: Moment) -> Self {
         Self {
@@ -125,36 +125,36 @@ impl Doubt {
         }
     }
 
-    /// How long it takes from `now` until a look is believed. `timeout` and `settling` are the
-    /// account's, for a doubt that does not say.
+    /// How long from `now` until a lookup is believed. `timeout` and `settling` are the account's,
+    /// for a doubt without `settle_ms`.
     #[must_use]
     pub fn believed_in(&self, now: &Moment, timeout: Duration, settling: Duration) -> Duration {
         let wait = self
             .settle_ms
             .map_or_else(|| timeout.max(settling), Duration::from_millis);
-        // A clock that stands before says nothing of how much has passed, so all of it is waited.
+        // If the clock is behind `latest`, it does not say how much time has passed: the full wait
+        // counts.
         let passed = self.latest.until(now).unwrap_or_default();
-        // What a process that is gone has sent can be under way for some time after this one began.
+        // A request of an earlier process can be under way for some time after this one started.
         let under_way = Duration::from_millis(limits::TCP_USER_TIMEOUT_MS);
         let ahead = now.until(&self.latest).unwrap_or_default().min(under_way);
         ahead + wait.saturating_sub(passed)
     }
 }
 
-/// What is known of an account from what its provider has answered so far. A process of another
-/// day may have learned it.
+/// Facts about an account that its replies have proved. An earlier process may have learned them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AccountState {
-    /// The place that has answered in the provider's own form.
+    /// The place that has answered in the provider's own format.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub answered_place: Option<u64>,
-    /// The place and credential that described a subscription that was asked for.
+    /// The place and credential that got a requested subscription described.
     #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<u64>,
     /// The provider asked not to be called before.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Moment>,
-    /// Requests that the token bucket held at an orderly stop, and when that was.
+    /// Tokens in the bucket at an orderly stop, and when that was.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<(f64, Moment)>,
 }

@@ -1,4 +1,4 @@
-//! HTTP as data: what a provider wants sent, and what came of it. No client, no credentials.
+//! HTTP as data: requests of the adapters, and what came of them. No client, no credentials.
 
 mod bytes;
 
@@ -7,18 +7,18 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
-/// Names a kind of request in metrics, logs and histories, such as "cancel" or "look".
+/// The name of a kind of request in metrics, logs and histories, such as "cancel" or "look".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Operation(pub &'static str);
 
-/// What may happen if a request is sent a second time.
+/// What may happen if a request is sent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Safety {
-    /// It changes nothing: send it as often as needed.
+    /// No effect: it may be sent as often as needed.
     Look,
-    /// It changes something, and the provider makes a resend harmless.
+    /// It has an effect, and the provider makes a repeat harmless.
     Repeatable,
-    /// It changes something, and after doubt a look has to come first.
+    /// It has an effect, and after a doubt a lookup has to come first.
     Once,
 }
 
@@ -34,7 +34,7 @@ pub enum HttpMethod {
 }
 
 impl HttpMethod {
-    /// Its name on the wire.
+    /// The name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,61 +47,61 @@ impl HttpMethod {
     }
 }
 
-/// When a request goes.
+/// When a request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// As soon as it is its turn.
+    /// At its next turn.
     AtOnce,
-    /// It is a look at what became of a request whose effect is not known: it goes when it is
-    /// likely to learn something, and once more when what it finds can be believed.
+    /// A lookup that resolves a doubt: sent when it is likely to learn something, and once more
+    /// when it can be believed.
     Settle,
-    /// Not before this time after the exchange before it.
+    /// Not before this time after the previous exchange.
     After(Duration),
 }
 
-/// A request below an account's base URL, without its credentials.
+/// A request relative to an account's base URL, without credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// What it is, for labels and for reading the history.
+    /// Its operation, for labels and for reading the history.
     pub operation: Operation,
     /// Whether it may be sent twice.
     pub safety: Safety,
-    /// When it goes.
+    /// When it is sent.
     pub pace: Pace,
     /// The method.
     pub method: HttpMethod,
-    /// The path below the base URL, encoded.
+    /// The encoded path below the base URL.
     pub path: Path,
-    /// Query parameters, not yet encoded.
+    /// Query parameters, not encoded yet.
     pub query: Vec<(&'static str, String)>,
-    /// Headers, none of them secret.
+    /// Headers; none of them secret.
     pub headers: Vec<(&'static str, String)>,
-    /// The body and its media type; `None` is an explicit empty body.
+    /// The body; `None` for an explicitly empty body.
     pub body: Option<Body>,
 }
 
 /// A request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// Its media type.
+    /// The media type.
     pub content_type: &'static str,
-    /// Its text.
+    /// The text.
     pub text: String,
 }
 
-/// Everything but the unreserved characters of RFC 3986.
+/// All characters but the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// A URL path made of segments, each encoded as it enters: an id can never leave its place.
+/// A URL path of segments, each encoded when it is added, so that an id cannot leave its segment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Path(String);
 
 impl Path {
-    /// A path of fixed segments, such as `v2/subscriptions/cancel`. Must not hold any value of a
+    /// A path of fixed segments, such as `v2/subscriptions/cancel`. Must not contain any value of a
     /// request.
     #[must_use]
     pub fn fixed(segments: &str) -> Self {
@@ -116,7 +116,7 @@ impl Path {
         self
     }
 
-    /// Appends one segment that holds any value.
+    /// Appends one segment with any value.
     #[must_use]
     pub fn segment(mut self, value: &str) -> Self {
         self.0.push('/');
@@ -124,8 +124,8 @@ impl Path {
         self
     }
 
-    /// Whether its segments stay what they are where a server on the way decodes it, once or twice:
-    /// nothing in a segment becomes an end of it, of the path, or a step in it.
+    /// Whether the segments stay the same if a server decodes the path once or twice: no character
+    /// of a segment becomes a separator, the end of the path, or a dot segment.
     #[must_use]
     pub fn stays(&self) -> bool {
         let mut decoded = Cow::Borrowed(self.0.as_bytes());
@@ -144,7 +144,7 @@ impl Path {
         true
     }
 
-    /// The encoded path, beginning with a slash.
+    /// The encoded path, with its leading slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -157,23 +157,23 @@ impl fmt::Debug for Path {
     }
 }
 
-/// A provider's reply, read whole.
+/// A complete reply of a provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Headers by lower-case name.
+    /// Headers, by lower-case name.
     pub headers: Vec<(String, String)>,
-    /// The body as text, without what is blank around it; bytes that are no UTF-8 are replaced.
+    /// The body as text, trimmed; bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// The body as JSON, if it is one JSON value.
+    /// The body as JSON, if it is exactly one JSON value.
     pub json: Option<serde_json::Value>,
 }
 
 impl Response {
-    /// A reply with this body, parsed once. What is blank before and behind the JSON value is no
-    /// part of it: a byte order mark (RFC 8259, section 8.1, lets readers ignore it), NULs, and
-    /// white space of any kind. A second value behind the first one is no blank.
+    /// A reply with this body, parsed once. Trimmed are a byte order mark (RFC 8259, section 8.1,
+    /// lets readers ignore it), NULs, and white space of any kind. A second JSON value makes the
+    /// body no JSON.
     #[must_use]
     pub fn new(status: u16, headers: Vec<(String, String)>, text: String) -> Self {
         let bare = text.trim_matches(is_blank);
@@ -206,26 +206,26 @@ impl Response {
     }
 }
 
-/// A character that says nothing at either end of a body.
+/// Whether a character at either end of a body has no meaning.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\0' | '\u{feff}')
 }
 
-/// One finished HTTP request of an item.
+/// A finished HTTP request of an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exchange {
-    /// What was sent; `None` where a restart lost that.
+    /// The operation; `None` if a restart lost it.
     pub operation: Option<Operation>,
-    /// What came of it.
+    /// The result.
     pub reply: Reply,
-    /// What the reply is, decided once when it came.
+    /// The class of the reply, decided once when it came.
     pub class: Class,
-    /// The circumstances.
+    /// When it took place.
     pub seen: Seen,
 }
 
 impl Exchange {
-    /// What is known of an item that may have been sent before this run: perhaps something was.
+    /// An item that an earlier process may have sent.
     #[must_use]
     pub fn recovered() -> Self {
         let message = "the service restarted while the cancellation was open".to_owned();
@@ -241,72 +241,70 @@ impl Exchange {
     }
 }
 
-/// When an exchange took place, as far as that bears on what its answer says.
+/// When an exchange took place, as far as that matters for its reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// No earlier request of the item could act any more when this one was sent, so a look that
-    /// found nothing done is proof.
+    /// No earlier request of the item could act any more when this one was sent, so a lookup that
+    /// found nothing done is a proof.
     pub believed: bool,
-    /// When the answer came, by our wall clock.
+    /// When the reply came, by our wall clock.
     pub at: Option<Timestamp>,
-    /// How long ago the item was first allowed to be sent: what happened at the provider before
-    /// that is not its doing.
+    /// How long before that the item could first be sent: earlier effects at the provider are not
+    /// its own.
     pub since_earliest: Option<Duration>,
 }
 
-/// What a reply is.
+/// The class of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// 2xx in the provider's documented form and about this target, or without a body. To a look:
-    /// one that can be read.
+    /// 2xx in the provider's documented format and about this target, or without a body. For a
+    /// lookup: one that can be read.
     Accepted,
-    /// 4xx in the provider's form, and its page documents the status for this request.
+    /// 4xx in the provider's format, and documented for this request.
     Refused,
-    /// Another 4xx in the provider's form.
+    /// Another 4xx in the provider's format.
     Undocumented,
-    /// 409 or 423 in the provider's form that its page does not document: something is in
-    /// progress.
+    /// 409 or 423 in the provider's format, and not documented: another operation is in progress.
     Busy,
-    /// 401 in the provider's form. Nothing was done.
+    /// 401 in the provider's format. Nothing was done.
     Unauthenticated,
-    /// 403 in the provider's form. Nothing was done.
+    /// 403 in the provider's format. Nothing was done.
     Forbidden,
     /// 429. Nothing was done.
     Throttled,
-    /// To a request with an effect: nobody knows what became of it. To a look: no answer, or an
-    /// error of the provider's own.
+    /// Request with an effect: it is unknown whether it acted. Lookup: no reply, or an error of the
+    /// provider's own.
     Lost,
-    /// A whole answer to a look that tells nothing: unreadable, or about another target.
+    /// A complete but inconclusive reply to a lookup: unreadable, or about another target.
     Unreadable,
-    /// Not the provider's answer: something in between answered, and this place has never
-    /// answered in the provider's form.
+    /// The reply of an intermediary, at a place that has never answered in the provider's format.
     Foreign,
-    /// Certainly never sent, or certainly not done by what stands in between.
+    /// Not sent, or certainly not passed on by an intermediary.
     Unsent,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// The provider answered.
     Answered(Arc<Response>),
-    /// It certainly did not reach the provider, and time was up.
+    /// It did not reach the provider, and there was no time for a retry.
     NotSent(Fault),
     /// It may have reached the provider.
     InDoubt(Fault),
 }
 
-/// Why there is no answer.
+/// Why there is no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The kind of trouble.
+    /// The kind of failure.
     pub kind: FaultKind,
-    /// In words, without secrets.
+    /// A description, without secrets.
     pub message: String,
 }
 
 impl Fault {
-    /// The window was over before a request could be sent.
+    /// The retry window ended before a request could be sent.
     #[must_use]
     pub fn window_ended(obstacle: &Obstacle) -> Self {
         let ended = "the retry window ended before it could be sent";
@@ -325,44 +323,44 @@ impl Fault {
     }
 }
 
-/// What stood in the way of a request whose window ended.
+/// Why a request was not sent before its window ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Nothing but others whose turn came first.
+    /// Only that others had their turn first.
     None,
     /// The provider was throttling the account.
     Throttling,
-    /// The provider was away, as this last fault showed.
+    /// The circuit breaker was open, after this failure.
     Away(String),
 }
 
-/// The kinds of trouble that leave a request without an answer.
+/// Why a request has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// No connection.
     Connect,
-    /// No answer in time.
+    /// No reply within the timeout.
     Timeout,
-    /// The connection broke, or the answer was cut off.
+    /// The connection broke, or the reply was cut off.
     Broken,
-    /// The answer is longer than [`crate::limits::REPLY_BYTES_MAX`].
+    /// The reply is longer than [`crate::limits::REPLY_BYTES_MAX`].
     TooLong,
     /// The service restarted.
     Restart,
     /// The retry window ended before it could be sent.
     WindowEnded,
-    /// The same, while the provider was throttling the account.
+    /// The retry window ended while the provider was throttling the account.
     Throttled,
 }
 
-/// A provider's wish that callers come back later.
+/// When a throttling provider wants the next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
-    /// After so many seconds.
+    /// After this many seconds.
     After(u64),
     /// At this time.
     Until(Timestamp),
-    /// Later.
+    /// Later, without a time.
     Unsaid,
 }
 
@@ -435,7 +433,7 @@ mod tests {
             ("...", true),
             ("a..b", true),
             ("100%", true),
-            // Beyond two decodings: no server does that.
+            // More than two decodings: no server does that.
             ("%25252f", true),
             ("a/b", false),
             ("../x", false),

@@ -1,4 +1,4 @@
-//! Names of things: keys, callers, accounts, targets, batches and items.
+//! Identifiers: keys, callers, accounts, targets, batches and items.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// A text was not what it should have been; says what would be right.
+/// A text is malformed; the message says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
@@ -92,10 +92,10 @@ impl TryFrom<String> for Key {
 }
 
 impl Key {
-    /// Parses a key that a caller chose, which leaves room for a derived one.
+    /// Parses a key that a caller chose: shorter than a derived key may be.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// What is wrong with the text.
     pub fn chosen(text: String) -> Result<Self, Malformed> {
         if text.len() > limits::KEY_CHARS_MAX {
             return Err(Malformed::new(format!(
@@ -106,17 +106,17 @@ impl Key {
         Self::try_from(text)
     }
 
-    /// The key of item `index` of the request with this key.
+    /// The derived key of the item at `index`.
     #[must_use]
     pub fn derive(&self, index: u32) -> Self {
         Self(format!("{}/{index}", self.0).into())
     }
 
-    /// The request key and index this could have been derived from.
+    /// The request key and index that this key could have been derived from.
     #[must_use]
     pub fn derived_from(&self) -> Option<(Self, u32)> {
         let (head, tail) = self.0.rsplit_once('/')?;
-        // Only the canonical decimal form is ever derived: "007" and "+7" name no index.
+        // Only the canonical decimal is derived: "007" and "+7" are no indexes.
         let index: u32 = tail.parse().ok().filter(|i: &u32| i.to_string() == tail)?;
         (!head.is_empty()).then(|| (Self(head.into()), index))
     }
@@ -136,7 +136,7 @@ impl TryFrom<String> for CallerId {
 }
 
 impl CallerId {
-    /// Whoever calls while no caller is configured.
+    /// The caller of all calls while no caller is configured.
     #[must_use]
     pub fn anonymous() -> Self {
         Self("anonymous".into())
@@ -207,7 +207,7 @@ fn opaque(text: String, chars_max: usize) -> Result<Box<str>, Malformed> {
     }
 }
 
-/// Which of the two cancelling RPCs a key belongs to.
+/// The RPC that a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -217,12 +217,12 @@ pub enum Kind {
     Enrollments,
 }
 
-/// Where a key is unique.
+/// The scope in which a key is unique.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Scope {
-    /// Whose key it is.
+    /// The caller.
     pub caller: CallerId,
-    /// Which RPC's key it is.
+    /// The RPC.
     pub kind: Kind,
 }
 
@@ -308,12 +308,12 @@ impl std::str::FromStr for BatchName {
     }
 }
 
-/// One item of one batch: where its record is.
+/// The id of an item: its batch and its index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ItemId {
     /// The batch that admitted it.
     pub batch: BatchId,
-    /// Its position there.
+    /// Its index in the batch.
     pub index: u32,
 }
 

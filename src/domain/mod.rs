@@ -1,8 +1,8 @@
-//! The words of the business as types that cannot be wrong: parsed once at the edge, pure, and
-//! the same for every provider. Nothing here knows gRPC, HTTP clients, disks, clocks or tasks.
+//! Domain types: parsed once at the edge so that invalid values cannot exist, pure, and the same
+//! for every provider. Nothing here knows gRPC, HTTP clients, disks, clocks or tasks.
 //!
-//! The types that end up in the journal derive serde. Their field names are part of the stored
-//! format: a field may be added with a default, never renamed (see `journal::record`).
+//! Types that are stored in the journal derive serde. Their field names are part of the stored
+//! format: a field may be added with a default, and never renamed (see `journal::format::record`).
 
 pub mod access;
 pub mod account;

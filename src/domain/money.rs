@@ -1,4 +1,4 @@
-//! Money as the decimal text it is written in. No float ever holds an amount.
+//! Money as decimal text. No float ever holds an amount.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use super::ids::Malformed;
 const WHOLE_DIGITS_MAX: usize = 12;
 const FRACTION_DIGITS_MAX: usize = 6;
 
-/// A price in major units: a plain decimal number, not negative, at most 12 digits before the
-/// point and 6 after it. Kept without superfluous zeros, so that equal prices are equal.
+/// A price in major units: a plain decimal number, not negative, at most 12 digits before the point
+/// and 6 after it. Stored without superfluous zeros, so that equal prices compare equal.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Amount(Box<str>);
 
 impl Amount {
-    /// The number as text, which is a JSON number too.
+    /// The number as text, which is also a JSON number.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -76,7 +76,7 @@ impl fmt::Debug for Amount {
     }
 }
 
-/// A currency: an ISO 4217 code of three capital letters.
+/// A currency code of ISO 4217: three capital letters.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Currency(Box<str>);

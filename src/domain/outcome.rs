@@ -1,4 +1,4 @@
-//! How a cancellation ends, in words that are the same for every provider.
+//! Outcomes of a cancellation, the same for every provider.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,7 +10,7 @@ use super::{
     provider_response::ProviderResponse,
 };
 
-/// How a cancellation ended. The proto describes each.
+/// The outcome of a cancellation. The proto describes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the proto describes each")]
@@ -28,7 +28,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them, in the order they are shown.
+    /// All outcomes, in the order of display.
     pub const ALL: [Self; 10] = [
         Self::Canceled,
         Self::Scheduled,
@@ -59,7 +59,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the same key replays it for good. The others are taken up again.
+    /// Whether the same key replays it for ever. Others are reopened.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -74,7 +74,7 @@ impl Outcome {
         }
     }
 
-    /// Whether what was asked for is so.
+    /// Whether the goal is reached.
     #[must_use]
     pub fn is_success(self) -> bool {
         match self {
@@ -90,36 +90,36 @@ impl Outcome {
     }
 }
 
-/// What a provider concludes from a history: all of a result but when it was recorded and how
-/// many requests it took.
+/// An adapter's conclusion from a history: a result without the time of its recording and the
+/// number of requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
     /// How it ended.
     pub outcome: Outcome,
     /// What is known of the target.
     pub detail: Detail,
-    /// Why there is no success.
+    /// Why it is no success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Fields of the command that the provider has no place for, by their published names.
+    /// Fields of the command that the provider has no field for, by their published names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored_fields: Vec<Cow<'static, str>>,
-    /// The outcome was learned by a look after an answer had been lost.
+    /// The outcome was learned by a lookup after a reply was lost.
     #[serde(default, skip_serializing_if = "is_false")]
     pub confirmed_by_lookup: bool,
-    /// In words, what would happen: for dry runs.
+    /// For dry runs: what would happen, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
-    /// The provider's answer that decided it.
+    /// The provider's response that decided it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<ProviderResponse>,
-    /// Of its headers those that tell something, by lower-case name.
+    /// Informative headers of that response, by lower-case name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub answer_headers: BTreeMap<String, String>,
-    /// It had an answer, which is not kept.
+    /// The response was removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub answer_removed: bool,
-    /// E-mail addresses were in it, which are not kept.
+    /// E-mail addresses were removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub emails_removed: bool,
     /// Words of the caller's were in it, which are not kept.
@@ -134,14 +134,14 @@ pub struct Conclusion {
 }
 
 impl Conclusion {
-    /// Whether the same key replays it for good. Any other is taken up again.
+    /// Whether the same key replays it for ever. Others are reopened.
     #[must_use]
     pub fn is_final(&self) -> bool {
         let reason = self.failure.as_ref().map(|failure| failure.reason);
         self.outcome.is_final() || self.erased || reason == Some(FailureReason::DoubtUnresolved)
     }
 
-    /// A success without further ado.
+    /// A success.
     #[must_use]
     pub fn success(outcome: Outcome, detail: Detail) -> Self {
         Self {
@@ -161,7 +161,7 @@ impl Conclusion {
         }
     }
 
-    /// No success, for this reason.
+    /// A failure.
     #[must_use]
     pub fn failure(outcome: Outcome, detail: Detail, failure: Failure) -> Self {
         Self {
@@ -174,19 +174,19 @@ impl Conclusion {
 /// A recorded conclusion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
-    /// What the provider concluded.
+    /// The conclusion.
     pub conclusion: Conclusion,
-    /// HTTP requests that may have reached the provider, over all runs that are known.
+    /// HTTP requests that may have reached the provider, over all known runs.
     pub attempts: u32,
     /// When it was recorded.
     pub settled_at: Timestamp,
-    /// What it leaves unknown, for when its key is sent again.
+    /// The doubt that it leaves, for when its key is sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<Box<Doubt>>,
 }
 
 impl Settled {
-    /// What it leaves unknown. Versions that did not write it down left it to the outcome.
+    /// The doubt that it leaves. In records of older versions it follows from the outcome.
     #[must_use]
     pub fn left_unknown(&self) -> Option<Doubt> {
         if let Some(doubt) = &self.doubt {
@@ -222,7 +222,7 @@ pub struct SubscriptionDetail {
     /// The subscription as last described.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<SubscriptionState>,
-    /// What it costs or gives.
+    /// Money that the cancellation moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charges: Option<Charges>,
 }
@@ -252,7 +252,7 @@ pub struct SubscriptionState {
     pub sandbox: Option<bool>,
 }
 
-/// Where in its life a subscription is.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the proto describes each")]
@@ -272,13 +272,13 @@ pub enum SubscriptionStatus {
 /// Money that a cancellation moves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charges {
-    /// Sum of the line items: the provider's decimal number and its currency.
+    /// Sum of the line items, as the provider's decimal number, and its currency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtotal: Option<(String, String)>,
-    /// The invoice for the remaining time.
+    /// The invoice for the rest of the period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prorated_invoice_id: Option<String>,
-    /// The invoice that the credit went to.
+    /// The invoice that got the credit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_invoice_id: Option<String>,
 }
@@ -286,24 +286,24 @@ pub struct Charges {
 /// What is known of a sequence's enrollments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrollmentsDetail {
-    /// Matches when the first call was made.
+    /// Matches at the first call.
     pub matched: u64,
-    /// Ended so far.
+    /// Cancelled so far.
     pub canceled: u64,
     /// Still matching.
     pub remaining: u64,
-    /// As listed, at most [`crate::limits::ENROLLMENTS_LISTED_MAX`].
+    /// The listed enrollments, at most [`crate::limits::ENROLLMENTS_LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enrollments: Vec<Enrollment>,
-    /// More matched than is listed.
+    /// More matched than are listed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// Subscribers asked for that the provider does not know.
+    /// Requested subscribers that the provider does not know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_subscriber_ids: Vec<String>,
 }
 
-/// One subscriber's place in a sequence.
+/// A subscriber's enrollment in a sequence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the proto's Enrollment describes each")]
 pub struct Enrollment {
@@ -318,35 +318,35 @@ pub struct Enrollment {
     pub enrollment_key: String,
 }
 
-/// Why there is no success, and what to do.
+/// Why it is no success, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A stable word for programs.
     pub reason: FailureReason,
-    /// The same for people, with what to do about it.
+    /// A message for people, with what to do.
     pub message: String,
     /// Whether a request may have reached the provider.
     pub reached: Reached,
     /// The earliest time to send the key again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
-    /// What the provider said, if it answered.
+    /// The provider's error, if it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderError>,
 }
 
-/// What a provider said when it did not do what was asked.
+/// The error in a provider's reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderError {
-    /// Its HTTP status.
+    /// The HTTP status.
     pub http_status: u16,
-    /// Its own error code.
+    /// The provider's own error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Its message, cut at [`crate::limits::MESSAGE_CHARS_MAX`].
+    /// Its message, cut at [`crate::limits::MESSAGE_CHARS_MAX`] characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The fields it complained about, with its words.
+    /// The fields that it rejected, with its messages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
 }
@@ -355,61 +355,61 @@ pub struct ProviderError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
-    /// Certainly not.
+    /// No.
     No,
-    /// It answered.
+    /// Yes: it answered.
     Yes,
-    /// An answer was lost.
+    /// A reply was lost.
     Unknown,
 }
 
-/// The stable reasons of failures. docs/api.md has what to do about each.
+/// The stable reasons of failures. docs/api.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailureReason {
     /// The provider does not know the target.
     TargetNotFound,
-    /// The target is in a state that cannot be cancelled.
+    /// The target's state does not allow a cancellation.
     TargetStateIncompatible,
-    /// It already ends at another time than asked for, and the provider does not change that.
+    /// It ends at another time than asked for, and the provider does not change that.
     TimingConflict,
-    /// The provider refused what was sent, for a reason of its own.
+    /// The provider rejected the request, for its own reason.
     ProviderRefused,
     /// More enrollments matched than `max_matches` allows.
     TooManyMatches,
-    /// The provider did not take a request in time because it was throttling.
+    /// The provider was throttling, and the retry window ended.
     ProviderThrottled,
     /// The provider could not be reached.
     ProviderUnreachable,
     /// The provider answered with an error of its own (5xx).
     ProviderError,
-    /// The provider refused the account's credentials.
+    /// The provider rejected the account's credentials.
     CredentialsRefused,
-    /// The account's credentials do not permit it.
+    /// The account's credentials lack the permission.
     PermissionDenied,
-    /// The provider answered in a way that is not documented.
+    /// The provider's reply is not documented.
     AnswerUnreadable,
-    /// An answer was lost and no look could tell what happened.
+    /// A reply was lost, and no lookup could tell what happened.
     AnswerLost,
-    /// A look before sending failed, so nothing was sent.
+    /// A lookup before sending failed, so nothing was sent.
     LookFailed,
-    /// The provider says that it goes on but nothing changes.
+    /// The provider accepts requests but nothing changes.
     NoProgress,
     /// A drain took more calls than one run makes.
     DrainUnfinished,
-    /// The account is no longer configured, or is of another provider now.
+    /// The account is no longer configured, or is at another provider now.
     AccountChanged,
-    /// The batch was stopped first.
+    /// The batch was stopped before.
     Stopped,
-    /// What answers is not the provider: a proxy, a firewall, a wrong address.
+    /// An intermediary answers: a proxy, a firewall, a wrong address.
     NotTheProvider,
-    /// The provider refused in a way that its page does not describe.
+    /// The provider rejected the request in a way that its page does not describe.
     UndocumentedRefusal,
-    /// The account has not described any subscription yet, so that a message alone proves nothing.
+    /// The account has not described any subscription yet, so a message alone proves nothing.
     AccountUnproven,
-    /// Looks that can be believed leave it open, for good.
+    /// Believed lookups leave the doubt open: final.
     DoubtUnresolved,
-    /// The target's id could be taken for another address on the way, so it is not sent.
+    /// A server could take the target's id for another path, so it is not sent.
     TargetIdUnsafe,
 }
 

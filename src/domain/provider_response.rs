@@ -1,4 +1,4 @@
-//! A provider's answer as it is kept: the JSON text untouched, or text that is not JSON.
+//! A provider's response as it is stored: the JSON text unchanged, or text that is not JSON.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::http_exchange::Response;
 use crate::limits;
 
-/// What a provider said, word for word up to [`limits::ANSWER_BYTES_MAX`].
+/// A provider's body, verbatim up to [`limits::ANSWER_BYTES_MAX`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderResponse {
@@ -19,7 +19,7 @@ pub enum ProviderResponse {
 }
 
 impl ProviderResponse {
-    /// Keeps what can be kept of a body.
+    /// Stores a body, cut at the bound.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         if text.len() <= limits::ANSWER_BYTES_MAX
@@ -35,10 +35,10 @@ impl ProviderResponse {
     }
 }
 
-/// Those headers of a response that say what its body does not: whether it was a repeat, what is
-/// left of a rate limit and until when, and what the provider's support asks for. By lower-case
-/// name; those that came several times are joined by commas. At most
-/// [`limits::ANSWER_HEADERS_MAX`], each cut at [`limits::ANSWER_HEADER_BYTES_MAX`].
+/// The headers of a response that say more than its body: whether it was a repeat, the rate limit
+/// that is left, and ids that the provider's support asks for. By lower-case name; repeated headers
+/// are joined by commas. At most [`limits::ANSWER_HEADERS_MAX`], each cut at
+/// [`limits::ANSWER_HEADER_BYTES_MAX`].
 #[must_use]
 pub fn headers(response: &Response) -> BTreeMap<String, String> {
     let bytes_max = limits::ANSWER_HEADER_BYTES_MAX;

@@ -1,6 +1,6 @@
-//! How far a clock is believed when something is to be deleted by it. A clock that jumps ahead
-//! would make everything expire: keys would be forgotten, and what is sent again would be done
-//! twice. So it is held against what was seen and what has passed since. Knows no clocks.
+//! Judges whether the wall clock may be trusted for deletions. A clock that jumps ahead would make
+//! everything expire: forgotten keys would be executed twice when they are repeated. So the clock
+//! is compared with the newest record and the monotonic time since. Knows no clocks.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use jiff::Timestamp;
 
 use crate::limits;
 
-/// A wall clock as it was read, and when that was by one that never jumps: the time since the
-/// start of the process.
+/// A reading of the wall clock, with the monotonic time since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     wall: Timestamp,
@@ -17,61 +16,61 @@ struct Mark {
 }
 
 impl Mark {
-    /// What the wall clock has to show after so long.
+    /// What the wall clock should show at this monotonic time.
     fn after(self, passed: Duration) -> Timestamp {
         let since = passed.saturating_sub(self.passed);
         self.wall.checked_add(since).unwrap_or(Timestamp::MAX)
     }
 }
 
-/// A clock, held against what was seen.
+/// A clock, compared with what was seen before.
 #[derive(Debug, Clone)]
 pub struct Reckoning {
-    /// What is believed.
+    /// The last trusted reading.
     seen: Mark,
-    /// Where the clock stood at the start, if that was too far ahead to be believed at once: the
-    /// service may have been off for so long, or the clock may be wrong.
+    /// The clock at the start, if it was too far ahead of the newest record to be trusted at once:
+    /// the service may have been off that long, or the clock may be wrong.
     course: Option<Mark>,
-    /// How long it has to keep to that.
+    /// How long it has to agree with that.
     hold: Duration,
     last: Mark,
-    /// When it was last seen going backwards, and by how much.
+    /// When it last went backwards, and by how much.
     back: Option<(Duration, Duration)>,
 }
 
-/// What is thought of a clock.
+/// The verdict on a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judged {
     /// It agrees with what was seen.
     Believed(Timestamp),
-    /// It was ahead of the newest record when the service started, by more than is believed at
-    /// once. It is believed if it keeps to that for as long as `left`.
+    /// At the start it was ahead of the newest record by more than is trusted at once. It is
+    /// trusted once it keeps its course for `left`.
     Unproven {
-        /// Without it it would be this time.
+        /// The time without the clock's lead.
         reckoned: Timestamp,
         /// How far it is ahead of that.
         ahead: Duration,
-        /// How long it is not believed yet.
+        /// How long until it is trusted.
         left: Duration,
     },
-    /// It has jumped ahead while the service ran, and is not believed before the next start.
+    /// It jumped ahead while the service ran, and is not trusted before the next start.
     Jumped {
-        /// Without that it would be this time.
+        /// The time without the jump.
         reckoned: Timestamp,
         /// How far it is ahead of that.
         ahead: Duration,
     },
-    /// It went backwards, so that nobody knows which of the times before were right.
+    /// It went backwards, so any of its earlier times may have been wrong.
     WentBack {
-        /// How far.
+        /// By how much.
         by: Duration,
-        /// How long it is not believed yet.
+        /// How long until it is trusted.
         left: Duration,
     },
 }
 
 impl Judged {
-    /// The time by which something may be deleted; `None` if nothing may be.
+    /// The time by which to delete; `None` if nothing may be deleted.
     #[must_use]
     pub fn for_deletions(self) -> Option<Timestamp> {
         match self {
@@ -83,17 +82,17 @@ impl Judged {
     }
 }
 
-/// How much a clock may be ahead and be believed.
+/// How far a clock may be ahead and still be trusted.
 const BOUND: Duration = Duration::from_secs(limits::CLOCK_AHEAD_SECONDS_MAX);
-/// How much it may go back without notice: what corrections are.
+/// How far it may go back unnoticed: the size of corrections.
 const STEP_BACK: Duration = Duration::from_secs(limits::CLOCK_BACK_SECONDS_MAX);
 /// How long nothing is deleted after it went back.
 const BACK_HOLD: Duration = Duration::from_secs(limits::DOUBT_KEPT_SECONDS);
 
 impl Reckoning {
-    /// Of a process that starts now, by its wall clock. `newest` is the time of the newest record;
-    /// `None` if nobody knows. A clock that is ahead of it is believed after it has held its course
-    /// for as long as `hold`.
+    /// The judge for a process that starts at this wall-clock time. `newest` is the time of the
+    /// newest record; `None` if unknown. A clock that is ahead of it is trusted after it has kept
+    /// its course for `hold`.
     #[must_use]
     pub fn new(newest: Option<Timestamp>, wall: Timestamp, hold: Duration) -> Self {
         let mark = |wall| Mark {
@@ -117,7 +116,7 @@ impl Reckoning {
         reckoning
     }
 
-    /// What is thought of the wall clock that shows this so long after the start.
+    /// The verdict on the wall clock, read at this time after the start.
     pub fn judge(&mut self, wall: Timestamp, passed: Duration) -> Judged {
         let back = beyond(self.last.after(passed), wall);
         if back > STEP_BACK {
@@ -138,7 +137,7 @@ impl Reckoning {
         if let Some(course) = self.course {
             let expected = course.after(passed);
             if beyond(expected, wall) > BOUND {
-                // The start's clock was wrong, which this one need not be.
+                // The clock was wrong at the start; the new one may be right.
                 self.course = Some(self.last);
             } else if beyond(wall, expected) <= BOUND {
                 let held = passed.saturating_sub(course.passed);
@@ -161,7 +160,7 @@ impl Reckoning {
     }
 }
 
-/// By how much a time is later than another one; nothing if it is not.
+/// How much later a time is than another one; zero if it is not.
 fn beyond(later: Timestamp, than: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(than)).unwrap_or_default()
 }
@@ -178,7 +177,7 @@ mod tests {
         "2027-01-15T08:00:00Z".parse().unwrap()
     }
 
-    /// One whose newest record is a minute old.
+    /// A service whose newest record is a minute old.
     fn busy() -> Reckoning {
         let newest = start() - Duration::from_secs(60);
         Reckoning::new(Some(newest), start(), HOUR)
@@ -191,7 +190,7 @@ mod tests {
             let wall = start() + passed;
             assert_eq!(reckoning.judge(wall, passed), Judged::Believed(wall));
         }
-        // Corrections, and what an hour of summer time in the wrong place makes.
+        // Corrections, and an hour of daylight saving time applied by mistake.
         let wall = start() + 12 * MONTH + HOUR;
         let believed = reckoning.judge(wall, 12 * MONTH);
         assert_eq!(believed, Judged::Believed(wall));
@@ -243,7 +242,7 @@ mod tests {
         }
         let wall = start() + HOUR;
         assert_eq!(reckoning.judge(wall, HOUR), Judged::Believed(wall));
-        // From then on as any other.
+        // Afterwards it is judged like any other.
         let jumped = reckoning.judge(wall + DAY + MONTH, HOUR + DAY);
         assert_eq!(jumped.for_deletions(), Some(wall + DAY));
     }
@@ -282,7 +281,7 @@ mod tests {
         assert_eq!(judged.for_deletions(), None);
         let wall = set_back(HOUR + DAY);
         assert_eq!(reckoning.judge(wall, HOUR + DAY), Judged::Believed(wall));
-        // The same over a restart.
+        // The same across a restart.
         let mut reckoning = Reckoning::new(Some(start() + DAY), start(), HOUR);
         assert_eq!(
             reckoning.judge(start(), Duration::ZERO).for_deletions(),

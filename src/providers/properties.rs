@@ -196,7 +196,7 @@ fn sound(conclusion: &Conclusion) -> TestCaseResult {
     Ok(())
 }
 
-/// Runs a property with a random seed, which is printed if it fails.
+/// Runs a property with this fixed seed, which is printed if it fails.
 #[track_caller]
 fn holds<S: Strategy>(
     seed: u8,

@@ -1,6 +1,6 @@
-//! How many people in an hour. Counted where an admission is decided, so that what opens no item
-//! counts as nothing and two requests at once do not pass where one may. What an item names is
-//! reserved then, and what it did not come to is given back when it settles.
+//! Hourly quota of a caller, in people. Reserved when an admission is decided, so that an item that
+//! is not opened counts nothing, and two requests at once cannot both pass where one may. What an
+//! item did not use is returned when it settles.
 
 use std::{
     sync::{
@@ -18,29 +18,29 @@ use crate::domain::{
 };
 
 const MINUTES: usize = 60;
-/// How far back items can still count.
+/// How far back items can count.
 pub const WINDOW: Duration = Duration::from_secs(61 * 60);
 
-/// The people whom a caller's items of the last hour name, by minutes: over any 60 minutes no more are let
-/// through than may be. What happened in the oldest minute counts until that minute is over, so
-/// the window is between 60 and 61 minutes long.
+/// The people named by a caller's items of the last hour, counted by minute. No 60 minutes ever
+/// have more than the limit. The oldest minute counts until it is over, so the window is 60 to 61
+/// minutes long.
 #[derive(Debug)]
 pub struct HourlyQuota {
     max: AtomicU64,
     window: Mutex<QuotaWindow>,
 }
 
-/// People by minute, of this one and those before it.
+/// People by minute, of the current minute and those before it.
 #[derive(Debug)]
 struct QuotaWindow {
-    /// This minute and the 60 before it, the newest first.
+    /// The current minute and the 60 before it, newest first.
     counts: [u64; MINUTES + 1],
-    /// Since 1970.
+    /// The current minute, since 1970.
     minute: i64,
 }
 
-/// How many people an item has concerned once it has settled so: at least one, since asking counts
-/// too, and all that it could where what it came to is not known for sure.
+/// How many people a settled item has concerned: at least one, since trying counts too, and the
+/// maximum if the outcome is not known for certain.
 #[must_use]
 pub fn concerned(command: &Command, settled: &Conclusion) -> u64 {
     let people = command.people();
@@ -51,7 +51,7 @@ pub fn concerned(command: &Command, settled: &Conclusion) -> u64 {
     }
 }
 
-/// What one item has taken of its caller's hour.
+/// An item's reservation in its caller's quota.
 #[derive(Debug, Clone)]
 pub struct Reserved {
     hourly: Arc<HourlyQuota>,
@@ -59,14 +59,14 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// What an item takes that is opened at this time, if its caller's hour is counted.
+    /// The reservation of an item that is opened at this time; `None` if its caller has no quota.
     #[must_use]
     pub fn of(hourly: Option<&Arc<HourlyQuota>>, at: Timestamp) -> Option<Self> {
         let hourly = Arc::clone(hourly?);
         Some(Self { hourly, at })
     }
 
-    /// Gives back what the item did not come to.
+    /// Returns the people that the item did not concern.
     pub fn settle(&self, command: &Command, settled: &Conclusion) {
         let unused = command.people().saturating_sub(concerned(command, settled));
         if unused > 0 {
@@ -75,25 +75,25 @@ impl Reserved {
     }
 }
 
-/// More than a caller may have in an hour.
+/// The request exceeds the caller's hourly quota.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{asked} more are more than what is left of this caller's {max} in an hour: {used} were taken; \
      an item counts as many as it can match"
 )]
 pub struct Exhausted {
-    /// In an hour.
+    /// The limit per hour.
     pub max: u64,
-    /// Those that count already.
+    /// People that count already.
     pub used: u64,
-    /// Those that were asked for.
+    /// People that the request asked for.
     pub asked: u64,
-    /// When they would fit if nothing else came; `None` if they never fit.
+    /// When the request would fit if nothing else were admitted; `None` if never.
     pub retry_after: Option<Duration>,
 }
 
 impl HourlyQuota {
-    /// No items so far, of so many.
+    /// An unused quota of `max` people per hour.
     #[must_use]
     pub fn new(max: u64) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl HourlyQuota {
         window.add(people, minute_of(at));
     }
 
-    /// Gives back what was reserved at a time and not used.
+    /// Returns people who were reserved at `at`.
     pub fn give_back(&self, people: u64, at: Timestamp) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = window.minute;
@@ -125,10 +125,10 @@ impl HourlyQuota {
         }
     }
 
-    /// Counts people if they fit.
+    /// Reserves people if they fit.
     ///
     /// # Errors
-    /// If they do not, when they would.
+    /// If they do not fit; says when they would.
     pub fn take(&self, people: u64, at: Timestamp) -> Result<(), Exhausted> {
         if people == 0 {
             return Ok(());
@@ -162,7 +162,7 @@ fn minute_of(at: Timestamp) -> i64 {
 
 fn until(at: Timestamp, minute: i64) -> Duration {
     let seconds = minute.saturating_mul(60).saturating_sub(at.as_second());
-    // At least a second: who comes back at once only knocks.
+    // At least one second: an immediate retry would only be rejected again.
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }
 
@@ -173,7 +173,7 @@ impl QuotaWindow {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// A clock that goes back does not give anything back.
+    /// A clock that goes back returns nothing.
     fn move_on(&mut self, minute: i64) {
         let ahead = minute.saturating_sub(self.minute).max(0);
         let ahead = usize::try_from(ahead)
@@ -193,13 +193,13 @@ impl QuotaWindow {
         }
     }
 
-    /// The count of a minute; `None` if it is older than an hour and counts no more.
+    /// The count of a minute; `None` if the minute has left the window.
     fn of(&mut self, minute: i64) -> Option<&mut u64> {
         let ago = usize::try_from(self.minute.saturating_sub(minute)).ok()?;
         self.counts.get_mut(ago)
     }
 
-    /// In how many minutes so many of the items that count have stopped to count.
+    /// In how many minutes `excess` of the counted people will have left the window.
     fn minutes_until_free(&self, excess: u64) -> Option<i64> {
         let mut freed = 0_u64;
         for (minutes, count) in (1..).zip(self.counts.iter().rev()) {
@@ -262,7 +262,7 @@ mod tests {
         hourly.give_back(5, at(60));
         assert!(hourly.take(6, at(120)).is_err());
         hourly.take(5, at(120)).unwrap();
-        // What has stopped to count is not given back twice.
+        // People who have left the window are not returned a second time.
         let later = 61 * 60 + 30;
         hourly.take(4, at(later)).unwrap();
         hourly.give_back(4, at(0));

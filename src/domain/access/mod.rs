@@ -1,4 +1,4 @@
-//! What callers may do, and how a call came.
+//! What callers may do, and where a request came from.
 
 pub mod hourly_quota;
 pub mod pattern;

@@ -1,16 +1,16 @@
-//! Accounts by what their names have in common.
+//! Patterns for account names.
 
 use std::{fmt, str::FromStr};
 
 use crate::{domain::ids::Malformed, limits};
 
-/// Accounts by name, such as `rebilly-eu` or `rebilly-*`: a star stands for any characters, also
-/// for none.
+/// A pattern for account names, such as `rebilly-eu` or `rebilly-*`. A star stands for any
+/// characters, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountPattern(Box<str>);
 
 impl AccountPattern {
-    /// The one that every account's name fits.
+    /// The pattern that fits every account.
     #[must_use]
     pub fn all() -> Self {
         Self("*".into())
@@ -22,7 +22,7 @@ impl AccountPattern {
         &*self.0 == "*"
     }
 
-    /// Whether an account's name fits.
+    /// Whether an account's name matches.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -33,7 +33,7 @@ impl AccountPattern {
         let Some(last) = parts.next_back() else {
             return rest.is_empty();
         };
-        // The earliest place for each part leaves the most room for those that follow.
+        // The earliest match of each part leaves most for the parts that follow.
         for part in parts {
             match rest.split_once(part) {
                 Some((_, after)) => rest = after,
@@ -96,7 +96,7 @@ mod tests {
         check("*", &["a", "rebilly-eu"], &[]);
         check("*-eu", &["rebilly-eu", "x-eu-eu"], &["rebilly-eu2", "eu"]);
         check("r*-e*u", &["r-eu", "rebilly-e-x-u"], &["r-e", "re-x"]);
-        // Its two ends must not share characters.
+        // The two ends must not overlap.
         check("ab*ba", &["abba", "abxba"], &["aba"]);
     }
 

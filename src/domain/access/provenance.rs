@@ -1,18 +1,17 @@
-//! From where, and by what proof, a request came.
+//! Where a request came from, and which credentials it had.
 
-// An address is a value: there are no sockets in `core`.
+// An address is a plain value; `core` has no sockets.
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of how a request came, as far as it is recorded. It holds no secret: proofs are
-/// told by their fingerprints.
+/// The recorded origin of a request. Without secrets: credentials are recorded by fingerprint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The address that the call came from.
+    /// The peer address of the call.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
-    /// What was shown of who calls, a kind with a fingerprint each, such as `token:3b7d77f1`.
+    /// The credentials of the call, a kind and a fingerprint each, such as `token:3b7d77f1`.
     #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<String>,
     /// The request's id, as in the log.

@@ -1,11 +1,11 @@
-//! About how much memory a finished request takes.
+//! Approximate memory of a finished request.
 
 use serde_json::Value;
 
 use super::{Exchange, Reply, Response};
 
 impl Exchange {
-    /// About how many bytes it takes, what it points to included.
+    /// Approximate bytes, including what it points to.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let held = match &self.reply {
@@ -17,7 +17,7 @@ impl Exchange {
 }
 
 impl Response {
-    /// About how many bytes it takes: its body once as text and once as JSON.
+    /// Approximate bytes: the body counts as text and as JSON.
     fn bytes(&self) -> usize {
         let headers = self
             .headers
@@ -31,11 +31,12 @@ impl Response {
     }
 }
 
-/// What a value points to, and itself. As deep as serde_json reads, which is 128 levels.
+/// Bytes of a value and of what it points to. Recursion is bounded by serde_json's limit of 128
+/// levels.
 fn bytes_of(value: &Value) -> usize {
     let held = match value {
         Value::Null | Value::Bool(_) => 0,
-        // Numbers are kept as they are written.
+        // Numbers are stored as text.
         Value::Number(number) => number.as_str().len(),
         Value::String(text) => text.len(),
         Value::Array(values) => values.iter().map(bytes_of).sum(),

@@ -1,4 +1,4 @@
-//! Who calls, and may they? Asked before anything of the request is received.
+//! Authenticates and authorizes a call before anything of its body is received.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -24,28 +24,27 @@ pub trait KeySource: fmt::Debug + Send + Sync {
     fn refresh(&self, issuer: Option<&str>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// Who may call, and who hears of those who may not. A service behind it is called by those alone
-/// who may.
+/// Authentication of calls. Only authenticated and permitted calls reach the service behind it.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// The callers.
+    /// The configured callers.
     pub callers: Arc<Callers>,
-    /// Where unknown keys may come from.
+    /// Refreshes unknown token keys; `None` if keys are fixed.
     pub keys: Option<Arc<dyn KeySource>>,
-    /// Who hears of refusals.
+    /// Logs and audits rejected calls.
     pub refusals: RejectionLog,
-    /// Who hears of looks at what is others'.
+    /// Audits reads of other callers' data.
     pub audit: Sink,
 }
 
 impl Access {
-    /// Whose a call is, after another look for the key that it names if it is not known.
+    /// Authenticates a call. If its token names an unknown key, once more after a refresh.
     async fn identify(&self, head: &Parts, call: &CallContext) -> Result<Arc<Caller>, Status> {
         let mut headers = head.headers.get_all(AUTHORIZATION).iter();
         let authorization = match (headers.next(), headers.next()) {
             (None, _) => None,
             (Some(only), None) => Some(only.to_str().map_err(|_| ())),
-            // A second one would be one that somebody else put there.
+            // A second header may have been added by someone else, so neither is trusted.
             (Some(_), Some(_)) => Some(Err(())),
         };
         let proofs = Credentials {
@@ -84,7 +83,7 @@ impl Access {
         identified.map_err(|unproven| status::unproven(&unproven, self.callers.lacks_keys()))
     }
 
-    /// Lets a call in whose caller may make it, with what the rest needs to know of it.
+    /// Admits a call that its caller may make, and adds the caller to its extensions.
     async fn let_in(&self, head: &mut Parts, call: &Arc<CallContext>) -> Result<(), Status> {
         let identified = self.identify(head, call).await;
         observe::begin_span(head, identified.is_ok());
@@ -93,7 +92,7 @@ impl Access {
             visitor.is_now_known();
         }
         let caller = call.caller.get_or_init(|| caller);
-        // What is none is told so by the service, after it is known who asks.
+        // Unknown methods pass: the service answers UNIMPLEMENTED once the caller is authenticated.
         if let Some(method) = call.method
             && !caller.policy.allows_method(method)
         {

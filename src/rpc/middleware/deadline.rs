@@ -1,5 +1,5 @@
-//! The caller's deadline, for streams too: tonic's own covers only the head of a response and
-//! reports CANCELLED (tonic 0.14, `GrpcTimeout`).
+//! The caller's deadline (`grpc-timeout`), also for streams. tonic's own timer covers only the head
+//! of a response and reports CANCELLED (tonic 0.14, `GrpcTimeout`).
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-/// What we stay below tonic's own timer, which would report CANCELLED.
+/// Lead over tonic's own timer, which would report CANCELLED.
 const MARGIN: Duration = Duration::from_millis(5);
 
-/// When the headers of a call came in.
+/// When the headers of a call arrived.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::rpc) struct Arrived(Instant);
 
@@ -20,17 +20,17 @@ impl Arrived {
     }
 }
 
-/// When the caller stops waiting.
+/// The caller's deadline; `None` if it set none.
 ///
 /// # Errors
-/// INVALID_ARGUMENT if the `grpc-timeout` header does not have the form the protocol gives it.
+/// INVALID_ARGUMENT if `grpc-timeout` is malformed.
 pub(in crate::rpc) fn of<T>(request: &Request<T>) -> Result<Option<Instant>, Status> {
     let value = request.metadata().get("grpc-timeout");
     let arrived = request.extensions().get::<Arrived>();
     at(value.map(|value| value.to_str().ok()), arrived)
 }
 
-/// The same, of a request whose message has not been read.
+/// The caller's deadline, before the message is read.
 pub(in crate::rpc) fn of_head(
     headers: &HeaderMap,
     extensions: &Extensions,
@@ -71,14 +71,14 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// The status of a call whose caller stopped waiting.
+/// The status of a call whose deadline has passed.
 pub(in crate::rpc) fn exceeded() -> Status {
     Status::deadline_exceeded(
         "the deadline passed; the work goes on: send the same request again for its results",
     )
 }
 
-/// Waits for the work, but not beyond the deadline.
+/// Waits for the work up to the deadline.
 pub(in crate::rpc) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Status>>,

@@ -1,18 +1,18 @@
-//! How much memory a message takes once it is read, seen from its bytes alone. Two bytes on the
-//! wire can be an empty item of several hundred bytes in memory, so 32 MiB could be five
-//! gigabytes before anybody has counted the items.
+//! Estimates the decoded size of a message from its bytes. An empty item takes two bytes on the
+//! wire and several hundred in memory, so 32 MiB could decode to five gigabytes before the items
+//! are counted.
 
 use crate::rpc::proto::{
     CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation, LineItem,
     SubscriptionCancellation,
 };
 
-/// A message, as far as its fields are lists or have lists in them.
+/// The parts of a message type that are, or contain, lists.
 #[derive(Debug)]
 pub(in crate::rpc) struct MessageShape {
-    /// What it takes by itself.
+    /// Size of the decoded message itself.
     bytes: usize,
-    /// Fields that hold something of a shape of its own, by number.
+    /// Fields that are counted one by one, by number.
     nested: &'static [(u64, &'static Self)],
 }
 
@@ -50,14 +50,14 @@ pub(in crate::rpc) const ENROLLMENTS: MessageShape = MessageShape {
     bytes: size_of::<CancelEnrollmentsRequest>(),
     nested: &[(2, &ENROLLMENT)],
 };
-/// Any message without lists.
+/// A message without lists.
 pub(in crate::rpc) const PLAIN: MessageShape = MessageShape {
     bytes: 0,
     nested: &[],
 };
 
-/// About how many bytes a message takes when it has been read. It counts as far as the bytes are
-/// well formed: reading ends there too.
+/// Approximate bytes of the decoded message. Counts up to the first malformed field, where decoding
+/// ends too.
 pub(in crate::rpc) fn weigh(shape: &MessageShape, message: &[u8]) -> usize {
     let mut bytes = shape.bytes.saturating_add(message.len());
     let mut rest = message;
@@ -66,7 +66,7 @@ pub(in crate::rpc) fn weigh(shape: &MessageShape, message: &[u8]) -> usize {
         if let Some(content) = field.content
             && let Some((_, nested)) = nested.find(|(number, _)| *number == field.number)
         {
-            // Its bytes are counted already, in ours.
+            // Its encoded bytes are counted already, in the outer message's.
             let more = weigh(nested, content).saturating_sub(content.len());
             bytes = bytes.saturating_add(more);
         }
@@ -78,11 +78,11 @@ pub(in crate::rpc) fn weigh(shape: &MessageShape, message: &[u8]) -> usize {
 /// A field of a message.
 struct Field<'a> {
     number: u64,
-    /// What is in it, if it has a length.
+    /// The bytes of a length-delimited field.
     content: Option<&'a [u8]>,
 }
 
-/// A field, and what comes after it.
+/// The next field, and the bytes after it.
 fn next_field(bytes: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let (key, rest) = varint(bytes)?;
     let field = |content| Field {
@@ -97,7 +97,7 @@ fn next_field(bytes: &[u8]) -> Option<(Field<'_>, &[u8])> {
             let (content, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
             Some((field(Some(content)), rest))
         }
-        // A group's begin and end: what is between is read as if it were ours.
+        // Start and end of a group: its fields are read as if they were the message's own.
         3 | 4 => Some((field(None), rest)),
         5 => rest.get(4..).map(|rest| (field(None), rest)),
         _ => None,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::rpc::proto::{FieldMatch, SubscriberIds, enrollment_cancellation::Target};
 
-    /// Two bytes of the wire each, and what they are in memory.
+    /// Asserts the estimate for `count` elements of two encoded bytes and `each` decoded bytes.
     #[track_caller]
     fn check(shape: &MessageShape, message: &[u8], count: usize, each: usize) {
         let weight = weigh(shape, message);

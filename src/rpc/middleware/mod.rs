@@ -1,4 +1,4 @@
-//! Services behind something that sees their calls first and may answer in their place.
+//! Middleware of the gRPC services: layers that see a call first and may answer it.
 
 pub(super) mod authentication;
 pub(super) mod deadline;
@@ -22,7 +22,7 @@ use http::{Request, Response};
 use tonic::{body::Body, server::NamedService};
 use tower::Service;
 
-/// A gRPC service, as tonic's router has it.
+/// A gRPC service as tonic's router takes it.
 pub trait Grpc:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -39,9 +39,9 @@ impl<S> Grpc for S where
 {
 }
 
-/// Sees a service's calls first.
+/// A middleware.
 pub trait Handler: Clone + Send + 'static {
-    /// Answers a call, by the service or in its place.
+    /// Answers a call, with the service or instead of it.
     fn answer(
         self,
         request: Request<Body>,
@@ -49,13 +49,13 @@ pub trait Handler: Clone + Send + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
-/// What a service answers.
+/// Calls the service, which cannot fail.
 pub(super) async fn answer_of(mut service: impl Grpc, request: Request<Body>) -> Response<Body> {
     let Ok(answer) = service.call(request).await;
     answer
 }
 
-/// A service behind something.
+/// A service behind a middleware.
 #[derive(Debug, Clone)]
 pub struct Layered<B, S> {
     before: B,
@@ -63,7 +63,7 @@ pub struct Layered<B, S> {
 }
 
 impl<B, S> Layered<B, S> {
-    /// This service behind that.
+    /// Puts a service behind a middleware.
     #[must_use]
     pub fn new(before: B, service: S) -> Self {
         Self { before, service }

@@ -1,15 +1,15 @@
-//! What is no gRPC call is answered as HTTP answers it, so that nobody takes the 200 of a gRPC
-//! error for success: 405 to other methods than POST, 415 to other contents.
+//! Answers requests that are no gRPC calls with HTTP statuses, so that nobody takes the 200 of a
+//! gRPC error for success: 405 for methods other than POST, 415 for other content types.
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::{Status, body::Body};
 
 use super::rejection_log::{CallContext, RejectionLog};
 
-/// What contents of calls are called; a parameter may follow.
+/// Content types of calls; a parameter may follow.
 const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 
-/// The answer to what is no gRPC call; `None` for what is one.
+/// The response to a request that is no gRPC call; `None` for a call.
 #[must_use]
 pub fn refuse<B>(request: &Request<B>, refusals: &RejectionLog) -> Option<Response<Body>> {
     let (code, status) = fault(request)?;
@@ -58,8 +58,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// Bytes before each message: a flag and the length.
 pub(in crate::rpc) const PREFIX_BYTES: usize = 5;
 
-/// UNIMPLEMENTED if there is something behind the first message of a body, as the RPC takes one
-/// alone. What is cut off is for the decoder to tell.
+/// UNIMPLEMENTED if there are bytes after the first message, since every RPC takes one message. A
+/// truncated message is left to the decoder.
 pub(in crate::rpc) fn one_message(body: &[u8]) -> Result<(), Status> {
     let Some((prefix, rest)) = body.split_first_chunk::<PREFIX_BYTES>() else {
         return Ok(());

@@ -1,9 +1,10 @@
-//! Requests on their way in: the memory of all that are being received and read is bounded, and
-//! so is the time that each may take to arrive. Without it, two hundred streams of 32 MiB on one
-//! connection would be six gigabytes, and one that never ends would be held for ever.
+//! Receives requests within bounds: of memory for all requests that are being received and decoded,
+//! and of time for each to arrive. Without bounds, 200 streams of 32 MiB on one connection would
+//! take six gigabytes, and one that never ends would be held for ever.
 //!
-//! Callers share that memory, and questions have some of their own: whoever fills it with requests
-//! that never end keeps nobody else from anything, and nobody from stopping a batch.
+//! Callers share the memory fairly, and read-only requests have a budget of their own: a caller
+//! that fills its share with unfinished requests delays no one else, and cannot prevent a
+//! StopBatch.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -27,12 +28,12 @@ use crate::{
     shared_budget::{Reservation, SharedBudget},
 };
 
-/// Receives whole requests for a service whose RPCs all take one message.
+/// Receives the one message of a call completely, before the service is called.
 #[derive(Debug, Clone)]
 pub struct RequestReceiver {
-    /// For requests to cancel.
+    /// Budget of cancel requests.
     bytes: SharedBudget,
-    /// For all others.
+    /// Budget of all other requests.
     questions: SharedBudget,
     refusals: Arc<RejectionMetrics>,
 }
@@ -53,7 +54,7 @@ impl RequestReceiver {
         }
     }
 
-    /// What is in a method's request, how long that may be, and where its room is.
+    /// The shape and maximum length of a method's request, and its budget.
     fn bounds(&self, path: &str, caller: &Caller) -> (&'static MessageShape, usize, &SharedBudget) {
         let shape = match path.rsplit('/').next() {
             Some("CancelSubscription") => &decoded_size::SUBSCRIPTIONS,
@@ -77,12 +78,12 @@ impl Handler for RequestReceiver {
     async fn answer(self, request: Request<Body>, service: impl Grpc) -> Response<Body> {
         let (head, body) = request.into_parts();
         let known = head.extensions.get::<Arc<Caller>>().cloned();
-        // Without callers everybody is the same one.
+        // Without configured callers everyone is the same caller.
         let caller = known.unwrap_or_else(|| Arc::new(Caller::anonymous()));
         let bounds = self.bounds(head.uri.path(), &caller);
         let receiving = receive(body, &caller.id, bounds);
         let received = match until(&head) {
-            // A timer would only notice in the next millisecond, when the request may be in.
+            // A timer has a resolution of 1 ms, and the request could arrive before it fires.
             Ok(until) if until <= Instant::now() => Err(status::not_received()),
             Ok(until) => timeout_at(until, receiving)
                 .await
@@ -93,7 +94,7 @@ impl Handler for RequestReceiver {
             Ok((message, share)) => {
                 let body = Body::new(Full::new(message));
                 let answer = answer_of(service, Request::from_parts(head, body)).await;
-                // By now it is admitted, and counted there, or gone.
+                // By now its items are admitted and counted by the engine, or it was rejected.
                 drop(share);
                 answer
             }
@@ -105,7 +106,7 @@ impl Handler for RequestReceiver {
     }
 }
 
-/// What a status means that a request got on its way in, if it is about room.
+/// The label of the rejection metric, if a request was rejected for its size or for lack of room.
 fn refusal(code: Code) -> Option<Refusal> {
     match code {
         Code::ResourceExhausted => Some(Refusal::Receiving),
@@ -114,7 +115,7 @@ fn refusal(code: Code) -> Option<Refusal> {
     }
 }
 
-/// When the request has to be here.
+/// When the request must have arrived: the deadline, or `RECEIVE_MS_MAX`.
 fn until(head: &http::request::Parts) -> Result<Instant, Status> {
     let longest = Duration::from_millis(limits::RECEIVE_MS_MAX);
     let deadline = deadline::of_head(&head.headers, &head.extensions)?;
@@ -122,8 +123,8 @@ fn until(head: &http::request::Parts) -> Result<Instant, Status> {
     Ok(deadline.map_or(latest, |deadline| deadline.min(latest)))
 }
 
-/// Receives one message with its prefix, in room that is taken as the bytes arrive, and room for
-/// what it will be when it has been read.
+/// Receives one message with its prefix. Reserves its bytes as they arrive, and its decoded size at
+/// the end.
 async fn receive(
     mut body: Body,
     caller: &CallerId,
@@ -133,7 +134,7 @@ async fn receive(
     let mut share = budget.force(caller, 0);
     let mut chunks = VecDeque::new();
     let mut length = 0_usize;
-    // Whoever holds room has to go on filling it.
+    // A request that holds memory has to keep arriving.
     while let Some(frame) = timeout_at(begun + patience(length), body.frame())
         .await
         .map_err(|_| status::too_slow())?
@@ -153,7 +154,7 @@ async fn receive(
     let message = whole(chunks, length);
     one_message(&message)?;
     let weight = weigh(shape, message.get(PREFIX_BYTES..).unwrap_or_default());
-    // What it is read into, whose lists may be up to twice as long as they need to be.
+    // The decoded size; the capacity of a list can be up to twice its length.
     let read = weight.saturating_mul(2);
     if length.saturating_add(read) > budget.most(caller) {
         let why = format!("the request would take {read} bytes of memory");
@@ -163,7 +164,7 @@ async fn receive(
     Ok((message, share))
 }
 
-/// By when so many bytes and at least one more have to be here.
+/// By when, after the start, more than `length` bytes must have arrived.
 fn patience(length: usize) -> Duration {
     let seconds = length / limits::RECEIVE_BYTES_PER_SECOND_MIN;
     let slowly = Duration::from_millis(limits::RECEIVE_SLOWLY_MS_MAX);
@@ -176,7 +177,7 @@ fn grow(share: &mut Reservation, by: usize) -> Result<(), Status> {
         .map_err(|_| status::full("too many requests of this caller are being received"))
 }
 
-/// All chunks in one piece, without a copy if there is only one.
+/// All chunks joined, without a copy if there is only one.
 fn whole(mut chunks: VecDeque<Bytes>, length: usize) -> Bytes {
     if chunks.len() == 1
         && let Some(only) = chunks.pop_front()
@@ -207,7 +208,7 @@ mod tests {
     const CANCEL: &str = "/cancelot.v1.CancellationService/CancelSubscription";
     const STOP: &str = "/cancelot.v1.CancellationService/StopBatch";
 
-    /// Says OK to whatever arrives.
+    /// A service that answers OK.
     fn yes() -> impl Grpc {
         tower::service_fn(async |_: Request<Body>| Ok(Status::ok("").into_http()))
     }
@@ -230,14 +231,14 @@ mod tests {
         request
     }
 
-    /// So many bytes, and nothing more for ever.
+    /// A body of `bytes` bytes that never ends.
     fn unfinished(bytes: usize) -> Body {
         let first = http_body::Frame::data(Bytes::from(vec![0; bytes]));
         let rest = stream::pending::<Result<_, Status>>();
         Body::new(StreamBody::new(stream::iter([Ok(first)]).chain(rest)))
     }
 
-    /// A whole request with so many items.
+    /// A complete request with `items` items.
     fn whole(items: usize) -> Body {
         let request = CancelSubscriptionRequest {
             cancellations: vec![SubscriptionCancellation::default(); items],
@@ -255,7 +256,7 @@ mod tests {
         Status::from_header_map(response.headers()).unwrap().code()
     }
 
-    /// Sends what does not end, and waits until it holds its room.
+    /// Sends a request that never ends, and waits until its bytes are reserved.
     async fn hold(intake: &RequestReceiver, caller: &str, path: &str, bytes: usize) {
         let request = call(caller, path, unfinished(bytes));
         tokio::spawn(intake.clone().answer(request, yes()));
@@ -278,7 +279,7 @@ mod tests {
             let answer = intake.clone().answer(call(caller, path, whole(0)), yes());
             assert_eq!(code(&answer.await), Code::Ok, "{caller} {path}");
         }
-        // Questions that do not end leave room for those of others too.
+        // Unfinished read-only requests leave room for those of others too.
         for _ in 0..1_000 {
             hold(&intake, "ann", STOP, 60_000).await;
         }
@@ -289,7 +290,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_request_is_read_into_has_to_fit_too() {
         let intake = intake(1_000_000);
-        // A few bytes on the way, and hundreds for each in memory, twice.
+        // A few bytes per item on the wire, hundreds in memory, counted twice.
         let some = 200_000 / size_of::<SubscriptionCancellation>();
         let alone = intake
             .clone()
@@ -316,8 +317,7 @@ mod tests {
         assert_eq!(code(&intake.answer(request, yes()).await), Code::OutOfRange);
     }
 
-    /// How long a request of so many bytes each second is received before it is refused, in
-    /// seconds.
+    /// How many seconds a request is received at this rate before it is rejected.
     async fn patience_with(bytes_a_second: usize) -> u64 {
         let intake = intake(limits::REQUEST_BYTES_MAX * 8);
         let parts = stream::unfold((), move |()| async move {
@@ -336,7 +336,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_has_to_arrive_in_time_and_not_too_slowly() {
         assert_eq!(patience_with(1).await, 10);
-        // After n seconds a second longer is waited for each whole second's worth that came.
+        // Every second's worth of bytes extends the wait by a second.
         let half = limits::RECEIVE_BYTES_PER_SECOND_MIN / 2;
         assert!((18..=20).contains(&patience_with(half).await));
         let enough = limits::RECEIVE_BYTES_PER_SECOND_MIN;

@@ -1,5 +1,5 @@
-//! What is told of calls that were refused. It is told where the answer leaves, above all that may
-//! refuse a call, so that nothing which refuses has to remember to say so.
+//! Logs and audits rejected calls. Outermost on the response path, so that no rejecting layer has
+//! to report anything.
 
 use std::{
     collections::BTreeMap,
@@ -24,68 +24,67 @@ use crate::{
     rpc::status,
 };
 
-/// A call that was refused; or a connection, because of what it showed in its handshake. Nothing
-/// was admitted.
+/// A rejected call, or a connection rejected in its TLS handshake. Nothing was admitted.
 #[derive(Debug, Clone, Copy)]
 pub struct LoggedRejection<'a> {
-    /// Why.
+    /// The audit's word for the reason.
     pub why: RejectionWord,
-    /// The gRPC status that the caller gets, such as `NOT_FOUND`; `None` if there was no call.
+    /// The gRPC status sent to the caller, such as `NOT_FOUND`; `None` without a call.
     pub code: Option<&'static str>,
-    /// The RPC's published name, `unknown` for one that there is not, or [`HANDSHAKE`].
+    /// The RPC's published name, `unknown` for an unknown one, or [`HANDSHAKE`].
     pub method: &'static str,
-    /// Who called, if that is known.
+    /// The caller, if authenticated.
     pub caller: Option<&'a CallerId>,
-    /// Where from, if that is known.
+    /// The peer address, if known.
     pub peer: Option<SocketAddr>,
     /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`. The status's ErrorInfo has it too,
     /// but where nobody knows who calls.
     pub reason: &'static str,
     /// The status's message, or what is true where the status says less.
     pub message: &'a str,
-    /// What was shown of who calls.
+    /// The fingerprints of the credentials.
     pub proofs: &'a [String],
-    /// The request's id, if there was a call.
+    /// The request id, if there was a call.
     pub request_id: Option<&'a RequestId>,
-    /// What was asked for, if it was read before it was refused.
+    /// The request, if it was read before it was rejected.
     pub asked: Option<&'a RequestSummary>,
 }
 
 impl LoggedRejection<'_> {
-    /// What it is thinned out by, beside why.
+    /// The source by which the log is rate-limited, besides the reason.
     #[must_use]
     pub fn source(&self) -> Source {
         Source::new(self.caller, self.peer)
     }
 }
 
-/// Stands for a method where a connection did not come about.
+/// The method of a connection that was rejected in its handshake.
 pub const HANDSHAKE: &str = "handshake";
 
-/// What a call asks for, as far as it is told when it is refused.
+/// What a rejected call asked for, as far as it is logged and audited.
 #[derive(Debug, Clone, Default)]
 pub struct RequestSummary {
-    /// The request's key, if it is one.
+    /// The request's key, if it is valid.
     pub key: Option<Key>,
-    /// Items of the request.
+    /// The number of items.
     pub items: Option<usize>,
     /// The batch that it is about.
     pub batch: Option<BatchName>,
 }
 
-/// Told of each refusal, before the caller is. Clones are of the same.
+/// Reports every rejection before its response is sent. Clones share the log's rate limiter.
 #[derive(Clone)]
 pub struct RejectionLog(Arc<Told>);
 
 struct Told {
-    /// What has no line of its own in the log.
+    /// Rejections without a log line of their own.
     log: Mutex<BySource<RejectionCause>>,
     /// Those of calls and connections of nobody who is known, by their reasons.
     strangers: Mutex<BTreeMap<&'static str, u64>>,
     tell: Box<Tell>,
 }
 
-/// What refusals of one source are thinned out by: what their lines say of why.
+/// The reason by which rejections of one source are rate-limited: what a log line says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct RejectionCause {
     reason: &'static str,
@@ -95,7 +94,7 @@ struct RejectionCause {
 type Tell = dyn Fn(&LoggedRejection<'_>) + Send + Sync;
 
 impl RejectionLog {
-    /// Tells this function, which must not block, and the log.
+    /// Reports to this function, which must not block, and to the log.
     pub fn new(tell: impl Fn(&LoggedRejection<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Told {
             log: Mutex::default(),
@@ -104,7 +103,7 @@ impl RejectionLog {
         }))
     }
 
-    /// Tells of a refusal. In the log a flood of one source's is thinned out.
+    /// Reports a rejection. A flood from one source is rate-limited in the log, not in the audit.
     pub fn tell(&self, refusal: &LoggedRejection<'_>) {
         if refusal.why.is_about_a_stranger() {
             *self.strangers().entry(refusal.reason).or_default() += 1;
@@ -115,7 +114,7 @@ impl RejectionLog {
         };
         let passes = self.log().passes(cause, &refusal.source(), Instant::now());
         if passes {
-            // Of other refusals the message may quote what is personal.
+            // In other rejections the message may quote personal data.
             let is_fit = refusal.why.is_about_the_caller();
             tracing::warn!(
                 method = refusal.method,
@@ -130,7 +129,7 @@ impl RejectionLog {
         (self.0.tell)(refusal);
     }
 
-    /// Tells the log how many refusals had no lines of their own.
+    /// Logs how many rejections had no log line of their own.
     pub fn tell_counts(&self) {
         let counts = self.log().take_counts(true, Instant::now());
         for counted in counts {
@@ -147,7 +146,7 @@ impl RejectionLog {
         }
     }
 
-    /// Does so now and then, for ever.
+    /// Logs these counts once per interval, for ever.
     pub async fn keep_telling_counts(self) {
         let interval = Duration::from_secs(limits::REFUSALS_COUNTED_SECONDS);
         loop {
@@ -177,10 +176,10 @@ impl RejectionLog {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of a call if its answer refuses it. Questions that are no good change nothing and are
-    /// not told, but for who asked them.
+    /// Reports a call if its response rejects it. Invalid read-only calls are not reported unless
+    /// the reason concerns the caller (authentication, policy).
     pub(in crate::rpc) fn look(&self, call: &CallContext, answer: &Response<Body>) {
-        // The status of a call that was taken on comes after the answer's head.
+        // An accepted call has its status in the trailers, after this head.
         let Some(status) = answer.extensions().get::<Status>() else {
             return;
         };
@@ -207,7 +206,7 @@ impl RejectionLog {
         }
     }
 
-    /// The answer to a call on a connection whose certificate is good no more, and why it is not.
+    /// The response on a connection whose certificate is no longer valid; `why` says why.
     #[must_use]
     pub fn stale<B>(&self, request: &Request<B>, why: &str) -> Response<Body> {
         let answer = status::stale(why).into_http();
@@ -228,7 +227,7 @@ impl fmt::Debug for RejectionLog {
     }
 }
 
-/// A call, with what has come to be known of it.
+/// A call and what is known of it so far.
 #[derive(Debug)]
 pub(in crate::rpc) struct CallContext {
     pub(in crate::rpc) method: Option<Method>,
@@ -291,10 +290,10 @@ impl CallContext {
         Self { audit, ..self }
     }
 
-    /// Has the audit tell what the call does, before it is answered.
+    /// Writes an audit entry for what the call does, before it is answered.
     ///
     /// # Errors
-    /// If the audit has no room for it: then the call is not to be answered.
+    /// If the audit has no room for it. The call must not be answered then.
     pub(in crate::rpc) fn note(&self, noted: Noted) -> Result<(), Status> {
         let noted = Noted {
             caller: self.caller.get().map(|caller| caller.id.clone()),
@@ -307,7 +306,7 @@ impl CallContext {
             .map_err(|full| status::unaudited(&full))
     }
 
-    /// Notes what was shown of who calls, in place of what was noted before.
+    /// Sets the credentials that the call has presented.
     pub(in crate::rpc) fn shows(&self, shown: &[Proof]) {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         *proofs = shown.iter().map(Proof::told).collect();
@@ -318,7 +317,7 @@ impl CallContext {
         proofs.clone()
     }
 
-    /// How it came, as far as that is recorded.
+    /// The origin of the call, as far as it is recorded.
     pub(in crate::rpc) fn provenance(&self) -> Provenance {
         Provenance {
             peer: self.peer,
@@ -327,13 +326,13 @@ impl CallContext {
         }
     }
 
-    /// Notes what is asked for. The first note stays.
+    /// Sets what the call asks for; only the first summary counts.
     pub(in crate::rpc) fn asks(&self, asked: RequestSummary) {
         self.asked.get_or_init(|| asked);
     }
 }
 
-/// Where a call comes from.
+/// The peer address of a call.
 fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<TcpConnectInfo>()?.remote_addr()
 }
@@ -348,7 +347,7 @@ struct RejectionReason {
     in_truth: Option<Arc<str>>,
 }
 
-/// Says why a status refuses, with the reason that it tells.
+/// Marks a status as a rejection for this reason.
 pub(in crate::rpc) fn because(
     why: RejectionWord,
     reason: &'static str,
@@ -377,13 +376,13 @@ pub(in crate::rpc) fn because_in_truth(
     status
 }
 
-/// Why a status refuses its call; `None` if that is not what it does.
+/// Why a status rejects its call; `None` if it does not.
 fn because_of(status: &Status) -> Option<RejectionReason> {
     let source = std::error::Error::source(status);
     if let Some(because) = source.and_then(|source| source.downcast_ref()) {
         return Some(RejectionReason::clone(because));
     }
-    // The call was refused below us: its message could not be read.
+    // tonic rejected the call: its message could not be read.
     let why = match status.code() {
         Code::Ok | Code::Cancelled | Code::DeadlineExceeded => return None,
         Code::InvalidArgument => RejectionWord::Invalid,

@@ -1,9 +1,9 @@
-//! Room for the calls beside the service itself: health and reflection, and calls of which it is not
-//! known yet who makes them. All that strangers can hold is in one room of so many bytes.
+//! Memory bounds for calls besides the service's own: health and reflection, and calls that are not
+//! authenticated yet. All that unauthenticated connections hold is within one budget of bytes.
 //!
-//! When the strangers' room is full, the connection that holds the most of it is ended, so that a
-//! flood ends itself and a probe on a connection of its own is always answered. Connections of
-//! callers are not ended, since their other calls would end with them: their calls are refused.
+//! If that budget is used up, the connection that holds most of it is closed: a flood ends itself,
+//! and a probe on its own connection is always answered. Connections of authenticated callers are
+//! not closed, since their other calls would end too; their further calls are rejected.
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +24,16 @@ use crate::{
     observe::{Counter, LogRateLimiter},
 };
 
-/// What a call needs room for.
+/// What a call needs memory for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rpc) enum Need {
-    /// A question for the service's health.
+    /// A health check.
     Check,
-    /// Health, as it changes.
+    /// A health watch.
     Watch,
-    /// Reflection.
+    /// A reflection call.
     Reflection,
-    /// The keys of an issuer are fetched, to know who calls.
+    /// A refresh of an issuer's keys, to authenticate the call.
     Keys,
 }
 
@@ -46,18 +46,18 @@ impl Need {
         }
     }
 
-    /// Calls of the kind that a connection may have open.
+    /// Calls of this kind that a connection may have open.
     fn calls_max(self) -> usize {
         match self {
             Self::Check => limits::HEALTH_CHECKS_MAX,
             Self::Watch => limits::HEALTH_WATCHES_MAX,
             Self::Reflection => limits::REFLECTION_CALLS_MAX,
-            // Callers begin with many calls at once, so that bytes alone count.
+            // Callers start with many calls at once, so only bytes are limited.
             Self::Keys => usize::MAX,
         }
     }
 
-    /// Which of a connection's counts it is in.
+    /// The counter of this kind for a connection.
     fn of(self, open: &mut Open) -> &mut usize {
         match self {
             Self::Check => &mut open.checks,
@@ -68,7 +68,7 @@ impl Need {
     }
 }
 
-/// All rooms.
+/// The budgets by kind of connection and call.
 #[derive(Debug)]
 pub struct SideRooms {
     strangers: SideRoom,
@@ -76,12 +76,12 @@ pub struct SideRooms {
     reflection: SideRoom,
     age_max: Duration,
     next: AtomicU64,
-    /// Connections that were ended to make room.
+    /// Connections that were closed to make room.
     ended: Counter,
     told: Mutex<LogRateLimiter<&'static str>>,
 }
 
-/// What calls of a kind of connection hold together.
+/// One budget, and the connections that hold parts of it.
 #[derive(Debug)]
 struct SideRoom {
     name: &'static str,
@@ -96,7 +96,7 @@ struct HeldRoom {
     by: BTreeMap<u64, Open>,
 }
 
-/// What one connection holds in a room.
+/// What one connection holds.
 #[derive(Debug)]
 struct Open {
     bytes: usize,
@@ -107,16 +107,16 @@ struct Open {
     leave: Hangup,
 }
 
-/// How a room is at the moment.
+/// Figures of one budget, for metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct RoomStanding {
     /// Its name in metrics.
     pub name: &'static str,
-    /// Bytes that are held.
+    /// Bytes held.
     pub bytes: usize,
-    /// Bytes that may be.
+    /// Maximum of bytes.
     pub bytes_max: usize,
-    /// Calls that were refused so far.
+    /// Calls rejected so far.
     pub refused: u64,
 }
 
@@ -145,8 +145,8 @@ impl SideRoom {
 }
 
 impl HeldRoom {
-    /// Takes room from the connection that holds the most of it, if that is another one than this:
-    /// of several, the one that came first.
+    /// Closes the connection that holds the most, if it is not `id` itself; of several, the oldest.
+    /// Whether there was one.
     fn take_from_other(&mut self, id: u64) -> bool {
         let most = self
             .by
@@ -158,7 +158,7 @@ impl HeldRoom {
         let Some(open) = self.by.remove(&most) else {
             return false;
         };
-        // What it held is given back here at once, and when its task has been woken in memory.
+        // Counted as free at once here; the memory follows when its task has been woken.
         self.bytes = self.bytes.saturating_sub(open.bytes);
         open.leave.cancel();
         true
@@ -166,7 +166,7 @@ impl HeldRoom {
 }
 
 impl SideRooms {
-    /// Empty rooms, for calls that end with the age of their connections.
+    /// Unused budgets. Calls end when their connection is `age_max` old.
     #[must_use]
     pub fn new(age_max: Duration) -> Arc<Self> {
         Arc::new(Self {
@@ -180,7 +180,7 @@ impl SideRooms {
         })
     }
 
-    /// A connection, of a stranger until it has shown a caller. The token ends it.
+    /// A new connection, unauthenticated until it has presented a caller. `leave` closes it.
     pub fn arrive(self: &Arc<Self>, leave: Hangup) -> Arc<Visitor> {
         Arc::new(Visitor {
             rooms: Arc::clone(self),
@@ -192,13 +192,13 @@ impl SideRooms {
         })
     }
 
-    /// How all rooms are.
+    /// The figures of all budgets.
     #[must_use]
     pub fn standing(&self) -> [RoomStanding; 3] {
         [&self.strangers, &self.health, &self.reflection].map(SideRoom::standing)
     }
 
-    /// Connections that were ended to make room.
+    /// Connections that were closed to make room.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ended.get()
@@ -215,18 +215,18 @@ impl SideRooms {
     }
 }
 
-/// A connection, as its calls beside the service see it.
+/// A connection as these calls see it.
 pub struct Visitor {
     rooms: Arc<SideRooms>,
     id: u64,
-    /// When it has reached its age.
+    /// When it reaches its maximum age.
     ends: Instant,
     leave: Hangup,
     is_known: AtomicBool,
     unread: Mutex<Unread>,
 }
 
-/// What has come while it is not known who calls, and nobody may have read.
+/// Bytes read while calls wait for keys and are not authenticated.
 #[derive(Debug, Default)]
 struct Unread {
     waiting: usize,
@@ -243,25 +243,25 @@ impl fmt::Debug for Visitor {
 }
 
 impl Visitor {
-    /// Whether the connection has shown a caller.
+    /// Whether a caller has authenticated on the connection.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Acquire)
     }
 
-    /// It has shown a caller.
+    /// Marks the connection as authenticated.
     pub(in crate::rpc) fn is_now_known(&self) {
         if !self.is_known.swap(true, Ordering::AcqRel) {
             self.wake_reader();
         }
     }
 
-    /// When calls beside the service end that have no end of their own.
+    /// When calls end that do not end by themselves.
     pub(in crate::rpc) fn ends(&self) -> Instant {
         self.ends
     }
 
-    /// Whether more may be read from it; if not, its reader is woken when that changes.
+    /// Whether more may be read from the connection; if not, its reader is woken when that changes.
     pub fn poll_reads(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_known() {
             return Poll::Ready(());
@@ -274,7 +274,7 @@ impl Visitor {
         Poll::Ready(())
     }
 
-    /// So much was read from it.
+    /// Counts bytes that were read.
     pub fn has_read(&self, bytes: usize) {
         if !self.is_known() {
             let mut unread = self.unread();
@@ -303,8 +303,9 @@ impl Visitor {
         }
     }
 
-    /// Room for a call, until what is given is dropped; `None` if there is none.
+    /// Reserves room for a call until the returned value is dropped; `None` if there is none.
     pub(in crate::rpc) fn enter(self: &Arc<Self>, need: Need) -> Option<Stay> {
+        // An authenticated connection is bounded elsewhere.
         let is_known = self.is_known();
         if is_known && need == Need::Keys {
             return Some(Stay {
@@ -335,6 +336,7 @@ impl Visitor {
             return false;
         }
         let bytes = need.bytes();
+        // Only the budget of unauthenticated connections makes room by closing one.
         let is_strangers = std::ptr::eq(room, &self.rooms.strangers);
         let mut was_full = false;
         while held.bytes.saturating_add(bytes) > room.bytes_max {
@@ -365,12 +367,12 @@ impl Visitor {
     }
 }
 
-/// A call's room, free again when this is dropped.
+/// A call's room, released when this is dropped.
 #[derive(Debug)]
 pub(in crate::rpc) struct Stay {
     visitor: Arc<Visitor>,
     need: Need,
-    /// Whether the connection was known when the call came, if it takes room.
+    /// Whether the connection was authenticated when the call started; `None` if it took no room.
     in_room: Option<bool>,
 }
 
@@ -382,7 +384,7 @@ impl Drop for Stay {
         let (visitor, need) = (&self.visitor, self.need);
         let mut guard = visitor.room(need, was_known).held();
         let held = &mut *guard;
-        // If it had to make room, all that it held was given back.
+        // If the connection was closed to make room, all its room was released then.
         if let Some(open) = held.by.get_mut(&visitor.id) {
             let count = need.of(open);
             *count = count.saturating_sub(1);
@@ -471,7 +473,7 @@ mod tests {
         assert!(!flood[1].1.is_cancelled() && !small_leave.is_cancelled());
         assert!(!probe_leave.is_cancelled());
         assert_eq!(rooms.ended(), 1);
-        // What it held is not given back twice.
+        // Its room is not released twice.
         drop((stays, probed));
         assert_eq!(rooms.standing().map(|room| room.bytes), [0; 3]);
     }

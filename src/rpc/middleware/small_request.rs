@@ -1,5 +1,5 @@
-//! Services that everybody may ask, without saying who asks: their questions are short, come whole,
-//! and come soon, so that strangers can make the service hold next to nothing.
+//! Bounds requests to services that need no authentication: they are short, complete and soon
+//! there, so that strangers can make the service hold next to nothing.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use tonic::{Status, body::Body};
 use super::{Grpc, Handler, answer_of, protocol::one_message};
 use crate::limits;
 
-/// Lets questions through to a service once they are there.
+/// Receives a request completely before the service is called.
 #[derive(Debug, Clone, Copy)]
 pub struct Brief;
 
-/// The whole of a question. What is left of its stream is not held any more.
+/// The complete body. The rest of its stream is dropped.
 async fn received(body: Body) -> Result<Body, Status> {
     let most = limits::BRIEF_BYTES_MAX;
     let patience = Duration::from_millis(limits::BRIEF_MS_MAX);

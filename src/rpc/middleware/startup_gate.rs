@@ -1,5 +1,5 @@
-//! A service that is not there yet: until it is, its calls are told to come back, so that the
-//! listener can answer health while a large journal is being read.
+//! Placeholder for a service during start-up: answers UNAVAILABLE, so that the listener can serve
+//! health while a large journal loads.
 
 use std::{
     convert::Infallible,
@@ -14,18 +14,18 @@ use tower::Service;
 
 use crate::rpc::status;
 
-/// The place of a service.
+/// A service that may not be there yet. Clones share it.
 #[derive(Debug)]
 pub struct StartupGate<S>(Arc<OnceLock<S>>);
 
 impl<S> StartupGate<S> {
-    /// A place without a service.
+    /// A gate without a service.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// Serves from now on. The first service stays.
+    /// Serves from now on. Only the first service counts.
     pub fn open(&self, service: S) {
         self.0.get_or_init(|| service);
     }
@@ -57,7 +57,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Intake and all below are always ready.
+        // The receiver and all below it are always ready.
         Poll::Ready(Ok(()))
     }
 

@@ -1,5 +1,5 @@
-//! Calls beside the service itself: each has room for as long as it lasts, and ends when its
-//! connection has reached its age, since nothing else ends a watch.
+//! Bounds calls to health and reflection: each reserves room while it lasts, and ends when its
+//! connection has reached its maximum age, because nothing else ends a Watch.
 
 use std::{
     pin::Pin,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::rpc::status;
 
-/// Lets calls through to a service that is not why there is one.
+/// The services with such calls.
 #[derive(Debug, Clone, Copy)]
 pub enum Visit {
     /// Health.
@@ -44,7 +44,7 @@ impl Handler for Visit {
             return answer_of(service, request).await;
         };
         let Some(stay) = visitor.enter(self.need(request.uri().path())) else {
-            // Its body is not read.
+            // The body is dropped unread.
             return status::crowded().into_http();
         };
         let ends = visitor.ends();
@@ -66,18 +66,18 @@ impl Handler for Visit {
     }
 }
 
-/// A body that ends at a time.
+/// A body that ends at a given time.
 struct Ending {
     body: Body,
     end: Pin<Box<Sleep>>,
     last: Last,
 }
 
-/// What a body's end is like.
+/// How a body ends.
 enum Last {
-    /// A request simply ends.
+    /// A request's body just ends.
     Asked,
-    /// A response has a status, and holds room.
+    /// A response's body ends with a status, and releases its room.
     Answered(#[expect(dead_code, reason = "it is dropped with the response")] Stay),
     /// It has ended.
     Gone,
@@ -113,7 +113,7 @@ impl http_body::Body for Ending {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // It may end before what the service has announced.
+        // Unknown: it may end before the length that the service announced.
         SizeHint::default()
     }
 }

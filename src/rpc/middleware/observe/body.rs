@@ -1,4 +1,4 @@
-//! Bodies that count what passes.
+//! Bodies that count their messages.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use tonic::{Code, Status, body::Body};
 use super::{SeenCall, message_counter::Messages};
 use crate::observe::MethodMeters;
 
-/// A request's body.
+/// The body of a request.
 pub(super) struct Received {
     inner: Body,
     messages: Messages,
@@ -57,7 +57,7 @@ impl http_body::Body for Received {
     }
 }
 
-/// A response's body. With it ends the call.
+/// The body of a response. The call ends with it.
 pub(super) struct Sent {
     inner: Body,
     messages: Messages,
@@ -97,7 +97,7 @@ impl http_body::Body for Sent {
                 }
             }
             Poll::Ready(Some(Err(status))) => this.seen.end(i32::from(status.code())),
-            // Whoever got a status had it before this.
+            // A status would have come before the end.
             Poll::Ready(None) => this.seen.end(i32::from(Code::Unknown)),
             Poll::Pending => {}
         }

@@ -1,9 +1,9 @@
-//! Counts the messages in gRPC's framing: a flag and a length before each.
+//! Counts messages in gRPC's framing, a flag and a length before each message.
 
-/// Where a stream of frames is.
+/// The position in a stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// Bytes of the prefix that have come, and the length as far as it has.
+    /// Bytes of the prefix that have arrived, and the length as far as it has arrived.
     prefix: u8,
     length: u32,
     /// Bytes of the message that are still to come.
@@ -14,7 +14,7 @@ pub(super) struct Messages {
 const PREFIX_BYTES: u8 = 5;
 
 impl Messages {
-    /// Messages that end with these bytes or within them.
+    /// The number of messages that end within these bytes.
     pub(super) fn ended_by(&mut self, mut bytes: &[u8]) -> u64 {
         let mut ended = 0;
         loop {

@@ -1,14 +1,14 @@
-//! Which methods there are, from the descriptors that reflection serves too.
+//! The known methods, from the descriptors that reflection serves.
 
 use prost::{DecodeError, Message as _};
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
 use crate::observe::MethodLabel;
 
-/// The methods of all services in these descriptor sets, each once.
+/// The methods of all services in these descriptor sets.
 ///
 /// # Errors
-/// If a set is none.
+/// If a descriptor set cannot be decoded.
 pub fn methods(sets: &[&[u8]]) -> Result<Vec<MethodLabel>, DecodeError> {
     let mut found = Vec::new();
     for set in sets {

@@ -1,5 +1,5 @@
-//! Sees every call, whatever service it is for: counts it, gives it its request id, which every
-//! line of the log and the response carry, and its span.
+//! Observes every call of every service: counts it, gives it a request id, which every log line and
+//! the response have, and a span.
 
 mod body;
 mod message_counter;
@@ -23,12 +23,12 @@ use self::body::{Received, Sent};
 use super::deadline::Arrived;
 use crate::observe::{Call, CallMeters, CallSpan, RequestContext, RequestId, ServerSpan, Tracer};
 
-/// The header that names a request, both ways.
+/// The request id header, in requests and responses.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Calls of these services have spans; probes and reflection would only be in the way.
+/// Prefix of the services with spans. Spans of probes and reflection would only be noise.
 const TRACED: &str = "/cancelot.";
 
-/// Puts a service where its calls are seen.
+/// The layer that observes calls.
 #[derive(Debug, Clone)]
 pub struct ObserveCallsLayer {
     meters: Arc<CallMeters>,
@@ -36,7 +36,7 @@ pub struct ObserveCallsLayer {
 }
 
 impl ObserveCallsLayer {
-    /// Counts calls here, and begins their spans with this.
+    /// Counts calls in `meters`, and creates spans with `tracer`.
     #[must_use]
     pub fn new(meters: Arc<CallMeters>, tracer: Tracer) -> Self {
         Self { meters, tracer }
@@ -54,14 +54,14 @@ impl<S> Layer<S> for ObserveCallsLayer {
     }
 }
 
-/// A service whose calls are seen.
+/// A service with observed calls.
 #[derive(Debug, Clone)]
 pub struct ObserveCalls<S> {
     inner: S,
     with: ObserveCallsLayer,
 }
 
-/// An open call, with all that is told of it.
+/// An open call and what observes it.
 #[derive(Debug)]
 struct SeenCall {
     call: Call,
@@ -70,7 +70,7 @@ struct SeenCall {
 }
 
 impl SeenCall {
-    /// Its status, if these headers or trailers have it.
+    /// Ends the call with the status in these headers or trailers, if they have one.
     fn status(&mut self, headers: &HeaderMap) {
         if let Some(status) = Status::from_header_map(headers) {
             self.end(i32::from(status.code()));
@@ -104,7 +104,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // First of all, and before tonic's own timer begins: a deadline counts from here.
+        // Before tonic's own timer starts: deadlines count from here.
         request.extensions_mut().insert(Arrived::now());
         let ObserveCallsLayer { meters, tracer } = &self.with;
         let path = request.uri().path();
@@ -115,7 +115,8 @@ where
         } else {
             ServerSpan::none()
         };
-        // Of the highest level, so that no filter takes the id from the lines that it lets through.
+        // At the highest level, so that no filter removes the request id from the lines that pass
+        // it.
         let log = tracing::error_span!(
             "call",
             request_id = %id,
@@ -141,7 +142,7 @@ where
         };
         let answered = async move {
             let mut response = response.await?;
-            // A well-formed id is a legal header.
+            // A valid id is a valid header value.
             if let Ok(id) = HeaderValue::from_str(id.as_str()) {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
@@ -152,8 +153,9 @@ where
     }
 }
 
-/// Begins a call's span, when it is known whether anybody knows who calls. A stranger's word on
-/// traces counts for nothing: it could have every call recorded, or hang its own on others' traces.
+/// Starts a call's span once it is known whether the caller is authenticated. An unauthenticated
+/// caller's trace context is ignored: it could have every call recorded, or attach its calls to
+/// others' traces.
 pub(in crate::rpc) fn begin_span(head: &mut Parts, is_known: bool) {
     let Some(span) = head.extensions.remove::<Arc<CallSpan>>() else {
         return;
@@ -168,7 +170,7 @@ pub(in crate::rpc) fn begin_span(head: &mut Parts, is_known: bool) {
     }
 }
 
-/// The caller's own id, if it can be used.
+/// The caller's own request id if it is valid, or a new one.
 fn request_id(headers: &HeaderMap) -> RequestId {
     headers
         .get(REQUEST_ID)

@@ -1,4 +1,4 @@
-//! What a caller's headers say of the span that a call is below (W3C Trace Context).
+//! The caller's span in the headers of a call (W3C Trace Context).
 
 use http::HeaderMap;
 
@@ -7,7 +7,7 @@ use crate::{limits, observe::Parent};
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// The caller's span, if the headers name one. Two are none.
+/// The caller's span, if the headers name exactly one.
 pub(super) fn of(headers: &HeaderMap) -> Option<Parent<'_>> {
     let mut named = headers.get_all(TRACEPARENT).iter();
     let (Some(only), None) = (named.next(), named.next()) else {
@@ -19,9 +19,9 @@ pub(super) fn of(headers: &HeaderMap) -> Option<Parent<'_>> {
     })
 }
 
-/// The members of all `tracestate` headers in their order, as many and as long as the standard
-/// wants passed on: what is too long together loses its long members first, from the end. Whether
-/// they are well-formed is looked at later, of all together.
+/// The members of all `tracestate` headers in order, up to the number and length that the standard
+/// wants passed on. If they are too long together, long members are dropped first, from the end.
+/// Their format is checked later.
 fn state(headers: &HeaderMap) -> Option<String> {
     let mut members = Vec::new();
     for header in headers.get_all(TRACESTATE) {
@@ -38,7 +38,7 @@ fn state(headers: &HeaderMap) -> Option<String> {
     Some(members.join(",")).filter(|state| !state.is_empty())
 }
 
-/// The length of all members with commas between them.
+/// The length of all members, joined by commas.
 fn bytes(members: &[&str]) -> usize {
     let commas = members.len().saturating_sub(1);
     members.iter().map(|member| member.len()).sum::<usize>() + commas

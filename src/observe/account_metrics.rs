@@ -1,22 +1,22 @@
-//! What is counted of one account.
+//! Metrics of one account.
 
 use super::counters::{Counter, Flag, Histogram, Tally};
 use crate::domain::outcome::{FailureReason, Outcome};
 
-/// What one HTTP request to a provider came to.
+/// The result of an HTTP request to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultClass {
     /// A success.
     Ok,
     /// A redirect, which is not followed.
     Redirect,
-    /// The request's fault (4xx), throttling included.
+    /// A fault of the request (4xx), including throttling.
     ClientError,
-    /// The provider's fault (5xx).
+    /// A fault of the provider (5xx).
     ServerError,
-    /// Not a byte was sent.
+    /// No byte was sent.
     NotSent,
-    /// It may have been received, and there is no answer.
+    /// It may have been received, and there is no reply.
     InDoubt,
 }
 
@@ -31,7 +31,7 @@ impl ResultClass {
         Self::InDoubt,
     ];
 
-    /// What an answer with this HTTP status is.
+    /// The class of an HTTP status.
     #[must_use]
     pub fn of_status(status: u16) -> Self {
         match status {
@@ -56,29 +56,29 @@ impl ResultClass {
     }
 }
 
-/// What is counted of one account.
+/// The metrics of one account.
 #[derive(Debug)]
 pub struct AccountMeters {
-    /// HTTP requests by what they came to.
+    /// HTTP requests by result.
     pub requests: Tally<ResultClass>,
-    /// How long they took, answered or not.
+    /// Their durations, with or without a reply.
     pub request_time: Histogram,
-    /// Answers that asked for a pause.
+    /// Replies that asked for a pause.
     pub throttles: Counter,
     /// Recorded outcomes.
     pub outcomes: Tally<Outcome>,
     /// Recorded failures by reason.
     pub failures: Tally<FailureReason>,
-    /// From an item's admission, or its recovery, to its recorded outcome.
+    /// Time from an item's admission or recovery to its recorded outcome.
     pub settle_time: Histogram,
-    /// Dry runs that came to their end.
+    /// Finished dry runs.
     pub dry_runs: Counter,
-    /// Requests with an effect whose answer was lost, so that nobody knows what became of them.
+    /// Requests with an effect whose reply was lost, so that their fate is unknown.
     pub lost_answers: Counter,
-    /// Answers of something that is not the provider.
+    /// Replies of something other than the provider.
     pub foreign_answers: Counter,
-    /// Whether an outcome has waited for the account to describe a subscription, and none has been
-    /// described yet.
+    /// Whether an outcome needs the account to have described a subscription, and it has described
+    /// none yet.
     pub unproven: Flag,
 }
 
@@ -99,15 +99,15 @@ impl Default for AccountMeters {
     }
 }
 
-/// Where an account's open items are at one moment.
+/// Where an account's open items wait, at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitMeter {
-    /// In line, nothing of them has failed.
+    /// In a queue; no request of them has failed.
     pub first: usize,
-    /// In line, their last try failed.
+    /// In a queue; their last try failed.
     pub retry: usize,
-    /// Set aside until a time.
+    /// Delayed until a time.
     pub parked: usize,
-    /// Behind another item with the same target.
+    /// Waiting for another item with the same target.
     pub target: usize,
 }

@@ -1,55 +1,55 @@
-//! Counters and histograms without locks.
+//! Lock-free counters and histograms.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
-/// A number that only grows.
+/// A monotonic counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Once more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// So many times more.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// How often so far.
+    /// The current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What is so or is not.
+/// A boolean gauge.
 #[derive(Debug, Default)]
 pub struct Flag(AtomicBool);
 
 impl Flag {
-    /// Says whether it is so from now on.
+    /// Sets the value.
     pub fn set(&self, is_so: bool) {
         self.0.store(is_so, Ordering::Relaxed);
     }
 
-    /// Whether it is so.
+    /// The current value.
     #[must_use]
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One counter for each of a few kinds that are known beforehand.
+/// A counter for each of a fixed set of kinds.
 #[derive(Debug)]
 pub struct Tally<K>(Box<[(K, Counter)]>);
 
 impl<K: Copy + PartialEq> Tally<K> {
-    /// Counters of these kinds, at nothing.
+    /// Counters of these kinds, at zero.
     #[must_use]
     pub fn new(kinds: &[K]) -> Self {
         Self(
@@ -60,38 +60,38 @@ impl<K: Copy + PartialEq> Tally<K> {
         )
     }
 
-    /// Once more of this kind.
+    /// Adds one to a kind.
     pub fn inc(&self, kind: K) {
         if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == kind) {
             counter.inc();
         }
     }
 
-    /// All kinds with how often each was seen.
+    /// All kinds with their values.
     pub fn iter(&self) -> impl Iterator<Item = (K, u64)> {
         self.0.iter().map(|(kind, counter)| (*kind, counter.get()))
     }
 }
 
-/// How often a quantity was how large. A quantity is a whole number, such as of nanoseconds.
+/// A histogram of integers, such as nanoseconds.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds with what was above the one before, and at most this.
+    /// Inclusive upper bounds, each with the count since the bound before.
     buckets: Box<[(u64, AtomicU64)]>,
     beyond: AtomicU64,
     sum: AtomicU64,
-    /// How many make one of what is shown.
+    /// Raw units per exported unit (1e9 ns per s).
     per_unit: u64,
 }
 
-/// A histogram at one moment, in what is shown: seconds, or things.
+/// A histogram at one moment, in exported units: seconds, or things.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Of all.
+    /// Sum of all values.
     pub sum: f64,
-    /// How many there were.
+    /// Number of values.
     pub count: u64,
-    /// Upper bounds, the last one infinite, each with how many were above the one before.
+    /// Inclusive upper bounds, the last one infinite, each with the count since the bound before.
     pub buckets: Vec<(f64, u64)>,
 }
 
@@ -99,7 +99,7 @@ const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
 
 impl Histogram {
-    /// Of calls and requests: 1 ms to 5 minutes.
+    /// For calls and requests: 1 ms to 5 min.
     #[must_use]
     pub fn of_calls() -> Self {
         const MS: [u64; 16] = [
@@ -109,7 +109,7 @@ impl Histogram {
         Self::new(&MS.map(|ms| ms * MILLISECOND), SECOND)
     }
 
-    /// Of work that may wait for a provider that is away: 10 ms to a day.
+    /// For work that may wait through an outage: 10 ms to 1 day.
     #[must_use]
     pub fn of_work() -> Self {
         const MS: [u64; 16] = [
@@ -119,7 +119,7 @@ impl Histogram {
         Self::new(&MS.map(|ms| ms * MILLISECOND), SECOND)
     }
 
-    /// Of writes to a disk: 0.1 ms to 5 s.
+    /// For disk writes: 0.1 ms to 5 s.
     #[must_use]
     pub fn of_writes() -> Self {
         const TENTHS: [u64; 14] = [
@@ -128,7 +128,7 @@ impl Histogram {
         Self::new(&TENTHS.map(|tenths| tenths * MILLISECOND / 10), SECOND)
     }
 
-    /// Of groups: 1 to some 10,000.
+    /// For sizes of groups: 1 to 16,384.
     #[must_use]
     pub fn of_groups() -> Self {
         Self::new(
@@ -149,12 +149,12 @@ impl Histogram {
         }
     }
 
-    /// Enters a time.
+    /// Adds a duration.
     pub fn time(&self, took: Duration) {
         self.enter(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Enters a number of things.
+    /// Adds a number of things.
     pub fn count(&self, things: usize) {
         self.enter(u64::try_from(things).unwrap_or(u64::MAX));
     }
@@ -166,7 +166,7 @@ impl Histogram {
         self.sum.fetch_add(quantity, Ordering::Relaxed);
     }
 
-    /// How it is now.
+    /// The current values.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let unit = float(self.per_unit);
@@ -184,7 +184,7 @@ impl Histogram {
     }
 }
 
-/// The float next to a number.
+/// The nearest float of an integer.
 fn float(number: u64) -> f64 {
     let half = |half: u64| u32::try_from(half).map_or(0.0, f64::from);
     half(number >> 32).mul_add(4_294_967_296.0, half(number & u64::from(u32::MAX)))

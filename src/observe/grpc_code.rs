@@ -1,6 +1,6 @@
-//! gRPC's status codes by the names that the protocol gives them.
+//! gRPC status codes by their protocol names.
 
-/// By number.
+/// The names, by code.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -21,7 +21,7 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// The name of the status of this number, such as `NOT_FOUND`; `UNKNOWN` for one that there is not.
+/// The name of a status code, such as `NOT_FOUND`; `UNKNOWN` for an unknown code.
 #[must_use]
 pub fn code_name(code: i32) -> &'static str {
     let known = usize::try_from(code).ok().and_then(|code| CODES.get(code));

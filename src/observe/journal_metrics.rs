@@ -1,15 +1,15 @@
-//! What is counted of the journal.
+//! Metrics of the journal.
 
 use super::counters::{Counter, Histogram};
 
-/// What is counted of the journal.
+/// The metrics of the journal.
 #[derive(Debug)]
 pub struct JournalMeters {
-    /// From taking a group of writes to having it on the disk.
+    /// Time from taking a group of writes to having it on disk.
     pub commit_time: Histogram,
-    /// Admissions, outcomes and other changes that were made durable together.
+    /// Admissions, outcomes and other changes per commit.
     pub group_size: Histogram,
-    /// Settled batches that are put aside: their records cannot be read.
+    /// Settled batches that are skipped because their records cannot be read.
     pub damaged: Counter,
 }
 

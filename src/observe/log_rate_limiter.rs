@@ -1,5 +1,5 @@
-//! Thins floods out: of what happens for one reason, so much is told at once and then a little with
-//! time. What is not told is counted, and the next one that is told says how many.
+//! Log rate limiter: for each reason a burst of events is logged, and then a few over time.
+//! Suppressed events are counted, and the next logged one says how many there were.
 
 use std::{
     collections::BTreeMap,
@@ -8,14 +8,14 @@ use std::{
 
 use crate::limits;
 
-/// What may come in floods, by reason. Whoever can bring a flood about cannot fill a disk with it,
-/// and floods for one reason leave others alone.
+/// A rate limiter with a token bucket per reason. A flood cannot fill the disk, and a flood of one
+/// reason does not suppress others.
 #[derive(Debug)]
 pub struct LogRateLimiter<K> {
     by_reason: BTreeMap<K, Flow>,
 }
 
-/// What happens for one reason: a token bucket, and what found it empty.
+/// A token bucket, and the number of events that found it empty.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) left: f64,
@@ -33,7 +33,7 @@ impl Flow {
         }
     }
 
-    /// Adds what came with time.
+    /// Adds the tokens of the time that has passed.
     pub(super) fn refill(&mut self, per_second: f64, burst: f64, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + passed * per_second).min(burst);
@@ -41,7 +41,7 @@ impl Flow {
     }
 }
 
-/// Whether counts are due that were told last at this time.
+/// Whether counts are due that were last logged at this time.
 pub(super) fn is_due(counted: Option<Instant>, now: Instant) -> bool {
     let interval = Duration::from_secs(limits::REFUSALS_COUNTED_SECONDS);
     counted.is_none_or(|counted| now.saturating_duration_since(counted) >= interval)
@@ -56,7 +56,7 @@ impl<K> Default for LogRateLimiter<K> {
 }
 
 impl<K: Copy + Ord> LogRateLimiter<K> {
-    /// Whether one more is told. One that is not is counted.
+    /// Whether to log an event. If not, it is counted.
     pub fn passes(&mut self, reason: K, now: Instant) -> bool {
         let flow = self.flow(reason, now);
         flow.refill(limits::REFUSALS_PER_SECOND, limits::REFUSALS_BURST, now);
@@ -69,8 +69,7 @@ impl<K: Copy + Ord> LogRateLimiter<K> {
         passes
     }
 
-    /// If one more is told, for how many of its reason it stands beside itself: those that were not
-    /// told since the last one that was.
+    /// If this event is logged: how many of its kind were suppressed since the last logged one.
     pub fn passes_for(&mut self, reason: K, now: Instant) -> Option<u64> {
         self.passes(reason, now)
             .then(|| std::mem::take(&mut self.flow(reason, now).suppressed))
@@ -86,7 +85,7 @@ impl<K: Copy + Ord> LogRateLimiter<K> {
 mod tests {
     use super::*;
 
-    /// How many of so many at once are told.
+    /// How many of `times` events at once are logged.
     fn told(
         thinning: &mut LogRateLimiter<char>,
         reason: char,

@@ -1,6 +1,7 @@
-//! What happened, counted in plain atomics, and how one event belongs to another: request ids and
-//! trace contexts. The parts above add to what is here; `app` renders it. Adding costs one atomic
-//! operation, and whoever adds holds what it adds to: nothing is looked up on the way of an item.
+//! Observability: counters in plain atomics, and the request ids and trace contexts that connect
+//! events. The parts above increment counters; `app` exports them. An increment costs one atomic
+//! operation, and each part holds the counters that it increments, so nothing is looked up on the
+//! hot path.
 
 mod account_metrics;
 mod counters;

@@ -1,6 +1,6 @@
-//! Tasks that nobody waits for. A panic of one would leave what it held as it is for ever: items
-//! open, targets taken, readers waiting. So each is watched, and the first panic ends the service,
-//! whose restart takes up what is open.
+//! Supervises tasks that nobody awaits. A panic would leave what the task held as it is for ever:
+//! items open, targets locked, streams waiting. So each task is watched, and the first panic ends
+//! the service; its restart recovers the open items.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -13,13 +13,13 @@ use super::Counter;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {task} panicked: {why}")]
 pub struct Panicked {
-    /// What it did, in words of the log.
+    /// A description of the task, for logs.
     pub task: &'static str,
-    /// The words of the panic.
+    /// The panic message.
     pub why: String,
 }
 
-/// Watches tasks. Clones are of the same.
+/// Watches tasks. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct TaskSupervisor(Arc<SeenPanic>);
 
@@ -39,7 +39,7 @@ impl Default for TaskSupervisor {
 }
 
 impl TaskSupervisor {
-    /// Does some work, and says so if it panics. `None` if it did; what it held is dropped then.
+    /// Runs a task and reports its panic. `None` if it panicked; what it held is dropped then.
     pub fn watched<T, W: Future<Output = T>>(
         &self,
         task: &'static str,
@@ -47,8 +47,8 @@ impl TaskSupervisor {
     ) -> impl Future<Output = Option<T>> + use<T, W> {
         let overseer = self.clone();
         async move {
-            // What the work shares with others is behind locks that are taken as they are, and
-            // nothing new begins: see `App::run`.
+            // State shared with other tasks is behind locks that ignore poisoning, and the service
+            // starts nothing new after a panic: see `App::run`.
             let ended = AssertUnwindSafe(work).catch_unwind().await;
             ended.map_err(|panic| overseer.tell(task, &*panic)).ok()
         }
@@ -74,16 +74,16 @@ impl TaskSupervisor {
         });
     }
 
-    /// The first task that panicked, if one did.
+    /// The first panic, if there was one.
     #[must_use]
     pub fn first(&self) -> Option<Panicked> {
         self.0.first.borrow().clone()
     }
 
-    /// Resolves when a task has panicked, with the first that did.
+    /// Resolves with the first panic when there is one.
     pub async fn panicked(&self) -> Panicked {
         let mut first = self.0.first.subscribe();
-        // The sender is in `self`, so that it does not go away.
+        // The sender is in `self`, so it outlives the receiver.
         if let Ok(seen) = first.wait_for(Option::is_some).await
             && let Some(panicked) = seen.clone()
         {
@@ -92,7 +92,7 @@ impl TaskSupervisor {
         std::future::pending().await
     }
 
-    /// How many tasks have panicked.
+    /// The number of panics.
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.0.panics.get()

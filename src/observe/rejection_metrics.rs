@@ -1,23 +1,23 @@
-//! Requests that were not taken on.
+//! Metrics of rejected requests.
 
 use super::counters::Tally;
 
-/// Why a request was not taken on, by the words of the metric.
+/// Why a request was rejected; each reason is a label value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Keys were used before with other content.
     Conflict,
-    /// Too much is open, or too many results wait for their readers.
+    /// A budget for open items or buffered results is used up.
     Full,
     /// Too many requests are being received.
     Receiving,
-    /// Too many questions are being answered.
+    /// Too many reads are running or waiting.
     Reading,
-    /// It would never fit.
+    /// The request could never fit.
     Oversized,
     /// The journal's disk is full.
     DiskFull,
-    /// The caller has brought all the items that it may bring in an hour.
+    /// The caller's hourly quota is used up.
     OverQuota,
     /// The audit is too far behind.
     AuditBehind,
@@ -25,7 +25,7 @@ pub enum Refusal {
     AuditFull,
     /// The journal cannot be used.
     JournalFailed,
-    /// The service stops.
+    /// The service is stopping.
     Draining,
 }
 
@@ -64,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// Requests that were not taken on, by reason.
+/// Rejected requests by reason.
 #[derive(Debug)]
 pub struct RejectionMetrics(Tally<Refusal>);
 
@@ -75,12 +75,12 @@ impl Default for RejectionMetrics {
 }
 
 impl RejectionMetrics {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self, why: Refusal) {
         self.0.inc(why);
     }
 
-    /// How often each was.
+    /// All reasons with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
         self.0.iter()
     }

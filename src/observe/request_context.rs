@@ -1,4 +1,4 @@
-//! Which request something belongs to.
+//! The request that a log line, span or item belongs to.
 
 use std::{fmt, sync::Arc};
 
@@ -6,16 +6,16 @@ use opentelemetry::trace::SpanContext;
 
 use crate::domain::access::provenance::Provenance;
 
-/// Characters of an id that a caller chooses.
+/// Maximum characters of a caller's own request id.
 const ID_CHARS_MAX: usize = 128;
 
-/// Names a request in our log lines and in the caller's.
+/// A request id, in our log lines and the caller's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id that a caller gave: 1-128 letters, digits and `-_.:/+=@`. Anything else could forge
-    /// a line of a log or break its reader.
+    /// A caller's own id: 1-128 letters, digits and `-_.:/+=@`. Other characters could forge a log
+    /// line or break a log parser.
     #[must_use]
     pub fn given(text: &str) -> Option<Self> {
         let is_fit = |c: char| c.is_ascii_alphanumeric() || "-_.:/+=@".contains(c);
@@ -24,13 +24,13 @@ impl RequestId {
         is_well_formed.then(|| Self(text.into()))
     }
 
-    /// A new one: 32 hexadecimal digits.
+    /// A new random id of 32 hexadecimal digits.
     #[must_use]
     pub fn fresh() -> Self {
         Self(format!("{:032x}", fastrand::u128(..)).into())
     }
 
-    /// Its text.
+    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -49,7 +49,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// The request that an item was admitted by; of a recovered item nobody knows it.
+/// The context of the request that admitted an item; empty for a recovered item.
 #[derive(Debug, Clone, Default)]
 pub struct RequestContext(Option<Arc<CurrentRequest>>);
 
@@ -61,7 +61,7 @@ struct CurrentRequest {
 }
 
 impl RequestContext {
-    /// A request with its id.
+    /// The context of a request with this id.
     #[must_use]
     pub fn new(id: RequestId) -> Self {
         Self(Some(Arc::new(CurrentRequest {
@@ -71,7 +71,7 @@ impl RequestContext {
         })))
     }
 
-    /// The same request, whose span this is.
+    /// The context with this span.
     #[must_use]
     pub fn traced(&self, trace: SpanContext) -> Self {
         Self(self.0.as_deref().map(|request| {
@@ -83,7 +83,7 @@ impl RequestContext {
         }))
     }
 
-    /// The same request, which came so.
+    /// The context with this origin.
     #[must_use]
     pub fn coming(&self, provenance: Provenance) -> Self {
         Self(self.0.as_deref().map(|request| {
@@ -95,7 +95,7 @@ impl RequestContext {
         }))
     }
 
-    /// How it came, if that is known.
+    /// The origin of the request, if known.
     #[must_use]
     pub fn provenance(&self) -> Option<&Provenance> {
         self.0.as_deref()?.provenance.as_ref()

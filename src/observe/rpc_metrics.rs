@@ -1,10 +1,10 @@
-//! What is counted of gRPC calls, by the names that Prometheus users know from other servers.
+//! Metrics of gRPC calls, under the names known to Prometheus users from other servers.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use super::counters::{Counter, Histogram};
 
-/// The names of gRPC's status codes, by number.
+/// The names of gRPC status codes, by code.
 pub const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -24,12 +24,12 @@ pub const CODES: [&str; 17] = [
     "DataLoss",
     "Unauthenticated",
 ];
-/// The number of a call that the caller gave up.
+/// The code of a call that the caller cancelled.
 const CANCELED: usize = 1;
-/// The number of a call that has no status anybody knows.
+/// The code of a call without a known status.
 const UNKNOWN: usize = 2;
 
-/// Stands for every method that there is not.
+/// The label of all unknown methods.
 const OTHER: &str = "_OTHER";
 
 /// One method of a service.
@@ -43,22 +43,22 @@ pub struct MethodLabel {
     pub kind: &'static str,
 }
 
-/// What is counted of one method.
+/// The metrics of one method.
 #[derive(Debug)]
 pub struct MethodMeters {
-    /// Which.
+    /// The method.
     pub method: MethodLabel,
     /// `service/method`.
     pub full_name: String,
-    /// Calls that began.
+    /// Started calls.
     pub started: Counter,
-    /// Calls that ended, by the number of their status.
+    /// Ended calls, by status code.
     pub handled: [Counter; CODES.len()],
-    /// Messages of callers.
+    /// Messages received from callers.
     pub received: Counter,
-    /// Our messages.
+    /// Messages sent to callers.
     pub sent: Counter,
-    /// From a call's headers to its status.
+    /// Time from a call's headers to its status.
     pub time: Histogram,
 }
 
@@ -76,16 +76,16 @@ impl MethodMeters {
     }
 }
 
-/// What is counted of all methods.
+/// The metrics of all methods.
 #[derive(Debug)]
 pub struct CallMeters {
     by_path: HashMap<String, Arc<MethodMeters>>,
-    /// Calls of methods that there are not: one label for whatever callers make up.
+    /// Calls of unknown methods: one label, so that callers cannot create more.
     other: Arc<MethodMeters>,
 }
 
 impl CallMeters {
-    /// Meters of these methods, at nothing.
+    /// Metrics of these methods, at zero.
     #[must_use]
     pub fn new(methods: impl IntoIterator<Item = MethodLabel>) -> Self {
         let by_path = methods.into_iter().map(|method| {
@@ -103,7 +103,7 @@ impl CallMeters {
         }
     }
 
-    /// A call to this path begins.
+    /// Starts a call to this path.
     #[must_use]
     pub fn begin(&self, path: &str) -> Call {
         let meters = Arc::clone(self.by_path.get(path).unwrap_or(&self.other));
@@ -115,7 +115,7 @@ impl CallMeters {
         }
     }
 
-    /// All methods, by name, and last the one that stands for all others.
+    /// The metrics of all methods by name, those of unknown methods last.
     #[must_use]
     pub fn methods(&self) -> Vec<&MethodMeters> {
         let mut methods: Vec<_> = self.by_path.iter().collect();
@@ -125,7 +125,7 @@ impl CallMeters {
     }
 }
 
-/// An open call. Dropped without an end, its caller gave it up.
+/// An open call. If it is dropped without an end, the caller has cancelled it.
 #[derive(Debug)]
 pub struct Call {
     meters: Arc<MethodMeters>,
@@ -134,14 +134,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// Its method's meters.
+    /// The metrics of its method.
     #[must_use]
     pub fn meters(&self) -> &Arc<MethodMeters> {
         &self.meters
     }
 
-    /// It ended with a status of this number. The first end counts, and counts before the caller
-    /// hears of it.
+    /// Ends the call with this status code. Only the first end counts. Counted before the caller
+    /// gets the status.
     pub fn end(&mut self, code: i32) {
         let known = usize::try_from(code)
             .ok()
@@ -157,7 +157,7 @@ impl Call {
         }
     }
 
-    /// The name of the status that it ended with, or would if nobody wanted its end any more.
+    /// The name of its status, or that of a cancelled call if it is still open.
     #[must_use]
     pub fn code(&self) -> &'static str {
         let code = self.ended.unwrap_or(CANCELED);

@@ -1,7 +1,7 @@
-//! Thins out what many bring about, so that a flood of one hides nothing of another: each source has
-//! a bucket of its own for each reason. There may be any number of sources, so that those of one
-//! caller, and those of strangers, have a bucket together, which keeps a part for sources that were
-//! not heard of; and only so many sources are remembered. What is not told is counted, always.
+//! Rate limiter by source, so that a flood of one source hides nothing of another: each source has
+//! a token bucket per reason. The number of sources is unbounded, so the sources of one caller, and
+//! all unauthenticated ones, also share a bucket, part of which is kept for new sources; and only
+//! so many sources are remembered. Every suppressed event is counted.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +12,13 @@ use std::{
 use super::log_rate_limiter::{Flow, is_due};
 use crate::{domain::ids::CallerId, limits};
 
-/// Who brings something about, as far as that is known.
+/// The source of an event, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
-    /// Which caller.
+    /// The caller.
     pub caller: Option<CallerId>,
-    /// From where: an IPv4 address, or the first one of a /64 network of IPv6, since whoever has one
-    /// address of it has all.
+    /// The address: an IPv4 address, or the first one of an IPv6 /64 network, since whoever has one
+    /// of its addresses has all.
     pub network: Option<IpAddr>,
 }
 
@@ -41,26 +41,26 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How many of a reason were not told.
+/// How many events of a reason were suppressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted<K> {
     /// The reason.
     pub reason: K,
-    /// Whose they are; `None` for those of several that have no count of their own.
+    /// The source; `None` for several sources without a count of their own.
     pub source: Option<Source>,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
-/// What may come in floods, by reason and source.
+/// A rate limiter by reason and source.
 #[derive(Debug)]
 pub struct BySource<K> {
     each: BTreeMap<(K, Source), Flow>,
-    /// By the caller; strangers are one.
+    /// By caller; all unauthenticated sources are one.
     together: BTreeMap<(K, Option<CallerId>), Flow>,
-    /// Counts whose sources are forgotten.
+    /// Counts of forgotten sources.
     rest: BTreeMap<K, u64>,
-    /// When counts were taken last.
+    /// When counts were last taken.
     counted: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl<K> Default for BySource<K> {
 }
 
 impl<K: Copy + Ord> BySource<K> {
-    /// Whether one more is told. One that is not is counted.
+    /// Whether to report an event. If not, it is counted.
     pub fn passes(&mut self, reason: K, source: &Source, now: Instant) -> bool {
         let burst = limits::REFUSALS_TOGETHER_BURST;
         let together = self.together.entry((reason, source.caller.clone()));
@@ -85,7 +85,8 @@ impl<K: Copy + Ord> BySource<K> {
         let room = together.left;
         let (own, is_new) = self.of(reason, source, now);
         own.refill(limits::REFUSALS_PER_SECOND, limits::REFUSALS_BURST, now);
-        // Whoever has many addresses uses up no more than half of it by saying more from each.
+        // A source with many addresses uses up at most half of the shared bucket by repeating
+        // itself.
         let kept = if is_new { 0.0 } else { burst / 2.0 };
         let passes = own.left >= 1.0 && room >= 1.0 + kept;
         if passes {
@@ -99,7 +100,7 @@ impl<K: Copy + Ord> BySource<K> {
         passes
     }
 
-    /// Counts what could not be told for another reason; without a source, of several.
+    /// Counts events that could not be reported; without a source, those of several.
     pub fn count(&mut self, reason: K, source: Option<&Source>, times: u64, now: Instant) {
         let count = match source {
             Some(source) => &mut self.of(reason, source, now).0.suppressed,
@@ -108,14 +109,14 @@ impl<K: Copy + Ord> BySource<K> {
         *count = count.saturating_add(times);
     }
 
-    /// Whether there is something that was only counted.
+    /// Whether there are suppressed events.
     #[must_use]
     pub fn has_counts(&self) -> bool {
         !self.rest.is_empty() || self.each.values().any(|flow| flow.suppressed > 0)
     }
 
-    /// Takes the counts, which are of everything that was not told; nothing if it is too soon after
-    /// the last time, unless it is `all` that is wanted. Those of few sources are apart.
+    /// Takes the counts of suppressed events. Empty if the last time is too recent, unless `all`.
+    /// The sources with the highest counts are listed, and the others are summed.
     pub fn take_counts(&mut self, all: bool, now: Instant) -> Vec<Counted<K>> {
         if !all && !is_due(self.counted, now) {
             return Vec::new();
@@ -148,7 +149,7 @@ impl<K: Copy + Ord> BySource<K> {
         counts
     }
 
-    /// A source's flow, and whether it was not known.
+    /// A source's bucket, and whether the source is new.
     fn of(&mut self, reason: K, source: &Source, now: Instant) -> (&mut Flow, bool) {
         let key = (reason, source.clone());
         let is_new = !self.each.contains_key(&key);
@@ -184,7 +185,7 @@ mod tests {
         Source::new(caller.as_ref(), Some(peer.parse().unwrap()))
     }
 
-    /// How many of so many at once are told.
+    /// How many of `times` events at once are reported.
     fn told(by: &mut BySource<char>, source: &Source, times: usize, now: Instant) -> usize {
         (0..times).filter(|_| by.passes('a', source, now)).count()
     }
@@ -199,7 +200,7 @@ mod tests {
         let now = Instant::now();
         let flood = source("billing", "10.0.0.1:1");
         assert_eq!(told(&mut by, &flood, 10_000, now), 50);
-        // The port is another with each connection.
+        // Each connection has another port.
         let again = source("billing", "10.0.0.1:2");
         assert_eq!(told(&mut by, &again, 1, now), 0);
         for other in [

@@ -1,5 +1,5 @@
-//! Spans, by OpenTelemetry's conventions for RPC and HTTP. Switched off, a tracer is nothing, and
-//! asking it costs a comparison.
+//! Spans by OpenTelemetry's conventions for RPC and HTTP. A tracer that is off costs one
+//! comparison.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use opentelemetry_sdk::{
 
 use super::{account_metrics::ResultClass, grpc_code::code_name, request_context::RequestContext};
 
-/// Begins spans.
+/// Creates spans.
 #[derive(Debug, Clone, Default)]
 pub struct Tracer(Option<Arc<On>>);
 
@@ -29,12 +29,12 @@ struct On {
     tells_providers: bool,
 }
 
-/// A request to a provider, as spans tell it: without ids, so without its URL.
+/// A request to a provider as spans show it: without ids, so without its URL.
 #[derive(Debug, Clone)]
 pub struct ClientCall<'a> {
     /// The HTTP method.
     pub method: &'static str,
-    /// What it does, such as `cancel`.
+    /// The operation, such as `cancel`.
     pub operation: &'static str,
     /// The account.
     pub account: &'a str,
@@ -46,7 +46,7 @@ pub struct ClientCall<'a> {
     pub port: u16,
 }
 
-/// Those that are a server's fault by the conventions.
+/// Statuses that are a server's fault by the conventions.
 const FAULTS: [&str; 6] = [
     "UNKNOWN",
     "DEADLINE_EXCEEDED",
@@ -57,13 +57,13 @@ const FAULTS: [&str; 6] = [
 ];
 
 impl Tracer {
-    /// One that begins no spans.
+    /// A tracer that is off.
     #[must_use]
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// One that does. `tells_providers` adds the trace's id to requests to providers.
+    /// A tracer that is on. `tells_providers` adds a `traceparent` to requests to providers.
     #[must_use]
     pub fn on(tracer: SdkTracer, tells_providers: bool) -> Self {
         Self(Some(Arc::new(On {
@@ -72,7 +72,7 @@ impl Tracer {
         })))
     }
 
-    /// The span of a gRPC call that comes in now.
+    /// The span of an incoming gRPC call.
     #[must_use]
     pub fn server(&self, method: &str) -> ServerSpan {
         let call = self.0.as_ref().map(|on| {
@@ -91,7 +91,8 @@ impl Tracer {
         ServerSpan(call)
     }
 
-    /// Begins the span of a request to a provider, below the request that admitted its item.
+    /// Starts the span of a request to a provider, as a child of the request that admitted its
+    /// item.
     #[must_use]
     pub fn client(&self, from: &RequestContext, call: &ClientCall<'_>) -> ClientSpan {
         let Some(on) = &self.0 else {
@@ -121,12 +122,12 @@ impl Tracer {
     }
 }
 
-/// What a caller says of the span that its call is below, as W3C Trace Context has it.
+/// The caller's span, in W3C Trace Context.
 #[derive(Debug)]
 pub struct Parent<'a> {
     /// The `traceparent` header.
     pub traceparent: &'a str,
-    /// The `tracestate` headers, as one.
+    /// The `tracestate` headers, joined.
     pub tracestate: Option<String>,
 }
 
@@ -144,8 +145,8 @@ impl Extractor for Parent<'_> {
     }
 }
 
-/// The span of a gRPC call, for whoever learns who calls. Until then there is none, since it is not
-/// for strangers to say what is recorded.
+/// The span of a gRPC call before its caller is authenticated. It is not started yet, because an
+/// unauthenticated caller must not decide what is recorded.
 #[derive(Debug)]
 pub struct CallSpan {
     on: Arc<On>,
@@ -155,9 +156,9 @@ pub struct CallSpan {
 }
 
 impl CallSpan {
-    /// Begins it, as of when the call came in: below this span of the caller's, whose decision to
-    /// record wins, or in a trace of its own. The first time counts. Gives where others belong that
-    /// come of this call.
+    /// Starts the span as of the call's arrival: as a child of the caller's span, whose sampling
+    /// decision wins, or in a trace of its own. Only the first call has an effect. Returns the
+    /// context for children.
     pub fn begin(&self, parent: Option<&Parent<'_>>) -> SpanContext {
         let mut begun = self.lock();
         let span = begun.get_or_insert_with(|| self.build(parent));
@@ -183,7 +184,7 @@ impl CallSpan {
             .start_with_context(&self.on.tracer, &parent)
     }
 
-    /// The span, to be ended. Of a call that came to nobody who knows callers, it begins now.
+    /// Takes the span to end it. If nothing has started it, it starts now, without a parent.
     fn take(&self) -> Span {
         let begun = self.lock().take();
         begun.unwrap_or_else(|| self.build(None))
@@ -194,24 +195,24 @@ impl CallSpan {
     }
 }
 
-/// The span of a gRPC call, which ends with it.
+/// The span of a gRPC call; ends with the call.
 #[derive(Debug)]
 pub struct ServerSpan(Option<Arc<CallSpan>>);
 
 impl ServerSpan {
-    /// None.
+    /// No span.
     #[must_use]
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// For whoever learns who calls.
+    /// The span, to be started once the caller is authenticated.
     #[must_use]
     pub fn call(&self) -> Option<Arc<CallSpan>> {
         self.0.clone()
     }
 
-    /// The call ended with a status of this number.
+    /// Ends the span with this status code.
     pub fn end(&mut self, code: i32) {
         let Some(mut span) = self.0.take().map(|call| call.take()) else {
             return;
@@ -227,13 +228,13 @@ impl ServerSpan {
 }
 
 impl Drop for ServerSpan {
-    /// The caller gave up.
+    /// The caller cancelled the call.
     fn drop(&mut self) {
         self.end(1);
     }
 }
 
-/// The span of a request to a provider. Dropped without an end, the service stopped first.
+/// The span of a request to a provider. If it is dropped without an end, the service has stopped.
 #[derive(Debug, Default)]
 pub struct ClientSpan {
     span: Option<Span>,
@@ -241,7 +242,8 @@ pub struct ClientSpan {
 }
 
 impl ClientSpan {
-    /// What the provider is told, if it is: the trace and this span, and nothing of the caller's.
+    /// The `traceparent` for the provider, if it gets one: our trace and span, and nothing of the
+    /// caller's.
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         let span = self.span.as_ref().filter(|_| self.tells_provider)?;
@@ -256,7 +258,7 @@ impl ClientSpan {
         })
     }
 
-    /// It ended with this HTTP status, or without one.
+    /// Ends the span with this HTTP status, or without one.
     pub fn end(mut self, result: ResultClass, status: Option<u16>) {
         let Some(mut span) = self.span.take() else {
             return;

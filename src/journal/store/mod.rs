@@ -1,4 +1,4 @@
-//! An ordered store of bytes, and sled as one.
+//! The ordered key-value store: its interface, and its implementation with sled.
 
 pub(super) mod sled;
 pub(super) mod swap;

@@ -1,10 +1,11 @@
-//! The store on disk: the only file that knows sled 0.34, and the rules that make it safe.
+//! The store on disk: the only file that uses sled 0.34, with the rules that make it safe.
 //!
-//! Its `flush` does not reach the disk, so the file is synced through a handle of our own. A kill
-//! while it opens leaves a torn snapshot that it trips over, so that goes first, under a lock of
-//! our own. Values above some 8 KiB go to files that are never synced, so none is that large.
-//! Its settings file is written once and never synced, so that is done here too.
-//! Deletes make room inside its file, which never shrinks: see `compact`.
+//! - Its `flush` does not reach the disk, so the file is synced through a handle of our own.
+//! - A kill during opening leaves a torn snapshot that it fails on, so that is removed first, under a
+//!   lock of our own.
+//! - Values above some 8 KiB go to files that are never synced, so no value is that large.
+//! - Its settings file is written once and never synced, so it is synced here.
+//! - Deletes free space inside its file, which never shrinks: see `compaction`.
 
 use std::{
     fs::{self, File},
@@ -28,14 +29,14 @@ pub(in crate::journal) struct SledStore {
     dir: PathBuf,
 }
 
-/// Bytes as it holds them.
+/// Bytes as the database returns them.
 pub(in crate::journal) type Bytes = sled::IVec;
 /// A key and its value.
 pub(in crate::journal) type StoreEntry = (Bytes, Bytes);
 
 impl SledStore {
-    /// Opens the database in a directory, or makes one there. The caller holds the directory's
-    /// lock and knows which of the two it will be.
+    /// Opens or creates the database in a directory. The caller holds the directory's lock and
+    /// knows which of both it will be.
     pub(in crate::journal) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
         remove_torn_snapshots(dir)?;
         let config = sled::Config::new()
@@ -43,9 +44,9 @@ impl SledStore {
             .cache_capacity(cache_bytes)
             .mode(sled::Mode::LowSpace)
             .use_compression(false)
-            // Every commit is flushed and synced by the one that writes.
+            // The writer thread flushes and syncs every commit.
             .flush_every_ms(None);
-        // It asserts where it should return an error, if what it finds makes no sense.
+        // Inconsistent files can make it panic where it should return an error.
         let db = catch_unwind(AssertUnwindSafe(|| open_when_free(&config)))
             .map_err(|_| OpenFailed::Damaged("it panicked while it opened".to_owned()))?
             .map_err(|error| match error {
@@ -60,12 +61,11 @@ impl SledStore {
         Ok(Self { db, file, dir })
     }
 
-    /// Whether a directory has a database in it.
+    /// Whether a directory has a database.
     pub(in crate::journal) fn exists(dir: &Path) -> bool {
         fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0)
     }
 
-    /// Where it is.
     pub(in crate::journal) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -75,12 +75,11 @@ impl SledStore {
         Ok(self.file.metadata()?.len())
     }
 
-    /// The value of a key.
     pub(in crate::journal) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.db.get(key).map_err(failed)
     }
 
-    /// Keys and values in order.
+    /// Keys and values of a span, in order.
     pub(in crate::journal) fn scan(
         &self,
         span: Span,
@@ -89,7 +88,7 @@ impl SledStore {
         entries.map(|entry| entry.map_err(failed))
     }
 
-    /// Applies all of it or nothing, now and after a crash.
+    /// Applies a batch atomically, also across a crash.
     pub(in crate::journal) fn write(&self, writes: &WriteBatch) -> Result<(), StorageError> {
         let mut batch = sled::Batch::default();
         for (key, value) in &writes.0 {
@@ -107,14 +106,14 @@ impl SledStore {
         self.db.apply_batch(batch).map_err(failed)
     }
 
-    /// Makes all that was written durable.
+    /// Makes all writes durable.
     pub(in crate::journal) fn sync(&self) -> io::Result<()> {
         self.db.flush()?;
         self.file.sync_data()
     }
 
-    /// Makes durable that it was made: its settings, which sled never syncs, and the names of its
-    /// files. None of them is promised before.
+    /// Makes a new database durable: its settings, which sled never syncs, and the names of its
+    /// files. Until then a crash may lose any of them.
     pub(in crate::journal) fn sync_made(&self) -> io::Result<()> {
         self.sync()?;
         File::open(self.dir.join("conf"))?.sync_all()?;
@@ -123,7 +122,7 @@ impl SledStore {
     }
 }
 
-/// The name of its file in its directory.
+/// The file name of the database.
 const FILE: &str = "db";
 
 /// Why a database did not open.
@@ -139,14 +138,13 @@ impl From<io::Error> for OpenFailed {
     }
 }
 
-/// How long a store that was just closed in this process may take to let go of its file.
+/// How long a database closed by this process may take to release its file.
 const LETTING_GO: Duration = Duration::from_secs(10);
-/// How often to look.
+/// How often to retry.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Opens the database. The directory is locked for us by now, so if the database's own lock is
-/// held, then by threads of a store that this process has closed a moment ago: sled does not
-/// wait for them.
+/// Opens the database. Our own lock on the directory is held, so if the database's lock is taken,
+/// it is by threads of a database that this process has just closed: sled does not wait for them.
 fn open_when_free(config: &sled::Config) -> sled::Result<sled::Db> {
     let begun = Instant::now();
     loop {

@@ -1,6 +1,5 @@
-//! The database that serves, and while there is one, the copy that is to replace it. Readers see
-//! the first alone. The one that writes keeps the copy in step: what it writes goes to both, as
-//! far as the copy has got.
+//! The live database and, during compaction, its shadow copy. Readers see the live one only. The
+//! writer keeps the copy in step: its writes go to both, as far as the copy has got.
 
 use std::{
     io,
@@ -23,17 +22,17 @@ use crate::journal::{
 /// The databases of an open journal.
 pub(in crate::journal) struct Stores {
     current: RwLock<Arc<SledStore>>,
-    // Only the one that writes uses it, so nobody ever waits for this lock.
+    // Used by the writer thread only, so the lock is never contended.
     copy: Mutex<Option<Copy>>,
     removed: AtomicU64,
     is_compacting: AtomicBool,
     has_taken_out: AtomicBool,
 }
 
-/// A database that is filled with what the current one holds.
+/// A database that is filled with the content of the live one.
 struct Copy {
     store: SledStore,
-    /// It has everything up to this key, and nothing after it.
+    /// The copy has all keys up to this one, and none after.
     upto: Vec<u8>,
     failure: Option<StorageError>,
 }
@@ -50,23 +49,23 @@ impl Stores {
         }
     }
 
-    /// The one that serves.
+    /// The live database.
     pub(in crate::journal) fn current(&self) -> Arc<SledStore> {
         let current = self.current.read();
         Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What makes writes durable.
+    /// The handle that makes writes durable.
     pub(in crate::journal) fn disk(self: &Arc<Self>) -> StoresDisk {
         StoresDisk(Arc::clone(self))
     }
 
-    /// Entries that were removed since this was last asked.
+    /// Removed entries since the last call.
     pub(in crate::journal) fn take_removed(&self) -> u64 {
         self.removed.swap(0, Ordering::Relaxed)
     }
 
-    /// Entries that were removed since that was last taken.
+    /// Removed entries since the last `take_removed`.
     pub(in crate::journal) fn removed(&self) -> u64 {
         self.removed.load(Ordering::Relaxed)
     }
@@ -86,12 +85,11 @@ impl Stores {
         self.is_compacting.load(Ordering::Acquire)
     }
 
-    /// Says whether it is.
     pub(in crate::journal) fn set_compacting(&self, is_compacting: bool) {
         self.is_compacting.store(is_compacting, Ordering::Release);
     }
 
-    /// Begins to fill a copy.
+    /// Starts a copy in this empty database.
     pub(in crate::journal) fn begin_copy(&self, store: SledStore) {
         *self.copy() = Some(Copy {
             store,
@@ -100,7 +98,7 @@ impl Stores {
         });
     }
 
-    /// Copies some more, durably; says whether that was all.
+    /// Copies some entries durably. Whether the copy is complete.
     pub(in crate::journal) fn copy_some(
         &self,
         entries_max: usize,
@@ -138,7 +136,7 @@ impl Stores {
         Ok(is_all)
     }
 
-    /// Looks at the copy.
+    /// Reads the copy.
     pub(in crate::journal) fn with_copy<R>(
         &self,
         look: impl FnOnce(&SledStore) -> Result<R, StorageError>,
@@ -149,7 +147,7 @@ impl Stores {
         }
     }
 
-    /// Lets the copy serve; gives the one that served before.
+    /// Makes the copy the live database; returns the old one.
     pub(in crate::journal) fn switch(&self) -> Option<Arc<SledStore>> {
         let copy = self.copy().take()?;
         let current = self.current.write();
@@ -157,7 +155,7 @@ impl Stores {
         Some(std::mem::replace(&mut current, Arc::new(copy.store)))
     }
 
-    /// Gives the copy up.
+    /// Gives up the copy and returns it.
     pub(in crate::journal) fn take_copy(&self) -> Option<SledStore> {
         self.copy().take().map(|copy| copy.store)
     }
@@ -195,7 +193,7 @@ impl Table for Stores {
         }
         self.current().write(&writes)?;
         if let Some(copy) = self.copy().as_mut() {
-            // What lies ahead is copied as it is when the copy gets there.
+            // Keys ahead of the copy are copied later, in their state of then.
             writes.0.retain(|(key, _)| *key <= copy.upto);
             if !writes.0.is_empty()
                 && copy.failure.is_none()
@@ -208,7 +206,7 @@ impl Table for Stores {
     }
 }
 
-/// Makes durable what was written to the database that serves.
+/// Makes writes to the live database durable.
 pub(in crate::journal) struct StoresDisk(Arc<Stores>);
 
 impl SyncDisk for StoresDisk {

@@ -1,33 +1,33 @@
-//! What the journal asks of an ordered store of bytes. The store on disk is one; tests have one
-//! in memory, under the same logic.
+//! The ordered key-value interface that the journal needs. The store on disk implements it, and
+//! tests have one in memory.
 
 use std::sync::Arc;
 
 use crate::journal::{error::StorageError, format::key::Span};
 
-/// An ordered store of bytes.
+/// An ordered key-value store.
 pub(in crate::journal) trait Table: Send + Sync {
-    /// Bytes as the store holds them.
+    /// Bytes as the store returns them.
     type Bytes: AsRef<[u8]>;
 
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError>;
 
-    /// Keys and values in order. Not a snapshot: what is written meanwhile may show up in part,
-    /// and what shows up may be in part older on the left than on the right.
+    /// Keys and values of a span, in order. Not a snapshot: concurrent writes may show in part, and
+    /// earlier keys may be older than later ones.
     fn scan(
         &self,
         span: Span,
     ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>>;
 
-    /// Notes that what was read has been unpacked to so many bytes.
+    /// Notes that values were decompressed to this many bytes.
     fn unpacked(&self, _bytes: usize) {}
 
-    /// Applies all of it or nothing, now and after a crash.
+    /// Applies a batch atomically, also across a crash.
     fn write(&self, writes: WriteBatch) -> Result<(), StorageError>;
 }
 
-/// Changes that belong together: `None` removes.
+/// Changes that belong together; `None` removes a key.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct WriteBatch(pub(in crate::journal) Vec<Change>);
 

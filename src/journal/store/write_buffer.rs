@@ -1,5 +1,5 @@
-//! Writes that belong to one commit, laid over the table that they are not yet in. The store pays
-//! for each batch of writes with two trips to the disk, so a commit hands over one batch.
+//! Write buffer of a commit, read through as an overlay on the table. The store needs two fsyncs
+//! per batch, so a commit passes it one batch.
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +9,17 @@ use std::{
 use super::table::{Table, WriteBatch};
 use crate::journal::{error::StorageError, format::key::Span};
 
-/// A table with writes that wait.
+/// A table with buffered writes.
 #[derive(Debug)]
 pub(in crate::journal) struct WriteBuffer<T> {
     base: Arc<T>,
-    // Only the one that writes uses it, so nobody ever waits for this lock.
+    // Used by the writer thread only, so the lock is never contended.
     waiting: Mutex<Waiting>,
 }
 
 type Waiting = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
 
-/// Changes handed over at once, if there are more: larger batches cost the store memory.
+/// Changes per batch at most: larger batches cost the store memory.
 const BATCH_CHANGES: usize = 1_000;
 
 impl<T: Table> WriteBuffer<T> {
@@ -30,7 +30,7 @@ impl<T: Table> WriteBuffer<T> {
         }
     }
 
-    /// Hands over what waits.
+    /// Passes the buffered writes to the table.
     pub(in crate::journal) fn hand_over(&self) -> Result<(), StorageError> {
         let waiting = std::mem::take(&mut *self.waiting());
         if waiting.is_empty() {
@@ -44,7 +44,7 @@ impl<T: Table> WriteBuffer<T> {
     }
 }
 
-/// Bytes of either.
+/// Bytes from the table or from the buffer.
 #[derive(Debug)]
 pub(in crate::journal) enum StagedValue<B> {
     Base(B),
@@ -83,7 +83,7 @@ impl<T: Table> Table for WriteBuffer<T> {
             });
             return Entries::Untouched(base);
         }
-        // What waits is about a few batches, and so is what is read of them.
+        // The buffer has a few batches at most, so the merged entries are few too.
         let mut merged = BTreeMap::new();
         for entry in base() {
             match entry {
@@ -102,7 +102,7 @@ impl<T: Table> Table for WriteBuffer<T> {
         Entries::Merged(merged.collect::<Vec<_>>().into_iter())
     }
 
-    /// All of it goes into one batch with what waits already, or with what comes later.
+    /// Writes are never split: they go into one batch with earlier or later ones.
     fn write(&self, writes: WriteBatch) -> Result<(), StorageError> {
         let is_large = {
             let mut waiting = self.waiting();
@@ -113,7 +113,7 @@ impl<T: Table> Table for WriteBuffer<T> {
     }
 }
 
-/// Entries of the base alone, or merged.
+/// Entries of the table alone, or merged with the buffer.
 enum Entries<U, M> {
     Untouched(U),
     Merged(M),

@@ -1,4 +1,5 @@
-//! What a request's keys already mean, and what has to be recorded for it. Only reads.
+//! Plans an admission: what the request's keys already mean, and what has to be recorded. Reads
+//! only.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,31 +25,31 @@ use crate::{
     },
 };
 
-/// What is to be done for a request without conflicts.
+/// The plan of a request without conflicts.
 #[derive(Debug)]
 pub(in crate::journal) struct AdmissionPlan {
     /// The batch of the request's key.
     pub(in crate::journal) batch: BatchId,
-    /// Its header, if it is there already.
+    /// Its header, if it exists.
     pub(in crate::journal) header: Option<Header>,
-    /// One per slot.
+    /// The plan of each slot.
     pub(in crate::journal) slots: Vec<SlotPlan>,
 }
 
-/// What is to be done for a slot.
+/// What to do with a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::journal) enum SlotPlan {
-    /// Nothing.
+    /// Nothing: it is vacant.
     Vacant,
-    /// Nothing: the batch has it, or leads to it.
+    /// Nothing: the batch has the item, or a reference to it.
     Recorded(ItemId),
-    /// To be recorded as leading to this item of another batch.
+    /// Record a reference to this item of another batch.
     Referred(ItemId),
-    /// To be recorded as a new item.
+    /// Record a new item.
     New,
 }
 
-/// Finds out what a request's keys mean. `next` is the id of its batch if it has none yet.
+/// Plans a request. `next` is the id of its batch if it has none yet.
 pub(in crate::journal) fn plan(
     reader: Reader<'_, impl Table>,
     prepared: &EncodedAdmission,
@@ -144,8 +145,8 @@ struct Planner<'a, T> {
 }
 
 impl<T: Table> Planner<'_, T> {
-    /// Whoever checks requests refuses those with one key twice. If one gets here all the same,
-    /// the second of the two is used with other content: its position.
+    /// Requests with a repeated key are rejected before. If one arrives anyway, the second item
+    /// conflicts: its position differs.
     fn check_repeated_keys(&mut self) {
         let admission = self.admission;
         let mut seen = HashSet::new();
@@ -217,7 +218,7 @@ impl<T: Table> Planner<'_, T> {
         }
     }
 
-    /// A slot of which the batch has no record: its key may still be known.
+    /// A slot without a record in the batch; its key may be known elsewhere.
     fn unrecorded(
         &mut self,
         index: u32,

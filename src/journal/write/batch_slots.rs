@@ -1,4 +1,4 @@
-//! What a batch's slots hold after a request, and the entries for it.
+//! The slots of a batch after a request, and their store entries.
 
 use super::{
     admission_plan::{AdmissionPlan, SlotPlan},
@@ -27,7 +27,7 @@ pub(in crate::journal) fn count(
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// What a batch's slots hold after a request.
+/// The slots of a batch after a request.
 pub(in crate::journal) fn merge(
     prepared: &EncodedAdmission,
     plan: &AdmissionPlan,
@@ -50,8 +50,7 @@ pub(in crate::journal) fn merge(
     merged.collect()
 }
 
-/// Brings the records of a known batch up to date, where slots were vacant or led to items that
-/// have expired.
+/// Rewrites the records of a known batch whose slots were vacant or referred to expired items.
 pub(in crate::journal) fn rewrite(
     reader: Reader<'_, impl Table>,
     prepared: &EncodedAdmission,
@@ -76,7 +75,7 @@ pub(in crate::journal) fn rewrite(
     let groups = slots.chunks(limits::RECORD_ITEMS);
     for (group, (items, plans)) in (0..).zip(groups.zip(plans)) {
         if plans.iter().any(is_changed) {
-            // The group may take fewer values than before.
+            // The new group may need fewer values than the old one.
             for entry in reader.0.scan(Span::item_group(id, group)) {
                 writes.remove(entry?.0.as_ref().to_vec());
             }
@@ -107,7 +106,7 @@ pub(in crate::journal) fn put_group(
     Ok(())
 }
 
-/// Indexes what is new: by own keys and by targets.
+/// Indexes new items by their own keys and by targets.
 pub(in crate::journal) fn put_indexes(
     id: BatchId,
     first_part: u16,

@@ -1,11 +1,11 @@
-//! Keeps what is written and not yet on the disk from being told: readers look first and then
-//! wait here until all that they can have seen is durable. Also where a failed store shows.
+//! Holds back reads until what they may have seen is durable: a reader reads first and then waits
+//! here. Also publishes a failure of the store.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::journal::Unavailable;
 
-/// What is written and what is durable, in numbers of commits.
+/// Numbers of commits that were started, and that are durable.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct DurabilityBarrier {
     state: Mutex<BarrierState>,
@@ -20,12 +20,12 @@ struct BarrierState {
 }
 
 impl DurabilityBarrier {
-    /// Something is about to be written.
+    /// A commit is about to be written.
     pub(in crate::journal) fn begin(&self) {
         self.state().begun += 1;
     }
 
-    /// All that was begun is durable.
+    /// All commits so far are durable.
     pub(in crate::journal) fn finish(&self) {
         let mut state = self.state();
         state.durable = state.begun;
@@ -33,19 +33,19 @@ impl DurabilityBarrier {
         self.moved.notify_all();
     }
 
-    /// The store failed, for good. The first reason is kept.
+    /// The store has failed for good. The first reason is kept.
     pub(in crate::journal) fn fail(&self, why: Unavailable) {
         self.state().failure.get_or_insert(why);
         self.moved.notify_all();
     }
 
-    /// Why the store failed, if it did.
+    /// Why the store has failed, if it has.
     pub(in crate::journal) fn failure(&self) -> Option<Unavailable> {
         self.state().failure.clone()
     }
 
-    /// Waits until all that was begun by now is durable. What a reader saw before can be told
-    /// after. It takes no longer than the commit under way.
+    /// Waits until all commits started so far are durable, at most for the one under way. What the
+    /// reader saw before may be published then.
     pub(in crate::journal) fn pass(&self) -> Result<(), Unavailable> {
         let state = self.state();
         let begun = state.begun;
@@ -56,7 +56,7 @@ impl DurabilityBarrier {
     }
 
     fn state(&self) -> MutexGuard<'_, BarrierState> {
-        // Nothing panics while it holds this lock, and the state is whole at any time.
+        // Nothing panics while it holds this lock, and the state is always consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

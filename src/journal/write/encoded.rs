@@ -1,5 +1,5 @@
-//! Requests made ready for the one thread that writes: everything that needs only the request is
-//! computed before, on the caller's side.
+//! Requests encoded for the writer thread: all that needs only the request is computed on the
+//! caller's side.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -23,10 +23,10 @@ use crate::{
     limits,
 };
 
-/// What is written of outcomes.
+/// Which parts of outcomes are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredFields {
-    /// Providers' answers.
+    /// Providers' responses.
     pub answers: bool,
     /// E-mail addresses.
     pub emails: bool,
@@ -53,7 +53,7 @@ impl Default for StoredFields {
     }
 }
 
-/// What is written together, with the outcomes' JSON.
+/// A group with its outcomes as JSON.
 #[derive(Debug)]
 pub(in crate::journal) struct EncodedGroup {
     pub(in crate::journal) settlements: Vec<EncodedSettlement>,
@@ -79,17 +79,17 @@ impl EncodedGroup {
     }
 }
 
-/// A settlement with its outcome's JSON.
+/// A settlement with its outcome as JSON.
 #[derive(Debug)]
 pub(in crate::journal) struct EncodedSettlement {
     pub(in crate::journal) id: ItemId,
     pub(in crate::journal) settled_at: Timestamp,
-    /// Until when it is kept at least, whatever retention says.
+    /// Minimum retention, whatever the settings say.
     pub(in crate::journal) kept: Option<Timestamp>,
     /// Whether nothing takes it up again.
     pub(in crate::journal) is_final: bool,
     pub(in crate::journal) json: Box<RawValue>,
-    /// What the audit keeps of it.
+    /// What the audit records of it.
     pub(in crate::journal) ended: Arc<AuditedOutcome>,
 }
 
@@ -119,14 +119,14 @@ impl EncodedSettlement {
     }
 }
 
-/// An admission with what can be known without the store.
+/// An admission with all that can be computed without the store.
 #[derive(Debug)]
 pub(in crate::journal) struct EncodedAdmission {
     pub(in crate::journal) admission: Admission,
-    /// The bodies of the item groups as they are if this is a new batch and all its items are.
+    /// The bodies of the item groups, for a new batch with new items only.
     pub(in crate::journal) groups: Vec<Vec<u8>>,
-    /// SHA-256 over those bodies, in hex: equal requests have equal ones. It depends on the
-    /// format of the records, so different ones prove nothing.
+    /// SHA-256 over those bodies, in hex: equal requests have equal fingerprints. It depends on the
+    /// record format, so different fingerprints prove nothing.
     pub(in crate::journal) fingerprint: String,
 }
 
@@ -154,7 +154,7 @@ impl EncodedAdmission {
 }
 
 impl Slot {
-    /// What is recorded for it if it is new.
+    /// The record of the slot if it is new.
     pub(in crate::journal) fn as_own(&self) -> Option<RecordedItem> {
         match self {
             Self::Vacant => None,

@@ -1,7 +1,6 @@
-//! All that is ever written: the one owner of the table's content decides here what an
-//! admission, a settlement, a stop and a purge change. Each is applied as a whole; those between
-//! two calls of `close_group` are handed to the table together. When that reaches the disk is
-//! its caller's matter.
+//! The ledger: sole writer of the table. It decides what an admission, a settlement, a stop and a
+//! purge change. Each change is applied entirely; all changes between two calls of `close_group` go
+//! to the table together. Its caller makes them durable.
 
 mod admission;
 mod group;
@@ -43,29 +42,29 @@ use crate::{
     },
 };
 
-/// The one that writes.
+/// The sole writer of the table.
 #[derive(Debug)]
 pub(in crate::journal) struct Ledger<T> {
     table: Arc<WriteBuffer<T>>,
-    /// Every batch with open items.
+    /// All batches with open items.
     open: HashMap<BatchId, OpenBatch>,
     next: BatchId,
     commits: u64,
     has_written: bool,
     trail: Outbox,
-    /// The process that works on it, counted from one; 0 if none has said that it begins.
+    /// The number of the running process, from 1; 0 if none has called `begin`.
     life: u64,
-    /// The processes whose beginnings are recorded.
+    /// Processes whose start is recorded.
     lives: BTreeSet<u64>,
     doubtful: DoubtfulExpiry,
-    /// Batches that are put aside.
+    /// Number of quarantined batches.
     damaged: u64,
     /// The key of its digests.
     secret: DigestKey,
 }
 
 impl<T: Table> Ledger<T> {
-    /// Takes over a table, with or without a trail for an audit.
+    /// Loads the state of a table, with or without an outbox for the audit.
     pub(in crate::journal) fn load(table: Arc<T>, is_audited: bool) -> Result<Self, StorageError> {
         let table = Arc::new(WriteBuffer::over(table));
         let reader = Reader(&*table);
@@ -134,24 +133,24 @@ impl<T: Table> Ledger<T> {
         &self.trail
     }
 
-    /// What the last group of writes brought, for the audit.
+    /// The audit events of the last group.
     pub(in crate::journal) fn take_recent(&mut self) -> EventCache {
         self.trail.take_recent()
     }
 
-    /// Whether there is something to close a group for.
+    /// Whether the open group has changes.
     pub(in crate::journal) fn has_written(&self) -> bool {
         self.has_written
     }
 
-    /// Records how far the audit has got.
+    /// Records which events the audit has acknowledged.
     pub(in crate::journal) fn audited(&mut self, audited: &Audited) -> Result<(), StorageError> {
         let mut writes = WriteBatch::default();
         self.trail.audited(audited, &mut writes)?;
         self.write(writes)
     }
 
-    /// Closes a group of writes with its number; `None` if nothing was written.
+    /// Closes the group, and returns its commit number; `None` if nothing was written.
     pub(in crate::journal) fn close_group(&mut self) -> Result<Option<u64>, StorageError> {
         if !self.has_written {
             return Ok(None);
@@ -172,7 +171,7 @@ impl<T: Table> Ledger<T> {
         self.table.write(writes)
     }
 
-    /// Records a few groups, all or none of each call.
+    /// Records a few groups, entirely or not at all per call.
     pub(in crate::journal) fn settle<'a>(
         &mut self,
         groups: impl Iterator<Item = &'a EncodedGroup> + Clone,
@@ -262,7 +261,7 @@ impl<T: Table> Ledger<T> {
         Ok(())
     }
 
-    /// Records that a batch was stopped, if anything of it is open.
+    /// Records that a batch was stopped, if it has open items.
     pub(in crate::journal) fn stop(
         &mut self,
         id: BatchId,
@@ -284,9 +283,9 @@ impl<T: Table> Ledger<T> {
         self.write(writes)
     }
 
-    /// Deletes batches that settled before this time, but for those that the audit still has to
-    /// read. Targets that were doubtful go by the same time: an outcome's own could be that of a
-    /// clock that is ahead.
+    /// Deletes batches that settled before a time, except those that the audit has still to read.
+    /// Doubtful targets expire by the same time, since their own times could be of a clock that was
+    /// ahead.
     pub(in crate::journal) fn purge(
         &mut self,
         before: Timestamp,
@@ -326,8 +325,8 @@ impl<T: Table> Ledger<T> {
         Ok(purged)
     }
 
-    /// Writes what was to be done to a settled batch. If its records cannot be read it is put
-    /// aside instead, so that it stays for whoever repairs it, and nothing comes upon it again.
+    /// Writes the changes to a settled batch. If its records cannot be read, quarantines it
+    /// instead: it stays for a repair, and is not tried again.
     fn put_aside(
         &mut self,
         done: Result<(), StorageError>,
@@ -361,12 +360,13 @@ impl<T: Table> Ledger<T> {
         Ok(false)
     }
 
-    /// How many batches are put aside.
+    /// The number of quarantined batches.
     pub(in crate::journal) fn damaged(&self) -> u64 {
         self.damaged
     }
 
-    /// Takes out of settled batches what is kept for a shorter time; says of how many.
+    /// Removes parts of settled batches that have a shorter retention. Returns the number of
+    /// batches checked.
     pub(in crate::journal) fn redact(
         &mut self,
         removal: Removal,
@@ -451,7 +451,7 @@ impl<T: Table> Ledger<T> {
         }
         writes.remove(key::request(&scope, &header.key));
         writes.remove(StoreKey::Header(id).encode());
-        // Other batches may still refer to this id, so it must never name another batch.
+        // Other batches may still refer to this id, so it must never be used again.
         writes.put(StoreKey::BatchFloor.encode(), record::number(self.next.0));
         Ok(())
     }

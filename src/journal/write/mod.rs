@@ -1,4 +1,4 @@
-//! All that is ever written: one thread, one ledger, groups of commits.
+//! The write path: one thread, one ledger, group commits.
 
 pub(super) mod admission_plan;
 pub(super) mod batch_slots;

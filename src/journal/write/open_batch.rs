@@ -1,4 +1,4 @@
-//! What has to be known of a batch while items of it are open, to write its log.
+//! In-memory state of a batch with open items, needed to write its log.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -29,17 +29,17 @@ use crate::{
 pub(in crate::journal) struct OpenBatch {
     pub(in crate::journal) open: IndexSet,
     pub(in crate::journal) next_seq: u32,
-    /// The latest time known of it: when its last item settles, retention runs from here.
+    /// The latest time in its records: retention starts here when its last item settles.
     pub(in crate::journal) latest: Timestamp,
-    /// The processes that were allowed to send anything of it.
+    /// The processes that were allowed to send any of its items.
     pub(in crate::journal) lives: BTreeSet<u64>,
 }
 
-/// A step's body is closed once it has this many bytes, so that reading one takes little memory.
+/// Bytes at which the body of a step is closed, so that reading one takes little memory.
 const STEP_BYTES: usize = 64 * 1024;
 
 impl OpenBatch {
-    /// A batch as its records have it.
+    /// Loads a batch from its records.
     pub(in crate::journal) fn load(
         reader: Reader<'_, impl Table>,
         id: BatchId,

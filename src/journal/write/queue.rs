@@ -1,4 +1,4 @@
-//! The bounded queue between many async callers and the one thread that writes.
+//! Bounded queue between many async callers and the writer thread.
 
 use std::{
     collections::VecDeque,
@@ -7,8 +7,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A queue that takes no more than it was made for; callers wait for room without blocking a
-/// thread.
+/// A queue with a maximum of entries. Callers wait for space without blocking a thread.
 #[derive(Debug)]
 pub(in crate::journal) struct Queue<T> {
     state: Mutex<QueueState<T>>,
@@ -34,7 +33,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts an entry at the end when there is room; gives it back if the queue is closed.
+    /// Appends an entry when there is space; returns it if the queue is closed.
     pub(in crate::journal) async fn put(&self, entry: T) -> Result<(), T> {
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
             return Err(entry);
@@ -49,7 +48,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Takes what waits, up to this weight and at least one, and waits for the first; empty once
+    /// Takes waiting entries up to a weight, at least one. Blocks until there is one; empty once
     /// the queue is closed and empty.
     pub(in crate::journal) fn take(
         &self,
@@ -71,27 +70,27 @@ impl<T> Queue<T> {
         taken
     }
 
-    /// Whether nothing waits, and something may come.
+    /// Whether the queue is empty and open.
     pub(in crate::journal) fn is_idle(&self) -> bool {
         let state = self.state();
         state.entries.is_empty() && !state.is_closed
     }
 
-    /// Takes no more entries; those that wait are still given out.
+    /// Closes the queue to new entries; waiting ones can still be taken.
     pub(in crate::journal) fn close(&self) {
         self.state().is_closed = true;
         self.room.close();
         self.arrived.notify_all();
     }
 
-    /// Entries that wait.
+    /// The number of waiting entries.
     #[cfg(test)]
     pub(in crate::journal) fn waiting(&self) -> usize {
         self.state().entries.len()
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState<T>> {
-        // Nothing panics while it holds this lock, and the state is whole at any time.
+        // Nothing panics while it holds this lock, and the state is always consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// What is taken out.
+/// What is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// Providers' answers.
+    /// Providers' responses.
     Answers,
-    /// E-mail addresses, wherever they are.
+    /// E-mail addresses anywhere.
     Emails,
     /// What callers wrote in their own words: comments, reasons, what line items are called.
     Comments,
@@ -43,7 +43,7 @@ impl Removal {
         }
     }
 
-    /// Takes it out of an outcome; whether it was there.
+    /// Removes it from an outcome; whether there was any.
     fn apply(self, settled: &mut Settled) -> bool {
         match self {
             Self::Answers => settled.conclusion.remove_answer(),
@@ -62,14 +62,14 @@ impl Removal {
     }
 }
 
-/// The value of a cursor: the key of an expiry entry.
+/// Encodes the value of a cursor: the key of an expiry entry.
 fn cursor(key: &[u8]) -> Vec<u8> {
     let mut value = record::marker();
     value.extend(key);
     value
 }
 
-/// Reads the value of a cursor back.
+/// Decodes the value of a cursor.
 pub(in crate::journal) fn cursor_in(value: &[u8]) -> Result<&[u8], String> {
     let (format, key) = value.split_first().ok_or("it is empty")?;
     record::check_format(*format)?;
@@ -79,7 +79,7 @@ pub(in crate::journal) fn cursor_in(value: &[u8]) -> Result<&[u8], String> {
     }
 }
 
-/// Settled batches that were not looked at yet, as the keys of their expiry entries.
+/// Settled batches that have not been checked yet, with the keys of their expiry entries.
 pub(in crate::journal) fn due(
     reader: Reader<'_, impl Table>,
     removal: Removal,
@@ -107,7 +107,7 @@ pub(in crate::journal) fn due(
     Ok(due)
 }
 
-/// Takes it out of a batch without open items, and notes that this was done.
+/// Removes it from a batch without open items, and moves the cursor.
 pub(in crate::journal) fn remove(
     reader: Reader<'_, impl Table>,
     removal: Removal,

@@ -1,6 +1,6 @@
-//! The one thread that writes: it takes what waits, applies it, makes it durable once for all of
-//! it, and then answers. Any error ends that for good, since after a failed write nobody knows
-//! what the disk holds.
+//! The writer thread: takes all waiting writes, applies them, makes them durable with one sync, and
+//! then answers (group commit). Any error ends it for good, because after a failed write the disk's
+//! content is unknown.
 
 use std::{io, sync::Arc, time::Instant};
 
@@ -30,13 +30,13 @@ use crate::{
     observe::JournalMeters,
 };
 
-/// Makes all that was written durable.
+/// Makes writes durable.
 pub(in crate::journal) trait SyncDisk: Send {
-    /// Returns once it is.
+    /// Returns once all writes are durable.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Something to write.
+/// A write.
 #[derive(Debug)]
 pub(in crate::journal) enum Work {
     Admit(Box<EncodedAdmission>),
@@ -56,23 +56,23 @@ pub(in crate::journal) enum Work {
     Vacate,
 }
 
-/// What became of it.
+/// The result of a write.
 #[derive(Debug)]
 pub(in crate::journal) enum Done {
     Admitted(Result<Admitted, AdmissionRefusal>),
     Written,
-    /// So many batches.
+    /// The number of batches.
     Purged(usize),
 }
 
-/// Something to write, and where its answer goes. Whoever asked may have gone away.
+/// A write and its reply channel. The caller may have gone.
 #[derive(Debug)]
 pub(in crate::journal) struct QueuedWrite {
     pub(in crate::journal) work: Work,
     pub(in crate::journal) answer: oneshot::Sender<Result<Done, Unavailable>>,
 }
 
-/// The state of the thread that writes.
+/// The state of the writer thread.
 pub(in crate::journal) struct WriterThread {
     pub(in crate::journal) ledger: Ledger<Stores>,
     pub(in crate::journal) disk: Box<dyn SyncDisk>,
@@ -81,7 +81,7 @@ pub(in crate::journal) struct WriterThread {
     pub(in crate::journal) ballast: Ballast,
     pub(in crate::journal) high_water: CommitWatermark,
     pub(in crate::journal) trail: Arc<outbox::OutboxState>,
-    /// Lines that the audit may lack while more is admitted.
+    /// Events that the audit may lag behind while requests are admitted.
     pub(in crate::journal) audit_lag_max: u64,
     pub(in crate::journal) queue: Arc<Queue<QueuedWrite>>,
     pub(in crate::journal) gate: Arc<DurabilityBarrier>,
@@ -89,14 +89,14 @@ pub(in crate::journal) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Works until the queue is closed and empty.
+    /// Runs until the queue is closed and empty.
     pub(in crate::journal) fn run(mut self) {
         let _end = End(Arc::clone(&self.gate), Arc::clone(&self.queue));
         self.compactor.look();
         loop {
-            // What waits goes first, and one piece of this after each group.
+            // Waiting writes come first; compaction gets one step after each group.
             while self.queue.is_idle() && self.compact() {}
-            // The queue holds no more entries than a group may have.
+            // The queue never holds more entries than a group may have.
             let group = self
                 .queue
                 .take(limits::BATCH_ITEMS_MAX, QueuedWrite::weight);
@@ -127,7 +127,7 @@ impl WriterThread {
         }
     }
 
-    /// Goes on with giving disk space back; whether it did anything.
+    /// Takes a step of compaction; whether there was one.
     fn compact(&mut self) -> bool {
         if !self.compactor.is_busy() || self.gate.failure().is_some() {
             return false;
@@ -158,17 +158,17 @@ impl WriterThread {
         }
     }
 
-    /// Whether the audit has kept up with what was admitted.
+    /// Whether the audit lags too far behind.
     fn check_lag(&self) -> Result<(), AdmissionRefusal> {
         let behind = self.ledger.trail().check(self.audit_lag_max);
         behind.map_err(AdmissionRefusal::Behind)
     }
 
-    /// Applies a group and makes it durable; says what became of each entry.
+    /// Applies a group and makes it durable. Returns the result of each write.
     fn apply(&mut self, group: &[QueuedWrite]) -> Result<Vec<Done>, StorageError> {
         let begun = Instant::now();
-        // What settles was open before this group came. Settling first gathers all outcomes of a
-        // batch into one record, and the admissions of the group find them.
+        // Settled items were open before this group. Settling first puts all outcomes of a batch
+        // into one record, and lets the group's admissions see them.
         self.ledger
             .settle(group.iter().filter_map(|entry| match &entry.work {
                 Work::Settle(group) => Some(group),
@@ -241,6 +241,7 @@ impl WriterThread {
             if changes > 0 {
                 self.meters.group_size.count(changes);
             }
+            // The outbox offers only durable events, so its end moves after the sync.
             let recent = self.ledger.take_recent();
             self.trail.set_end(self.ledger.trail().end(), recent);
             self.trail.set_progress(self.ledger.trail().progress());
@@ -250,7 +251,7 @@ impl WriterThread {
 }
 
 impl QueuedWrite {
-    /// Items that it admits or settles; what is neither is none.
+    /// Items that it admits or settles, for the metric of group sizes.
     fn changes(&self) -> usize {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
@@ -260,12 +261,12 @@ impl QueuedWrite {
         }
     }
 
-    /// Roughly how much there is to write: a group of large entries would keep the first of them
-    /// waiting for all.
+    /// The approximate amount to write. Without it, a group of large entries would keep the first
+    /// one waiting for all.
     fn weight(&self) -> usize {
         match &self.work {
             Work::Admit(prepared) => prepared.admission.slots.len(),
-            // A clearance is a range, however many items it has.
+            // A clearance is stored as ranges, however many items it has.
             Work::Settle(group) => {
                 let items = group.settlements.len().saturating_add(group.notes.len());
                 items.max(1)
@@ -276,7 +277,7 @@ impl QueuedWrite {
     }
 }
 
-/// However the thread ends, nobody waits for it any more.
+/// Fails all waiting callers, however the thread ends.
 struct End(Arc<DurabilityBarrier>, Arc<Queue<QueuedWrite>>);
 
 impl Drop for End {

@@ -1,5 +1,4 @@
-//! What an admission changes: new batches, vacant slots that are filled, and items that are opened
-//! again.
+//! Admission: writes new batches, fills vacant slots of known ones, and reopens items.
 
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map},
@@ -70,7 +69,7 @@ impl From<AdmissionRefusal> for AdmitError {
 }
 
 impl<T: Table> Ledger<T> {
-    /// Admits a request if there is room, or finds out what its keys already mean.
+    /// Admits a request if `room` allows it; a pure repeat is answered in any case.
     pub(in crate::journal) fn admit(
         &mut self,
         prepared: &EncodedAdmission,
@@ -81,7 +80,7 @@ impl<T: Table> Ledger<T> {
         let known = match self.look(reader, prepared) {
             Ok(Ok(known)) => known,
             Ok(Err(conflicts)) => return Ok(Err(AdmissionRefusal::Conflicts(conflicts))),
-            // It concerns this request alone, of which nothing has been written.
+            // Only this request is concerned, and nothing was written for it.
             Err(fault @ StorageError::Damaged(_)) => {
                 return Ok(Err(AdmissionRefusal::Damaged(fault)));
             }
@@ -100,6 +99,7 @@ impl<T: Table> Ledger<T> {
             opened,
         } = known;
 
+        // A repeat that changes nothing needs no space, so it is answered on a full disk too.
         let is_changed = plan
             .slots
             .iter()
@@ -124,10 +124,10 @@ impl<T: Table> Ledger<T> {
                 return Ok(Err(AdmissionRefusal::Unreserved(opens)));
             }
         }
-        // Last, so that nothing is counted that is not admitted.
+        // Last, so that only admitted items count.
         if let Some(quota) = &prepared.admission.quota {
             let slots = items.iter().zip(&prepared.admission.slots);
-            // What is opened again may have its effect after all, so it counts again.
+            // A reopened item may have its effect after all, so it counts again.
             let people = slots.filter_map(|(item, slot)| match (item, slot) {
                 (AdmittedItem::Opened { .. }, Slot::Item { command, .. }) => Some(command.people()),
                 _ => None,
@@ -138,6 +138,7 @@ impl<T: Table> Ledger<T> {
             }
         }
         let mut writes = WriteBatch::default();
+        // Vacant slots are filled in place: the key keeps its one batch.
         match &plan.header {
             None => self.write_new(prepared, &plan, &items, &mut writes)?,
             Some(header) if is_changed => {
@@ -156,7 +157,7 @@ impl<T: Table> Ledger<T> {
         Ok(Ok(Admitted { batch, items }))
     }
 
-    /// Reads all that is known of a request's keys, and all that its writes need to know.
+    /// Reads all that is known of a request's keys, and all that its writes need.
     fn look(
         &self,
         reader: Reader<'_, WriteBuffer<T>>,
@@ -170,7 +171,7 @@ impl<T: Table> Ledger<T> {
             SlotPlan::Recorded(id) | SlotPlan::Referred(id) => Some(*id),
             SlotPlan::Vacant | SlotPlan::New => None,
         });
-        // Vacant slots of a batch may be filled of which no item was known to this request.
+        // Vacant slots may be filled in a batch of which this request knew no item.
         let (batch, index) = (plan.batch, 0);
         let itself = plan.header.as_ref().map(|_| ItemId { batch, index });
         let ids = ids.chain(itself);
@@ -184,7 +185,7 @@ impl<T: Table> Ledger<T> {
         }))
     }
 
-    /// The answer to a request, and what of batches that exist already it opens.
+    /// The answer to a request, and the items of existing batches that it opens.
     #[expect(clippy::type_complexity, reason = "two results of one pass")]
     fn answer(
         &self,
@@ -201,6 +202,8 @@ impl<T: Table> Ledger<T> {
                 SlotPlan::Vacant => AdmittedItem::Vacant,
                 SlotPlan::New => {
                     let is_cleared = take(&mut left, asked);
+                    // A new batch has its cleared items in the header; an existing one needs a step
+                    // in its log.
                     if plan.header.is_some() {
                         let of = opened.entry(plan.batch).or_default();
                         of.push(OpenedItems {
@@ -225,6 +228,7 @@ impl<T: Table> Ledger<T> {
                     match standing {
                         ItemStanding::Open if is_open => AdmittedItem::Running { id },
                         ItemStanding::Settled(settled) if !is_open => {
+                            // A final outcome is replayed; any other reopens the item.
                             if settled.conclusion.is_final() {
                                 AdmittedItem::Settled { id, settled }
                             } else {
@@ -243,6 +247,8 @@ impl<T: Table> Ledger<T> {
                                 }
                             }
                         }
+                        // The log and the set of open items are written together, so they cannot
+                        // differ.
                         ItemStanding::Open | ItemStanding::Settled(_) => {
                             let why = "its log and what is known to be open do not agree";
                             return Err(StorageError::damaged(id, why));
@@ -275,7 +281,7 @@ impl<T: Table> Ledger<T> {
         let cleared: Ranges = cleared.map(|(index, _)| index).collect();
         self.next = BatchId(id.0.saturating_add(1));
         let slots = merge(prepared, plan, Vec::new());
-        // They lie side by side but for requests that mix accounts item by item.
+        // They are contiguous, unless a request alternates between accounts.
         let (cleared, apart) = if cleared.len() > limits::RECORD_RANGES_MAX {
             (Ranges::default(), Some(cleared))
         } else {
@@ -305,6 +311,7 @@ impl<T: Table> Ledger<T> {
         for (group, (items, body)) in
             (0..).zip(slots.chunks(limits::RECORD_ITEMS).zip(&prepared.groups))
         {
+            // Without references the groups are as they were encoded on the caller's side.
             if header.refs == 0 {
                 put_group(id, group, body, writes)?;
             } else {
@@ -312,6 +319,7 @@ impl<T: Table> Ledger<T> {
             }
         }
         put_indexes(id, 0, prepared, plan, writes);
+        // A batch of references has no open items, so its retention starts at once.
         if header.own == 0 {
             writes.put(key::expiry(id, admission.at), record::marker());
             return Ok(());
@@ -332,6 +340,7 @@ impl<T: Table> Ledger<T> {
             latest: admission.at,
             lives: [self.life].into(),
         };
+        // Too many ranges for the header: a step of the log takes them.
         if let Some(indexes) = apart {
             let step = Step::<()>::Cleared {
                 at: Moment {
@@ -372,7 +381,7 @@ impl<T: Table> Ledger<T> {
             hash_map::Entry::Vacant(entry) => {
                 let batch = match read {
                     Some((header, history)) => OpenBatch::closed(header, history),
-                    // None of its items was known to this request, which fills vacant slots.
+                    // No item of the batch was known to this request, which fills its vacant slots.
                     None => OpenBatch::load(Reader(&*self.table), id)?,
                 };
                 writes.remove(key::expiry(id, batch.latest));
@@ -406,7 +415,7 @@ impl<T: Table> Ledger<T> {
     }
 }
 
-/// What is known of a request's keys, and what it is answered.
+/// What is known of a request's keys, and the answer to it.
 struct Looked {
     plan: AdmissionPlan,
     standings: Standings,
@@ -414,7 +423,7 @@ struct Looked {
     opened: BTreeMap<BatchId, Vec<OpenedItems>>,
 }
 
-/// An item of a batch that exists already and is open from now on.
+/// An item of an existing batch that is opened.
 #[derive(Debug, Clone, Copy)]
 struct OpenedItems {
     index: u32,
@@ -423,7 +432,7 @@ struct OpenedItems {
     is_new: bool,
 }
 
-/// Whether an item is among the first of its account.
+/// Takes a clearance for an item, if its account has one left.
 fn take(left: &mut BTreeMap<AccountName, usize>, slot: &Slot) -> bool {
     let Slot::Item { command, .. } = slot else {
         return false;

@@ -1,5 +1,5 @@
-//! What a group changes beside outcomes: which open items may be sent, what is known of those that
-//! may have been, and what was learned of accounts and targets.
+//! Writes what a group changes besides outcomes: clearances, notes about doubts, account states and
+//! doubtful targets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ use crate::{
     limits,
 };
 
-/// When each entry about doubtful targets need not be kept any more, soonest first.
+/// When each entry of doubtful targets expires, soonest first.
 #[derive(Debug, Default)]
 pub(super) struct DoubtfulExpiry(BTreeSet<(Timestamp, Vec<u8>)>);
 
@@ -40,7 +40,7 @@ impl DoubtfulExpiry {
     }
 }
 
-/// Until when an entry is kept.
+/// When an entry expires.
 fn kept(targets: &[DoubtfulTarget]) -> Timestamp {
     let day = std::time::Duration::from_secs(limits::DOUBT_KEPT_SECONDS);
     let until = targets.iter().map(|target| target.until.at).max();
@@ -48,22 +48,22 @@ fn kept(targets: &[DoubtfulTarget]) -> Timestamp {
     until.checked_add(day).unwrap_or(Timestamp::MAX)
 }
 
-/// What happens to the open items of a batch.
+/// Changes to open items of a batch.
 #[derive(Debug, Default)]
 struct Changes {
-    /// Since when.
+    /// Items that are cleared, and since when.
     cleared: Option<(Moment, Vec<u32>)>,
-    /// What is known of those that are not sent any more.
+    /// Notes about items that are not sent any more.
     noted: BTreeMap<u32, Option<Doubt>>,
 }
 
 impl<T: Table> Ledger<T> {
-    /// Records that a process begins, and forgets those whose times tell nothing any more.
+    /// Records the start of a process, and removes starts that no record refers to.
     pub(in crate::journal) fn begin(&mut self, at: Moment) -> Result<(), StorageError> {
         let mut writes = WriteBatch::default();
         let life = self.life.saturating_add(1);
         let referred = self.open.values().flat_map(|batch| &batch.lives);
-        // What the end of a process is known by is the start of the next.
+        // The end of a process is known by the start of the next one.
         let told: BTreeSet<_> = referred.map(|life| life.saturating_add(1)).collect();
         let lives = std::mem::take(&mut self.lives);
         for number in lives {
@@ -79,8 +79,8 @@ impl<T: Table> Ledger<T> {
         self.write(writes)
     }
 
-    /// Changes what a few groups bring beside outcomes, which have been entered. What is said of
-    /// items that have settled meanwhile is nothing.
+    /// Applies what groups change besides outcomes, which have been applied. Changes to items that
+    /// have settled in the meantime are ignored.
     pub(super) fn change<'a>(
         &mut self,
         groups: impl Iterator<Item = &'a EncodedGroup> + Clone,
@@ -110,11 +110,11 @@ impl<T: Table> Ledger<T> {
                     }
                     let of = changes.entry(id.batch).or_default();
                     if of.noted.contains_key(&id.index) {
-                        // It is cleared after what was noted of it, and so it has to be read.
+                        // The clearance comes after the note, so the note has to be logged first.
                         self.log_changes(id.batch, std::mem::take(of), writes)?;
                     }
                     let (since, indexes) = of.cleared.get_or_insert_with(|| (*at, Vec::new()));
-                    // One permission for all of them, as early as the earliest.
+                    // One clearance for all of them, as of the earliest.
                     if at.at < since.at {
                         *since = *at;
                     }
@@ -199,7 +199,7 @@ impl<T: Table> Ledger<T> {
         Ok(())
     }
 
-    /// Removes targets that need not be kept after this time, a few at a time.
+    /// Removes expired doubtful targets, a few at a time.
     pub(super) fn remove_targets(&mut self, before: Timestamp, writes: &mut WriteBatch) {
         for _ in 0..limits::DOUBTS_REMOVED_MAX {
             let Some(first) = self.doubtful.0.first() else {
@@ -223,8 +223,8 @@ impl<T: Table> Ledger<T> {
 
 /// Adds a target to those with the same hash.
 ///
-/// Of one target the two that bind it longest are enough, each by another item: whichever of them
-/// belongs to the item that asks, the other is the longest that it waits for.
+/// Per target the two longest bindings are enough, each of another item: one may belong to the item
+/// that asks, and then the other is the longest that it waits for.
 fn put_target(known: &mut Vec<DoubtfulTarget>, new: DoubtfulTarget) {
     known.retain(|of| of.target != new.target || of.owner != new.owner);
     let target = new.target.clone();
@@ -245,7 +245,7 @@ fn put_account(
     writes: &mut WriteBatch,
 ) -> Result<(), StorageError> {
     let mut state = state.clone();
-    // JSON has no other numbers, and a bucket that nobody can read is an empty one.
+    // JSON has no other numbers; an unreadable bucket counts as empty.
     state.bucket = state.bucket.filter(|(held, _)| held.is_finite());
     let key = StoreKey::Account(account.clone());
     writes.put(key.encode(), record::whole(&state)?);

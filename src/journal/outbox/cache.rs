@@ -1,5 +1,5 @@
-//! What was written a moment ago, for an audit that would else read it back and decode it. It is
-//! a shortcut and no more: what is not here any more is read.
+//! Cache of recent events, so that the audit need not read them back and decode them. Only a
+//! shortcut: what is not here is read.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,12 +9,12 @@ use crate::{
     limits,
 };
 
-/// What was written.
+/// A cached event.
 #[derive(Debug)]
 pub(in crate::journal) enum CachedEvent {
     /// A new batch.
     Admitted(Header, Items),
-    /// Index and end of each item.
+    /// Index and audited outcome of each item.
     Settled(Vec<(u32, Arc<AuditedOutcome>)>),
 }
 
@@ -27,18 +27,18 @@ impl CachedEvent {
     }
 }
 
-/// What was written, by what names it in the trail. It holds so many items and no more.
+/// Recent events, up to a number of items.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct EventCache {
     told: HashMap<EventKind, CachedEvent>,
     items: usize,
 }
 
-/// Items that are held: some 20 MB at most.
+/// Maximum of cached items: some 20 MB.
 const ITEMS_MAX: usize = 4 * limits::BATCH_ITEMS_MAX;
 
 impl EventCache {
-    /// Holds it, unless there is too much already.
+    /// Adds an event, unless the cache is full.
     pub(in crate::journal) fn add(&mut self, of: EventKind, told: CachedEvent) {
         let items = self.items.saturating_add(told.items());
         if items <= ITEMS_MAX {
@@ -47,14 +47,14 @@ impl EventCache {
         }
     }
 
-    /// Adds what another holds.
+    /// Adds the events of another cache.
     pub(in crate::journal) fn append(&mut self, other: Self) {
         for (of, told) in other.told {
             self.add(of, told);
         }
     }
 
-    /// Lets go of it.
+    /// Takes an event out.
     pub(in crate::journal) fn take(&mut self, of: EventKind) -> Option<CachedEvent> {
         let told = self.told.remove(&of)?;
         self.items = self.items.saturating_sub(told.items());

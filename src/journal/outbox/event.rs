@@ -1,4 +1,4 @@
-//! What an audit is told of a journal: what happened, entry by entry.
+//! The events that an outbox consumer gets.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::{
     journal::{Pending, Unavailable, format::record::Ranges},
 };
 
-/// What an audit asks of a journal.
+/// What the audit needs of a journal.
 pub trait OutboxReader: std::fmt::Debug + Send + Sync {
-    /// The journal's name, which no other one has.
+    /// The journal's unique name.
     fn journal(&self) -> String;
 
     /// How batches are named.
@@ -26,55 +26,55 @@ pub trait OutboxReader: std::fmt::Debug + Send + Sync {
     /// The last entry that is durable. Entries are numbered without gaps, for good.
     fn end(&self) -> u64;
 
-    /// How far the audit has got; `None` if the journal never had one.
+    /// What the audit has acknowledged; `None` if the journal never had an audit.
     fn audited(&self) -> Result<Option<Audited>, Unavailable>;
 
-    /// Entries after this one, at most so many. Reads the disk.
+    /// Up to `entries_max` entries after this one. Reads the disk.
     fn read(&self, after: u64, entries_max: usize) -> Result<Vec<Event>, Unavailable>;
 
-    /// Says that the audit has got so far, durably. It is recorded with a later write, and what
-    /// the audit has is forgotten then.
+    /// Acknowledges entries that the audit has durably. Recorded with a later write, which also
+    /// removes the entries.
     fn note(&self, audited: Audited);
 
-    /// Whether what was noted last is not yet recorded.
+    /// Whether the last acknowledgement is still to be recorded.
     fn is_noted(&self) -> bool;
 
-    /// As [`Self::note`], and is recorded when it resolves.
+    /// Like [`Self::note`], and resolves once it is recorded.
     fn record(&self, audited: Audited) -> Pending<Result<(), Unavailable>>;
 }
 
-/// An entry of the trail.
+/// An outbox entry, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Its number.
     pub number: u64,
-    /// What happened, in order. It is the same whenever it is read.
+    /// Its events in order: the same at every read.
     pub happened: Vec<ItemEvent>,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ItemEvent {
-    /// To items of a batch.
+    /// Events of items of a batch.
     ToItems {
-        /// Whose it is.
+        /// The caller and RPC.
         scope: Scope,
-        /// Which.
+        /// The batch.
         batch: BatchId,
         /// How the request came that admitted them or took them up again, if that is recorded.
         from: Option<Provenance>,
-        /// What, item by item.
+        /// The items with their events.
         items: Vec<(ItemRef, EventContent)>,
     },
     /// A batch was stopped.
     Stopped {
-        /// Whose it is.
+        /// The caller and RPC.
         scope: Scope,
-        /// Which.
+        /// The batch.
         batch: BatchId,
         /// When.
         at: Timestamp,
-        /// By whom, if that is recorded.
+        /// Who stopped it, if recorded.
         by: Option<CallerId>,
         /// How that was asked for, if that is recorded.
         from: Option<Provenance>,
@@ -83,26 +83,26 @@ pub enum ItemEvent {
     },
     /// The records of a batch cannot be read.
     Unreadable {
-        /// Which.
+        /// The batch.
         batch: BatchId,
         /// Why.
         why: String,
     },
-    /// What came after so many commits is not in the trail: it was switched off.
+    /// Events after this commit are missing: the audit was switched off.
     Off {
-        /// So many.
+        /// The commit number.
         commits: u64,
     },
 }
 
-/// An item.
+/// An item of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemRef {
-    /// Its place in its batch.
+    /// Its index in the batch.
     pub index: u32,
-    /// Its key: its own or the derived one.
+    /// Its own key, or the one derived from the request's.
     pub key: Key,
-    /// What is to be done.
+    /// Its command.
     pub command: Arc<Command>,
 }
 
@@ -111,7 +111,7 @@ pub struct ItemRef {
 pub enum EventContent {
     /// It was admitted.
     Admitted(Timestamp),
-    /// It was taken up again.
+    /// It was reopened.
     Opened(Timestamp),
     /// It settled.
     Settled(Arc<AuditedOutcome>),

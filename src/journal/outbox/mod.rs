@@ -1,6 +1,6 @@
-//! What the audit still has to tell. Each group of writes leaves an entry that names the
-//! admissions and the steps of logs that it brought, in the same atomic write as these. The
-//! audit reads what they name from the records, and when it has it durably, the entries go.
+//! Transactional outbox: what the audit has not acknowledged. Each commit adds an entry that names
+//! its admissions and log steps, in the same atomic write. The audit reads the named records, and
+//! acknowledges the entries once it has written them durably.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -24,21 +24,21 @@ use super::{
 };
 use crate::{domain::ids::BatchId, limits};
 
-/// How far the audit has got, as the journal knows it.
+/// What the audit has acknowledged, as the journal knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audited {
-    /// The last entry of the trail that it has whole.
+    /// The last outbox entry that it has completely.
     #[serde(rename = "t")]
     pub trail: u64,
-    /// Its last line's number.
+    /// The number of its last line.
     #[serde(rename = "s")]
     pub seq: u64,
-    /// That line's hash, in hex.
+    /// The hash of that line, in hex.
     #[serde(rename = "h")]
     pub hash: String,
 }
 
-/// The audit is too far behind for anything new to be admitted.
+/// The audit lags too far behind for new admissions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the audit cannot keep up: {lines} lines wait to be written to it, and {lines_max} is the most \
@@ -48,39 +48,39 @@ pub struct Audited {
 pub struct OutboxFull {
     /// Lines that wait.
     pub lines: u64,
-    /// Lines that may wait while more is admitted.
+    /// Lines that may wait while requests are admitted.
     pub lines_max: u64,
 }
 
-/// What an entry names.
+/// A reference in an outbox entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EventRef {
     pub(super) of: EventKind,
-    /// Lines that the audit gets from it, about.
+    /// Approximate audit lines for it.
     pub(super) lines: u32,
 }
 
-/// One of the things that happen.
+/// The kinds of audited events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum EventKind {
     /// The admission of a batch.
     Admission(BatchId),
     /// A step of a batch's log.
     Step(BatchId, u32),
-    /// The audit was switched off after so many commits, and what came then is not in it.
+    /// The audit was switched off after this commit, and later events are missing.
     Off(u64),
 }
 
-/// Stand where a step's number would: a log never grows so long.
+/// Stored instead of a step's number: no log ever gets this long.
 const ADMISSION: u32 = u32::MAX;
 const OFF: u32 = u32::MAX - 1;
 
-/// Bytes of a mark in a value: a batch, a step, lines.
+/// Bytes of a reference: batch, step, lines.
 const MARK_BYTES: usize = 8 + 4 + 4;
-/// Marks of one entry.
+/// References per entry.
 const MARKS_MAX: usize = (limits::STORE_VALUE_BYTES_MAX - 1) / MARK_BYTES;
 
-/// The value of an entry.
+/// Encodes an entry.
 fn value(marks: &[EventRef]) -> Vec<u8> {
     let mut value = record::marker();
     for mark in marks {
@@ -96,7 +96,7 @@ fn value(marks: &[EventRef]) -> Vec<u8> {
     value
 }
 
-/// Reads the value of an entry back.
+/// Decodes an entry.
 pub(super) fn marks_in(value: &[u8]) -> Result<Vec<EventRef>, String> {
     let (format, rest) = value.split_first().ok_or("it is empty")?;
     record::check_format(*format)?;
@@ -121,20 +121,20 @@ pub(super) fn marks_in(value: &[u8]) -> Result<Vec<EventRef>, String> {
     marks.ok_or_else(|| "it is cut short".to_owned())
 }
 
-/// The trail as the one who writes knows it.
+/// The outbox as the writer knows it.
 #[derive(Debug)]
 pub(super) struct Outbox {
     is_on: bool,
     entries: VecDeque<OutboxEntry>,
     next: u64,
     lines: u64,
-    /// Lines that the audit has told of, since the start.
+    /// Lines acknowledged since the start of the process.
     told: u64,
-    /// What the group of writes brings, for an audit that comes soon.
+    /// Events of the open group, so that the audit need not read them back.
     recent: EventCache,
     /// Whether the journal has ever been audited.
     is_known: bool,
-    /// Commits when it was switched off, if it was.
+    /// The commit number when the audit was switched off, if it was.
     off: Option<u64>,
 }
 
@@ -143,7 +143,7 @@ struct OutboxEntry {
     number: u64,
     marks: Vec<EventRef>,
     is_written: bool,
-    /// Nothing is added to it any more.
+    /// No reference is added any more.
     is_closed: bool,
 }
 
@@ -174,7 +174,7 @@ impl Outbox {
         Ok(trail)
     }
 
-    /// Adds what the next write brings.
+    /// Adds a reference for the next write.
     pub(super) fn note(&mut self, of: EventKind, lines: u32) {
         if !self.is_on {
             return;
@@ -198,7 +198,7 @@ impl Outbox {
         }
     }
 
-    /// As [`Self::note`], with what the audit is going to ask for.
+    /// Like [`Self::note`], with the event for the cache.
     pub(super) fn tell(&mut self, of: EventKind, lines: u32, told: impl FnOnce() -> CachedEvent) {
         self.note(of, lines);
         if self.is_on {
@@ -206,12 +206,12 @@ impl Outbox {
         }
     }
 
-    /// What the last group of writes brought.
+    /// The cached events of the last group.
     pub(super) fn take_recent(&mut self) -> EventCache {
         std::mem::take(&mut self.recent)
     }
 
-    /// Adds to a write what it brings. `commits` is how many there were before its group.
+    /// Adds the open entries to a write. `commits` is the number of commits before this group.
     pub(super) fn add_to(&mut self, writes: &mut WriteBatch, commits: u64) {
         if !self.is_on {
             if self.is_known && self.off.is_none() {
@@ -233,7 +233,7 @@ impl Outbox {
         }
     }
 
-    /// The group of writes is complete.
+    /// Closes the entries of a group.
     pub(super) fn close(&mut self) {
         for entry in self.entries.iter_mut().rev() {
             if entry.is_closed {
@@ -244,12 +244,12 @@ impl Outbox {
         }
     }
 
-    /// The last entry.
+    /// The number of the last entry.
     pub(super) fn end(&self) -> u64 {
         self.next.saturating_sub(1)
     }
 
-    /// Removes what the audit has.
+    /// Removes acknowledged entries.
     pub(super) fn audited(
         &mut self,
         audited: &Audited,
@@ -270,7 +270,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// How far the audit is.
+    /// The progress of the audit.
     pub(super) fn progress(&self) -> Progress {
         Progress {
             waiting: self.lines,
@@ -278,7 +278,7 @@ impl Outbox {
         }
     }
 
-    /// Whether more may be admitted.
+    /// Whether requests may be admitted.
     pub(super) fn check(&self, lines_max: u64) -> Result<(), OutboxFull> {
         let lines = self.lines;
         if lines <= lines_max {
@@ -288,7 +288,7 @@ impl Outbox {
         }
     }
 
-    /// Batches whose records the audit still has to read.
+    /// Batches whose records the audit has still to read.
     pub(super) fn batches(&self) -> HashSet<BatchId> {
         let marks = self.entries.iter().flat_map(|entry| &entry.marks);
         let batches = marks.filter_map(|mark| match mark.of {
@@ -299,12 +299,12 @@ impl Outbox {
     }
 }
 
-/// How far an audit is.
+/// The progress of the audit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Lines that it still has to tell.
+    /// Lines that wait for it.
     pub waiting: u64,
-    /// Lines that it has told since the start.
+    /// Lines acknowledged since the start of the process.
     pub told: u64,
 }
 
@@ -312,7 +312,7 @@ fn lines(marks: &[EventRef]) -> u64 {
     marks.iter().map(|mark| u64::from(mark.lines)).sum()
 }
 
-/// An entry as the store has it.
+/// Decodes an entry of the store.
 pub(super) fn entry_in(
     (key, value): (impl AsRef<[u8]>, impl AsRef<[u8]>),
 ) -> Result<(u64, Vec<EventRef>), StorageError> {
@@ -328,7 +328,7 @@ pub(super) fn entry_in(
     Ok((number, marks))
 }
 
-/// What the one who writes and the one who reads the trail tell each other.
+/// State shared by the writer and the reader of the outbox.
 #[derive(Debug, Default)]
 pub(super) struct OutboxState {
     end: AtomicU64,
@@ -339,18 +339,18 @@ pub(super) struct OutboxState {
 }
 
 impl OutboxState {
-    /// The last entry that is durable, and does not change any more.
+    /// The last durable entry. It does not change any more.
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
-    /// All up to this entry is durable. `recent` is what it and those before it brought.
+    /// Publishes durable entries up to `end`, with the cached events of new ones.
     pub(super) fn set_end(&self, end: u64, recent: EventCache) {
         self.recent().append(recent);
         self.end.store(end, Ordering::Release);
     }
 
-    /// What was written, if that is still known: to be told once.
+    /// Takes a cached event, if it is still there.
     pub(super) fn take(&self, of: EventKind) -> Option<CachedEvent> {
         self.recent().take(of)
     }
@@ -364,7 +364,7 @@ impl OutboxState {
         self.told.store(progress.told, Ordering::Relaxed);
     }
 
-    /// How far the audit is, as of the last write.
+    /// The progress of the audit as of the last write.
     pub(super) fn progress(&self) -> Progress {
         Progress {
             waiting: self.waiting.load(Ordering::Relaxed),
@@ -372,7 +372,7 @@ impl OutboxState {
         }
     }
 
-    /// To be recorded with a later write.
+    /// Sets an acknowledgement to be recorded with a later write.
     pub(super) fn note(&self, audited: Audited) {
         *self.noted() = Some(audited);
     }

@@ -1,5 +1,4 @@
-//! The trail, read: what each of its entries names, from what was written a moment ago or from
-//! the records themselves.
+//! Resolves outbox entries to events, from the cache of recent events or from the records.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,23 +32,23 @@ use crate::{
     limits,
 };
 
-/// Batches and groups of items that were read and are likely to be asked for again: an item is
-/// admitted and settles soon after, among its neighbours.
+/// Cache of batches and item groups that are likely to be needed again: an item is admitted and
+/// settles soon after, together with its neighbours.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct BatchCache {
     headers: HashMap<BatchId, Header>,
     groups: HashMap<(BatchId, u32), Items>,
 }
 
-/// Times that a read is begun again that found what was half changed under its eyes.
+/// Retries of a read that raced with a concurrent write.
 const READS_MAX: usize = 5;
-/// Batches that are kept.
+/// Cached headers.
 const HEADERS_MAX: usize = 1_024;
-/// Groups that are kept: some 10 MB.
+/// Cached groups: some 10 MB.
 const GROUPS_MAX: usize = 2_048;
 
-/// Reads entries after this one and up to that one, and of what is still in memory no more than
-/// what they name. `settle` waits until what is being written is whole.
+/// Reads the entries after `after` up to `upto`. `settle` waits until a write in progress is
+/// complete.
 pub(in crate::journal) fn read<T: Table>(
     reader: Reader<'_, T>,
     shared: &outbox::OutboxState,
@@ -100,19 +99,20 @@ impl BatchCache {
                 EventKind::Off(commits) => return Ok(ItemEvent::Off { commits }),
             };
             match told {
-                // Several looks are no snapshot; damage is there every time.
+                // Several reads are no snapshot, so damage may be a race; real damage is there
+                // every time.
                 Err(StorageError::Damaged(_)) if reads < READS_MAX => {
                     settle();
                     reads += 1;
                 }
-                // It stays so, and all that comes after can still be told.
+                // The damage is permanent, and later events can still be read.
                 Err(StorageError::Damaged(why)) => return Ok(ItemEvent::Unreadable { batch, why }),
                 told => return told,
             }
         }
     }
 
-    /// As [`Self::admission`], of what is still in memory.
+    /// Like [`Self::admission`], from the cache.
     fn admitted(
         &mut self,
         batch: BatchId,
@@ -140,8 +140,9 @@ impl BatchCache {
         batch: BatchId,
     ) -> Result<ItemEvent, StorageError> {
         let header = self.header(reader, batch)?;
-        // The log after the slots: one that is filled in between is then seen vacant, or with the
-        // step that filled it. The other way round it would be told here and by that step.
+        // The log is read after the slots: a slot that is filled in between is then either still
+        // vacant, or excluded by the step that filled it. In the other order it would be reported
+        // twice.
         let read: Result<Vec<_>, StorageError> = (0..groups(header.total))
             .map(|group| Ok((group, reader.group(batch, &header, group)?)))
             .collect();
@@ -151,7 +152,7 @@ impl BatchCache {
         for (group, read) in read {
             let first = first_of(group);
             for (index, item) in (first..).zip(&read) {
-                // What came to a vacant slot later was admitted by that step.
+                // Items of filled vacant slots are reported by the step that filled them.
                 if history.trace(index).admitted_at.is_none()
                     && let Some(item @ RecordedItem::Own { .. }) = item
                 {
@@ -267,7 +268,7 @@ impl BatchCache {
         {
             return subject(batch, header, index, Some(item));
         }
-        // Vacant when it was read, perhaps, and not any more.
+        // The cached slot was vacant when it was read, and was filled since.
         let header = header_in(reader, batch)?;
         let items = reader.group(batch, &header, group)?;
         let found = subject(

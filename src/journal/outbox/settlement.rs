@@ -1,4 +1,4 @@
-//! How an item ended, as an audit keeps it: less than its outcome, and read from that.
+//! The audited part of an outcome, read from its record.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -23,52 +23,52 @@ pub(in crate::journal) fn lines<'a>(ended: impl Iterator<Item = &'a AuditedOutco
 /// How an item ended: what an audit keeps of its outcome.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditedOutcome {
-    /// What the provider concluded.
+    /// The audited part of the conclusion.
     pub conclusion: AuditedConclusion,
     /// HTTP requests that may have reached the provider.
     pub attempts: u32,
-    /// When.
+    /// When it was recorded.
     pub settled_at: Timestamp,
 }
 
-/// The same of a conclusion.
+/// The audited part of a conclusion.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditedConclusion {
     /// How it ended.
     pub outcome: Outcome,
     /// What is known of the target.
     pub detail: AuditedDetail,
-    /// Why there is no success.
+    /// Why it is no success.
     #[serde(default)]
     pub failure: Option<AuditedFailure>,
-    /// The outcome was learned by a look.
+    /// The outcome was learned by a lookup.
     #[serde(default)]
     pub confirmed_by_lookup: bool,
 }
 
-/// The same of a failure.
+/// The audited part of a failure.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditedFailure {
     /// A stable word.
     pub reason: FailureReason,
     /// Whether a request may have reached the provider.
     pub reached: Reached,
-    /// What the provider said.
+    /// The provider's error.
     #[serde(default)]
     pub provider: Option<AuditedAnswer>,
 }
 
-/// The same of a provider's error.
+/// The audited part of a provider's error.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditedAnswer {
-    /// Its HTTP status.
+    /// The HTTP status.
     pub http_status: u16,
-    /// Its own error code.
+    /// The provider's own error code.
     #[serde(default)]
     pub code: Option<String>,
 }
 
-/// The same of what is known of a target.
+/// The audited part of what is known of a target.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditedDetail {
@@ -83,16 +83,16 @@ pub enum AuditedDetail {
     },
     /// Of a sequence's enrollments.
     Enrollments {
-        /// Matches when the first call was made.
+        /// Matches at the first call.
         matched: u64,
-        /// Ended so far.
+        /// Cancelled so far.
         canceled: u64,
         /// Still matching.
         remaining: u64,
     },
 }
 
-/// The same of a subscription's state.
+/// The audited part of a subscription's state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AuditedState {
     /// The provider's id of the cancellation.
@@ -174,7 +174,7 @@ mod tests {
         EnrollmentsDetail, ProviderError, SubscriptionDetail, SubscriptionState,
     };
 
-    /// What is taken from an outcome in memory is what is read from its record.
+    /// Asserts that the audited part is the same from memory and from the record.
     #[track_caller]
     fn check(conclusion: Conclusion) {
         let settled = Settled {

@@ -1,4 +1,4 @@
-//! What happened to a batch after its admission, read from its log.
+//! Folds a batch's log: what happened to its items after the admission.
 
 mod sending;
 
@@ -20,19 +20,19 @@ use crate::{
     },
 };
 
-/// What is wanted of an item's outcome.
+/// Which part of an item's outcome to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::journal) enum Wanted {
-    /// Whether there is one.
+    /// Only whether there is one.
     Nothing,
-    /// It, but for the provider's answer.
+    /// The outcome without the provider's response.
     Outcome,
-    /// All of it.
+    /// The whole outcome.
     Everything,
 }
 
 impl Wanted {
-    /// Everything of some items, and nothing of the others.
+    /// The whole outcome of some items, and only whether there is one of the others.
     pub(in crate::journal) fn only(wanted: bool) -> Self {
         if wanted {
             Self::Everything
@@ -42,39 +42,39 @@ impl Wanted {
     }
 }
 
-/// The log of a batch, folded.
+/// The folded log of a batch.
 #[derive(Debug)]
 pub(in crate::journal) struct BatchHistory {
     traces: Vec<Trace>,
     /// The sequence number of the next step.
     pub(in crate::journal) next_seq: u32,
-    /// The latest time at which anything settled, or until which it is kept at least.
+    /// The latest settlement, or the latest minimum retention of one.
     latest: Option<Timestamp>,
     admission: AdmittedAt,
-    /// What was given after the admission, in order.
+    /// Clearances after the admission, in order.
     permissions: Vec<Permission>,
     stopped_seq: Option<u32>,
     opened_seq: Option<u32>,
 }
 
-/// What happened to one slot; the default if nothing did.
+/// What happened to a slot; the default if nothing did.
 #[derive(Debug, Clone, Default)]
 pub(in crate::journal) struct Trace {
-    /// It has settled and was not taken up since.
+    /// The item has settled and was not reopened since.
     pub(in crate::journal) is_settled: bool,
-    /// How it settled last, if that was wanted.
+    /// Its last outcome, if decoded.
     pub(in crate::journal) settled: Option<Arc<Settled>>,
-    /// When it was opened after the batch's admission, last.
+    /// When it was last opened after the batch's admission.
     pub(in crate::journal) opened: Option<Reopened>,
-    /// When it came to a slot that had been vacant.
+    /// When it was admitted to a slot that had been vacant.
     pub(in crate::journal) admitted_at: Option<Timestamp>,
-    /// Whether it may have been sent since.
+    /// Whether it may have been sent since it was opened.
     sent: PossibleSends,
-    /// What was noted of it since it settled.
+    /// The last note about it since it settled.
     noted: Option<Arc<Doubt>>,
 }
 
-/// When an item was taken up again, or came to a vacant slot.
+/// When an item was reopened, or admitted to a vacant slot.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::journal) struct Reopened {
     seq: u32,
@@ -82,7 +82,7 @@ pub(in crate::journal) struct Reopened {
 }
 
 impl Trace {
-    /// Whether nothing ever happened to the slot.
+    /// Whether nothing has happened to the slot.
     pub(in crate::journal) fn is_untouched(&self) -> bool {
         !self.is_settled
             && self.opened.is_none()
@@ -92,7 +92,7 @@ impl Trace {
 }
 
 impl BatchHistory {
-    /// Reads the log of a batch with this header. Outcomes are decoded only if wanted.
+    /// Reads and folds the log of a batch. Outcomes are decoded only as wanted.
     pub(in crate::journal) fn read(
         table: &impl Table,
         batch: BatchId,
@@ -123,7 +123,7 @@ impl BatchHistory {
         Ok(history)
     }
 
-    /// Reads the steps of a log in order, with their numbers.
+    /// Reads the steps of a log in order, with their sequence numbers.
     pub(in crate::journal) fn each_step<E: From<StorageError>>(
         table: &impl Table,
         batch: BatchId,
@@ -132,9 +132,10 @@ impl BatchHistory {
         let damaged =
             |why: &str| StorageError::damaged(format_args!("the log of batch {batch}"), why);
         let mut span = Span::log(batch);
-        // The log only grows, and every step comes whole. So all up to the key that is last now
-        // can be read without gaps, whatever is written meanwhile, unless a step is just being
-        // replaced by a shorter one: then this is an error, and the next look finds it whole.
+        // The log only grows, and every step is written atomically. So everything up to the current
+        // last key reads without gaps, whatever is written meanwhile. The exception is a step that
+        // is just being replaced by a shorter one: that is an error here, and the next read
+        // succeeds.
         let Some(last) = table.scan(span.clone()).next_back() else {
             return Ok(());
         };
@@ -215,7 +216,8 @@ impl BatchHistory {
                 for index in indexes {
                     let trace = self.trace_mut(index)?;
                     if !trace.is_settled {
-                        // It was not taken up again, so its slot was vacant before.
+                        // An item that had not settled was not reopened: its slot was vacant
+                        // before.
                         trace.admitted_at = Some(at);
                     }
                     trace.is_settled = false;
@@ -265,14 +267,13 @@ impl BatchHistory {
             .unwrap_or_default()
     }
 
-    /// The latest time known of a batch with this history. Once nothing of it is open, retention
-    /// runs from here.
+    /// The latest time in the batch's records. Retention starts here when nothing of it is open.
     pub(in crate::journal) fn latest_since(&self, header: &Header) -> Timestamp {
         let latest = self.latest.unwrap_or(header.admitted_at);
         latest.max(header.admitted_at)
     }
 
-    /// Whether a stop of the batch applies to this item: it was not opened after it.
+    /// Whether a stop of the batch applies to this item: the item was not opened later.
     pub(in crate::journal) fn is_item_stopped(&self, trace: &Trace) -> bool {
         self.stopped_seq > trace.opened.map(|opened| opened.seq)
     }
@@ -283,7 +284,7 @@ impl BatchHistory {
     }
 }
 
-/// A number of slots as a length.
+/// The number of slots as a length, if it is within the limit.
 pub(in crate::journal) fn size(total: u32) -> Result<usize, StorageError> {
     usize::try_from(total)
         .ok()

@@ -1,4 +1,4 @@
-//! Typed reads of what is recorded.
+//! The read path: typed reads of records.
 
 pub(super) mod batch_log;
 pub(super) mod possible_sends;

@@ -1,5 +1,5 @@
-//! What may have been sent of an item, as its batch's log tells it: since when it could be, by
-//! which process last, and what was known of it before.
+//! Which items may have been sent, from a batch's log: since when, by which process last, and with
+//! which earlier doubt.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,27 +14,27 @@ use crate::{
     limits,
 };
 
-/// When each process began that is known to have.
+/// The recorded starts of processes, by number.
 pub(in crate::journal) type Lives = BTreeMap<u64, Moment>;
 
-/// Permission to send: when it was given, and to which process.
+/// A clearance: when, and for which process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::journal) struct Permission {
     pub(in crate::journal) at: Moment,
     pub(in crate::journal) life: u64,
 }
 
-/// Whether an item may have been sent since it was last settled, noted or withdrawn.
+/// Whether an item may have been sent since it last settled, was noted or was withdrawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::journal) enum PossibleSends {
     /// As the admission of its batch says.
     #[default]
     AsAdmitted,
-    /// It was not.
+    /// It was not sent.
     Not,
-    /// It may have been since the first of these permissions, and until the end of the process
-    /// that had the last: places in the batch's list of them. `ended` is the last that a process
-    /// before that one had.
+    /// It may have been sent since the first clearance, up to the end of the process that had the
+    /// last one. Positions in the batch's list of clearances. `ended` is the last one of an earlier
+    /// process.
     Since {
         first: u32,
         last: u32,
@@ -43,7 +43,7 @@ pub(in crate::journal) enum PossibleSends {
 }
 
 impl PossibleSends {
-    /// It may have been since this permission.
+    /// Possibly sent since this clearance.
     pub(in crate::journal) fn since(given: u32) -> Self {
         Self::Since {
             first: given,
@@ -53,11 +53,11 @@ impl PossibleSends {
     }
 }
 
-/// Which items of a batch its admission cleared, and with what permission.
+/// The items of a batch that its admission cleared, and that clearance.
 #[derive(Debug)]
 pub(in crate::journal) struct AdmittedAt {
     pub(in crate::journal) permission: Permission,
-    /// `None` for all.
+    /// `None` for all items.
     cleared: Option<Ranges>,
 }
 
@@ -76,7 +76,7 @@ impl AdmittedAt {
     }
 }
 
-/// What an admission gave; in format 1 that was not written down.
+/// The clearance of an admission. Records of format 1 do not have it.
 pub(in crate::journal) fn permission(at: Timestamp, cleared: Option<&Cleared>) -> Permission {
     Permission {
         at: Moment {
@@ -87,11 +87,11 @@ pub(in crate::journal) fn permission(at: Timestamp, cleared: Option<&Cleared>) -
     }
 }
 
-/// When the process had ended that was allowed to send: nothing reaches a provider later. The
-/// one that came after it began after its end, and the system gives an unanswered connection up
-/// after a while.
+/// The end of a process that was allowed to send: no request of it reaches a provider later. The
+/// next process started after that end, and the system gives up an unanswered connection after a
+/// while.
 ///
-/// If none came after it nobody can tell, which is said with a time that no clock has reached.
+/// Without a next process the end is unknown, so it is a time that no clock has reached.
 fn end(life: u64, lives: &Lives) -> Moment {
     let mut later = lives.range(life.saturating_add(1)..);
     match later.next() {
@@ -100,8 +100,8 @@ fn end(life: u64, lives: &Lives) -> Moment {
     }
 }
 
-/// What is unknown of an item that was cleared between these and has not been noted since.
-/// `before` is what was unknown of it already.
+/// The doubt about an item that was cleared between these and not noted since. `before` is its
+/// earlier doubt.
 pub(in crate::journal) fn doubt(
     first: Permission,
     last: Permission,
@@ -111,7 +111,7 @@ pub(in crate::journal) fn doubt(
     let latest = end(last.life, lives);
     match before {
         None => Doubt::between(Some(first.at), latest),
-        // Its effects may have begun as early as they could before.
+        // Its effects may have begun as early as in the earlier doubt.
         Some(before) => Doubt {
             latest,
             settle_ms: None,
@@ -121,12 +121,12 @@ pub(in crate::journal) fn doubt(
     }
 }
 
-/// Until when at least an outcome is kept: a day after its effect cannot come any more.
+/// The minimum retention of an outcome: a day after its request cannot act any more.
 pub(in crate::journal) fn kept(settled: &Settled) -> Option<Timestamp> {
     let doubt = settled.doubt.as_ref().filter(|doubt| doubt.may_act)?;
     let day = Duration::from_secs(limits::DOUBT_KEPT_SECONDS);
-    // It was sent before it settled. A clock that was set back between the two would have it kept
-    // for as long as it was set back.
+    // It was sent before it settled. If the clock was set back in between, it would otherwise be
+    // kept for as long as that.
     let soonest = settled.settled_at;
     let latest = soonest.checked_add(day).unwrap_or(Timestamp::MAX);
     let sent = doubt.latest.at.clamp(soonest, latest);

@@ -1,4 +1,4 @@
-//! What callers and operators ask of the records: by key, by batch, by filter, and what is open.
+//! Queries of callers and operators: by key, by batch, by filter, and open items.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -29,7 +29,7 @@ use crate::{
     limits::{INTAKE_OLDER_MAX, PAGE_RECORDS_EXAMINED_MAX},
 };
 
-/// The item that a key names.
+/// The record of a key.
 pub(in crate::journal) fn find(
     reader: Reader<'_, impl Table>,
     scope: &Scope,
@@ -44,8 +44,8 @@ pub(in crate::journal) fn find(
     }
 }
 
-/// Whether keys name items, in their order. Ten thousand of one request lead to one batch, whose
-/// items are read once.
+/// Whether keys have records, in order. 10,000 keys derived from one request belong to one batch,
+/// whose items are read once.
 pub(in crate::journal) fn known(
     reader: Reader<'_, impl Table>,
     scope: &Scope,
@@ -110,7 +110,7 @@ pub(in crate::journal) fn batch(
                                 let trace = history.trace(owner.index);
                                 Some(compose(header, owner, key, command, trace))
                             }
-                            // It was purged since its history was read.
+                            // The other batch was purged since its history was read.
                             _ if reader.header(owner.batch)?.is_none() => None,
                             Ok(Some(RecordedItem::Ref { .. }) | None) => {
                                 return Err(StorageError::damaged(
@@ -136,7 +136,7 @@ pub(in crate::journal) fn batch(
     })
 }
 
-/// Everything that is open, oldest first.
+/// All open items, oldest first.
 pub(in crate::journal) fn open_items(
     reader: Reader<'_, impl Table>,
 ) -> Result<Vec<OpenItem>, StorageError> {
@@ -193,8 +193,8 @@ pub(in crate::journal) fn doubtful_targets(
     Ok(all)
 }
 
-/// What requests brought that were admitted then or later, newest first. Ids grow with time but
-/// for what was admitted while the clock was behind, so it ends once many in a row are older.
+/// What callers have admitted since `from`, newest first, for their hourly quotas. Ids grow with
+/// time, except while the clock was behind, so the scan ends after many older batches in a row.
 pub(in crate::journal) fn admitted_since(
     reader: Reader<'_, impl Table>,
     from: Timestamp,
@@ -209,9 +209,9 @@ pub(in crate::journal) fn admitted_since(
         };
         let header = match reader.header(id) {
             Ok(Some(header)) => header,
-            // It was purged meanwhile.
+            // It was purged in the meantime.
             Ok(None) => continue,
-            // What it brought is not known, and that is no reason not to serve.
+            // Its items are unknown, which is no reason not to start.
             Err(StorageError::Damaged(why)) => {
                 tracing::error!(%why, "a damaged batch does not count for its caller's hour");
                 continue;
@@ -276,7 +276,7 @@ fn concerned(reader: Reader<'_, impl Table>, id: BatchId) -> Result<u64, Storage
     Ok(people.fold(0, u64::saturating_add))
 }
 
-/// Records that match, newest first.
+/// The records that match a filter, newest first.
 pub(in crate::journal) fn list(
     reader: Reader<'_, impl Table>,
     filter: &Filter,
@@ -293,7 +293,7 @@ pub(in crate::journal) fn list(
         looks: PAGE_RECORDS_EXAMINED_MAX,
         page: Page::default(),
     };
-    // Whatever is left of the batch in which the previous page ended, then all older ones.
+    // First the rest of the batch in which the previous page ended, then all older batches.
     let mut below = after.map_or(BatchId(u64::MAX), |after| after.batch);
     if let Some(after) = after
         && after.index > 0
@@ -328,7 +328,7 @@ pub(in crate::journal) fn list(
             }
             _ => return Err(StorageError::damaged("a batch", "its key does not decode")),
         };
-        // A batch has its targets in several entries, and may be done with already.
+        // A batch can have several entries of targets, and may be listed already.
         if id >= below {
             continue;
         }
@@ -341,7 +341,7 @@ pub(in crate::journal) fn list(
             batch: id,
             index: 0,
         }) {
-            // Another entry of this batch may match still.
+            // Another entry of this batch may still match.
             listing.page.next = Some(ItemId {
                 batch: id,
                 index: u32::MAX,
@@ -356,16 +356,16 @@ struct ListRange<'a, T> {
     reader: Reader<'a, Watched<'a, T>>,
     filter: &'a Filter,
     records_max: usize,
-    /// How many more looks there may be.
+    /// Records that may still be examined for this page.
     looks: usize,
     page: Page,
 }
 
-/// Outcomes decoded at a time while looking for certain ones.
+/// Outcomes decoded at a time while searching for some.
 const OUTCOMES_AT_A_TIME: usize = 1_024;
 
 impl<T: Table> ListRange<'_, T> {
-    /// Lists a batch's own items below an index; says whether to go on.
+    /// Lists a batch's own items below an index. Whether to go on.
     fn batch(&mut self, id: BatchId, below: u32) -> Result<bool, StorageError> {
         let reader = self.reader;
         let goes_on = reader.of_batch(id, |header| {
@@ -384,8 +384,8 @@ impl<T: Table> ListRange<'_, T> {
             let mut below = below.min(header.total);
             while below > 0 {
                 let room = self.records_max.saturating_sub(self.page.records.len());
-                // The log is read as a whole for each window, so a page that is small would have it
-                // read again and again where it decides what matches.
+                // The whole log is read for each window. If it decides what matches, a small page
+                // would read it again and again.
                 let window = if self.is_decided_by_log() {
                     OUTCOMES_AT_A_TIME
                 } else {
@@ -408,13 +408,13 @@ impl<T: Table> ListRange<'_, T> {
         Ok(goes_on.unwrap_or(true))
     }
 
-    /// Counts a look; says whether there may be another.
+    /// Counts an examined record. Whether there may be another.
     fn looked_at(&mut self, id: ItemId) -> bool {
         self.looks = self.looks.saturating_sub(1);
         self.goes_on(id)
     }
 
-    /// Whether this page may go on after this item. If not, the next one does.
+    /// Whether this page may go on after this item. If not, the next page starts there.
     fn goes_on(&mut self, id: ItemId) -> bool {
         let is_enough = self.is_enough();
         if is_enough {
@@ -427,8 +427,8 @@ impl<T: Table> ListRange<'_, T> {
         self.looks == 0 || self.reader.0.has_read_enough()
     }
 
-    /// Whether what happened to an item decides if it matches: its outcome, or when it came to a
-    /// slot that had been vacant.
+    /// Whether a match depends on the log: on the outcome, or on when an item was admitted to a
+    /// vacant slot.
     fn is_decided_by_log(&self) -> bool {
         let filter = self.filter;
         !filter.outcomes.is_empty()
@@ -436,7 +436,7 @@ impl<T: Table> ListRange<'_, T> {
             || filter.admitted_before.is_some()
     }
 
-    /// Items below an index whose commands match, downwards, and how far down it looked.
+    /// Items below an index whose commands match, in descending order, and the last index examined.
     fn candidates(
         &mut self,
         id: BatchId,
@@ -448,7 +448,7 @@ impl<T: Table> ListRange<'_, T> {
         let mut index = below;
         let mut group = None;
         while let Some(previous) = index.checked_sub(1) {
-            // However much was read before, each look comes further by one item.
+            // Every page makes progress by at least one item, however much was read before.
             let is_enough = index < below && self.is_enough();
             if candidates.len() >= candidates_max || is_enough {
                 break;
@@ -493,7 +493,7 @@ impl<T: Table> ListRange<'_, T> {
                 .is_none_or(|target| command.target_ids().any(|id| id == target))
     }
 
-    /// Takes what also matches by outcome and time; says whether there is room for more.
+    /// Adds candidates that also match by outcome and time. Whether there is room for more.
     fn take(
         &mut self,
         id: BatchId,

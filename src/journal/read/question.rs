@@ -1,4 +1,4 @@
-//! A question to the journal: whether anybody waits for its answer, and how much is read for it.
+//! Limits of a read: whether a caller still waits for it, and how much it may read.
 
 use std::sync::{
     Arc,
@@ -12,15 +12,14 @@ use crate::{
     limits,
 };
 
-/// A question. The default one waits for its answer for as long as it takes. Clones are of the
-/// same question.
+/// The limits of a read. By default its caller waits for ever. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct ReadLimits(Arc<ReadInterest>);
 
 #[derive(Debug)]
 struct ReadInterest {
     over: CancellationToken,
-    /// Entries of the store that were read for it.
+    /// Store entries read so far.
     read: AtomicUsize,
     entries_max: usize,
     bytes_max: usize,
@@ -33,7 +32,7 @@ impl Default for ReadLimits {
 }
 
 impl ReadLimits {
-    /// A question whose pages end where so many entries of the store, or bytes of them, were read.
+    /// A read whose pages end once this many store entries, or bytes of them, were read.
     #[must_use]
     pub fn bounded(entries_max: usize, bytes_max: usize) -> Self {
         Self(Arc::new(ReadInterest {
@@ -44,7 +43,7 @@ impl ReadLimits {
         }))
     }
 
-    /// The same question with other bounds. It is over when this one is.
+    /// The same read with other limits and a counter of its own. It is over when this one is.
     #[must_use]
     pub fn rebounded(&self, entries_max: usize, bytes_max: usize) -> Self {
         Self(Arc::new(ReadInterest {
@@ -55,34 +54,34 @@ impl ReadLimits {
         }))
     }
 
-    /// Whether nobody waits for the answer any more. What is read for it stops soon then.
+    /// Whether the caller has gone. The read stops soon then.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.over.is_cancelled()
     }
 
-    /// Resolves when nobody waits for the answer any more.
+    /// Resolves when the caller has gone.
     pub async fn over(&self) {
         self.0.over.cancelled().await;
     }
 
-    /// Ends the question when it is dropped.
+    /// A guard that ends the read when it is dropped.
     #[must_use]
     pub fn waiter(&self) -> DropGuard {
         self.0.over.clone().drop_guard()
     }
 
-    /// Entries of the store that were read for it.
+    /// Store entries read so far.
     #[must_use]
     pub fn entries_read(&self) -> usize {
         self.0.read.load(Ordering::Relaxed)
     }
 }
 
-/// Entries that are read between two looks at whether anybody waits.
+/// Entries between two checks whether the caller still waits.
 const ENTRIES_UNWATCHED: usize = 64;
 
-/// A table that is read for a question.
+/// A table that is read within limits.
 pub(in crate::journal) struct Watched<'t, T> {
     table: &'t T,
     question: &'t ReadLimits,
@@ -100,7 +99,7 @@ impl<'t, T: Table> Watched<'t, T> {
         }
     }
 
-    /// Whether it has read as much as one page may.
+    /// Whether the page has read as much as it may.
     pub(in crate::journal) fn has_read_enough(&self) -> bool {
         let ReadInterest {
             entries_max,
@@ -177,7 +176,7 @@ mod tests {
         let read = question.entries_read() - 1_000;
         assert!(read <= ENTRIES_UNWATCHED, "{read}");
         drop(entries);
-        // To look at keys one by one ends too.
+        // Reading single keys ends too.
         let fault = (0..=ENTRIES_UNWATCHED).find_map(|_| watched.get(b"key").err());
         assert_eq!(fault, Some(StorageError::Abandoned));
     }

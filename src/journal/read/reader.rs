@@ -1,4 +1,4 @@
-//! Typed reads of single records, for everything above that looks into the store.
+//! Typed reads of single records.
 
 use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     limits,
 };
 
-/// Reads the records of a table.
+/// Reads typed records from a table.
 #[derive(Debug)]
 pub(in crate::journal) struct Reader<'t, T>(pub(in crate::journal) &'t T);
 
@@ -37,11 +37,10 @@ impl<T> Clone for Reader<'_, T> {
 
 impl<T> Copy for Reader<'_, T> {}
 
-/// The items of consecutive slots; `None` where a slot is vacant.
+/// The items of consecutive slots; `None` for a vacant slot.
 pub(in crate::journal) type Items = Vec<Option<RecordedItem>>;
 
 impl<T: Table> Reader<'_, T> {
-    /// The header of a batch.
     pub(in crate::journal) fn header(self, batch: BatchId) -> Result<Option<Header>, StorageError> {
         let value = self.0.get(&StoreKey::Header(batch).encode())?;
         value
@@ -49,8 +48,8 @@ impl<T: Table> Reader<'_, T> {
             .transpose()
     }
 
-    /// Reads of a batch what takes several looks. If the batch is still there after them it was
-    /// there all the time, since ids are given out once; otherwise it was purged meanwhile.
+    /// Reads a batch in several steps. Ids are used once, so if the batch exists afterwards, it
+    /// existed all the time; otherwise it was purged meanwhile, and the result is `None`.
     pub(in crate::journal) fn of_batch<R>(
         self,
         batch: BatchId,
@@ -66,7 +65,7 @@ impl<T: Table> Reader<'_, T> {
         }
     }
 
-    /// A number that stands by itself.
+    /// A counter that is stored under its own key.
     pub(in crate::journal) fn number(self, key: &StoreKey) -> Result<Option<u64>, StorageError> {
         let value = self.0.get(&key.encode())?;
         let what = format_args!("the number {key:?}");
@@ -75,7 +74,7 @@ impl<T: Table> Reader<'_, T> {
             .transpose()
     }
 
-    /// How far the audit has got, if there ever was one.
+    /// What the audit has acknowledged; `None` if there never was an audit.
     pub(in crate::journal) fn audited(self) -> Result<Option<Audited>, StorageError> {
         let value = self.0.get(&StoreKey::Audited.encode())?;
         value
@@ -108,7 +107,7 @@ impl<T: Table> Reader<'_, T> {
         Ok(lives)
     }
 
-    /// What was learned of the accounts.
+    /// The recorded states of accounts.
     pub(in crate::journal) fn accounts(
         self,
     ) -> Result<BTreeMap<AccountName, AccountState>, StorageError> {
@@ -127,7 +126,7 @@ impl<T: Table> Reader<'_, T> {
         Ok(accounts)
     }
 
-    /// Targets on which a request may still act, with the keys that they are under.
+    /// Targets on which a request may still act, with their store keys.
     pub(in crate::journal) fn doubtful(
         self,
     ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<DoubtfulTarget>), StorageError>> {
@@ -138,7 +137,7 @@ impl<T: Table> Reader<'_, T> {
         })
     }
 
-    /// One step of a batch's log.
+    /// A step of a batch's log.
     pub(in crate::journal) fn step<R: serde::de::DeserializeOwned>(
         self,
         batch: BatchId,
@@ -167,7 +166,7 @@ impl<T: Table> Reader<'_, T> {
             .map(|id| id.map(BatchId))
     }
 
-    /// The item that has this key for its own.
+    /// The item that has this key as its own.
     pub(in crate::journal) fn own_key(
         self,
         scope: &Scope,
@@ -211,7 +210,7 @@ impl<T: Table> Reader<'_, T> {
         scan.next().transpose().map(|found| found.is_some())
     }
 
-    /// The item that a key names.
+    /// The item of a key.
     pub(in crate::journal) fn resolve(
         self,
         scope: &Scope,
@@ -235,8 +234,8 @@ impl<T: Table> Reader<'_, T> {
         })?;
         match item.flatten() {
             Some(RecordedItem::Own { key: None, .. }) => Ok(Some(ItemId { batch, index })),
-            // A reference by this key leads to an item that has it for its own, and that is no
-            // more: its index entry was looked for first.
+            // A reference leads to an item that has this key as its own. That item is gone, because
+            // its index entry was looked up first.
             Some(RecordedItem::Own { key: Some(_), .. } | RecordedItem::Ref { .. }) | None => {
                 Ok(None)
             }
@@ -264,7 +263,7 @@ impl<T: Table> Reader<'_, T> {
         }
     }
 
-    /// One record that is cut into the values of a span.
+    /// A record that is split over the values of a span.
     fn joined<R: serde::de::DeserializeOwned>(
         self,
         span: Span,
@@ -319,7 +318,7 @@ impl<T: Table> Reader<'_, T> {
             .flatten())
     }
 
-    /// What happened to a batch.
+    /// The folded log of a batch.
     pub(in crate::journal) fn history(
         self,
         batch: BatchId,
@@ -349,7 +348,7 @@ impl<T: Table> Reader<'_, T> {
     }
 }
 
-/// Puts a record together.
+/// Assembles a record.
 pub(in crate::journal) fn compose(
     header: &Header,
     id: ItemId,
@@ -368,22 +367,22 @@ pub(in crate::journal) fn compose(
     }
 }
 
-/// A number in an index entry.
+/// Decodes a number.
 fn number_in(value: &[u8], what: impl Display) -> Result<u64, StorageError> {
     record::number_in(value).map_err(|why| StorageError::damaged(what, why))
 }
 
-/// The groups of a batch with this many slots.
+/// The number of groups of a batch with this many slots.
 pub(in crate::journal) fn groups(total: u32) -> u32 {
     total.div_ceil(RECORD_ITEMS)
 }
 
-/// The first slot of a group.
+/// The index of a group's first slot.
 pub(in crate::journal) fn first_of(group: u32) -> u32 {
     group.saturating_mul(RECORD_ITEMS)
 }
 
-/// The group of a slot, and its place there.
+/// The group of a slot, and its position there.
 pub(in crate::journal) fn group_of(index: u32) -> (u32, usize) {
     let at = usize::try_from(index % RECORD_ITEMS).unwrap_or(usize::MAX);
     (index / RECORD_ITEMS, at)

@@ -1,5 +1,5 @@
-//! How items stand that a request's keys lead to, and the replay of a request that changes
-//! nothing. Only reads.
+//! The current state of the items that a request's keys refer to, and the replay of a request that
+//! changes nothing. Reads only.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,21 +27,21 @@ use crate::{
     },
 };
 
-/// How an item stands.
+/// The state of an item.
 #[derive(Debug)]
 pub(in crate::journal) enum ItemStanding {
     /// Admitted and not settled.
     Open,
-    /// Settled, and not taken up since.
+    /// Settled, and not reopened since.
     Settled(Arc<Settled>),
 }
 
-/// The batches that a request's keys lead to, with what happened to them.
+/// The batches that a request's keys refer to, with their folded logs.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct Standings(HashMap<BatchId, (Header, BatchHistory)>);
 
 impl Standings {
-    /// Reads how these items stand.
+    /// Reads the state of these items.
     pub(in crate::journal) fn read(
         reader: Reader<'_, impl Table>,
         ids: impl Iterator<Item = ItemId>,
@@ -70,7 +70,7 @@ impl Standings {
         Ok(standings)
     }
 
-    /// How an item stands; `None` if its batch is gone.
+    /// The state of an item; `None` if its batch was purged.
     pub(in crate::journal) fn of(&self, id: ItemId) -> Option<ItemStanding> {
         let (_, history) = self.0.get(&id.batch)?;
         let trace = history.trace(id.index);
@@ -88,8 +88,8 @@ impl Standings {
     }
 }
 
-/// Answers a request that was admitted before with the same content, if nothing has to be
-/// written for it; `None` if the one that writes has to look.
+/// Answers a repeated request with the same content, if that needs no write; `None` if it has to go
+/// through the writer.
 pub(in crate::journal) fn replay(
     reader: Reader<'_, impl Table>,
     prepared: &EncodedAdmission,
@@ -129,8 +129,8 @@ pub(in crate::journal) fn replay(
     Ok(admitted.flatten())
 }
 
-/// The items of a request that is known to be recorded like this; `None` if one of them has to
-/// be recorded anew.
+/// The items of a request that is recorded with this content; `None` if one of them has to be
+/// recorded again.
 fn ids(
     reader: Reader<'_, impl Table>,
     batch: BatchId,

@@ -1,5 +1,5 @@
-//! What a batch's log says of permissions to send: given, taken back, and what is unknown once the
-//! process that had one is gone.
+//! Clearances in a batch's log: which items a process was allowed to send, and the doubt that is
+//! left once that process is gone.
 
 use super::{BatchHistory, Trace};
 use crate::{
@@ -11,10 +11,10 @@ use crate::{
 };
 
 impl BatchHistory {
-    /// Enters a permission that the log has.
+    /// Adds a clearance; returns its position.
     pub(super) fn give(&mut self, permission: Permission) -> Result<u32, String> {
         self.permissions.push(permission);
-        // The admission's stands before them.
+        // Position 0 is the admission's.
         let place = u32::try_from(self.permissions.len());
         place.map_err(|_| "it has too many steps".to_owned())
     }
@@ -25,7 +25,7 @@ impl BatchHistory {
         given.copied().unwrap_or(self.admission.permission)
     }
 
-    /// Whether an item may have been sent, with what the admission says.
+    /// Whether an item may have been sent, with the admission's clearance applied.
     fn sent(&self, index: u32, trace: &Trace) -> PossibleSends {
         match trace.sent {
             PossibleSends::AsAdmitted if self.admission.clears(index) => PossibleSends::since(0),
@@ -34,13 +34,13 @@ impl BatchHistory {
         }
     }
 
-    /// The processes that were allowed to send anything of this batch.
+    /// The processes that were allowed to send any item of this batch.
     pub(in crate::journal) fn lives(&self) -> impl Iterator<Item = u64> {
         let given = self.permissions.iter().chain([&self.admission.permission]);
         given.map(|permission| permission.life)
     }
 
-    /// What may have been sent of an open item. How it settled before has to have been read.
+    /// The doubt about an open item. Its last outcome must have been decoded.
     pub(in crate::journal) fn doubt(&self, index: u32, lives: &Lives) -> Option<Doubt> {
         let trace = self.trace(index);
         let before = match (&trace.noted, &trace.settled) {
@@ -57,7 +57,7 @@ impl BatchHistory {
         }
     }
 
-    /// Open items may be sent.
+    /// Records that open items were cleared.
     pub(super) fn clear(&mut self, permission: Permission, indexes: &Ranges) -> Result<(), String> {
         let given = self.give(permission)?;
         for index in indexes.indexes() {
@@ -78,7 +78,8 @@ impl BatchHistory {
         Ok(())
     }
 
-    /// Open items were not sent by a process. What another one may have sent stays.
+    /// Records that a process did not send open items. What another process may have sent stays in
+    /// doubt.
     pub(super) fn withdraw(&mut self, life: u64, indexes: &Ranges) -> Result<(), String> {
         for index in indexes.indexes() {
             let before = self.sent(index, self.trace_ref(index)?);

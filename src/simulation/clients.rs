@@ -1,5 +1,4 @@
-//! Clients: they send, read, hang up, send again, stop batches, and lose the service and find it
-//! again.
+//! Simulated clients: they send, read, hang up, repeat, stop batches, and reconnect after a crash.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +10,18 @@ use crate::{
     engine::{Engine, SubmitError, results::feed::Update},
 };
 
-/// What came of sending a request.
+/// The result of sending a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It was read to its end, or refused for good.
+    /// The stream was read to its end, or the request was rejected for good.
     Over,
-    /// There is no room for it now.
+    /// The service is at capacity.
     Full,
     /// The service is about to end.
     Gone,
 }
 
-/// Goes on with a client's acts; false if the service is about to end.
+/// Continues a client's actions; false if the service is about to end.
 pub(super) async fn act(world: Arc<World>, engine: Arc<Engine>, client: usize) -> bool {
     loop {
         let at = world.state().model.next_act[client];
@@ -66,7 +65,7 @@ async fn send_until_taken(world: &World, engine: &Arc<Engine>, request: usize) -
     }
 }
 
-/// Sends a request and reads what is told.
+/// Sends a request and reads its results.
 pub(super) async fn send(world: &World, engine: &Arc<Engine>, request: usize) -> Sent {
     world.step().await;
     let asked = &world.plan.requests[request];
@@ -148,7 +147,7 @@ async fn stop(world: &World, engine: &Arc<Engine>, request: usize) -> bool {
     let now = state.now();
     for id in meant {
         let item = state.model.items.get_mut(&id);
-        // What was taken up again meanwhile is not meant.
+        // Items that were reopened in the meantime do not count.
         let Some(item) = item.filter(|item| item.open && item.opened_at < asked_at) else {
             continue;
         };

@@ -1,5 +1,5 @@
-//! What the journal was told and has on its disk, as the wrapper around it saw it: the record
-//! that results are held against.
+//! The model: what the journal was given and what is on its disk, as seen by the wrapper around it.
+//! Results are checked against it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,20 +21,20 @@ use crate::domain::{
 pub(super) struct Model {
     pub(super) items: BTreeMap<ItemId, Recorded>,
     pub(super) by_key: BTreeMap<(Scope, Key), ItemId>,
-    /// Requests that were sent, by their place in the plan.
+    /// Requests that were sent, by index in the plan.
     pub(super) submitted: BTreeSet<usize>,
     /// How often each key was sent.
     pub(super) sent: BTreeMap<(Scope, Key), u32>,
-    /// Batches by the place of their request.
+    /// Batches by the index of their request.
     pub(super) batches: BTreeMap<usize, BatchId>,
-    /// What each client does next.
+    /// The next action of each client.
     pub(super) next_act: Vec<usize>,
     pub(super) jumps_done: usize,
-    /// Batches that anybody ever asked to stop.
+    /// Batches that a client has asked to stop.
     pub(super) stop_asked: BTreeSet<BatchId>,
 }
 
-/// One admitted item.
+/// An admitted item.
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) scope: Scope,
@@ -46,22 +46,22 @@ pub(super) struct Recorded {
     pub(super) retry_until: Timestamp,
     /// Since when a request of it may have been lost, if one may.
     pub(super) doubt_since: Option<Duration>,
-    /// A look that is sent from then on can be believed.
+    /// A lookup that is sent later can be believed.
     pub(super) believed_from: Duration,
-    /// When the disk first had that it may be sent.
+    /// When its clearance was first on disk.
     pub(super) earliest: Option<Duration>,
-    /// It may have been sent, by what the disk has.
+    /// It may have been sent, as far as the disk shows.
     pub(super) may_be_sent: bool,
-    /// The life in which the disk last had that it may be sent.
+    /// The life in which its clearance was last on disk.
     pub(super) cleared_in: Option<usize>,
-    /// Its batch was stopped, and told so, before anything of it was sent.
+    /// Its stop was acknowledged before anything of it was sent.
     pub(super) must_not_start: bool,
-    /// A client was told that it is taken on, or the service found it at its start: whoever
-    /// stops its batch from now on stops it.
+    /// A client knows that it is admitted, or the service found it at start-up: a later stop of its
+    /// batch stops it.
     pub(super) known: bool,
-    /// When its batch was stopped, and told so, while it was open.
+    /// When its stop was acknowledged while it was open.
     pub(super) stopped_at: Option<Duration>,
-    /// What it ended as, and when that was on the disk.
+    /// Its outcomes, and when each was on disk.
     pub(super) settled: Vec<(Arc<Settled>, Duration)>,
 }
 
@@ -79,7 +79,7 @@ impl Model {
         }
     }
 
-    /// The service was started again: what is open and was cleared may have been sent.
+    /// The service was restarted: open items that were cleared may have been sent.
     pub(super) fn restarted(&mut self, now: Duration) {
         for item in self.items.values_mut().filter(|item| item.open) {
             if item.may_be_sent {
@@ -89,7 +89,7 @@ impl Model {
         }
     }
 
-    /// The service has started, and knows what is open.
+    /// The service has started, and knows all open items.
     pub(super) fn all_known(&mut self) {
         self.items.values_mut().for_each(|item| item.known = true);
     }

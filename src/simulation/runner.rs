@@ -1,5 +1,5 @@
-//! One run: lives of the service one after the other, until a last one in which nothing goes
-//! wrong any more and every key has to come to its end.
+//! A run: lives of the service in sequence, up to a last one without faults in which every key has
+//! to reach a final outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use crate::{
     journal::memory_journal::MemoryJournal,
 };
 
-/// Far more than any run takes, in simulated time.
+/// Far longer than any run takes, in simulated time.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often every request is sent once more when nothing goes wrong any more.
+/// How often every request is repeated once there are no faults.
 const ROUNDS: usize = 3;
 
-/// Runs a seed and gives all that was seen.
+/// Runs a seed; returns all that was seen.
 pub(super) fn run(seed: u64) -> Arc<World> {
     let world = World::new(seed);
     let mut disk = MemoryJournal::new();
     let mut ends = world.plan.ends.clone().into_iter();
-    // A store may fail in any life; each life has its chance.
+    // The store may fail in any life, so there are several.
     for _ in 0..20 {
         let end = ends.next();
         let dies_at = match end {
@@ -51,7 +51,7 @@ pub(super) fn run(seed: u64) -> Arc<World> {
             how
         });
         {
-            // The time is that of the runtime, which is about to go.
+            // Time is the runtime's, which is dropped next.
             let _inside = runtime.enter();
             world.end_life();
         }
@@ -70,7 +70,7 @@ pub(super) fn run(seed: u64) -> Arc<World> {
     world
 }
 
-/// One life of the service; says how it ended.
+/// Runs a life of the service; returns how it ended.
 async fn live(world: &Arc<World>, disk: MemoryJournal, end: Option<End>) -> &'static str {
     let journal = Storage::new(disk, Arc::clone(world));
     let service = async {
@@ -120,7 +120,7 @@ async fn work(world: &Arc<World>, engine: &Arc<Engine>) -> &'static str {
     let jumps = tokio::spawn(jump(Arc::clone(world)));
     while let Some(lives) = running.join_next().await {
         if !lives.unwrap() {
-            // Whatever ends the service is on its way.
+            // The end of the service is under way.
             std::future::pending::<()>().await;
         }
     }
@@ -134,7 +134,7 @@ async fn work(world: &Arc<World>, engine: &Arc<Engine>) -> &'static str {
     "the end"
 }
 
-/// Lets the wall clock jump when it is time.
+/// Applies the jumps of the wall clock.
 async fn jump(world: Arc<World>) {
     loop {
         let (wait, by) = {
@@ -157,9 +157,9 @@ async fn jump(world: Arc<World>) {
     }
 }
 
-/// Nothing goes wrong any more: every request is sent until its keys have come to their ends.
+/// Without faults: repeats every request until its keys have final outcomes.
 async fn calm(world: &Arc<World>, engine: &Arc<Engine>) {
-    // What is on its way arrives.
+    // Requests under way arrive.
     sleep(Duration::from_secs(60)).await;
     world.deliver_stragglers();
     world.state().calm = true;
@@ -183,7 +183,7 @@ async fn calm(world: &Arc<World>, engine: &Arc<Engine>) {
     }
 }
 
-/// Whether nothing that could be told apart from another's has ever come from its account.
+/// Whether no reply of its account could ever be told from someone else's.
 fn is_unproven(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
     let account = world.plan.targets[item.target].account;
     let failure = settled.conclusion.failure.as_ref();
@@ -191,7 +191,7 @@ fn is_unproven(world: &World, state: &State, item: &Recorded, settled: &Settled)
         && !state.watch.proven.contains(&account)
 }
 
-/// After all: nothing is open, and every key has come to an end.
+/// At the end of the run nothing is open, and every key has a final outcome.
 fn check_end(world: &World) {
     let mut state = world.state();
     if !state.violations.is_empty() {

@@ -1,4 +1,4 @@
-//! Runs seeds and says how to run one again.
+//! Runs seeds, and prints how to repeat a failed one.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 
 use super::runner;
 
-/// Seeds of a run that nobody asked more of.
+/// The default number of seeds.
 const SEEDS: u64 = 1_000;
 
 #[expect(
@@ -24,7 +24,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// What a thousand seeds meet, or they are no test of it.
+/// Situations that a thousand seeds have to cover, or they are no test of them.
 const SITUATIONS: [&str; 68] = [
     "408",
     "5xx after the effect",
@@ -96,7 +96,7 @@ const SITUATIONS: [&str; 68] = [
     "what nobody knows is cancelled",
 ];
 
-/// How a seed is run again.
+/// The command that repeats a seed.
 fn again(seed: u64) -> String {
     format!("SEED={seed} SEEDS=1 cargo test --lib simulation::tests::promises -- --nocapture")
 }

@@ -1,5 +1,5 @@
-//! What the journal keeps for an audit, held against what was written: every admission and every
-//! settlement once, in order, and the same from memory and from the records.
+//! Checks the outbox against the writes: every admission and settlement once, in order, and the
+//! same from the cache and from the records.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ enum Step {
     Settled(Outcome),
 }
 
-/// What a life left to be told. Of a store that failed nothing can be read any more.
+/// The events that a life left for the audit; `None` if its store failed.
 pub(in crate::simulation) fn read(disk: &MemoryJournal) -> Option<Vec<Event>> {
     disk.trail().read(0, usize::MAX).ok()
 }
 
-/// Holds what is told after a life against what was written, and against what was told `before`
-/// the store was opened again.
+/// Checks the events after a life against the writes, and against the events `before` the store was
+/// reopened.
 pub(in crate::simulation) fn check(
     world: &World,
     before: Option<&Vec<Event>>,

@@ -1,4 +1,4 @@
-//! Concurrency, rate, pauses and the retry budget of an account, as the network counts them.
+//! Checks concurrency, rate, pauses and the retry budget of an account, as counted by the network.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl State {
-    /// A request leaves: holds it against concurrency, rate and pauses.
+    /// A request is sent: checks concurrency, rate and pauses.
     pub(in crate::simulation) fn check_limits(
         &mut self,
         of: &AccountPlan,
@@ -37,20 +37,20 @@ impl State {
             let how = format!("{at_once} at once at {}", of.account.name);
             self.broken("concurrency is never exceeded", how);
         }
-        // The burst at once, and one for each interval that follows within the second.
+        // The burst at once, and one more per interval within the second.
         if in_second > usize::try_from(of.rate + of.burst - 1).unwrap() {
             let how = format!("{in_second} in a second at {}", of.account.name);
             self.broken("the rate is never exceeded", how);
         }
-        // What was on its way to the wire when the provider asked for a pause is let go.
+        // Requests that were about to be sent when the provider asked for a pause are tolerated.
         if is_paused && in_pause >= of.concurrency_max {
             let how = format!("{in_pause} requests in a pause of {}", of.account.name);
             self.broken("a throttling provider is left alone", how);
         }
     }
 
-    /// Whether a request follows on a failed one of the same item, as far as the network can
-    /// tell: an item that has its target to itself.
+    /// Whether a request follows a failed one of the same item, as far as the network can tell: for
+    /// an item that has its target to itself.
     pub(in crate::simulation) fn is_retry(&self, plan: &Plan, seen: &Sighting) -> bool {
         let Some(target) = seen.target else {
             return false;
@@ -61,13 +61,14 @@ impl State {
         let mut items = self.model.items.iter();
         let item = items.find(|(_, item)| item.open && item.target == target);
         let in_time = |id: &ItemId, item: &Recorded| {
-            // Afterwards comes a last look, which is no retry; nor are those of what was stopped.
+            // After the window comes a last lookup, which is no retry; nor are lookups of stopped
+            // items.
             self.wall() <= item.retry_until
                 && item.opened_at < failed.at
                 && !self.model.stop_asked.contains(&id.batch)
         };
-        // A look at what may have been done has its turn with first requests, once it decides.
-        // Where a repetition is safe, it is one at a time of those too.
+        // A lookup that can be believed goes with first requests. If a repeat is safe, it is one of
+        // those at a time too.
         let is_spaced = plan.accounts[seen.account].provider == Provider::Sequenzy
             && failed.at + SETTLING <= self.now();
         let may_decide =
@@ -77,7 +78,7 @@ impl State {
             && item.is_some_and(|(id, item)| in_time(id, item) && !may_decide(item))
     }
 
-    /// A request came to its end: holds failed retries against the budget.
+    /// A request is over: checks failed retries against the budget.
     pub(in crate::simulation) fn came_to(
         &mut self,
         plan: &Plan,
@@ -88,8 +89,8 @@ impl State {
         let now = self.now();
         let Some(target) = seen.target else {
             if !failed {
-                // A look that names no target and is answered: what follows on it is no retry,
-                // whosever it was.
+                // An answered lookup without a target: what follows it is no retry, whosever it
+                // was.
                 let others = |target: &usize| plan.targets[*target].account != seen.account;
                 let failed = &mut self.watch.failed;
                 failed.retain(|target, failed| failed.is_effect || others(target));
@@ -109,7 +110,7 @@ impl State {
         let is_resend = seen.is_effect;
         let of = &plan.accounts[seen.account];
         let seen = self.watch.accounts.entry(seen.account).or_default();
-        // One that is answered was no waste, and counts like a first request.
+        // An answered retry counts like a first request.
         if !is_retry || !failed {
             return;
         }
@@ -129,7 +130,7 @@ impl State {
         }
     }
 
-    /// A provider that throttles said when to come back.
+    /// A throttling provider said when to come back.
     pub(in crate::simulation) fn told_to_wait(
         &mut self,
         plan: &Plan,
@@ -146,10 +147,10 @@ impl State {
             // By another clock.
             Duration::ZERO
         } else if absolute {
-            // Given in whole seconds, and before its way back.
+            // In whole seconds, and as of before its way back.
             Duration::from_secs(seconds).saturating_sub(Duration::from_secs(3))
         } else {
-            // The first of our own waits.
+            // The first wait of our own backoff.
             crate::simulation::world::service::BACKOFF_BASE
         };
         self.paused(account, wait);

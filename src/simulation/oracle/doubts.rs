@@ -1,5 +1,4 @@
-//! The claims that an outcome makes of doubt: that nothing can act any more, and whose doing the end
-//! is.
+//! Claims of an outcome about doubt: that no request can act any more, and who caused the end.
 
 use jiff::SignedDuration;
 
@@ -14,8 +13,8 @@ use crate::{
     },
 };
 
-/// How far the service may be off beside what clocks are apart: a minute, and what the writes and
-/// the way of an answer take.
+/// Tolerance besides the difference of clocks: a minute, plus the time of the writes and of a
+/// reply.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60 + 10);
 
 /// See the module docs.
@@ -38,7 +37,7 @@ pub(in crate::simulation) fn claims(
     if world.plan.lag == Lag::Believed && says_undone(settled) {
         let tag = world.plan.tag_of(item);
         let may_act = state.may_arrive(item.target, Some(&tag));
-        // Revolv3's requests do not say whose they are.
+        // Revolv3's requests do not show their item.
         let of = &world.plan.targets[item.target];
         let is_nobodys = world.plan.accounts[of.account].provider == Provider::Revolv3
             && world.plan.aimed_at(item.target).0 > 1;
@@ -47,7 +46,7 @@ pub(in crate::simulation) fn claims(
     claims
 }
 
-/// Whether it says for good, or without a word of doubt, that nothing was done.
+/// Whether it says, finally or without doubt, that nothing was done.
 fn says_undone(settled: &Settled) -> bool {
     match settled.conclusion.outcome {
         Outcome::Rejected | Outcome::NotFound => true,
@@ -63,13 +62,14 @@ fn claims_it(settled: &Settled) -> bool {
     matches!(outcome, Outcome::Canceled | Outcome::Scheduled)
 }
 
-/// Whether nobody can tell how long ago something was: the wall clock was set back, and no other runs
-/// on over a restart.
+/// Whether it is unknowable how long ago something was: the wall clock was set back, and no other
+/// clock runs across the restart.
 pub(in crate::simulation) fn is_clock_lost(world: &World) -> bool {
     world.plan.boots != Boots::One && world.plan.jumps.iter().any(|(_, by)| *by < 0)
 }
 
-/// Whether it claims what others had ended before it could be sent, and the provider says when.
+/// Whether it claims an end that others caused before it could be sent, where the provider says
+/// when.
 fn is_others(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
     let target = &world.plan.targets[item.target];
     let of = &world.plan.accounts[target.account];
@@ -93,7 +93,7 @@ fn is_others(world: &World, state: &State, item: &Recorded, settled: &Settled) -
     claims_it(settled) && was_ended && untouched && is_told && before > TOLERANCE + apart
 }
 
-/// Whether it claims what ended by itself.
+/// Whether it claims a target that expired.
 fn is_expired(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
     let target = &world.plan.targets[item.target];
     let provider = world.plan.accounts[target.account].provider;

@@ -1,4 +1,4 @@
-//! The claims that an outcome makes of a sequence's enrollments.
+//! Claims of an outcome about a sequence's enrollments.
 
 use super::truth::Claims;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// See the module docs. Who ended an enrollment is told by the reason that it has.
+/// See the module docs. The reason of an enrollment tells who cancelled it.
 pub(in crate::simulation) fn claims(
     world: &World,
     state: &State,
@@ -33,7 +33,7 @@ pub(in crate::simulation) fn claims(
     let confirmed = settled.conclusion.confirmed_by_lookup;
     let straggled = state.watch.was_doubled(item.target);
     let again = item.settled.len() > 1;
-    // What a place says that has never been the provider's is not taken for its answer.
+    // The service does not trust replies of a place that has never proved to be the provider's.
     let blocked = state.watch.blocked.contains(&item.target);
     let exact = confirmed || straggled || blocked || told.canceled == mine;
     let heard = state.watch.heard.get(&(item.target, Some(tag)));

@@ -1,4 +1,4 @@
-//! What has to hold: of what is sent, what is written, what clients see, and what is true.
+//! The oracle: properties of requests, writes, results and outcomes that have to hold.
 
 pub(super) mod audited;
 pub(super) mod bounds;

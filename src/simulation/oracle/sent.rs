@@ -1,5 +1,5 @@
-//! What may be sent at all: for whom, when, under which id, and one at a time on a target; and
-//! which answers leave a doubt or settle one.
+//! Checks what may be sent: for which item, when, with which id, and one at a time per target; and
+//! records which replies leave or resolve a doubt.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl State {
-    /// A request leaves.
+    /// A request is sent.
     pub(in crate::simulation) fn request_starts(
         &mut self,
         world: &World,
@@ -35,7 +35,7 @@ impl State {
         }
         self.check_effect_id(of, seen, request);
         let Some(target) = seen.target else { return };
-        // What has come to its end cannot be ended twice.
+        // A target that has ended cannot be ended twice.
         let runs = world.runs(target);
         let count = self.watch.at_work.entry(target).or_default();
         *count += 1;
@@ -53,11 +53,11 @@ impl State {
         self.check_permission(plan, seen, target, request);
     }
 
-    /// What the disk does not have as cleared is not sent, nor looked for.
+    /// An item that is not cleared on disk sends neither requests nor lookups.
     fn check_clearance(&mut self, plan: &Plan, seen: &Sighting, request: &Request) {
         let Some(target) = seen.target else { return };
         if plan.aimed_at(target).1 {
-            // A preview needs no clearance, and cannot be told from a look for others.
+            // A preview needs no clearance, and looks like a lookup of others.
             return;
         }
         let life = self.life;
@@ -75,7 +75,7 @@ impl State {
         }
     }
 
-    /// One key, one id of its effect, however often it is sent; and no id for two keys.
+    /// Each key has one effect id, however often it is sent, and no two keys share one.
     fn check_effect_id(&mut self, of: &AccountPlan, seen: &Sighting, request: &Request) {
         let id = match of.provider {
             Provider::Rebilly => request.path.as_str().rsplit('/').next(),
@@ -104,8 +104,8 @@ impl State {
         }
     }
 
-    /// A request with an effect is for an item that is open on the disk, within its window, and
-    /// was not stopped before it was begun.
+    /// A request with an effect belongs to an item that is open on disk, within its window, and not
+    /// stopped before it was started.
     fn check_permission(&mut self, plan: &Plan, seen: &Sighting, target: usize, request: &Request) {
         let wall = self.wall();
         let items = self.model.items.values();
@@ -125,19 +125,19 @@ impl State {
             return;
         };
         if more.is_some() {
-            // Which one it is for cannot be told where no comment is carried.
+            // Without a comment the item of the request is unknown.
             return;
         }
         let (must_not_start, retry_until) = (item.must_not_start, item.retry_until);
-        // What may be repeated is, until an answer tells what came of it; and a request may wait
-        // for its token after it was found to be wanted.
+        // A repeatable request is repeated until a reply resolves it; and a request may wait for
+        // its token after it was decided.
         let stopped = item.stopped_at.filter(|_| request.safety == Safety::Once);
         if stopped.is_some_and(|at| at + Duration::from_secs(3) < self.now()) {
             let path = request.path.as_str();
             self.broken("what is stopped has no further effect", path);
         }
-        // A run's own window begins when its admission is acknowledged, and a request may wait
-        // for its token after it was found to be in time.
+        // A run's window starts when its admission is acknowledged, and a request may wait for its
+        // token after it was found to be in time.
         let slack = jiff::SignedDuration::from_secs(12);
         if must_not_start {
             self.broken(
@@ -163,8 +163,7 @@ impl State {
         }
     }
 
-    /// A clear answer came to a request of this time: what it tells settles every doubt from
-    /// before.
+    /// A clear reply to a request sent at this time resolves all earlier doubts.
     pub(in crate::simulation) fn clear(
         &mut self,
         plan: &Plan,
@@ -175,7 +174,7 @@ impl State {
         let of = &plan.accounts[seen.account];
         let last = path.rsplit('/').next().unwrap_or_default();
         let target = match of.provider {
-            // Its subscription does not tell whose work it is. The cancellation does.
+            // Its subscription does not tell who cancelled it; the cancellation does.
             Provider::Rebilly if !seen.is_effect => {
                 let id = format!("{} {last}", of.account.name);
                 let tag = self.watch.effect_ids.get(&id);
@@ -188,13 +187,13 @@ impl State {
         let Some(target) = target else { return };
         let items = self.model.items.values();
         let mut open = items.filter(|item| item.open && item.target == target);
-        // A look that comes before proves nothing.
+        // An earlier lookup proves nothing.
         if seen.is_effect || open.all(|item| item.believed_from <= sent) {
             self.watch.clear_at.insert(target, sent);
         }
     }
 
-    /// An answer to a request with an effect was lost, or says nothing.
+    /// The reply to a request with an effect was lost, or says nothing.
     pub(in crate::simulation) fn doubted(
         &mut self,
         plan: &Plan,
@@ -204,7 +203,7 @@ impl State {
         self.doubts(plan, seen, believed_at, |_| true);
     }
 
-    /// A request was refused: it may be for one before it whose answer was lost.
+    /// A request was rejected, possibly because of an earlier one whose reply was lost.
     pub(in crate::simulation) fn doubted_again(
         &mut self,
         plan: &Plan,

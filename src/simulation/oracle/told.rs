@@ -1,4 +1,4 @@
-//! What clients are told, held against what is on the disk and what they sent.
+//! Checks what clients see against the disk and against what they sent.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl World {
-    /// A request leaves a client.
+    /// A client sends a request.
     pub(in crate::simulation) fn submitted(&self, request: usize) -> Duration {
         let mut state = self.state();
         let asked = &self.plan.requests[request];
@@ -29,7 +29,7 @@ impl World {
         state.now()
     }
 
-    /// The service says that it has taken a request on.
+    /// The service acknowledges a request.
     pub(in crate::simulation) fn taken_on(&self, request: usize, ticket: &Ticket) {
         let mut state = self.state();
         let asked = &self.plan.requests[request];
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// The service refuses a request.
+    /// The service rejects a request.
     pub(in crate::simulation) fn refused(&self, request: usize, why: &SubmitError) {
         let mut state = self.state();
         state.trace(format_args!("client is refused {request}: {why}"));
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// A client is told an outcome.
+    /// A client gets an outcome.
     pub(in crate::simulation) fn told(
         &self,
         request: usize,

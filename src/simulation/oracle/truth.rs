@@ -1,5 +1,5 @@
-//! Whether an outcome is true at the moment when it becomes durable, by the provider's own state
-//! and by the effects that the network saw.
+//! Checks whether an outcome is true when it becomes durable, by the provider's state and by the
+//! effects that the network saw.
 
 use super::{doubts, enrollments, watch::Sighting};
 use crate::{
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// Statements of which each has to hold, with what it means if one does not.
+/// Statements that have to hold, each with the message if it does not.
 pub(in crate::simulation) type Claims = Vec<(bool, &'static str)>;
 
-/// Holds an outcome against the truth.
+/// Checks an outcome against the truth.
 pub(in crate::simulation) fn check_settled(
     world: &World,
     state: &mut State,
@@ -72,7 +72,7 @@ pub(in crate::simulation) fn check_settled(
     }
 }
 
-/// The claims that an outcome makes of a subscription.
+/// Claims of an outcome about a subscription.
 fn subscription(
     world: &World,
     state: &State,
@@ -84,13 +84,13 @@ fn subscription(
     let target = &world.plan.targets[item.target];
     let confirmed = settled.conclusion.confirmed_by_lookup;
     let standing = world.providers.subscription(provider, &target.id);
-    // Nobody has touched it before it is asked for.
+    // No request has named it before.
     let standing = standing.map_or(target.born, |of| Some(of.standing));
     let is_over = |standing| matches!(standing, Some(Standing::Canceled | Standing::Expired));
     let (over, scheduled) = (is_over(standing), standing == Some(Standing::Scheduled));
     let born_over = is_over(target.born);
     let alone = world.plan.aimed_at(item.target).0 == 1;
-    // Without a comment, an effect on a target that several keys aim at is nobody's.
+    // Without a comment, an effect on a target of several keys cannot be assigned.
     let mine = match provider {
         Provider::Revolv3 if alone => Some(state.watch.effects_of(item.target, None)),
         Provider::Revolv3 => None,
@@ -99,22 +99,22 @@ fn subscription(
             Some(state.watch.effects_of(item.target, Some(&[tag])))
         }
     };
-    // One that arrives for a second time is none that a client can wait for.
+    // No client can wait for a duplicate.
     let straggled = state.watch.was_doubled(item.target);
     let is_late = plan_lag == Lag::Beyond && state.watch.was_late(item.target);
     let ours = mine.is_none_or(|mine| mine == 1 || is_late || (mine == 0 && confirmed));
-    // What a place says that has never been the provider's is not taken for its answer.
+    // The service does not trust replies of a place that has never proved to be the provider's.
     let blocked = state.watch.blocked.contains(&item.target);
     let not_ours = mine.is_none_or(|mine| mine == 0) || straggled || blocked;
-    // Revolv3 may accept a cancel of what has ended or is to end, which changes nothing.
+    // Revolv3 may accept a cancel of an ended or scheduled subscription, which changes nothing.
     let is_born_done = born_over || target.born == Some(Standing::Scheduled);
     let changes_nothing = is_born_done && provider == Provider::Revolv3;
-    // What came later than a look is believed may be taken for others' work.
+    // An effect later than `believed_at` may be taken for others' work.
     let theirs = not_ours || is_late || changes_nothing || doubts::is_clock_lost(world);
     let untouched = !alone || standing == target.born || straggled;
     let not_final = [Outcome::Unavailable, Outcome::Stopped];
     let is_excused = (is_late || blocked) && not_final.contains(&settled.conclusion.outcome);
-    // Rebilly may take another cancellation of what has ended.
+    // Rebilly may accept another cancellation of an ended subscription.
     let accepted_anew = provider == Provider::Rebilly && born_over;
     let hidden = provider == Provider::Revolv3 && over;
     match settled.conclusion.outcome {
@@ -156,16 +156,16 @@ fn subscription(
     }
 }
 
-/// Whether the service had an answer that settles the doubt about an item, after it arose.
+/// Whether the service had a reply that resolves the doubt about an item, after it arose.
 fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
     let (keys, dry) = world.plan.aimed_at(item.target);
-    // Looks for other keys are not looks for this one.
+    // Lookups for other keys do not count for this one.
     let alone = keys == 1 && !dry;
     let in_vain = state.watch.in_vain.contains(&item.target);
-    // What comes later than anybody waits is told as it stood.
+    // An effect later than anyone waits is reported as it stood.
     let is_late = world.plan.lag == Lag::Beyond;
-    // What a place answers before it has shown to be the provider's, in this process or durably,
-    // counts as lost once it has: the look that shows it is believed later than this model thinks.
+    // Replies before the place proved to be the provider's count as lost afterwards, so the lookup
+    // that shows the truth is believed later than this model assumes.
     let strange = state.watch.strangers.contains(&item.target);
     let excused = in_vain || is_late || strange;
     if !alone || excused || is_unknowable(world, item) {
@@ -178,13 +178,13 @@ fn could_be_told(world: &World, state: &State, item: &Recorded) -> bool {
     clear.is_some_and(|at| *at > doubt)
 }
 
-/// Revolv3 says of what has ended, and of what never was, the same; and has undocumented words.
-/// Of more enrollments than were allowed, nobody can say whether some were ended before.
+/// Revolv3 answers the same for ended and unknown subscriptions, and has undocumented statuses. If
+/// more enrollments match than allowed, it is unknown whether some were cancelled before.
 pub(in crate::simulation) fn is_unknowable(world: &World, item: &Recorded) -> bool {
     if let Command::Enrollments(command) = &*item.command {
-        // Of what never was, a refusal says no more than of what has ended.
+        // For an unknown target, a rejection says no more than for an ended one.
         let unknown = world.plan.targets[item.target].born.is_none();
-        // A server that does not know of "all" refuses it at every call.
+        // A server that does not know "all" rejects it in every call.
         let refused = world.plan.variants.sequenzy.targets == SequenzyTargets::Two;
         return command.matches_max.is_some() || refused || unknown;
     }
@@ -201,7 +201,7 @@ pub(in crate::simulation) fn is_unknowable(world: &World, item: &Recorded) -> bo
 }
 
 impl World {
-    /// Effects of a subscription or a sequence so far.
+    /// Effects on a target so far.
     pub(in crate::simulation) fn effects_on(&self, target: usize) -> u64 {
         let of = &self.plan.targets[target];
         let provider = self.plan.accounts[of.account].provider;
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// Whether a subscription is there and goes on.
+    /// Whether a subscription exists and is active.
     pub(in crate::simulation) fn runs(&self, target: usize) -> bool {
         let of = &self.plan.targets[target];
         let provider = self.plan.accounts[of.account].provider;

@@ -14,74 +14,75 @@ use crate::{
 #[derive(Debug, Default)]
 pub(in crate::simulation) struct Watch {
     pub(in crate::simulation) accounts: BTreeMap<usize, Seen>,
-    /// The last request that failed and is known to be of one item, by target.
+    /// The last failed request that is known to belong to one item, by target.
     pub(in crate::simulation) failed: BTreeMap<usize, Failed>,
-    /// Requests with an effect that are on their way, by target.
+    /// Requests with an effect that are under way, by target.
     pub(in crate::simulation) at_work: BTreeMap<usize, usize>,
-    /// The last time that a request naming the target was sent, and the last clear answer.
+    /// When a request naming the target was last sent, and the last clear reply.
     pub(in crate::simulation) sent_at: BTreeMap<usize, Duration>,
     pub(in crate::simulation) clear_at: BTreeMap<usize, Duration>,
-    /// A request was accepted that no effect follows on.
+    /// Targets of accepted requests that no effect follows.
     pub(in crate::simulation) in_vain: BTreeSet<usize>,
-    /// Requests that were accepted and are still to be carried out.
+    /// Accepted requests that are still to be executed.
     pub(in crate::simulation) promised: BTreeSet<(usize, Option<String>)>,
-    /// Accounts that have described what they were asked about.
+    /// Accounts that have described a requested target.
     pub(in crate::simulation) described: BTreeSet<usize>,
-    /// Accounts that did, in an answer that the service has got in this life.
+    /// Accounts that did so in a reply that the service got in this life.
     pub(in crate::simulation) proven: BTreeSet<usize>,
-    /// Accounts whose provider has answered the service in its own form.
+    /// Accounts whose provider has answered the service in its own format.
     pub(in crate::simulation) spoken: BTreeSet<usize>,
-    /// Those of which the service has heard that in this life.
+    /// Accounts whose provider did so in this life.
     pub(in crate::simulation) heard_from: BTreeSet<usize>,
-    /// Targets of requests that had their effect, and were answered by something in between before
-    /// anything had shown that there is a provider behind it.
+    /// Targets of requests that had their effect but were answered by an intermediary, before
+    /// anything had proved the address to be the provider's.
     pub(in crate::simulation) blocked: BTreeSet<usize>,
-    /// Targets of which something in between answered a request with an effect, in a life in which
-    /// the service had not heard from the provider.
+    /// Targets of requests with an effect that an intermediary answered, in a life in which the
+    /// provider had not answered yet.
     pub(in crate::simulation) strangers: BTreeSet<usize>,
-    /// Targets that a look found in a cache.
+    /// Targets that a lookup found in a cache.
     pub(in crate::simulation) cached: BTreeSet<usize>,
-    /// What looks were answered, by account and request.
+    /// Replies to lookups, by account and request.
     pub(in crate::simulation) cache: BTreeMap<(usize, String), Response>,
-    /// Enrollments that answers of this life say were ended, by target and tag.
+    /// Enrollments that replies of this life report as cancelled, by target and tag.
     pub(in crate::simulation) heard: BTreeMap<(usize, Option<String>), u64>,
-    /// Effects by target, and the tag that each came with.
+    /// Effects by target, with their tags.
     pub(in crate::simulation) effects: Vec<Effect>,
-    /// Which tag an id of an effect came with, and the other way round.
+    /// The tag of each effect id, and the reverse.
     pub(in crate::simulation) effect_ids: BTreeMap<String, String>,
 }
 
-/// A request that failed.
+/// A failed request.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::simulation) struct Failed {
     pub(in crate::simulation) at: Duration,
-    /// It, or one before it, was to have an effect: the same is a retry after any number of looks.
+    /// It, or one before it, was to have an effect: a repeat is a retry after any number of
+    /// lookups.
     pub(in crate::simulation) is_effect: bool,
 }
 
-/// One effect at a provider.
+/// An effect at a provider.
 #[derive(Debug)]
 pub(in crate::simulation) struct Effect {
     pub(in crate::simulation) target: usize,
     pub(in crate::simulation) tag: Option<String>,
     pub(in crate::simulation) count: u64,
-    /// It came of a request that arrived late.
+    /// Why its request arrived late, if it did.
     pub(in crate::simulation) late: Option<Late>,
 }
 
-/// What an account saw in this life of the service.
+/// Figures of an account in this life of the service.
 #[derive(Debug, Default)]
 pub(in crate::simulation) struct Seen {
     pub(in crate::simulation) in_flight: usize,
     pub(in crate::simulation) starts: VecDeque<Duration>,
     pub(in crate::simulation) paused_until: Option<Duration>,
     pub(in crate::simulation) in_pause: usize,
-    /// First requests, and retries that failed.
+    /// First requests, and failed retries.
     pub(in crate::simulation) firsts: u32,
     pub(in crate::simulation) failed_retries: u32,
 }
 
-/// A request as it was understood.
+/// A request as the network understands it.
 #[derive(Debug, Clone)]
 pub(in crate::simulation) struct Sighting {
     pub(in crate::simulation) account: usize,
@@ -127,7 +128,7 @@ impl Watch {
         self.heard_from.clear();
     }
 
-    /// The service has an answer to a request with an effect.
+    /// The service gets a reply to a request with an effect.
     pub(in crate::simulation) fn answered(&mut self, seen: &Sighting, response: &Response) {
         let canceled = response
             .json
@@ -139,31 +140,31 @@ impl Watch {
         }
     }
 
-    /// A request is carried out late, and has no effect.
+    /// A request is executed late, without an effect.
     pub(in crate::simulation) fn comes_to_nothing(&mut self, target: usize, seen: &Sighting) {
         if self.promised.contains(&(target, seen.tag.clone())) {
             self.in_vain.insert(target);
         }
     }
 
-    /// Whether a request that names the target was sent since then.
+    /// Whether a request naming the target was sent since then.
     pub(in crate::simulation) fn was_sent_since(&self, target: usize, since: Duration) -> bool {
         self.sent_at.get(&target).is_some_and(|at| *at >= since)
     }
 
-    /// Whether a request had an effect on a target that arrived for a second time.
+    /// Whether a duplicated request had an effect on a target.
     pub(in crate::simulation) fn was_doubled(&self, target: usize) -> bool {
         let mut of = self.effects.iter();
         of.any(|effect| effect.target == target && effect.late == Some(Late::Doubled))
     }
 
-    /// Whether a request had an effect on a target that arrived late.
+    /// Whether a late request had an effect on a target.
     pub(in crate::simulation) fn was_late(&self, target: usize) -> bool {
         let mut of = self.effects.iter();
         of.any(|effect| effect.target == target && effect.late.is_some())
     }
 
-    /// Effects on a target that came with one of these tags; all of them without tags.
+    /// Effects on a target with one of these tags; all of them without tags.
     pub(in crate::simulation) fn effects_of(&self, target: usize, tags: Option<&[String]>) -> u64 {
         let of = self.effects.iter().filter(|effect| {
             effect.target == target

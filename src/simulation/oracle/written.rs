@@ -1,5 +1,4 @@
-//! What is on the disk from a moment on: enters it into the model, and holds it against what was
-//! there before.
+//! Enters what reaches the disk into the model, and checks it against what was there before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +10,7 @@ use crate::{
     simulation::{model::Recorded, plan::conditions::believed_after_start, world::World},
 };
 
-/// A request's items are on the disk from now on.
+/// A request's items are on disk from now on.
 pub(in crate::simulation) fn admitted_now(world: &World, asked: &Admission, admitted: &Admitted) {
     let mut state = world.state();
     let state = &mut *state;
@@ -94,14 +93,14 @@ pub(in crate::simulation) fn admitted_now(world: &World, asked: &Admission, admi
     }
 }
 
-/// From now on the disk has that items may be sent.
+/// Clearances are on disk from now on.
 pub(in crate::simulation) fn cleared_now(world: &World, clearance: &Clearance) {
     let mut state = world.state();
     let state = &mut *state;
     let (now, life) = (state.now(), state.life);
     state.trace(format_args!("cleared {:?}", clearance.items));
     for id in &clearance.items {
-        // What has settled meanwhile is not meant.
+        // Items that have settled in the meantime are not meant.
         if let Some(item) = state.model.items.get_mut(id).filter(|item| item.open) {
             item.earliest.get_or_insert(now);
             (item.may_be_sent, item.cleared_in) = (true, Some(life));
@@ -109,7 +108,7 @@ pub(in crate::simulation) fn cleared_now(world: &World, clearance: &Clearance) {
     }
 }
 
-/// From now on the disk has what an orderly stop knows of an item.
+/// The notes of an orderly stop are on disk from now on.
 pub(in crate::simulation) fn noted_now(world: &World, note: &Note) {
     let mut state = world.state();
     state.trace(format_args!("noted {} {:?}", note.id, note.doubt));
@@ -125,7 +124,7 @@ pub(in crate::simulation) fn noted_now(world: &World, note: &Note) {
     });
 }
 
-/// An outcome is on the disk from now on.
+/// An outcome is on disk from now on.
 pub(in crate::simulation) fn settled_now(world: &World, settlement: &Settlement) {
     world.deliver_stragglers();
     let mut state = world.state();

@@ -1,4 +1,4 @@
-//! Who aims at what in a plan.
+//! The keys that name each target of a plan.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ impl Plan {
         items.find(|item| *item.command == *command).unwrap().target
     }
 
-    /// The tag that requests of an item carry.
+    /// The tag in the requests of an item.
     pub(in crate::simulation) fn tag_of(&self, item: &Recorded) -> String {
         let asked = self
             .requests
@@ -26,7 +26,7 @@ impl Plan {
         same.next().unwrap().1.tag.clone()
     }
 
-    /// The keys that are aimed at a target, and whether dry runs are too.
+    /// The keys that name a target, and whether dry runs do too.
     pub(in crate::simulation) fn aimed_at(&self, target: usize) -> (usize, bool) {
         let mut keys = BTreeSet::new();
         let mut dry = false;

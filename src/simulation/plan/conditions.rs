@@ -1,39 +1,40 @@
-//! How a provider is off, and how a lost request may still act: what a seed decides of doubt.
+//! Clocks and lags of the providers, and how long a lost request may still act.
 
 use std::{ops::Range, time::Duration};
 
 use super::TIMEOUT;
 use crate::simulation::world::service::SETTLING;
 
-/// How long after it was sent a request may take effect, and looks show it.
+/// How long after it was sent a request may take effect, and lookups show that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::simulation) enum Lag {
-    /// Before a look is believed: every promise holds.
+    /// Before a lookup is believed: every promise holds.
     Believed,
-    /// Up to three timeouts: a second effect is counted, a false final no is still a failure.
+    /// Up to three timeouts: a second effect is counted; a false final rejection is still a
+    /// failure.
     Beyond,
 }
 
-/// What a machine tells of its boots.
+/// What a machine reports of its boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::simulation) enum Boots {
     /// Nothing.
     Unknown,
-    /// It runs on while the service is started again.
+    /// It keeps running while the service restarts.
     One,
-    /// It is started again with the service.
+    /// It reboots with the service.
     EachLife,
 }
 
-/// How a provider is off.
+/// How a provider deviates.
 #[derive(Debug, Clone)]
 pub(in crate::simulation) struct Off {
-    /// How long after an effect looks begin to show it.
+    /// How long after an effect lookups start to show it.
     pub(in crate::simulation) looks_lag: Duration,
     /// How many milliseconds its clock is ahead.
     pub(in crate::simulation) skew_ms: i64,
     pub(in crate::simulation) no_date: bool,
-    /// The lives in which its account has the address of something else.
+    /// The lives in which its account has a wrong address.
     pub(in crate::simulation) elsewhere: Range<usize>,
 }
 
@@ -57,7 +58,7 @@ impl Off {
 }
 
 impl Boots {
-    /// A clock that jumps ahead from one boot to the next tells nobody what has passed.
+    /// A clock that jumps ahead between two boots does not say how much time has passed.
     pub(in crate::simulation) fn draw(jumps: &[(Duration, i64)], rng: &mut fastrand::Rng) -> Self {
         match rng.u32(0..3) {
             0 if jumps.iter().all(|(_, by)| *by <= 0) => Self::Unknown,
@@ -67,18 +68,18 @@ impl Boots {
     }
 }
 
-/// How long before the run others cancelled what is born cancelled, in milliseconds.
+/// How long before the run others cancelled a target, in ms.
 pub(in crate::simulation) fn canceled_ms_ago(rng: &mut fastrand::Rng) -> i64 {
     let seconds = [27 * 24 * 3_600, 3_600, 1_500, 120, 30];
     seconds[rng.usize(0..seconds.len())] * 1_000
 }
 
-/// When a look is believed that follows on a request sent at one time and given up at another.
+/// When a lookup is believed after a request that was sent and given up at these times.
 pub(in crate::simulation) fn believed_at(sent: Duration, given_up: Duration) -> Duration {
     (sent + TIMEOUT).max(given_up + SETTLING)
 }
 
-/// When a look is believed by a service that was started at this time, whatever was sent before.
+/// When a lookup is believed by a service started at this time, whatever was sent before.
 pub(in crate::simulation) fn believed_after_start(start: Duration) -> Duration {
     let last_bytes = Duration::from_millis(crate::limits::TCP_USER_TIMEOUT_MS);
     start + last_bytes + TIMEOUT.max(SETTLING)

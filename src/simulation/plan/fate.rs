@@ -1,4 +1,4 @@
-//! What can become of a request on its way, and how often.
+//! The injected faults of a request, and how often each happens.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What becomes of a request.
+/// The injected fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::simulation) enum Fate {
     Clean,
@@ -29,25 +29,25 @@ pub(in crate::simulation) enum Fate {
     Garbage,
     WrongBody,
     Truncated,
-    /// A server error or a hang-up at once, the effect later.
+    /// A server error or a hang-up at once, and the effect later.
     ErrorThenEffect(u16),
     ResetThenEffect,
-    /// A success that shows the target as it still is, the effect later or never.
+    /// A success that shows the target unchanged, and the effect later or never.
     AcceptedThenEffect,
     AcceptedInVain,
     /// A success without a body.
     Bodiless,
-    /// Something in between answers, before the effect or after it.
+    /// An intermediary replies, before or after the effect.
     Foreign(Foreign, bool),
     /// The provider has another request in progress.
     Busy(u16),
     AboutAnother,
-    /// An answer of earlier, from a cache.
+    /// An older reply from a cache.
     Cached,
 }
 
 impl State {
-    /// Draws what becomes of the next request to an account.
+    /// Draws the fault of the next request to an account.
     pub(in crate::simulation) fn fate(&mut self, world: &World, seen: &Sighting) -> Fate {
         let now = self.now();
         let of = &world.plan.accounts[seen.account];
@@ -104,8 +104,8 @@ impl State {
         fates[self.rng.usize(0..choices)]
     }
 
-    /// An answer of something in between. Where the provider's own form is no more than a message,
-    /// a gateway's JSON is one too: nobody can tell them apart once the account is proven.
+    /// A reply of an intermediary. If the provider's own format is only a message, a gateway's JSON
+    /// looks the same, and cannot be told apart once the account is proven.
     fn foreign(&mut self, world: &World, seen: &Sighting) -> Fate {
         let provider = world.plan.accounts[seen.account].provider;
         let targets = world.plan.targets.iter();
@@ -116,12 +116,12 @@ impl State {
         if is_alike && (!alone || self.watch.described.contains(&seen.account)) {
             return Fate::Foreign(Foreign::PageMissing, true);
         }
-        // A proxy without its password lets nothing through, and a gateway without a route neither.
+        // A proxy without its password passes nothing on, nor does a gateway without a route.
         let passes = !matches!(answer, Foreign::Proxy) && !is_alike;
         Fate::Foreign(answer, passes && self.rng.bool())
     }
 
-    /// A success that promises more than it shows, where a provider has such a thing.
+    /// A success that promises more than it shows, at providers that have such.
     fn accepted(&mut self, provider: Provider) -> Fate {
         match (provider, self.rng.u32(0..4)) {
             (Provider::Rebilly | Provider::Sequenzy, _) | (_, 0) => Fate::Bodiless,
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// Draws how long a way takes.
+    /// Draws a latency.
     pub(in crate::simulation) fn latency(&mut self) -> Duration {
         if self.calm {
             return Duration::from_millis(1);
@@ -144,7 +144,7 @@ impl State {
 }
 
 impl Fate {
-    /// Whether it leaves the service without a word on what happened.
+    /// Whether it leaves the service in doubt.
     pub(in crate::simulation) fn is_doubt(self) -> bool {
         !matches!(
             self,
@@ -157,12 +157,12 @@ impl Fate {
         )
     }
 
-    /// Whether its answer comes as the provider gave it.
+    /// Whether the provider's reply arrives unchanged.
     pub(in crate::simulation) fn is_plain(self) -> bool {
         matches!(self, Self::Clean | Self::Twice)
     }
 
-    /// Whether the request comes to its provider at the end of its way.
+    /// Whether the request reaches the provider in time.
     pub(in crate::simulation) fn arrives(self) -> bool {
         matches!(
             self,
@@ -181,7 +181,7 @@ impl Fate {
         )
     }
 
-    /// Whether it comes to its provider later, after its sender has given it up.
+    /// Whether it reaches the provider after its sender has given up.
     pub(in crate::simulation) fn arrives_later(self) -> bool {
         matches!(
             self,
@@ -192,7 +192,7 @@ impl Fate {
         )
     }
 
-    /// Whether its sender waits for an answer until its timeout.
+    /// Whether its sender waits until the timeout.
     pub(in crate::simulation) fn times_out(self) -> bool {
         matches!(
             self,
@@ -200,7 +200,7 @@ impl Fate {
         )
     }
 
-    /// Whether it makes the next request of its item a retry.
+    /// Whether the item's next request is a retry.
     pub(in crate::simulation) fn is_failure(self) -> bool {
         !matches!(
             self,

@@ -1,5 +1,5 @@
-//! What a seed decides before anything runs: accounts, targets, requests, who sends them when,
-//! and what goes wrong.
+//! The plan of a run, decided by the seed before anything runs: accounts, targets, requests, the
+//! clients' actions, and the faults.
 
 pub(super) mod aims;
 pub(super) mod conditions;
@@ -21,7 +21,7 @@ use crate::{
     sandbox::{Provider, Standing, Variants, variants::Revolv3Already},
 };
 
-/// How long an answer may take.
+/// The timeout of an exchange.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module docs.
@@ -31,25 +31,25 @@ pub(super) struct Plan {
     pub(super) accounts: Vec<AccountPlan>,
     pub(super) targets: Vec<Target>,
     pub(super) requests: Vec<Asked>,
-    /// What each client does, one after the other.
+    /// The actions of each client, in order.
     pub(super) clients: Vec<Vec<Act>>,
     pub(super) open_items_max: usize,
-    /// How each life ends but the last ones.
+    /// The end of each life but the last ones.
     pub(super) ends: Vec<End>,
     /// When the wall clock jumps, and by how many seconds.
     pub(super) jumps: Vec<(Duration, i64)>,
-    /// The share of requests that meet a fault.
+    /// Share of requests with a fault.
     pub(super) fault_share: f64,
-    /// The share of journal writes that break the store.
+    /// Share of journal writes that break the store.
     pub(super) store_fault_share: f64,
-    /// Whether requests may arrive twice.
+    /// Whether requests may be duplicated.
     pub(super) stragglers: bool,
     /// How late an effect may come.
     pub(super) lag: Lag,
     pub(super) boots: Boots,
 }
 
-/// One account, and how it is treated.
+/// An account and its limits.
 #[derive(Debug)]
 pub(super) struct AccountPlan {
     pub(super) account: Arc<Account>,
@@ -58,31 +58,31 @@ pub(super) struct AccountPlan {
     pub(super) rate: u32,
     pub(super) burst: u32,
     pub(super) retries: RetryBudgetOptions,
-    /// Nobody answers then.
+    /// Periods without any reply.
     pub(super) outages: Vec<(Duration, Duration)>,
-    /// What would have an effect fails without one then, while looks are answered.
+    /// A period in which requests with an effect fail without one, while lookups are answered.
     pub(super) read_only: Option<(Duration, Duration)>,
     pub(super) off: Off,
-    /// Many items wait for it at a time.
+    /// Many items wait for it at once.
     pub(super) is_crowded: bool,
 }
 
 /// A subscription or a sequence.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Its account's place in the plan.
+    /// The index of its account in the plan.
     pub(super) account: usize,
     pub(super) id: String,
     pub(super) born: Option<Standing>,
-    /// How long before the run others cancelled it, if it is born so.
+    /// How long before the run others cancelled it, if it starts cancelled.
     pub(super) canceled_ms_ago: i64,
 }
 
-/// What a client does.
+/// An action of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
     Wait(Duration),
-    /// Sends a request and reads what is told, to the end or for so long.
+    /// Sends a request and reads its results, to the end or for this long.
     Send {
         request: usize,
         leaves_after: Option<Duration>,
@@ -91,18 +91,18 @@ pub(super) enum Act {
     Stop(usize),
 }
 
-/// How a life ends.
+/// The end of a life.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum End {
     /// It dies at this step.
     Step(u64),
-    /// It dies after so long.
+    /// It dies after this time.
     Crash(Duration),
-    /// It drains after so long, with so much patience.
+    /// It drains after this time, with this patience.
     Drain(Duration, Duration),
 }
 
-/// The words that choose the state a subscription is born in, and the ranges that do at Revolv3.
+/// The words that select a subscription's initial state, and the id ranges that do at Revolv3.
 const BORN: [(&str, u64, Option<Standing>); 10] = [
     ("active", 71_000_000, Some(Standing::Active)),
     ("active", 71_000_000, Some(Standing::Active)),
@@ -130,7 +130,7 @@ impl Plan {
         let mut targets = Vec::new();
         for (place, of) in accounts.iter().enumerate() {
             let count = match of.read_only {
-                // Few items alone send too little again to matter.
+                // A few items send too few repeats to matter.
                 Some(_) => 4..=8,
                 // More than may be cleared ahead.
                 None if of.is_crowded => 20..=40,
@@ -170,7 +170,7 @@ impl Plan {
             targets,
             requests,
             clients,
-            // Any request has room, alone: a quarter is kept for the other caller.
+            // Any single request has room: a quarter is kept for the other caller.
             open_items_max: match rng.u32(0..8) {
                 0 => 4 * rng.usize(8..=10).max(largest).div_ceil(3),
                 _ => 1_000,
@@ -179,7 +179,8 @@ impl Plan {
             jumps,
             fault_share: [0.0, 0.1, 0.3, 0.6][rng.usize(0..4)],
             store_fault_share: [0.0, 0.0, 0.0, 0.02][rng.usize(0..4)],
-            // Carried out again for all a client knows: no client can help that.
+            // A duplicate that is executed again, invisibly to the client: no client can prevent
+            // that.
             stragglers: variants.revolv3.already != Revolv3Already::OkAgain && rng.bool(),
         }
     }
@@ -224,7 +225,7 @@ fn account(provider: Provider, rng: &mut fastrand::Rng) -> AccountPlan {
         (from, from + ms(rng.u64(100..40_000)))
     });
     let outages = outages.collect();
-    // Early and long: an item's resends grow apart, and use a budget up over many seconds.
+    // Early and long: the resends of an item grow apart, and use up a budget over many seconds.
     let read_only = (rng.u32(0..4) == 0).then(|| {
         let from = ms(rng.u64(0..2_000));
         (from, from + ms(rng.u64(20_000..120_000)))
@@ -250,7 +251,7 @@ fn account(provider: Provider, rng: &mut fastrand::Rng) -> AccountPlan {
 fn target(account: usize, provider: Provider, n: usize, rng: &mut fastrand::Rng) -> Target {
     let (word, range, born) = BORN[rng.usize(0..BORN.len())];
     let (id, born) = match provider {
-        // It knows no trial; these ids are of a stored end of cycle.
+        // It has no trial; these ids are in the range of a stored end of cycle.
         Provider::Revolv3 => {
             let born = born.map(|born| match born {
                 Standing::Trialing => Standing::Active,
@@ -259,7 +260,7 @@ fn target(account: usize, provider: Provider, n: usize, rng: &mut fastrand::Rng)
             (format!("{}", range + u64::try_from(n).unwrap()), born)
         }
         Provider::Sequenzy => {
-            // Many calls, a few at a time.
+            // Many calls, a few enrollments each.
             let more = match rng.u32(0..4) {
                 0 => "drain_11_",
                 _ => "",
@@ -282,7 +283,7 @@ fn draw_clients(requests: usize, rng: &mut fastrand::Rng) -> Vec<Vec<Act>> {
     let mut all = vec![Vec::new(); clients];
     let ms = Duration::from_millis;
     for request in 0..requests {
-        // The same request may come from several clients at once.
+        // Several clients may send the same request at once.
         for _ in 0..rng.usize(1..=2) {
             let acts = &mut all[rng.usize(0..clients)];
             acts.push(Act::Wait(ms(rng.u64(0..2_000))));
@@ -309,7 +310,7 @@ fn draw_clients(requests: usize, rng: &mut fastrand::Rng) -> Vec<Vec<Act>> {
     all
 }
 
-/// The gateway's word for a provider.
+/// The service's id of a provider.
 pub(super) fn provider_id(provider: Provider) -> ProviderId {
     match provider {
         Provider::Rebilly => ProviderId::Rebilly,

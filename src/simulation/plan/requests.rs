@@ -1,5 +1,5 @@
-//! The requests of a run: whose they are, their keys and items. Keys are few, so that requests
-//! meet: the same again, the same key with other content, an item's key in two requests, another
+//! The requests of a run: callers, keys and items. There are few keys, so that requests collide:
+//! the same request again, the same key with other content, an item's key in two requests, another
 //! caller with the same key.
 
 use std::{sync::Arc, time::Duration};
@@ -28,19 +28,20 @@ pub(in crate::simulation) struct Asked {
     pub(in crate::simulation) window: Duration,
 }
 
-/// One item of it.
+/// An item of a request.
 #[derive(Debug, Clone)]
 pub(in crate::simulation) struct AskedItem {
     pub(in crate::simulation) own_key: Option<Key>,
     pub(in crate::simulation) command: Arc<Command>,
     pub(in crate::simulation) mode: Mode,
-    /// Its target's place in the plan.
+    /// The index of its target in the plan.
     pub(in crate::simulation) target: usize,
-    /// What stands in every request with an effect that is sent for it, where there is a place.
+    /// Text in every request with an effect that is sent for it, if the provider has a field for
+    /// it.
     pub(in crate::simulation) tag: String,
 }
 
-/// The window when nothing goes wrong any more.
+/// The retry window once there are no faults.
 const CALM_WINDOW: Duration = Duration::from_secs(3_600);
 
 impl Asked {
@@ -54,7 +55,7 @@ impl Asked {
             scope: self.scope.clone(),
             key: self.key.clone(),
             items: self.items.iter().map(item).collect(),
-            // Time enough for everyone's turn.
+            // Time enough for every item's turn.
             retry_window: Some(if calm { CALM_WINDOW } else { self.window }),
             with_answers: false,
             quota: None,
@@ -69,7 +70,7 @@ impl Asked {
         self.items[place].own_key.clone().unwrap_or_else(derived)
     }
 
-    /// Its items that are no dry runs, with their keys.
+    /// The items that are no dry runs, with their keys.
     pub(in crate::simulation) fn recorded(&self) -> impl Iterator<Item = (Key, &AskedItem)> {
         let items = self.items.iter().enumerate();
         items
@@ -139,7 +140,7 @@ fn fresh(
     let dry = rng.u32(0..10) == 0;
     let mut items: Vec<AskedItem> = Vec::new();
     for target in places {
-        // An item that another request of this caller has under a key of its own.
+        // An item that is in another request of this caller too, with its own key.
         let shared = other
             .filter(|other| other.scope == scope && rng.bool())
             .and_then(|other| {
@@ -181,7 +182,7 @@ fn tag(scope: &Scope, key: &Key) -> String {
     format!("[{} {key}]", scope.caller)
 }
 
-/// The same keys and the same meaning, asked for by somebody else.
+/// The same keys and content from another caller.
 fn under_another_caller(of: &Asked, accounts: &[AccountPlan], targets: &[Target]) -> Asked {
     let mut asked = of.clone();
     let caller = match of.scope.caller.as_str() {
@@ -200,7 +201,7 @@ fn under_another_caller(of: &Asked, accounts: &[AccountPlan], targets: &[Target]
     asked
 }
 
-/// The same keys with another meaning.
+/// The same keys with other content.
 fn with_other_content(
     of: &Asked,
     accounts: &[AccountPlan],
@@ -213,7 +214,7 @@ fn with_other_content(
     item.tag = format!("{} other", item.tag);
     let provider = accounts[targets[item.target].account].provider;
     item.command = match &*item.command {
-        // Nothing else can differ where comments are not carried.
+        // Nothing else can differ if comments are not sent.
         Command::Subscription(command) if provider == Provider::Revolv3 => {
             let mut command = command.clone();
             command.when = match command.when {

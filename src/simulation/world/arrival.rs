@@ -1,4 +1,4 @@
-//! Requests that reach their provider, at once or long after their sender has given up on them.
+//! Requests that reach their provider, at once or long after their sender has given up.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use crate::{
 pub(in crate::simulation) enum Late {
     /// Its sender has given it up, or is gone.
     Given,
-    /// It is there for a second time.
+    /// It is a duplicate.
     Doubled,
 }
 
-/// A request that arrives when its sender has given up on it, or for a second time.
+/// A request that arrives after its sender has given up, or as a duplicate.
 #[derive(Debug)]
 pub(in crate::simulation) struct Straggler {
     pub(in crate::simulation) at: Duration,
@@ -81,7 +81,7 @@ impl World {
         response
     }
 
-    /// Draws when a request arrives that is given up, or answered, before.
+    /// Draws when a request arrives that is given up or answered before.
     pub(in crate::simulation) fn late(
         &self,
         account: usize,
@@ -120,8 +120,8 @@ impl World {
         state.stragglers.sort_by_key(|straggler| straggler.at);
     }
 
-    /// Lets what is due by now arrive. Nobody looks at the providers, or judges what is sent or
-    /// told, without this.
+    /// Delivers all requests that are due. Has to run before the providers are inspected, and
+    /// before anything sent or published is judged.
     pub(in crate::simulation) fn deliver_stragglers(&self) {
         loop {
             let next = {
@@ -138,8 +138,8 @@ impl World {
 }
 
 impl State {
-    /// Whether a cancellation of a target that its sender has given up may still arrive: one with
-    /// this tag, or without one.
+    /// Whether a cancellation of a target, with this tag or without one, may still arrive after its
+    /// sender has given up.
     pub(in crate::simulation) fn may_arrive(&self, target: usize, tag: Option<&str>) -> bool {
         self.stragglers.iter().any(|straggler| {
             let seen = &straggler.seen;
@@ -151,8 +151,8 @@ impl State {
         })
     }
 
-    /// Whether a request that is to go now has to wait for one that may still arrive: one of
-    /// another key, or its own, unless its provider makes that safe.
+    /// Whether a request that is sent now should have waited for one that may still arrive: of
+    /// another key, or its own unless the provider makes a repeat safe.
     pub(in crate::simulation) fn has_to_wait(
         &self,
         provider: Provider,
@@ -160,7 +160,7 @@ impl State {
         seen: &Sighting,
         request: &Request,
     ) -> bool {
-        // An id that the client chooses makes it so at Rebilly.
+        // At Rebilly the client's own id makes a repeat safe.
         let is_safe = request.safety != Safety::Once || provider == Provider::Rebilly;
         request.operation.0 != "set_timing"
             && self.stragglers.iter().any(|straggler| {

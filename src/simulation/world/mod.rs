@@ -1,5 +1,5 @@
-//! What outlives a crash: the seed's random choices, the time, the providers, and everything that
-//! was seen, with the broken promises among it.
+//! What outlives a crash: the seed's random choices, the time, the providers, and all that was
+//! seen, including broken promises.
 
 pub(super) mod arrival;
 pub(super) mod network;
@@ -31,7 +31,7 @@ use crate::{
     sandbox::{CancelType, Control, FaultRates, Options, Provider, Seed, Standing},
 };
 
-/// The time when a simulation begins, for the service and for the providers.
+/// The start of a simulation, for the service and for the providers.
 pub(super) const EPOCH: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
 /// See the module docs.
@@ -39,12 +39,12 @@ pub(super) const EPOCH: Timestamp = Timestamp::constant(1_790_000_000, 0);
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) providers: Control,
-    /// Woken when the process dies.
+    /// Notified when the process dies.
     pub(super) death: Notify,
     state: Mutex<State>,
 }
 
-/// What changes.
+/// The mutable state.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) rng: fastrand::Rng,
@@ -52,25 +52,25 @@ pub(super) struct State {
     before: Duration,
     born: Option<Instant>,
     providers_at: Duration,
-    /// How far the service's wall clock is off.
+    /// The offset of the service's wall clock.
     pub(super) jump: SignedDuration,
-    /// Steps of this life, and the one that it dies at.
+    /// Steps of this life, and the step at which it dies.
     steps: u64,
-    /// Which life of the service this is.
+    /// The number of this life.
     pub(super) life: usize,
     dies_at: Option<u64>,
     is_dead: bool,
-    /// Nothing goes wrong any more.
+    /// No faults happen any more.
     pub(super) calm: bool,
-    /// Every account has its right address from now on.
+    /// Every account has its correct address from now on.
     pub(super) is_put_right: bool,
     pub(super) trace: Vec<String>,
-    /// How often what was met.
+    /// How often each situation was met.
     pub(super) met: BTreeMap<&'static str, u64>,
     pub(super) violations: Vec<String>,
     pub(super) model: Model,
     pub(super) watch: Watch,
-    /// What is still to arrive, soonest first.
+    /// Requests still to arrive, soonest first.
     pub(super) stragglers: Vec<Straggler>,
 }
 
@@ -121,7 +121,7 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The service starts, to die at this step if at any.
+    /// Starts a life, to die at this step if any.
     pub(super) fn begin_life(&self, dies_at: Option<u64>) {
         let mut state = self.state();
         state.born = Some(Instant::now());
@@ -142,12 +142,12 @@ impl World {
         state.model.restarted(now);
     }
 
-    /// It dies now.
+    /// The process dies now.
     pub(super) fn die(&self) {
         self.state().is_dead = true;
     }
 
-    /// An await point at which the process may die: then nothing follows.
+    /// An await point at which the process may die; nothing follows then.
     pub(super) async fn step(&self) {
         self.deliver_stragglers();
         let is_dead = {
@@ -170,7 +170,7 @@ impl World {
             Boots::One => 7,
             Boots::EachLife => 100 + u64::try_from(state.life).unwrap(),
         };
-        // Another machine may have run for longer, or for less.
+        // Another machine may have run for longer or shorter.
         let ran = if id % 2 == 0 { 1_000 } else { 100_000_000 };
         let ms = ran + u64::try_from(state.now().as_millis()).unwrap();
         Moment {
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// Whether an account has the address of something else in this life.
+    /// Whether an account has a wrong address in this life.
     pub(super) fn is_elsewhere(&self, account: usize) -> bool {
         let off = &self.plan.accounts[account].off;
         let state = self.state();
@@ -199,13 +199,13 @@ impl World {
         })
     }
 
-    /// Brings the providers' clock to now.
+    /// Advances the providers' clock to now.
     pub(super) fn set_providers_clock(&self, state: &mut State) {
         let now = state.now();
         self.set_providers_clock_to(state, now);
     }
 
-    /// Brings the providers' clock to a time, unless it is past that.
+    /// Advances the providers' clock to a time, unless it is later already.
     pub(super) fn set_providers_clock_to(&self, state: &mut State, at: Duration) {
         let by = at.saturating_sub(state.providers_at);
         state.providers_at = state.providers_at.max(at);
@@ -215,12 +215,12 @@ impl World {
 }
 
 impl State {
-    /// The time since the simulation began.
+    /// The time since the start of the simulation.
     pub(super) fn now(&self) -> Duration {
         self.before + self.born.map_or(Duration::ZERO, |born| born.elapsed())
     }
 
-    /// How long the service has lived.
+    /// The age of this life.
     pub(super) fn life(&self) -> Duration {
         self.born.map_or(Duration::ZERO, |born| born.elapsed())
     }
@@ -239,7 +239,7 @@ impl State {
         *self.met.entry(what).or_default() += 1;
     }
 
-    /// A promise is broken.
+    /// Records a broken promise.
     pub(super) fn broken(&mut self, promise: &'static str, how: impl Display) {
         self.trace(format_args!("BROKEN {promise}: {how}"));
         self.violations.push(format!("{promise}: {how}"));
@@ -250,7 +250,7 @@ impl State {
     }
 }
 
-/// Lets a provider be as it is in the plan.
+/// Sets a provider's faults as planned.
 fn set_off(providers: &Control, plan: &Plan, place: usize, of: &AccountPlan) {
     providers.set_fault_rates(
         of.provider,

@@ -1,5 +1,5 @@
-//! The network between egress and the providers: requests and replies that are lost, late, twice
-//! or garbled, providers that are away, throttle or fail. The providers are the sandbox's own
+//! The network between egress and the providers: lost, late, duplicated and garbled requests and
+//! replies, and providers that are down, throttle or fail. The providers are the sandbox's own
 //! state machines, called as functions.
 
 use std::{
@@ -28,15 +28,15 @@ use crate::{
     },
 };
 
-/// The way to one account.
+/// The connection to one account.
 #[derive(Clone)]
 pub(in crate::simulation) struct Network {
     pub(in crate::simulation) world: Arc<World>,
     pub(in crate::simulation) account: usize,
 }
 
-/// Tells when a request is over for the service, also if that drops it. What was on its way to its
-/// provider then arrives all the same.
+/// Records when a request is over for the service, also if the service drops it. What was under way
+/// then still arrives.
 struct Under {
     world: Arc<World>,
     seen: Sighting,
@@ -98,7 +98,7 @@ impl Network {
             if is_retry {
                 state.met("a retry");
             }
-            // Its fate is its end.
+            // Its end is the injected fault.
             state.came_to(&world.plan, &seen, is_retry, fate.is_failure());
             if fate.is_doubt() {
                 state.doubted(&world.plan, &seen, believed_at(sent, given_up));
@@ -160,8 +160,8 @@ impl Network {
             }
         }
         match &result {
-            // That a cancel type is set says nothing of a cancel.
-            // Nor does a refusal of what may have been done before.
+            // That a cancel type was set says nothing about a cancel, nor does a rejection of what
+            // may have been done before.
             Ok(response)
                 if fate.is_plain()
                     && operation != "set_timing"
@@ -169,7 +169,7 @@ impl Network {
             {
                 state.clear(&world.plan, &seen, &path, sent);
             }
-            // A no to what was sent again: an earlier one may have been carried out all the same.
+            // A rejection of a repeat: an earlier request may have been executed all the same.
             Ok(response)
                 if (fate.is_plain() || matches!(fate, Fate::Busy(_)))
                     && operation == "cancel"
@@ -191,7 +191,7 @@ impl Network {
         result
     }
 
-    /// Lets a request meet its fate.
+    /// Applies the injected fault to a request.
     async fn meet(
         &self,
         fate: Fate,
@@ -272,7 +272,7 @@ impl Network {
             Fate::Busy(status) => Ok(read(&world.providers.busy(self.provider(), status))),
             Fate::AboutAnother => {
                 let of_another = self.of_another(&request, seen);
-                // A no that names nobody is taken for this target's by every client.
+                // Every client takes a rejection without a target for this target's.
                 if world.state().rng.bool() && of_another.status < 400 {
                     return Ok(of_another);
                 }
@@ -283,8 +283,8 @@ impl Network {
         }
     }
 
-    /// An answer that takes a request on, to be carried out then, if at all. What would be refused
-    /// is refused.
+    /// Replies that a request is accepted, and executes it later, if at all. Invalid requests are
+    /// rejected.
     fn accepted(
         &self,
         late: Option<Duration>,
@@ -312,7 +312,7 @@ impl Network {
         }
     }
 
-    /// What the same request of somebody else is answered, whose answer comes here.
+    /// The reply to someone else's identical request, delivered here.
     fn of_another(&self, request: &Request, seen: &Sighting) -> Response {
         let world = &self.world;
         let of = &world.plan.accounts[self.account];
@@ -327,7 +327,7 @@ impl Network {
         };
         let mut uri = other(asked.uri().to_string());
         if of.provider == Provider::Rebilly {
-            // The id of a cancellation is another's too.
+            // The id of the cancellation is another one too.
             uri.push('9');
         }
         *asked.uri_mut() = uri.parse().unwrap();
@@ -336,13 +336,13 @@ impl Network {
         read(&world.providers.carry_out(of.provider, asked))
     }
 
-    /// Whether the provider has a documented word for it.
+    /// Whether the provider documents a word for this state.
     fn is_documented(&self, standing: Option<Standing>) -> bool {
         let odd = [Some(Standing::Expired), Some(Standing::Paused)];
         self.provider() != Provider::Revolv3 || !odd.contains(&standing)
     }
 
-    /// Remembers what a look was answered, for a cache.
+    /// Stores the reply to a lookup for a cache.
     fn looked(&self, request: &Request, response: Response) -> Response {
         if request.safety == Safety::Look {
             let kept = (self.account, name(request));
@@ -355,7 +355,7 @@ impl Network {
         response
     }
 
-    /// What a cache has of a look, or fetches for it.
+    /// The reply to a lookup from a cache, or fetched for it.
     fn cached(&self, request: &Request, seen: &Sighting) -> Response {
         let kept = (self.account, name(request));
         let found = {
@@ -391,12 +391,12 @@ impl Network {
     }
 }
 
-/// A success that is none of the provider's.
+/// A success that is not the provider's.
 fn odd(body: &str) -> Response {
     Response::new(200, Vec::new(), body.to_owned())
 }
 
-/// Names a request in a cache.
+/// The cache key of a request.
 fn name(request: &Request) -> String {
     let body = request.body.as_ref().map_or("", |body| body.text.as_str());
     format!(

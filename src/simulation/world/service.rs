@@ -1,4 +1,4 @@
-//! The service under test: all that is real, over what is simulated.
+//! The service under test: the real code over simulated parts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,13 +13,13 @@ use crate::{
     simulation::plan::{AccountPlan, TIMEOUT, provider_id},
 };
 
-/// The first wait before a retry.
+/// The base of the backoff.
 pub(in crate::simulation) const BACKOFF_BASE: Duration = Duration::from_millis(100);
 
-/// How long after an answer was lost its request may still take effect.
+/// How long a request may still take effect after its reply was lost.
 pub(in crate::simulation) const SETTLING: Duration = Duration::from_secs(1);
 
-/// How the service runs: the only place that says so.
+/// The options of the engine, the only place that sets them.
 pub(in crate::simulation) fn options(world: &Arc<World>) -> EngineOptions {
     let clock = Arc::clone(world);
     let lane = |(place, of): (usize, &AccountPlan)| {

@@ -1,6 +1,6 @@
-//! The journal with a process around it that can die: a write takes time, reaches the disk at one
-//! moment, and is acknowledged at a later one. Death before the first loses it, death between the
-//! two keeps it without anyone having been told. A store that fails does either.
+//! The journal of a process that can die: a write takes time, reaches the disk at one moment, and
+//! is acknowledged later. Death before the first moment loses it; death in between keeps it without
+//! an acknowledgement. A failing store does either.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,8 +39,8 @@ impl Storage {
         Self { disk, world, turn }
     }
 
-    /// One write after the other, each in a task of its own, as the store's thread does it: who
-    /// stops waiting for one does not undo it.
+    /// One write at a time, each in its own task like the store's thread: a caller that stops
+    /// waiting does not undo it.
     fn write<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -79,7 +79,7 @@ impl Storage {
                 Some(_) => failed(Unavailable("the disk failed".to_owned())),
                 None => result,
             };
-            // Whoever asked may be gone.
+            // The caller may have gone.
             let _ = done.send(result);
         };
         Box::pin(async move {

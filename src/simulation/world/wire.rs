@@ -1,4 +1,4 @@
-//! Requests and answers between our types and those of HTTP, as egress does it over sockets.
+//! Converts requests and replies between our types and HTTP's, as egress does over sockets.
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,7 +11,7 @@ use crate::{
     providers,
 };
 
-/// A request as it is on the wire.
+/// A request as HTTP.
 pub(in crate::simulation) fn http_request(
     account: &Account,
     request: &Request,
@@ -50,7 +50,7 @@ pub(in crate::simulation) fn http_request(
     out.body(body).unwrap()
 }
 
-/// An answer as it is read.
+/// A reply from HTTP.
 pub(in crate::simulation) fn read(response: &http::Response<Bytes>) -> Response {
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), value.to_str().unwrap().to_owned())

@@ -1,4 +1,4 @@
-//! `cancelot accounts`: what a running service can be asked for.
+//! `cancelot accounts`: the accounts of a running service and their capabilities.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: Arguments) -> Exit {
     Exit::Success
 }
 
-/// With the field names of the proto.
+/// The account with the proto's field names.
 fn json(account: &Account) -> Value {
     let can = account.capabilities.clone().unwrap_or_default();
     json!({

@@ -1,4 +1,5 @@
-//! `cancelot cancel`: cancellations from flags, a file or standard input, at a running service.
+//! `cancelot cancel`: sends cancellations from flags, a file or standard input to a running
+//! service.
 
 mod failed;
 mod follow;

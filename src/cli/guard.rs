@@ -1,5 +1,5 @@
-//! What the process keeps from others on its machine: the files it makes, and its memory, in which
-//! credentials, tokens and private keys are.
+//! Protects the process from other users of the machine: the files it creates, and its memory with
+//! credentials, tokens and private keys.
 
 use rustix::{
     fs::Mode,
@@ -9,28 +9,28 @@ use rustix::{
     },
 };
 
-/// Leaves nothing to other users of what is made from here on, by whichever library. Only while there
-/// is one thread.
+/// Makes all files created from now on private, by any library. Only valid while there is one
+/// thread.
 pub(super) fn close_files() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Has no core dump written of this process, and keeps its memory from other processes of its user.
-/// A limit of 0 keeps dumps from the disk; programs that the kernel pipes them to get them whatever
-/// that limit is, so the process is marked as one that is not dumped too.
+/// Prevents core dumps of this process, and access to its memory by other processes of its user. A
+/// limit of 0 prevents dumps to disk, but not to programs that the kernel pipes them to, so the
+/// process is also marked as not dumpable.
 ///
 /// # Errors
-/// The system refuses one of them; the other is tried all the same.
+/// If the system refuses one of them; the other is tried all the same.
 pub(super) fn refuse_core_dumps() -> io::Result<()> {
     let limited = limit_core_dumps(|_| Some(0));
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     limited
 }
 
-/// Takes that back, as far as the system's hard limit lets it.
+/// Allows core dumps again, up to the system's hard limit.
 ///
 /// # Errors
-/// The system refuses it.
+/// If the system refuses it.
 pub(super) fn allow_core_dumps() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     limit_core_dumps(|maximum| maximum)

@@ -1,5 +1,5 @@
-//! The command line: one binary with the service, a client, the sandbox, and an operator's
-//! tools. Each subcommand is a file; this one only names them.
+//! The command line: one binary with the service, a client, the sandbox and operator tools. Each
+//! subcommand is a file; this one lists them.
 
 mod accounts;
 mod cancel;
@@ -55,30 +55,30 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it makes files that are not to be read by others: those of a journal and an audit.
-    /// What others write is for whoever asked for it, by their own umask.
+    /// Whether it creates private files: those of a journal and an audit. Output files follow the
+    /// user's umask.
     fn keeps_files(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Demo(_) | Self::Journal(_))
     }
 }
 
-/// How a command ended. The codes are published in docs/cli.md.
+/// How a command ended. docs/cli.md publishes the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All went well.
     Success,
-    /// It ran, and something is not as it should be: a cancellation failed for good, a promise
-    /// did not hold, a store is damaged.
+    /// It ran and found a failure: a cancellation failed for good, a promise did not hold, a store
+    /// is damaged.
     Failure,
-    /// Some cancellations have no final outcome; the same command may be run again.
+    /// Some cancellations have no final outcome. The same command may be repeated.
     Unfinished,
     /// The command line, the input or the configuration is wrong. Nothing was done.
     Usage,
     /// The service cannot be reached, or cannot start.
     Unavailable,
-    /// The service does not let this caller do it.
+    /// The service does not permit it to this caller.
     Forbidden,
-    /// Somebody left while it went on.
+    /// The user left before it ended.
     Interrupted,
 }
 
@@ -102,7 +102,7 @@ pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // clap writes help to standard output and mistakes to standard error.
+            // clap writes help to standard output and errors to standard error.
             let _ = error.print();
             let exit = if error.use_stderr() {
                 Exit::Usage
@@ -115,7 +115,7 @@ pub fn run() -> ExitCode {
     if arguments.command.keeps_files() {
         guard::close_files();
     }
-    // Said by those that run for long; for the others it is no reason to do less.
+    // Reported by long-running commands; no reason for the others to stop.
     let guarded = guard::refuse_core_dumps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -141,8 +141,7 @@ pub fn run() -> ExitCode {
         Command::Completions(which) => offline::shell::completions(&which, Arguments::command()),
         Command::Man(which) => offline::shell::man(&which, Arguments::command()),
     };
-    // What still reads a disk in a thread of its own is not waited for: all that has to be written
-    // was waited for where it was asked for.
+    // Threads that still read a disk are not awaited; everything to be written was awaited before.
     runtime.shutdown_background();
     exit.into()
 }

@@ -1,4 +1,4 @@
-//! `cancelot sandbox`: the simulator on its own, for gateways in other processes.
+//! `cancelot sandbox`: runs the simulator on its own, for services in other processes.
 
 use clap::Args;
 

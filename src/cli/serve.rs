@@ -1,4 +1,4 @@
-//! `cancelot serve`: the service itself.
+//! `cancelot serve`: runs the service.
 
 pub(super) mod sandboxed;
 pub(super) mod stop;
@@ -53,18 +53,18 @@ pub(super) struct Arguments {
     insecure: bool,
 }
 
-/// Said of a service that can cancel nothing.
+/// The message of a service without accounts.
 pub(super) const NO_ACCOUNT: &str = "no account is configured, so every cancellation is refused; add \
                                      an [accounts.some-name] with its provider and credential";
 
-/// A setting on the command line.
+/// Parses a setting on the command line.
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| "give KEY=VALUE, such as server.listen=127.0.0.1:7000".to_owned())
 }
 
-/// Runs it; `guarded` is whether core dumps could be refused.
+/// Runs the service. `guarded` is whether core dumps could be prevented.
 pub(super) async fn run(mut arguments: Arguments, guarded: rustix::io::Result<()>) -> Exit {
     if arguments.insecure {
         let insecure = ("server.insecure".to_owned(), "true".to_owned());
@@ -152,13 +152,13 @@ async fn serve(config: Config, guarded: rustix::io::Result<()>) -> Exit {
             return Exit::Success;
         }
         Err(problem) => {
-            // The reason is the last word.
+            // The reason is the last output.
             drop(log);
             say(format!("cancelot: {problem}"));
             return Exit::Unavailable;
         }
     };
-    // On standard output, so that whoever started it with port 0 can read the port.
+    // On standard output, so that a parent that uses port 0 can read the port.
     out(format!("listening on {}", app.addr()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -190,7 +190,7 @@ async fn serve(config: Config, guarded: rustix::io::Result<()>) -> Exit {
     }
 }
 
-/// Allows core dumps if the configuration does, and says what the process's memory is open to.
+/// Allows core dumps if configured, and logs how the process's memory is exposed.
 fn tell_core_dumps(config: &Config, guarded: rustix::io::Result<()>) {
     if config.server.core_dumps {
         match guard::allow_core_dumps() {
@@ -206,7 +206,7 @@ fn tell_core_dumps(config: &Config, guarded: rustix::io::Result<()>) {
     }
 }
 
-/// Says what lets people in, as an error so that no log filter hides it.
+/// Logs settings that admit anyone, as an error so that no log filter hides them.
 fn tell_what_is_open(config: &Config) {
     let server = &config.server;
     let is_local = server.listen.ip().is_loopback();
@@ -225,7 +225,7 @@ fn tell_what_is_open(config: &Config) {
     }
 }
 
-/// Looks at files that may have changed at each SIGHUP.
+/// Reloads changed files at each SIGHUP.
 async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
     // Without a handler the system ends the process by itself.
     let Ok(mut hangup) = hangup else { return };
@@ -235,8 +235,8 @@ async fn reload_at(hangup: io::Result<Signal>, reload: Reload) {
     }
 }
 
-/// Opens the listeners, then the journal, so that probes are answered while it is read. `None` if
-/// it was asked to stop meanwhile: a large journal takes longer than a pod is given to end.
+/// Opens the listeners and then the journal, so that probes are answered while it loads. `None` if
+/// the service was asked to stop meanwhile: a large journal takes longer than a pod's grace period.
 async fn open(
     config: &Arc<Config>,
     tracer: Tracer,
@@ -265,7 +265,7 @@ async fn open(
     let opened = move || app::engine_setup(&config, &app::journal(&config), &tracer, &changing);
     let opened = tokio::select! {
         opened = tokio::task::spawn_blocking(opened) => opened,
-        // The reading goes on in its thread until the process has ended.
+        // The journal is read on in its thread until the process ends.
         () = stop.asked() => {
             front.close().await;
             return Ok(None);
@@ -285,7 +285,7 @@ async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
         .map_err(|error| format!("cannot listen on {addr}: {error}"))
 }
 
-/// Starts the service that a configuration describes, in this process and without telemetry.
+/// Starts the configured service in this process, without telemetry.
 pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App, String> {
     let (journal, options) = app::assemble(config).map_err(|error| error.to_string())?;
     App::start(listener, journal, options)

@@ -1,4 +1,4 @@
-//! `cancelot stop`: what is not sent yet of a batch is not sent any more.
+//! `cancelot stop`: stops a batch.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! The rows that did not succeed, as a file that can be sent again.
+//! Writes the rows that did not succeed to a file that can be sent again.
 
 use std::{
     fs::File,
@@ -18,17 +18,17 @@ use crate::{
     limits,
 };
 
-/// Where they go.
+/// The file of failed rows.
 pub(super) struct Failed {
     file: File,
-    /// Its path, if it was not there before.
+    /// Its path, if the file was created.
     made: Option<PathBuf>,
     shown: String,
     is_csv: bool,
 }
 
 impl Failed {
-    /// Opens the file before anything is sent; what is in it stays until all has been sent.
+    /// Opens the file before anything is sent; its old content stays until all has been sent.
     pub(super) fn open(path: &Path, input: Option<&Path>) -> Result<Self, String> {
         let shown = path.display().to_string();
         let same = |input: &Path| {
@@ -54,15 +54,15 @@ impl Failed {
         })
     }
 
-    /// Takes it away again if it was made for nothing.
+    /// Removes the file if it was created and is not needed.
     pub(super) fn discard(self) {
         if let Some(made) = self.made {
-            // Left behind it is empty, and harms nobody.
+            // An empty file left behind does no harm.
             let _ = std::fs::remove_file(made);
         }
     }
 
-    /// Writes the rows without a success, whether or not they have an outcome.
+    /// Writes the rows without a success, with or without an outcome.
     pub(super) fn write<R: Sendable>(
         mut self,
         key: &str,
@@ -80,7 +80,7 @@ impl Failed {
             let own = row.own_key().map(ToString::to_string);
             let continued = match outcome {
                 _ if dry_run => own,
-                // The same key would replay it.
+                // The same key would replay the outcome.
                 Some(_) if !report.is_unfinished(at) => None,
                 _ => own.or_else(|| derived(key, rows.len(), at)),
             };
@@ -122,14 +122,14 @@ impl Failed {
     }
 }
 
-/// The key that an item without one of its own has. One that nobody may choose is too long.
+/// The key that the service derives for an item; `None` if it is longer than a caller's key may be.
 fn derived(key: &str, rows: usize, at: usize) -> Option<String> {
     let (number, place) = (at / limits::BATCH_ITEMS_MAX, at % limits::BATCH_ITEMS_MAX);
     let derived = format!("{}/{place}", chunk_key(key, rows, number));
     (derived.len() <= limits::KEY_CHARS_MAX).then_some(derived)
 }
 
-/// The column with a list that CSV would read as another one.
+/// The column with a list that CSV would read differently.
 fn beyond_csv(cells: &Map<String, Value>) -> Option<&str> {
     let is_cut = |value: &Value| {
         let text = value.as_str().unwrap_or_default();

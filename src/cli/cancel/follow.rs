@@ -1,5 +1,5 @@
-//! Sends as many requests as it takes, one after the other, and follows them while somebody
-//! watches: what is lost, what is tried again, and what Ctrl-C leaves behind are said.
+//! Sends an input's requests one after the other and follows them: reports lost connections,
+//! repeats, and what goes on after Ctrl-C.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -20,27 +20,27 @@ use crate::{
     rpc::proto::{Outcome, Progress},
 };
 
-/// How often it is said that the service is still away.
+/// How often to report that the service is still unreachable.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
-/// What is sent and followed.
+/// An input that is sent and followed.
 pub(super) struct Followed<'a, R> {
     pub(super) key: &'a str,
     pub(super) rows: &'a [R],
     pub(super) sending: &'a Sending,
 }
 
-/// What is known of the request that is under way.
+/// The state of the current request.
 struct Under<'a> {
     report: &'a mut Report,
     batch: String,
     settled: usize,
-    /// When it was last said that the service is away.
+    /// When it was last reported that the service is unreachable.
     away_said: Option<Instant>,
 }
 
 impl<R: Sendable> Followed<'_, R> {
-    /// Follows all to their ends; how the command ends, if not by what came of it.
+    /// Follows all requests to their ends. Returns the exit code, unless the results decide it.
     pub(super) async fn to_the_end(
         &self,
         client: &mut Client,
@@ -162,7 +162,7 @@ impl<R: Sendable> Followed<'_, R> {
         });
     }
 
-    /// What goes on without us, and how it is stopped.
+    /// Reports what goes on without the client, and how to stop it.
     fn tell_of_leaving(&self, under: &Under<'_>, done: usize, items: usize, leaves: bool) {
         let open = items.saturating_sub(under.settled);
         let doing = if self.sending.dry_run {
@@ -212,7 +212,7 @@ impl<R: Sendable> Followed<'_, R> {
     }
 }
 
-/// The key of one of the requests that rows are sent in.
+/// The key of one of the requests that the rows are split into.
 pub(super) fn chunk_key(key: &str, rows: usize, number: usize) -> String {
     if rows > limits::BATCH_ITEMS_MAX {
         format!("{key}.{number}")

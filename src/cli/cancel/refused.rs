@@ -1,14 +1,14 @@
-//! What the service refuses, by the lines of the file instead of places in a request.
+//! Shows the service's violations by the lines of the file instead of indexes in a request.
 
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::request::Sendable;
 
-/// How places in a request begin.
+/// The prefix of an index in a request.
 const PLACE: &str = "cancellations[";
 
-/// A line for each thing that is wrong; `None` if the status names none.
+/// A line per violation; `None` if the status lists none.
 pub(super) fn refused<R: Sendable>(
     status: &Status,
     rows: &[R],
@@ -59,7 +59,7 @@ pub(super) fn refused<R: Sendable>(
     Some(text)
 }
 
-/// The item that a field is of, and the field in it.
+/// The item's index, and the field in it.
 fn parts(field: &str) -> (Option<usize>, &str) {
     let place = field.strip_prefix(PLACE).and_then(|rest| {
         let (number, rest) = rest.split_once(']')?;
@@ -71,7 +71,7 @@ fn parts(field: &str) -> (Option<usize>, &str) {
     }
 }
 
-/// The item that has a key, its own or a derived one.
+/// The item with this key, its own or the derived one.
 fn place_of_key<R: Sendable>(named: &str, key: &str, rows: &[R]) -> Option<usize> {
     let own = rows
         .iter()
@@ -80,7 +80,7 @@ fn place_of_key<R: Sendable>(named: &str, key: &str, rows: &[R]) -> Option<usize
     own.or_else(derived)
 }
 
-/// Text in which places are lines.
+/// The text with indexes replaced by lines.
 fn with_lines(text: &str, line: &dyn Fn(usize) -> String) -> String {
     let mut told = String::new();
     let mut rest = text;
@@ -92,7 +92,7 @@ fn with_lines(text: &str, line: &dyn Fn(usize) -> String) -> String {
                 let end = found.find(']').map_or(found.len(), |end| end + 1);
                 let named = line(place);
                 let behind = found.get(end..).unwrap_or_default();
-                // `cancellations[3].when` is line 5's `when`.
+                // `cancellations[3].when` becomes `when` of line 5.
                 rest = match behind.strip_prefix('.') {
                     Some(field) if named.is_empty() => field,
                     Some(field) if field.starts_with(char::is_alphabetic) => {
@@ -116,7 +116,7 @@ fn with_lines(text: &str, line: &dyn Fn(usize) -> String) -> String {
     told
 }
 
-/// How many things the service found, of which the details list as many as fit.
+/// The number of violations, of which the details list as many as fit.
 fn counted(message: &str) -> usize {
     let number = message
         .strip_prefix("nothing was admitted: ")

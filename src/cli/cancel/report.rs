@@ -1,4 +1,4 @@
-//! What is shown of results: one by one or as lines, then a summary, and how the command ends.
+//! Shows results one by one or as lines, then a summary; decides the exit code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::{
     rpc::proto::Outcome,
 };
 
-/// Results that are shown one by one; of more, those that failed.
+/// Results shown one by one at most; of a longer input, only failures are shown.
 const ROWS_SHOWN_MAX: usize = 50;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,24 +22,24 @@ pub(super) enum Output {
     Jsonl,
 }
 
-/// What came of it all.
+/// The results of an input.
 pub(super) struct Report {
     output: Output,
-    /// Whether the input is so short that every row of it is shown.
+    /// Whether the input is short enough to show every row.
     few: bool,
-    /// The lines of the input's rows; empty if they have none.
+    /// The lines of the input's rows; empty without a file.
     lines: Vec<u64>,
     summary: Summary,
-    /// By the row's place in the input.
+    /// Outcomes by the row's index in the input.
     outcomes: BTreeMap<usize, Outcome>,
-    /// Places of rows whose key goes on when it is sent again.
+    /// Indexes of rows whose key continues when it is repeated.
     unfinished: BTreeSet<usize>,
-    /// What is shown of them, in the input's order: of a long input, those that failed.
+    /// Shown rows in the input's order: of a long input, the failed ones.
     rows: BTreeMap<usize, [String; 4]>,
 }
 
 impl Report {
-    /// Of an input with so many rows.
+    /// The report of an input with this many rows.
     pub(super) fn new(output: Output, rows: usize, lines: Vec<u64>) -> Self {
         Self {
             output,
@@ -52,7 +52,7 @@ impl Report {
         }
     }
 
-    /// Adds the result of the row at a place, from 0.
+    /// Adds the result of the row at an index.
     pub(super) fn add<T: Shown + client::Outcome>(&mut self, at: usize, result: &T) {
         let outcome = result.outcome();
         self.summary.count(result.account(), outcome);
@@ -80,18 +80,18 @@ impl Report {
         self.outcomes.is_empty()
     }
 
-    /// The outcome of the row at a place.
+    /// The outcome of the row at an index.
     pub(super) fn outcome(&self, at: usize) -> Option<Outcome> {
         self.outcomes.get(&at).copied()
     }
 
-    /// Whether the key of the row at a place goes on when it is sent again.
+    /// Whether the key of a row continues when it is repeated.
     pub(super) fn is_unfinished(&self, at: usize) -> bool {
         self.unfinished.contains(&at)
     }
 
-    /// Shows what was not shown as it came. Rows that failed and are not shown are counted, and are
-    /// in a file if somebody asked for one.
+    /// Shows the table and summary. Failed rows that are not shown are counted, and are in a file
+    /// if one was requested.
     pub(super) fn show(&self, in_file: bool) {
         if self.output == Output::Jsonl || self.is_empty() {
             return;
@@ -122,7 +122,7 @@ impl Report {
     }
 
     pub(super) fn exit(&self) -> Exit {
-        // Only one that looks have left open for good is final among those in doubt.
+        // Of outcomes in doubt, only DOUBT_UNRESOLVED is final.
         let failed = [Outcome::NotFound, Outcome::Rejected, Outcome::InDoubt];
         if !self.unfinished.is_empty() {
             Exit::Unfinished
@@ -134,7 +134,7 @@ impl Report {
     }
 }
 
-/// Whether what was asked for is so.
+/// Whether the goal is reached.
 pub(super) fn is_success(outcome: Outcome) -> bool {
     matches!(
         outcome,
@@ -146,7 +146,7 @@ pub(super) fn is_success(outcome: Outcome) -> bool {
     )
 }
 
-/// A service of an earlier version does not say what is final, so the outcome goes before that.
+/// Services of earlier versions do not send `final`, so the outcome decides for them.
 fn is_unfinished(outcome: Outcome, is_final: bool) -> bool {
     let may_be = matches!(
         outcome,

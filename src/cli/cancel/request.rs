@@ -1,4 +1,4 @@
-//! From rows to the requests that carry them.
+//! Builds requests from rows.
 
 use super::Sending;
 use crate::{
@@ -19,13 +19,13 @@ use crate::{
 
 /// A kind of row that can be sent.
 pub(super) trait Sendable: Row {
-    /// The request it goes into.
+    /// Its request.
     type Request: Cancelling<Result: Shown>;
-    /// So many of what is cancelled.
+    /// A number of its items, in words.
     fn what(count: usize) -> String;
-    /// A request of these rows.
+    /// The request of these rows.
     fn request(key: String, rows: &[Self], sending: &Sending) -> Self::Request;
-    /// What it says of account and timing, for the question.
+    /// Its account and timing, for the confirmation.
     fn kind(&self) -> String;
 }
 
@@ -91,7 +91,8 @@ impl Sendable for EnrollmentsRow {
             });
             let own = row.idempotency_key.as_ref();
             item.idempotency_key = own.map(ToString::to_string).unwrap_or_default();
-            // The question, or --yes, is the word that the API asks for.
+            // The confirmation, or --yes, replaces the explicit `dry_run: false` that the API
+            // requires.
             item.dry_run = Some(row.dry_run.unwrap_or(false));
             item
         };

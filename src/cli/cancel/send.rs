@@ -1,4 +1,4 @@
-//! From an input to a report: reads all rows, asks, sends, and says how it ended.
+//! Reads an input, asks for confirmation, sends it, and reports.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::cli::{
     terminal::{ask, say},
 };
 
-/// Mistakes of an input that are shown.
+/// Mistakes of an input that are shown at most.
 const MISTAKES_SHOWN_MAX: usize = 50;
 
 pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> Exit {
@@ -67,7 +67,7 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
     let ended = followed.to_the_end(&mut client, &mut report).await;
     report.show(sending.failed_to.is_some());
     if let Some(failed) = failed {
-        // A request that is wrong as a whole leaves the input to be corrected.
+        // If the whole request is invalid, the input has to be corrected.
         if ended == Some(Exit::Usage) && report.is_empty() {
             failed.discard();
         } else if let Err(problem) = failed.write(&key, &rows, &report, sending.dry_run) {
@@ -79,7 +79,7 @@ pub(super) async fn send<R: Sendable>(sending: &Sending, defaults: Defaults) -> 
 
 fn rows<R: Row>(sending: &Sending, defaults: &Defaults) -> Result<Vec<R>, String> {
     let (input, format): (Box<dyn Read + Send>, _) = match &sending.file {
-        // Flags alone are one row that leaves everything to them.
+        // Flags alone are one row of defaults.
         None => (Box::new(Cursor::new(b"{}")), Some(input::Format::JsonLines)),
         Some(path) if path == Path::new("-") => (Box::new(io::stdin()), None),
         Some(path) => {
@@ -97,7 +97,7 @@ fn rows<R: Row>(sending: &Sending, defaults: &Defaults) -> Result<Vec<R>, String
         .and_then(|rows| rows.read_all(MISTAKES_SHOWN_MAX))
         .map_err(|mistakes| match &sending.file {
             Some(_) => mistakes.to_string(),
-            // There is no file whose lines could be meant.
+            // Without a file, lines have no meaning.
             None => mistakes.of_flags(),
         })?;
     if rows.is_empty() {
@@ -106,7 +106,7 @@ fn rows<R: Row>(sending: &Sending, defaults: &Defaults) -> Result<Vec<R>, String
     Ok(rows)
 }
 
-/// Asks before anything is destroyed. Without a person to ask, the answer is no.
+/// Asks for confirmation before anything is cancelled. Without a terminal the answer is no.
 fn confirmed<R: Sendable>(rows: &[R]) -> bool {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows {
@@ -139,7 +139,7 @@ fn confirmed<R: Sendable>(rows: &[R]) -> bool {
     }
 }
 
-/// The words that show the same request again.
+/// The command that resumes this request.
 pub(super) fn same_again(key: &str) -> String {
     format!("the same command with --key {}", quoted(key))
 }

@@ -1,4 +1,4 @@
-//! How a client reaches the service: where it is, whom it believes, and what it shows.
+//! Connection options of a client: endpoint, trust and credentials.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,11 +23,11 @@ use crate::{
     limits,
 };
 
-/// Where the service is unless somebody says.
+/// Default endpoint.
 const ENDPOINT: &str = "http://127.0.0.1:50051";
-/// How long to wait for it unless somebody says.
+/// Default connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time that may be said.
+/// Maximum connect timeout.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Where the service is, and what to show it.
@@ -85,14 +85,14 @@ pub(in crate::cli) struct Service {
     tls_server_name: Option<String>,
 }
 
-/// Shows a token with every call.
+/// Adds the token to every call.
 #[derive(Clone)]
 pub(in crate::cli) enum Credentials {
     /// None.
     None,
-    /// Always the same.
+    /// A fixed token.
     Token(AsciiMetadataValue),
-    /// What the file holds at the time of the call.
+    /// The content of a file at the time of the call.
     File(PathBuf),
 }
 
@@ -109,7 +109,7 @@ impl Interceptor for Credentials {
 }
 
 impl Service {
-    /// One that takes what comes without any proof.
+    /// A service without authentication.
     pub(in crate::cli) fn at(endpoint: String) -> Self {
         Self {
             endpoint,
@@ -124,12 +124,12 @@ impl Service {
         }
     }
 
-    /// What to show with each call.
+    /// The credentials for each call.
     pub(in crate::cli) fn credentials(&self) -> Result<Credentials, String> {
         match (&self.token, &self.token_file) {
             (Some(token), _) => header(token).map(Credentials::Token),
             (None, Some(file)) => {
-                // For the mistakes in it, before anything is sent.
+                // Checked now, to report mistakes in it before anything is sent.
                 token_in(file)?;
                 Ok(Credentials::File(file.clone()))
             }
@@ -140,7 +140,7 @@ impl Service {
     /// A channel to a service that answers.
     ///
     /// # Errors
-    /// What is wrong with what was given, or why there is no answer.
+    /// What is wrong with the options, or why there is no answer.
     pub(in crate::cli) async fn channel(&self) -> Result<Channel, Problem> {
         let endpoint = self.endpoint().map_err(Problem::Usage)?;
         reach::reach(&endpoint, self.connect_timeout).await
@@ -171,7 +171,7 @@ impl Service {
         Ok(endpoint)
     }
 
-    /// Keeps a token from a network that it would cross in the clear.
+    /// Rejects a token that would cross a network in clear text.
     fn check_plaintext_token(&self, uri: &Uri) -> Result<(), String> {
         let has_token = self.token.is_some() || self.token_file.is_some();
         let host = uri.host().unwrap_or_default();
@@ -186,8 +186,8 @@ impl Service {
         ))
     }
 
-    /// The flags that bring another command to the same service, a blank before each. A token is
-    /// not among them.
+    /// The flags by which another command reaches the same service, each after a blank. Never the
+    /// token.
     pub(in crate::cli) fn flags(&self) -> String {
         let mut flags = String::new();
         if self.endpoint != ENDPOINT {
@@ -232,7 +232,7 @@ impl Service {
     }
 }
 
-/// A time to wait for a connection.
+/// Parses a connect timeout.
 fn connect_timeout(text: &str) -> Result<Duration, String> {
     let time = times::length(text)?;
     if time.is_zero() || time > CONNECT_TIMEOUT_MAX {
@@ -244,7 +244,7 @@ fn connect_timeout(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// A word for a shell.
+/// A word quoted for a shell.
 pub(in crate::cli) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,[]".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -254,7 +254,7 @@ pub(in crate::cli) fn quoted(word: &str) -> String {
     }
 }
 
-/// A PEM file that holds at least one of what it should hold.
+/// Reads a PEM file that has at least one of the expected entries.
 fn pem(file: &Path, option: &str, what: &str) -> Result<String, String> {
     let max = u64::try_from(limits::PEM_BYTES_MAX).unwrap_or(u64::MAX);
     let shown = file.display();

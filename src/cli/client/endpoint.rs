@@ -1,10 +1,10 @@
-//! Where the service is, as people write it.
+//! Parses the endpoint of the service.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 
-/// The endpoint as a URL: `host:port` is one in the clear, or with TLS if certificates are given.
+/// The endpoint as a URL. `host:port` means clear text, or TLS if certificates are given.
 ///
 /// # Errors
 /// What is wrong with it, and what would be right.
@@ -20,7 +20,7 @@ pub(in crate::cli) fn url(endpoint: &str, with_tls: bool) -> Result<String, Stri
     if shown.is_empty() {
         return refuse("is empty");
     }
-    // `localhost:50051` is not a scheme with something behind it.
+    // `localhost:50051` has no scheme.
     let url = match shown.split_once("://") {
         Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
             scheme @ ("http" | "https") => format!("{scheme}://{rest}"),
@@ -61,8 +61,8 @@ pub(in crate::cli) fn url(endpoint: &str, with_tls: bool) -> Result<String, Stri
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// Whether a URL's host is this machine: a loopback address, or a name that RFC 6761 keeps for one.
-/// Other names are not looked up: what they mean is up to whoever answers for them.
+/// Whether a URL's host is this machine: a loopback address, or a name that RFC 6761 reserves for
+/// one. Other names are not resolved, since anyone may answer for them.
 pub(in crate::cli) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     match address.parse::<IpAddr>() {

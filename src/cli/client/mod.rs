@@ -1,5 +1,5 @@
-//! The client side of the two cancelling RPCs: sends a request, and sends the very same one
-//! again when the connection breaks, which resumes it.
+//! Client of the two cancelling RPCs: sends a request, and resumes it by sending the same request
+//! again when the connection breaks.
 
 pub(super) mod connection;
 pub(super) mod endpoint;
@@ -28,7 +28,7 @@ pub(super) type Client = CancellationServiceClient<InterceptedService<Channel, C
 /// A client of a service that answers.
 ///
 /// # Errors
-/// What is wrong with what was given, or why the service cannot be reached.
+/// What is wrong with the options, or why the service cannot be reached.
 pub(super) async fn connect(service: &Service) -> Result<Client, Problem> {
     let credentials = service.credentials().map_err(Problem::Usage)?;
     let channel = service.channel().await?;
@@ -36,32 +36,32 @@ pub(super) async fn connect(service: &Service) -> Result<Client, Problem> {
     Ok(client.max_decoding_message_size(2 * crate::limits::RESPONSE_BYTES_MAX))
 }
 
-/// A request of one of the two cancelling RPCs, and what its stream brings.
+/// A request of one of the two cancelling RPCs, and its stream.
 pub(super) trait Cancelling: Message + Clone + 'static {
-    /// One message of the stream.
+    /// A message of the stream.
     type Response;
-    /// One result.
+    /// A result.
     type Result: Outcome;
 
-    /// Sends it.
+    /// Sends the request.
     fn send(
         self,
         client: &mut Client,
         until: Option<Instant>,
     ) -> impl Future<Output = Result<Streaming<Self::Response>, Status>> + Send;
 
-    /// Takes a message apart.
+    /// Splits a message into progress and results.
     fn parts(response: Self::Response) -> (Progress, Vec<Self::Result>);
 
-    /// Items it has.
+    /// The number of items.
     fn total(&self) -> usize;
 }
 
-/// What all results have.
+/// What all results have in common.
 pub(super) trait Outcome {
-    /// Position in the request.
+    /// The index in the request.
     fn index(&self) -> u32;
-    /// How it ended; unspecified while it runs.
+    /// The outcome; unspecified while the item runs.
     fn outcome(&self) -> proto::Outcome;
 }
 
@@ -141,28 +141,27 @@ impl Cancelling for CancelEnrollmentsRequest {
     }
 }
 
-/// What is to be heard of a request that is followed.
+/// An event of a request that is followed.
 pub(super) enum News<'a, T> {
-    /// A message came.
+    /// A message arrived.
     Progress(&'a Progress),
-    /// A result, once; unsettled ones as they move.
+    /// A result; each settled one once, unsettled ones as they progress.
     Result(T),
-    /// The same request is sent again after a wait, as something ended the stream before its end.
+    /// The request is repeated after a wait, because the stream ended early.
     Again {
-        /// What ended it.
+        /// Why it ended.
         why: String,
-        /// Until when nothing is sent.
+        /// The wait.
         wait: Duration,
     },
-    /// The stream goes on after that.
+    /// The stream continues after that.
     Back,
 }
 
-/// Follows a request to its last result, resuming it as often as there is news in between.
+/// Follows a request to its last result. Resumes it as long as there is progress in between.
 ///
 /// # Errors
-/// The status that ended it for good: a mistake in the request, the end of the time, or a service
-/// that stayed away.
+/// The final status: a mistake in the request, the end of the time, or a service that stayed unreachable.
 pub(super) async fn follow<R: Cancelling>(
     client: &mut Client,
     request: R,
@@ -224,11 +223,11 @@ async fn resume<R: Cancelling>(
 
 /// One stream of a request that is followed.
 struct Following<'a> {
-    /// Which results have been told.
+    /// Which results have been reported.
     told: &'a mut [bool],
-    /// Whether something came on this stream but its greeting.
+    /// Whether the stream brought more than its first message.
     news: bool,
-    /// Whether another stream was before it.
+    /// Whether it resumes an earlier stream.
     is_resumed: bool,
 }
 
@@ -249,8 +248,8 @@ impl Following<'_> {
             if std::mem::take(&mut self.is_resumed) {
                 each(News::Back);
             }
-            // A stream that goes on after its greeting works, whether or not anything settles on it:
-            // what cuts it off now and then is no reason to give up.
+            // A stream that continues after its first message works, whether or not anything
+            // settles on it: being cut off now and then is no reason to give up.
             self.news |= !std::mem::take(&mut is_first);
             let (progress, results) = R::parts(message);
             each(News::Progress(&progress));

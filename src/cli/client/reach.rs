@@ -1,5 +1,4 @@
-//! Whether a service can be reached, found out at once and said in words: where, why not, and what
-//! to do about it.
+//! Checks at once whether a service can be reached, and explains why not and what to do.
 
 use std::{error::Error, fmt, io, time::Duration};
 
@@ -12,21 +11,21 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::cli::{Exit, terminal::say};
 
-/// What an end without a word comes to.
+/// The explanation of a connection that was closed without a reason.
 const CLOSED: &str = "it closed the connection; check that https:// or http:// is right, and give \
                       --tls-cert-file and --tls-key-file if it asks for a certificate";
 
-/// What a service's alert about a certificate comes to.
+/// The explanation of a TLS alert about a certificate.
 const FORBIDDEN: &str = "it does not take the caller's certificate, or that there is none";
 
-/// Why a command did not come to talk with a service.
+/// Why a command could not talk to a service.
 #[derive(Debug)]
 pub(in crate::cli) enum Problem {
-    /// What it was given is wrong.
+    /// The options are wrong.
     Usage(String),
-    /// The service is not there.
+    /// The service is unreachable.
     Away(String),
-    /// It is there, and does not let us in.
+    /// The service does not accept this caller.
     Forbidden(String),
 }
 
@@ -38,7 +37,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Says it, and how the command ends by it.
+    /// Prints the problem; returns the exit code.
     pub(in crate::cli) fn tell(&self) -> Exit {
         say(format!("cancelot: {self}"));
         match self {
@@ -49,8 +48,8 @@ impl Problem {
     }
 }
 
-/// Connects, and asks for the service's health, which any gRPC server answers somehow: one that
-/// takes connections and then says nothing is found out too.
+/// Connects and asks for the service's health, which any gRPC server answers somehow: this also
+/// detects one that accepts connections and stays silent.
 pub(in crate::cli) async fn reach(
     endpoint: &Endpoint,
     patience: Duration,
@@ -80,12 +79,12 @@ pub(in crate::cli) async fn reach(
     Err(Problem::Away(format!("{shown} cannot be reached: {cause}")))
 }
 
-/// Whether a status is our own word for a connection that broke or never was.
+/// Whether a status is tonic's own for a connection that broke or never existed.
 pub(in crate::cli) fn is_lost(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// Why the connection was lost, without what would help where it never worked.
+/// Why the connection was lost, without the remedy for one that never worked.
 pub(in crate::cli) fn lost_by(status: &Status) -> String {
     let told = with_remedy(status);
     let cause = told.split("; ").next().unwrap_or_default();
@@ -98,7 +97,7 @@ fn with_remedy(status: &Status) -> String {
         .map_or_else(|| status.message().to_owned(), cause)
 }
 
-/// The cause of an error, and the remedy if there is one to name.
+/// The cause of an error, with a remedy if there is one.
 fn cause(error: &(dyn Error + 'static)) -> String {
     let chain: Vec<&(dyn Error + 'static)> =
         std::iter::successors(Some(error), |error| (*error).source()).collect();
@@ -161,7 +160,7 @@ fn cause(error: &(dyn Error + 'static)) -> String {
             | io::ErrorKind::NotConnected
             | io::ErrorKind::UnexpectedEof,
         ) => CLOSED,
-        // A request that was waiting when the connection ended has no cause but that.
+        // A request that was waiting when the connection ended has no other cause.
         _ if has(&[
             "connection closed",
             "close_notify",
@@ -176,7 +175,7 @@ fn cause(error: &(dyn Error + 'static)) -> String {
     told.to_owned()
 }
 
-/// What an error says, without what it says twice.
+/// The texts of an error without repetitions.
 fn short(texts: &[String]) -> String {
     let mut told: Vec<&str> = Vec::new();
     for text in texts {

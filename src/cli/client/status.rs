@@ -1,5 +1,4 @@
-//! What a status of the service means for a command: its line, its exit, and whether the same
-//! request is worth sending again.
+//! What a status means for a command: its line, its exit code, and whether to repeat the request.
 
 use std::time::Duration;
 
@@ -9,19 +8,19 @@ use tonic_types::StatusExt as _;
 use super::reach;
 use crate::cli::Exit;
 
-/// A service that says to come back later than this is not waited for.
+/// A service that asks for a longer wait is not waited for.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
-/// How often a request is resumed without any news in between before the client gives up.
+/// How often a request is resumed without progress before the client gives up.
 pub(in crate::cli) const RESUMES_MAX: u32 = 20;
 /// The longest wait before resuming, unless the service asks for more.
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A status as a line: its code's name and its message.
+/// A status as a line: its code's name and message.
 pub(in crate::cli) fn told(status: &Status) -> String {
     if reach::is_lost(status) {
         return format!("the connection was lost: {}", reach::lost_by(status));
     }
-    // tonic's words for an answer that is none of gRPC's.
+    // tonic's message for a reply that is not gRPC.
     if let Some((_, http)) = status
         .message()
         .split_once("grpc-status header missing, mapped from ")
@@ -37,7 +36,7 @@ pub(in crate::cli) fn told(status: &Status) -> String {
     format!("{:?}: {}{again}", status.code(), status.message())
 }
 
-/// How a command ends that a status ends.
+/// The exit code of a command that ends with this status.
 pub(in crate::cli) fn exit(status: &Status) -> Exit {
     match status.code() {
         _ if reach::is_lost(status) => Exit::Unavailable,
@@ -50,8 +49,8 @@ pub(in crate::cli) fn exit(status: &Status) -> Exit {
     }
 }
 
-/// How long to wait before the same request is sent again after so many tries without any news;
-/// `None` if it is not worth it. The key makes sending again safe.
+/// How long to wait before the same request is repeated after this many tries without progress;
+/// `None` if a repeat is useless. The key makes it safe.
 pub(in crate::cli) fn again(status: &Status, tries: u32) -> Option<Duration> {
     if tries > RESUMES_MAX {
         return None;
@@ -63,7 +62,7 @@ pub(in crate::cli) fn again(status: &Status, tries: u32) -> Option<Duration> {
     }
     match status.code() {
         Code::Unavailable | Code::Unknown => Some(asked.unwrap_or(backoff)),
-        // Without a time this is our own bound of a message, or a proxy's: it stays as it is.
+        // Without a delay it is a size limit, ours or a proxy's, and stays.
         Code::ResourceExhausted => asked,
         _ if reach::is_lost(status) => Some(backoff),
         _ => None,
@@ -103,7 +102,7 @@ mod tests {
             Code::DeadlineExceeded,
         ] {
             assert_eq!(plain(code), None, "{code:?}");
-            // A time does not make it another request.
+            // A delay does not make the request valid.
             assert_eq!(again(&with_delay(code, 1), 1), None, "{code:?}");
         }
         assert!(told(&with_delay(Code::ResourceExhausted, 1800)).contains("come back in 1800 s"));

@@ -1,5 +1,5 @@
-//! What the demo asks for: a mixed batch over the five providers, with targets in every state
-//! that the sandbox knows from an id.
+//! The demo's requests: a mixed batch over the five providers, with targets in every state that the
+//! sandbox selects by id.
 
 use crate::rpc::proto::{
     CancelEnrollmentsRequest, CancelSubscriptionRequest, EnrollmentCancellation, Initiator, Reason,
@@ -13,7 +13,7 @@ pub(super) const SUBSCRIPTIONS: usize = 900;
 /// Items that cancel enrollments.
 pub(super) const ENROLLMENTS: usize = 100;
 
-/// The subscriptions: rebilly, solidgate, funnelfox and revolv3 in turn.
+/// Subscriptions at Rebilly, Solidgate, FunnelFox and Revolv3 in turn.
 pub(super) fn subscriptions() -> CancelSubscriptionRequest {
     CancelSubscriptionRequest {
         idempotency_key: "demo-subscriptions".to_owned(),
@@ -48,8 +48,8 @@ fn subscription(i: usize) -> SubscriptionCancellation {
             period_end,
         ),
         _ => {
-            // None that does not exist: Revolv3 answers 404 for those that have ended as well, so
-            // after a lost answer nobody could tell, and the result would say IN_DOUBT.
+            // None that does not exist: Revolv3 answers 404 for ended ones as well, so after a lost
+            // reply the truth would be unknown and the result IN_DOUBT.
             let range = match round % 25 {
                 10 => 300_000_000,
                 15 => 100_000_000,
@@ -70,7 +70,7 @@ fn subscription(i: usize) -> SubscriptionCancellation {
     }
 }
 
-/// The word in an id that gives it its state in the sandbox.
+/// The part of an id that selects the state in the sandbox.
 fn state(round: usize) -> &'static str {
     match round % 25 {
         5 => "missing_",
@@ -81,7 +81,7 @@ fn state(round: usize) -> &'static str {
     }
 }
 
-/// The enrollments: single subscribers, several at once, and one whole sequence of 3,522.
+/// Enrollments: single subscribers, several at once, and one whole sequence of 3,522.
 pub(super) fn enrollments() -> CancelEnrollmentsRequest {
     CancelEnrollmentsRequest {
         idempotency_key: "demo-enrollments".to_owned(),
@@ -108,7 +108,7 @@ fn enrollment(i: usize) -> EnrollmentCancellation {
         .to_owned(),
         target: Some(target),
         reason: "asked for in the demo".to_owned(),
-        // Targets that match many are a dry run unless this is said.
+        // Targets that match many are a dry run by default.
         dry_run: Some(false),
         ..Default::default()
     }

@@ -1,4 +1,4 @@
-//! `cancelot demo`: the whole system in one process, under faults, checked against its promises.
+//! `cancelot demo`: the whole system in one process, with faults, checked against its promises.
 
 mod batch;
 mod proof;
@@ -35,14 +35,14 @@ pub(super) struct Arguments {
     calm: bool,
 }
 
-/// What the demo waits for, said once.
+/// Explains once what the demo waits for.
 const WAITED_FOR: &str = "; the others lost an answer, or were told to come back: they wait until a \
                           request that was lost can act no more, and are looked up before anything \
                           is sent again";
-/// How often it is said how far it is.
+/// How often to report progress.
 const WAITING_SAID: Duration = Duration::from_secs(2);
 
-/// What comes back for the whole batch.
+/// The results of the whole batch.
 #[derive(Debug, Default)]
 struct Results {
     subscriptions: Vec<SubscriptionResult>,
@@ -153,7 +153,7 @@ fn requests(control: &Control) -> u64 {
         .sum()
 }
 
-/// Sends both requests at once and follows them to their ends.
+/// Sends both requests at once, and follows them to their ends.
 async fn ask(client: &mut Client) -> Result<Results, String> {
     let (subscriptions, enrollments) = (batch::subscriptions(), batch::enrollments());
     let total = subscriptions.total() + enrollments.total();
@@ -183,7 +183,7 @@ async fn ask(client: &mut Client) -> Result<Results, String> {
     };
     bar.finish_and_clear();
     a.and(b).map_err(|status| status::told(&status))?;
-    // A drain is told of after each of its calls; here its end is enough.
+    // A drain is reported after each of its calls; only its end counts here.
     done_enrollments.retain(|result: &EnrollmentResult| result.outcome != 0);
     let mut results = Results {
         subscriptions: done_subscriptions,
@@ -203,14 +203,14 @@ async fn ask(client: &mut Client) -> Result<Results, String> {
     Ok(results)
 }
 
-/// Says what the demo waits for while little settles.
+/// Explains the wait while few items settle.
 async fn tell_of_waiting(bar: &ProgressBar) -> Infallible {
     let mut before = bar.position();
     let mut is_first = true;
     loop {
         tokio::time::sleep(WAITING_SAID).await;
         let (settled, total) = (bar.position(), bar.length().unwrap_or_default());
-        // What still comes in quickly needs no explanation.
+        // No explanation while results come in quickly.
         if settled - before < total / 10 {
             let why = if std::mem::take(&mut is_first) {
                 WAITED_FOR

@@ -1,4 +1,4 @@
-//! Whether the promises held, each with what was seen.
+//! Checks the promises, each with what was seen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use crate::{
     sandbox::{Control, Provider},
 };
 
-/// Promises that were checked.
+/// The checked promises.
 #[derive(Debug, Default)]
 pub(super) struct Proof {
     checks: Vec<(bool, String)>,
@@ -22,12 +22,12 @@ impl Proof {
         self.checks.push((held, claim));
     }
 
-    /// Every promise held, and at least one was checked.
+    /// Whether every promise held, and at least one was checked.
     pub(super) fn held(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|(held, _)| *held)
     }
 
-    /// Admitted means finished: one outcome for each item, and none of them for now only.
+    /// Admitted means finished: one outcome per item, and each of them final.
     pub(super) fn everything_settled(&mut self, total: usize, results: &Results) {
         let settled = results.subscriptions.len() + results.enrollments.len();
         let places: BTreeSet<_> = results
@@ -46,7 +46,7 @@ impl Proof {
         );
     }
 
-    /// A repeat replays: the same outcomes, all marked.
+    /// A repeat replays: the same outcomes, all marked as replayed.
     pub(super) fn everything_replayed(&mut self, first: &Results, second: &Results) {
         let replayed = second
             .subscriptions
@@ -84,7 +84,7 @@ impl Proof {
         );
     }
 
-    /// Never twice, and done where it is said to be done: by the providers' own counts.
+    /// Never twice, and done where reported as done: by the providers' own counts.
     pub(super) fn effects(&mut self, control: &Control, results: &Results) {
         let providers = [
             Provider::Rebilly,
@@ -121,7 +121,7 @@ impl Proof {
             .map(|result| result.canceled_count)
             .sum();
         let counted: u64 = enrollments.values().sum();
-        // After a lost answer a count is a lower bound, and says so.
+        // After a lost reply a count is a lower bound, and is marked as one.
         let bounded = results
             .enrollments
             .iter()
@@ -138,8 +138,8 @@ impl Proof {
     }
 }
 
-/// Whether a result says what the provider counted. A result that was learned by a look after an
-/// answer was lost says that the target is as asked for, and not who made it so.
+/// Whether a result agrees with the provider's count. A result confirmed by a lookup after a lost
+/// reply says that the goal is reached, not who reached it.
 fn agree(result: &SubscriptionResult, effect: u64) -> bool {
     let done = [Outcome::Canceled, Outcome::Scheduled].contains(&result.outcome());
     match (done, result.confirmed_by_lookup) {

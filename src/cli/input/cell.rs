@@ -1,5 +1,5 @@
-//! The cells of a row, by column: text from CSV and flags, values from JSON. Reading one takes it
-//! away, and whatever is wrong with it is noted with its line and column.
+//! The cells of a row by column: text from CSV and flags, values from JSON. Reading a cell takes it
+//! out, and notes its mistakes with line and column.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::{
     limits,
 };
 
-/// One cell.
+/// A cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     /// From CSV or a flag.
     Text(String),
-    /// From JSON, and not null.
+    /// From JSON; not null.
     Json(Value),
 }
 
-/// A row's cells.
+/// The cells of a row.
 #[derive(Debug)]
 pub struct Fields {
     line: u64,
@@ -49,7 +49,7 @@ impl Fields {
         self.line
     }
 
-    /// How much is wrong so far.
+    /// The number of mistakes so far.
     pub(super) fn mistakes(&self) -> usize {
         self.mistakes.len()
     }
@@ -58,7 +58,7 @@ impl Fields {
         self.mistakes
     }
 
-    /// Notes what is wrong with a column.
+    /// Notes a mistake in a column.
     pub(super) fn refuse(&mut self, column: impl Into<String>, problem: impl Into<String>) {
         self.mistakes.push(Mistake {
             line: self.line,
@@ -67,12 +67,12 @@ impl Fields {
         });
     }
 
-    /// Whether the row itself has something in one of the columns.
+    /// Whether the row itself has a value in one of the columns.
     pub(super) fn has_any(&self, columns: &[&str]) -> bool {
         columns.iter().any(|column| self.cells.contains_key(column))
     }
 
-    /// Forgets the defaults of these columns, for rows that say something else.
+    /// Drops the defaults of these columns, for rows with another choice.
     pub(super) fn drop_defaults(&mut self, columns: &[&str]) {
         self.defaults.retain(|column, _| !columns.contains(column));
     }
@@ -82,7 +82,7 @@ impl Fields {
         self.cells.remove(column).or(default)
     }
 
-    /// Reads a cell by a function that says what is wrong.
+    /// Reads a cell with a function that returns its mistake.
     pub(super) fn optional<T>(
         &mut self,
         column: &'static str,
@@ -97,7 +97,7 @@ impl Fields {
         }
     }
 
-    /// Reads a cell that has to be there.
+    /// Reads a required cell.
     pub(super) fn required<T>(
         &mut self,
         column: &'static str,
@@ -111,7 +111,7 @@ impl Fields {
     }
 }
 
-/// The text of a cell. Ids that are numbers may stand in JSON as such.
+/// The text of a cell. JSON may have numeric ids as numbers.
 pub(super) fn text(cell: Cell) -> Result<String, String> {
     match cell {
         Cell::Text(text) | Cell::Json(Value::String(text)) => Ok(text),
@@ -122,7 +122,7 @@ pub(super) fn text(cell: Cell) -> Result<String, String> {
     }
 }
 
-/// An id that a provider chose, as it was meant.
+/// A provider's id, checked for typical damage.
 pub(super) fn id(cell: Cell) -> Result<TargetId, String> {
     sound_id(text(cell)?)
 }
@@ -134,7 +134,7 @@ fn sound_id(text: String) -> Result<TargetId, String> {
     }
 }
 
-/// A list of ids as the service takes it.
+/// A list of ids, as the service accepts it.
 pub(super) fn ids(cell: Cell) -> Result<Vec<TargetId>, String> {
     let texts = list(cell)?;
     if texts.is_empty() || texts.len() > limits::TARGET_VALUES_MAX {
@@ -155,7 +155,7 @@ pub(super) fn ids(cell: Cell) -> Result<Vec<TargetId>, String> {
     Ok(ids)
 }
 
-/// A key that a caller chose, as it was meant.
+/// A caller's key, checked for typical damage.
 pub(super) fn key(cell: Cell) -> Result<Key, String> {
     let text = text(cell)?;
     match spoiled::id(&text) {
@@ -164,12 +164,12 @@ pub(super) fn key(cell: Cell) -> Result<Key, String> {
     }
 }
 
-/// Text that a type of the domain takes.
+/// Text that a domain type parses.
 pub(super) fn parsed<T: TryFrom<String, Error = Malformed>>(cell: Cell) -> Result<T, String> {
     T::try_from(text(cell)?).map_err(|malformed| malformed.to_string())
 }
 
-/// Text of at most so many characters.
+/// Text of at most `chars_max` characters.
 pub(super) fn text_up_to(chars_max: usize) -> impl Fn(Cell) -> Result<String, String> {
     move |cell| {
         let text = text(cell)?;
@@ -209,7 +209,7 @@ pub(super) fn count(cell: Cell) -> Result<u32, String> {
     }
 }
 
-/// Several texts: an array in JSON, separated by `;` otherwise.
+/// A list of texts: an array in JSON, otherwise separated by `;`.
 fn list(cell: Cell) -> Result<Vec<String>, String> {
     match cell {
         Cell::Text(text) => Ok(text
@@ -226,7 +226,7 @@ fn list(cell: Cell) -> Result<Vec<String>, String> {
     }
 }
 
-/// One of a set of values with names. Case, dashes and underscores do not count.
+/// One of some named values. Case, dashes and underscores do not matter.
 pub(super) fn choice<T: Copy>(cell: Cell, choices: &[(&'static str, T)]) -> Result<T, String> {
     let text = text(cell)?;
     let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
@@ -238,7 +238,7 @@ pub(super) fn choice<T: Copy>(cell: Cell, choices: &[(&'static str, T)]) -> Resu
         .ok_or_else(|| format!("{text:?} is not known; {}", did_you_mean(&text, names)))
 }
 
-/// A JSON type in words.
+/// The JSON type of a value, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

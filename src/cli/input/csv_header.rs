@@ -1,22 +1,22 @@
-//! The header of a CSV file: what separates its cells, and which column each is.
+//! The header of a CSV file: its separator and its columns.
 
 use super::{Mistake, Mistakes, Naming, csv_lines::Line, naming::Named};
 use crate::config::did_you_mean::nearest;
 
-/// What a cell of the header stands for.
+/// The meaning of a header cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     Known(&'static str),
-    /// Left out because somebody asked for it.
+    /// Ignored by a flag.
     Ignored,
-    /// Without a name: spreadsheets write such columns, with nothing in them.
+    /// Unnamed: spreadsheets write such columns, and leave them empty.
     Unnamed,
 }
 
-/// What separates cells, by preference.
+/// Possible separators, in order of preference.
 const DELIMITERS: [u8; 4] = [b'\t', b',', b';', b'|'];
 
-/// What a spreadsheet's `sep=;` says before the header. `None` for a line that is none.
+/// The separator of a spreadsheet's line `sep=;`. `None` for any other line.
 pub(super) fn separator_line(line: &Line) -> Option<Result<u8, Mistakes>> {
     let text = std::str::from_utf8(line.content()).ok()?;
     let text = text.trim_matches([' ', '"']);
@@ -35,7 +35,7 @@ pub(super) fn separator_line(line: &Line) -> Option<Result<u8, Mistakes>> {
     )
 }
 
-/// What separates the cells of a header: whatever it has most of outside of quotes.
+/// The separator of a header: the one that occurs most often outside of quotes.
 pub(super) fn delimiter(header: &Line) -> u8 {
     let mut counts = [0_usize; DELIMITERS.len()];
     let mut quoted = false;
@@ -52,7 +52,7 @@ pub(super) fn delimiter(header: &Line) -> u8 {
         .map_or(b',', |(_, delimiter)| delimiter)
 }
 
-/// The columns that a header names, all of them known or left out and none of them twice.
+/// The columns of a header. Each has to be known or ignored, and may occur once.
 pub(super) fn columns(
     line: u64,
     names: &[String],
@@ -106,7 +106,7 @@ pub(super) fn columns(
         );
         refuse("", problem);
     }
-    // What a misspelled column was meant to be is not missing too.
+    // If a column is misspelled, the column that was meant is not reported as missing too.
     if mistakes.is_empty() {
         let given =
             |column: &'static str| header.contains(&Column::Known(column)) || has_default(column);

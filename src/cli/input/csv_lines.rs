@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use super::text::LINE_BYTES_MAX;
 
-/// A line with whatever ends it: LF, CRLF or CR alone.
+/// A line with its end: LF, CRLF or CR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     /// From 1.
@@ -13,20 +13,20 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Without what ends it.
+    /// The line without its end.
     pub(super) fn content(&self) -> &[u8] {
         let bytes = self.bytes.as_slice();
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         bytes.strip_suffix(b"\r").unwrap_or(bytes)
     }
 
-    /// Whether it holds nothing.
+    /// Whether the line is blank.
     pub(super) fn is_blank(&self) -> bool {
         self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 }
 
-/// The lines of an input, one by one as they come.
+/// Reads the lines of an input one by one.
 pub(super) struct Lines {
     input: BufReader<Box<dyn Read + Send>>,
     number: u64,
@@ -54,7 +54,7 @@ impl Lines {
     }
 }
 
-/// Reads up to the end of a line, whatever ends it; nothing at the end of the input.
+/// Reads up to any kind of line end; empty at the end of the input.
 pub(super) fn read_line(input: &mut impl BufRead, bytes_max: u64) -> io::Result<Vec<u8>> {
     let room = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let mut line = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn read_line(input: &mut impl BufRead, bytes_max: u64) -> io::Result<
             return Ok(line);
         }
         if line.last() == Some(&b'\r') {
-            // A line feed behind it ends the same line.
+            // A line feed after CR is part of the same line end.
             if ahead.first() == Some(&b'\n') {
                 line.push(b'\n');
                 input.consume(1);

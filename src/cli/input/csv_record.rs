@@ -1,50 +1,50 @@
-//! Takes records apart, strictly: a quote that is not closed, or that has text behind it, would
-//! join rows into one in silence.
+//! Splits CSV records, strictly: an unclosed quote, or one with text after it, would silently join
+//! rows.
 
 use super::{csv_lines::Line, text::LINE_BYTES_MAX};
 
-/// What is wrong with a record, and on which line.
+/// A malformed record, and the line of the mistake.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) line: u64,
     pub(super) problem: String,
-    /// Whether the next line begins a record all the same.
+    /// Whether the next line starts a record all the same.
     pub(super) goes_on: bool,
 }
 
-/// A record's cells.
+/// The cells of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The line that it begins on.
+    /// The line that it starts on.
     pub(super) line: u64,
     pub(super) cells: Vec<Vec<u8>>,
-    /// The lines that a quoted cell took it on to.
+    /// Further lines that a quoted cell takes.
     pub(super) more: Vec<Line>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing but blanks so far.
+    /// Only blanks so far.
     Begun,
     Plain,
     Quoted,
-    /// Behind a quote in a quoted cell: its end, or half of a doubled one.
+    /// After a quote in a quoted cell: the cell's end, or half of a doubled quote.
     Closed,
 }
 
-/// Puts a record together from the lines that it takes.
+/// Assembles a record from its lines.
 pub(super) struct Splitter {
     delimiter: u8,
     state: State,
     cell: Vec<u8>,
     record: Record,
-    /// The line of the quote that was opened last.
+    /// The line of the last opening quote.
     opened: u64,
     bytes: u64,
 }
 
 impl Splitter {
-    /// Of a record that begins on this line.
+    /// For a record that starts on this line.
     pub(super) fn new(delimiter: u8, line: u64) -> Self {
         Self {
             delimiter,
@@ -60,7 +60,7 @@ impl Splitter {
         }
     }
 
-    /// Takes a line; whether the record is whole.
+    /// Adds a line. Whether the record is complete.
     pub(super) fn take(&mut self, line: &Line) -> Result<bool, Broken> {
         self.bytes += u64::try_from(line.bytes.len()).unwrap_or(u64::MAX);
         if self.bytes > LINE_BYTES_MAX {
@@ -91,7 +91,7 @@ impl Splitter {
                 self.state = State::Quoted;
             }
             State::Begun if is_blank => self.cell.push(byte),
-            // Text separated by tabs is often written without any quoting.
+            // Tab-separated text is often written without any quoting.
             State::Plain if byte == b'"' && self.delimiter != b'\t' => {
                 return Err(Broken {
                     line,
@@ -139,7 +139,7 @@ impl Splitter {
         }
     }
 
-    /// The quote that is open when the input ends.
+    /// The mistake of a quote that is open at the end of the input.
     pub(super) fn never_closed(&self) -> Broken {
         Broken {
             line: self.opened,
@@ -150,30 +150,30 @@ impl Splitter {
         }
     }
 
-    /// The record, once it is whole.
+    /// The complete record.
     pub(super) fn into_record(self) -> Record {
         self.record
     }
 }
 
 impl Record {
-    /// The first line that a quoted cell swallowed and that looks like a row: it has as many cells,
-    /// something in each of these, and no cell that begins with a blank, as text behind a comma
-    /// does, unless the file is written with blanks.
+    /// The first line within a quoted cell that looks like a row: it has as many cells, no empty
+    /// cell where every row has a value, and no cell that starts with a blank, as text after a
+    /// comma does, unless the file is written with blanks.
     pub(super) fn swallows(&self, rows: &Looks) -> Option<u64> {
         let row = self.more.iter().find(|line| rows.are_like(line));
         row.map(|line| line.number)
     }
 }
 
-/// What rows of a file look like.
+/// What the rows of a file look like.
 #[derive(Debug)]
 pub(super) struct Looks {
     pub(super) delimiter: u8,
     pub(super) columns: usize,
-    /// Where every row has something.
+    /// Columns with a value in every row.
     pub(super) filled: Vec<usize>,
-    /// Whether blanks stand behind separators.
+    /// Whether separators are followed by blanks.
     pub(super) is_spaced: bool,
 }
 

@@ -1,4 +1,4 @@
-//! CSV as cells by column, and the line of each record.
+//! Reads CSV as cells by column, with the line of each record.
 
 use std::io::{self, Read};
 
@@ -16,7 +16,7 @@ use crate::cli::terminal::words::plural;
 pub(super) struct CsvRows {
     lines: Lines,
     header: Vec<Column>,
-    /// What a swallowed row is known by.
+    /// How a row within a quoted cell is recognised.
     looks: Looks,
     ended: bool,
 }
@@ -69,7 +69,7 @@ impl CsvRows {
                     return None;
                 }
                 Ok(Some(first)) => {
-                    // A file that writes blanks behind separators does so in its rows.
+                    // If the header has blanks after separators, so have the rows.
                     self.looks.is_spaced |= is_spaced(&first, self.looks.delimiter);
                     record(&mut self.lines, first, self.looks.delimiter)
                 }
@@ -83,7 +83,7 @@ impl CsvRows {
                 }
             };
             match self.cells(&record) {
-                // Spreadsheets write rows of nothing but separators behind the last one.
+                // Spreadsheets write rows of separators only after the last row.
                 Ok(None) => {}
                 Ok(Some(cells)) => return Some(Ok((record.line, cells))),
                 Err(mistakes) => return Some(Err(mistakes)),
@@ -92,7 +92,7 @@ impl CsvRows {
         None
     }
 
-    /// A record's cells by column; `None` if there is nothing in it.
+    /// A record's cells by column; `None` if all are empty.
     fn cells(&self, record: &Record) -> Result<Option<Cells>, Mistakes> {
         let line = record.line;
         let columns = self.header.len();
@@ -140,7 +140,7 @@ impl CsvRows {
     }
 }
 
-/// Whether the first cell behind a separator begins with a blank.
+/// Whether the first cell after a separator starts with a blank.
 fn is_spaced(line: &Line, delimiter: u8) -> bool {
     let mut cells = line.content().split(|byte| *byte == delimiter).skip(1);
     cells
@@ -159,7 +159,7 @@ fn next_filled(lines: &mut Lines) -> Result<Option<Line>, Mistakes> {
     }
 }
 
-/// The record that begins on a line, or what is wrong with it and whether the next line begins one.
+/// The record that starts on a line. On a mistake, also whether the next line starts a record.
 fn record(lines: &mut Lines, first: Line, delimiter: u8) -> Result<Record, (Mistakes, bool)> {
     let mut splitter = Splitter::new(delimiter, first.number);
     let mut next = Some(first);
@@ -184,7 +184,7 @@ fn unreadable(error: &io::Error) -> Mistakes {
     Mistakes::one(0, format!("cannot be read: {error}"))
 }
 
-/// The cells as text, without the blanks around it.
+/// The trimmed cells as text.
 fn texts(record: &Record) -> Result<Vec<String>, Mistakes> {
     let text = |cell: &Vec<u8>| {
         let text = std::str::from_utf8(cell).ok()?;

@@ -1,4 +1,4 @@
-//! JSON Lines as cells by column.
+//! Reads JSON Lines as cells by column.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use super::{
     text::{Cells, LINE_BYTES_MAX},
 };
 
-/// The rows of a file of JSON Lines.
+/// The rows of a JSON Lines file.
 pub(super) struct JsonRows {
     reader: BufReader<Box<dyn Read + Send>>,
     columns: &'static [&'static str],
@@ -63,7 +63,7 @@ impl JsonRows {
                     );
                 }
             };
-            // Where the next row begins cannot be told.
+            // The start of the next row is unknown.
             self.ended = true;
             return Some(Err(Mistakes::one(line, problem)));
         }
@@ -82,7 +82,7 @@ fn cells(
     naming: &Naming,
     line: u64,
 ) -> Result<Cells, Mistakes> {
-    // Without its line break, so that the end of the line is told as its last character.
+    // Without the line end, so that a mistake at the end has the right position.
     let object = bytes.trim_ascii_end();
     let members: Members = serde_json::from_slice(object).map_err(|error| {
         Mistakes::one(
@@ -118,7 +118,7 @@ fn cells(
     }
 }
 
-/// The members of a JSON object, repeats and all: a map would keep the last in silence.
+/// The members of a JSON object with repeats; a map would silently keep the last of them.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -1,4 +1,4 @@
-//! Line items: an array of JSON objects, in CSV as the text of a cell.
+//! Line items: a JSON array of objects; in CSV as the text of a cell.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -31,7 +31,7 @@ const MEMBERS: &[&str] = &[
 pub(super) const DIRECTIONS: [(&str, Direction); 2] =
     [("debit", Direction::Debit), ("credit", Direction::Credit)];
 
-/// Reads the row's line items; what is wrong is noted by item and member.
+/// Reads the row's line items; mistakes are noted by item and member.
 pub(super) fn read(fields: &mut Fields) -> Vec<LineItem> {
     let items = fields.optional(COLUMN, array).unwrap_or_default();
     let mut read = Vec::with_capacity(items.len());
@@ -76,7 +76,7 @@ fn array(cell: Cell) -> Result<Vec<Value>, String> {
     }
 }
 
-/// An item's members as fields, or what is wrong with them by member.
+/// The members of an item as fields, or the mistakes by member.
 fn members(line: u64, item: Value) -> Result<Fields, Vec<(String, String)>> {
     let Value::Object(item) = item else {
         let problem = format!("is {}; write an object", cell::kind(&item));
@@ -122,7 +122,7 @@ fn line_item(fields: &mut Fields) -> Option<LineItem> {
     })
 }
 
-/// A price, as text or as a number; the digits are kept as they are written.
+/// A price as text or number, with its digits as written.
 fn amount(cell: Cell) -> Result<Amount, String> {
     let text = match cell {
         Cell::Json(Value::Number(number)) => number.to_string(),

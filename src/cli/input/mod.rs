@@ -1,6 +1,6 @@
-//! Reads cancellations from CSV or JSON Lines, row by row, so that a file of any length can be
-//! checked before the first of it is sent. Knows nothing of gRPC: it turns text into the words
-//! of the domain, and says line and column of whatever is not one.
+//! Reads cancellations from CSV or JSON Lines, row by row, so that a file of any length is checked
+//! before anything is sent. Knows nothing of gRPC: it parses text into domain types, and reports
+//! line and column of every mistake.
 
 mod cell;
 mod csv_header;
@@ -35,18 +35,18 @@ pub use self::{
 };
 use crate::domain::ids::Key;
 
-/// How rows are written.
+/// The format of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A header with the columns' names, then a line for each row. Separated by commas,
-    /// semicolons, tabs or bars, whichever the header has most of, or as `sep=;` above it says.
+    /// A header with the column names, then a row per line. Separated by commas, semicolons, tabs
+    /// or bars, whichever the header has most of, or as a line `sep=;` above it says.
     Csv,
-    /// A JSON object on each line.
+    /// A JSON object per line.
     JsonLines,
 }
 
 impl Format {
-    /// The format that a file's name tells, if it tells any.
+    /// The format that a file name suggests.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -60,29 +60,29 @@ impl Format {
 
 /// A kind of row.
 pub trait Row: Sized {
-    /// The columns it can have.
+    /// Its possible columns.
     const COLUMNS: &'static [&'static str];
-    /// Those it must have.
+    /// Its required columns.
     const REQUIRED: &'static [&'static str];
 
-    /// Reads a row. Whatever is wrong goes to the fields' problems, and `None` comes back.
+    /// Reads a row. Mistakes are added to the fields, and the result is `None`.
     #[doc(hidden)]
     fn read(fields: &mut Fields) -> Option<Self>;
 
-    /// Where it stood, from 1.
+    /// Its line, from 1.
     fn line(&self) -> u64;
 
-    /// The key that it has of its own.
+    /// Its own key.
     fn own_key(&self) -> Option<&Key>;
 
-    /// Its cells by column, with another key in place of its own, as JSON Lines have them.
+    /// Its cells by column, with another key, as in JSON Lines.
     fn cells(&self, key: Option<String>) -> Map<String, Value>;
 
-    /// What no two rows may share, each with the column to name.
+    /// Values that no two rows may share, each with its column.
     fn identities(&self) -> Vec<(&'static str, String)>;
 }
 
-/// Text for columns that a row leaves empty, as flags give it.
+/// Default texts for empty columns, from flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults(BTreeMap<String, String>);
 
@@ -97,10 +97,10 @@ impl<C: Into<String>, T: Into<String>> FromIterator<(C, T)> for Defaults {
     }
 }
 
-/// What is wrong with a line.
+/// A mistake in a line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    /// The line, from 1; 0 for what is wrong with the input as a whole.
+    /// The line, from 1; 0 for the input as a whole.
     pub line: u64,
     /// The column, such as `when` or `line_items[2].quantity`; empty for a whole line.
     pub column: String,
@@ -120,12 +120,12 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All that is wrong with a row or an input, in order, and at least one of it.
+/// The mistakes of a row or an input, in order; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The first of them.
+    /// The first mistakes.
     pub shown: Vec<Mistake>,
-    /// How many more there are.
+    /// The number of further mistakes.
     pub more: usize,
 }
 
@@ -143,7 +143,7 @@ impl fmt::Display for Mistakes {
 }
 
 impl Mistakes {
-    /// The same of a row that flags alone make, which stands on no line of anything.
+    /// The mistakes of a row from flags, which has no line.
     pub(super) fn of_flags(mut self) -> String {
         for mistake in &mut self.shown {
             mistake.line = 0;
@@ -164,7 +164,7 @@ impl From<Vec<Mistake>> for Mistakes {
 }
 
 impl Mistakes {
-    /// A mistake about the input as a whole, or about a whole line.
+    /// A mistake of the whole input or a whole line.
     fn one(line: u64, problem: impl Into<String>) -> Self {
         Self::from(vec![Mistake {
             line,
@@ -174,7 +174,7 @@ impl Mistakes {
     }
 }
 
-/// The rows of an input. A wrong row does not end it; an input that cannot be read does.
+/// The rows of an input. A wrong row does not end it; a read error does.
 pub struct Rows<R> {
     text: TextRows,
     defaults: BTreeMap<&'static str, Cell>,
@@ -184,10 +184,10 @@ pub struct Rows<R> {
 }
 
 impl<R: Row> Rows<R> {
-    /// Begins to read: finds out the format if it is not given, and checks the header.
+    /// Starts to read: detects the format if it is not given, and checks the header.
     ///
     /// # Errors
-    /// What is wrong with the header or the defaults, or that nothing can be read.
+    /// The mistakes in the header or the defaults, or a read error.
     pub fn open(
         input: impl Read + Send + 'static,
         format: Option<Format>,
@@ -196,7 +196,7 @@ impl<R: Row> Rows<R> {
         Self::open_named(input, format, defaults, &Naming::default())
     }
 
-    /// The same, of an input with columns that are called otherwise or are left out.
+    /// Like [`Rows::open`], for an input with renamed or ignored columns.
     ///
     /// # Errors
     /// As for [`Rows::open`].
@@ -238,10 +238,10 @@ impl<R: Row> Rows<R> {
         })
     }
 
-    /// All rows, or the first `mistakes_max` mistakes and the number of the others.
+    /// All rows.
     ///
     /// # Errors
-    /// The mistakes.
+    /// The first `mistakes_max` mistakes, and the number of the others.
     pub fn read_all(self, mistakes_max: usize) -> Result<Vec<R>, Mistakes> {
         let mut rows = Vec::new();
         let mut mistakes = Mistakes::from(Vec::new());
@@ -264,8 +264,8 @@ impl<R: Row> Rows<R> {
         }
     }
 
-    /// The service refuses two items of a request with one key or one target. Across a file it
-    /// would take them, so they are found here.
+    /// The service rejects a request with a repeated key or target. Across the requests of a file
+    /// it would accept them, so they are rejected here.
     fn refuse_repeats(&mut self, row: R) -> Result<R, Mistakes> {
         let line = row.line();
         let mut mistakes = Vec::new();

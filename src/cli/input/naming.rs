@@ -1,18 +1,17 @@
-//! How the names in an input stand for columns: as people and programs write them, and as somebody
-//! says for the rest.
+//! Maps the names in an input to columns: in the usual spellings, and as flags say for the others.
 
 use crate::config::did_you_mean::did_you_mean;
 
-/// What to make of names that are no columns of ours.
+/// How to treat names that are no columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// Names that are left out, in the input's words.
+    /// Ignored names, as in the input.
     ignored: Vec<String>,
-    /// Column and the name it has in the input.
+    /// Columns with their names in the input.
     renamed: Vec<(&'static str, String)>,
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     Known(&'static str),
@@ -20,8 +19,8 @@ pub(super) enum Named {
 }
 
 impl Naming {
-    /// With these names left out, and with `COLUMN=NAME` for what is called otherwise. Either side
-    /// may be the column, as long as the other is none.
+    /// Ignores some names, and maps others by `COLUMN=NAME`. Either side may be the column, if the
+    /// other one is none.
     ///
     /// # Errors
     /// What is wrong with one of them.
@@ -49,7 +48,7 @@ impl Naming {
         Ok(naming)
     }
 
-    /// The column that a name stands for.
+    /// The column of a name.
     pub(super) fn column(
         &self,
         name: &str,
@@ -64,7 +63,7 @@ impl Naming {
         column(name, known).map(Named::Known)
     }
 
-    /// The names given that are not among these.
+    /// The given names that are not among these.
     pub(super) fn not_among<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a str> {
         let renamed = self.renamed.iter().map(|(_, theirs)| theirs);
         let given = self.ignored.iter().chain(renamed).map(String::as_str);
@@ -72,7 +71,7 @@ impl Naming {
     }
 }
 
-/// The column that a name is, however it is written.
+/// The column that a name spells.
 pub(super) fn column(name: &str, known: &'static [&'static str]) -> Result<&'static str, String> {
     let columns = known.iter().copied();
     columns
@@ -98,7 +97,7 @@ fn parse(pair: &str, known: &'static [&'static str]) -> Result<(&'static str, St
     }
 }
 
-/// Whether two names are one: letters and digits count, and their case does not, as in
+/// Whether two names are the same: only letters and digits count, and not their case, as in
 /// `Subscription ID`, `subscriptionId` and `subscription_id`.
 fn same(a: &str, b: &str) -> bool {
     let (of_a, of_b) = (letters(a), letters(b));

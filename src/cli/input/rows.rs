@@ -1,4 +1,4 @@
-//! The two kinds of rows: what columns they have and what these mean.
+//! The two kinds of rows: their columns and what these mean.
 
 use serde_json::{Map, Value};
 
@@ -39,19 +39,19 @@ pub(super) const INITIATORS: [(&str, Initiator); 3] = [
 /// A subscription to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionRow {
-    /// Where it stood, from 1.
+    /// Its line, from 1.
     pub line: u64,
     /// The account.
     pub account: AccountName,
     /// The subscription.
     pub subscription_id: TargetId,
-    /// A key of its own.
+    /// Its own key.
     pub idempotency_key: Option<Key>,
-    /// When it is to end.
+    /// When it ends.
     pub when: When,
     /// Why, from the list.
     pub reason: Option<Reason>,
-    /// Why, in words, at most [`limits::TEXT_CHARS_MAX`] characters.
+    /// Why, as free text of at most [`limits::TEXT_CHARS_MAX`] characters.
     pub comment: Option<String>,
     /// Who asked for it.
     pub initiated_by: Option<Initiator>,
@@ -59,7 +59,7 @@ pub struct SubscriptionRow {
     pub prorate: Option<bool>,
     /// Solidgate's channel.
     pub channel_id: Option<TargetId>,
-    /// Items for the closing invoice, at most [`limits::LINE_ITEMS_MAX`].
+    /// Items of the closing invoice, at most [`limits::LINE_ITEMS_MAX`].
     pub line_items: Vec<LineItem>,
 }
 
@@ -79,7 +79,7 @@ impl Row for SubscriptionRow {
     const REQUIRED: &'static [&'static str] = &["account", "subscription_id", "when"];
 
     fn read(fields: &mut Fields) -> Option<Self> {
-        // Every cell is read before the first `?`, so that all that is wrong is noted.
+        // All cells are read before the first `?`, so that all mistakes are noted.
         let account = fields.required("account", parsed);
         let subscription_id = fields.required("subscription_id", id);
         let idempotency_key = fields.optional("idempotency_key", key);
@@ -129,26 +129,26 @@ impl Row for SubscriptionRow {
 /// Enrollments to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrollmentsRow {
-    /// Where it stood, from 1.
+    /// Its line, from 1.
     pub line: u64,
     /// The account.
     pub account: AccountName,
     /// The sequence.
     pub sequence_id: TargetId,
-    /// A key of its own.
+    /// Its own key.
     pub idempotency_key: Option<Key>,
-    /// Whose enrollments; lists as written, without repeats, of 1 to
-    /// [`limits::TARGET_VALUES_MAX`] texts.
+    /// The subscribers; lists as written, without repeats, of 1 to [`limits::TARGET_VALUES_MAX`]
+    /// texts.
     pub target: EnrollmentsTarget,
-    /// Why, in words, at most [`limits::TEXT_CHARS_MAX`] characters.
+    /// Why, as free text of at most [`limits::TEXT_CHARS_MAX`] characters.
     pub reason: Option<String>,
-    /// Whether to look only; unset, as the target has it.
+    /// Whether it is a dry run; unset for the target's default.
     pub dry_run: Option<bool>,
-    /// More matches than this and nothing is cancelled; at least 1.
+    /// If more match, nothing is cancelled; at least 1.
     pub max_matches: Option<u32>,
 }
 
-/// The columns that say whose enrollments.
+/// The columns of targets.
 const TARGETS: [&str; 5] = [
     "subscriber_id",
     "subscriber_ids",
@@ -234,7 +234,7 @@ fn when(cell: Cell) -> Result<When, String> {
     })
 }
 
-/// Exactly one of the targets, and the row's own before the defaults'.
+/// Exactly one target; the row's own takes precedence over defaults.
 fn target(fields: &mut Fields) -> Option<EnrollmentsTarget> {
     let mistakes_before = fields.mistakes();
     if fields.has_any(&TARGETS) {
@@ -246,7 +246,7 @@ fn target(fields: &mut Fields) -> Option<EnrollmentsTarget> {
     let values = fields.optional("field_values", ids);
     let all = fields.optional("all", truth).filter(|all| *all);
     if fields.mistakes() > mistakes_before {
-        // What could not be read is not missing too.
+        // An unreadable column is not missing too.
         return None;
     }
     if path.is_some() && values.is_none() {

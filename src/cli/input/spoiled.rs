@@ -1,10 +1,10 @@
-//! What spreadsheets and exports make of ids: an error instead of a value, a number that lost its
-//! digits, a word for nothing, characters that nobody sees. All of it is refused: what the id was
-//! cannot be told.
+//! Detects ids damaged by spreadsheets and exports: an error instead of a value, a number that lost
+//! digits, a word for nothing, invisible characters. All are rejected, because the original id is
+//! unknown.
 
 use crate::cli::terminal::unseen::{is_unseen, named};
 
-/// Words that programs write where there is nothing.
+/// Words for an empty value.
 const NOTHING: [&str; 9] = [
     "null",
     "(null)",
@@ -17,10 +17,10 @@ const NOTHING: [&str; 9] = [
     "nil",
 ];
 
-/// Errors that end in neither `!` nor `?`.
+/// Spreadsheet errors without a final `!` or `?`.
 const ERRORS: [&str; 4] = ["#N/A", "#NA", "#NV", "#GETTING_DATA"];
 
-/// Why a text cannot be an id or a key as it was meant, if it cannot.
+/// Why a text cannot be the intended id or key; `None` if it can.
 pub(super) fn id(text: &str) -> Option<String> {
     let because = |what: &str| Some(format!("{text:?} {what}"));
     if let Some(error) = error(text) {
@@ -48,7 +48,7 @@ pub(super) fn id(text: &str) -> Option<String> {
     None
 }
 
-/// That a cell holds a spreadsheet's error, if it does: `#N/A`, `#REF!`, `#NAME?`, `Err:502`.
+/// The mistake of a cell with a spreadsheet error: `#N/A`, `#REF!`, `#NAME?`, `Err:502`.
 pub(super) fn error(text: &str) -> Option<String> {
     let is_word = |word: &str| {
         let letters = |c: char| c.is_uppercase() || c.is_ascii_digit() || matches!(c, '/' | '_');
@@ -69,12 +69,12 @@ pub(super) fn error(text: &str) -> Option<String> {
     is_error.then(|| format!("{text:?} is a spreadsheet's error; write the value"))
 }
 
-/// Blanks other than the space: they look like it, and are not it.
+/// White space other than the space, which looks the same.
 fn is_odd_blank(c: char) -> bool {
     c.is_whitespace() && c != ' '
 }
 
-/// `9.91E+15`, `1,2e-7`, `1E+08`. `12e4567` may well be an id.
+/// Scientific notation: `9.91E+15`, `1,2e-7`, `1E+08`. `12e4567` may be an id.
 fn is_scientific(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
@@ -91,7 +91,7 @@ fn is_scientific(text: &str) -> bool {
         && (signed.is_some() || fraction.is_some())
 }
 
-/// `2232.0`, as programs write whole numbers of a column that has gaps.
+/// A number like `2232.0`, as programs write integers of a column with gaps.
 fn is_fraction(text: &str) -> bool {
     text.split_once(['.', ','])
         .is_some_and(|(whole, fraction)| {

@@ -1,4 +1,4 @@
-//! Files as people write them: rows or mistakes come out, and never a panic.
+//! Inputs as people write them give rows or mistakes, and never a panic.
 
 mod exports;
 
@@ -61,7 +61,7 @@ fn every_column_of_a_subscription_is_read_from_csv() {
     assert_eq!(row.line_items[0].direction, Direction::Credit);
     assert_eq!(row.line_items[0].unit_price.as_str(), "49.95");
     assert_eq!(row.line_items[0].quantity, 2);
-    // The comment above took two lines.
+    // The comment above takes two lines.
     assert_eq!((rows[1].line, rows[1].when), (4, When::PeriodEnd));
     assert!(rows[1].idempotency_key.is_none() && rows[1].line_items.is_empty());
 }
@@ -342,7 +342,7 @@ fn mistakes_beyond_the_bound_are_counted_and_rows_go_on_after_one() {
 
 #[test]
 fn rows_come_before_the_input_ends() {
-    /// Gives a header, then rows for ever.
+    /// A header, then rows without end.
     struct Endless(u64);
 
     impl io::Read for Endless {
@@ -399,7 +399,7 @@ fn a_file_name_tells_its_format() {
     }
 }
 
-/// Each of the domain's reasons can be written.
+/// Every reason of the domain has a word.
 #[test]
 fn every_reason_is_read_by_its_own_word() {
     for reason in [

@@ -1,4 +1,4 @@
-//! Finds out how an input is written, and reads its rows as cells by column.
+//! Detects the format of an input, and reads its rows as cells by column.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use super::{
     json_rows::JsonRows,
 };
 
-/// Bytes of a line of JSON, and of the start by which a format is found out.
+/// Maximum bytes of a line of JSON, and of the start from which the format is detected.
 pub(super) const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A row's cells by column.
@@ -63,7 +63,7 @@ impl TextRows {
     }
 }
 
-/// The input up to the end of its first line that is not blank, without a byte order mark.
+/// The input up to its first non-blank line, without a byte order mark.
 fn read_start(input: &mut impl BufRead) -> Result<Vec<u8>, Mistakes> {
     let mut start = Vec::new();
     loop {

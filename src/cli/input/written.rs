@@ -1,4 +1,4 @@
-//! Rows as they are written, so that they can be read again.
+//! Writes rows in a form that can be read again.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::command::{EnrollmentsTarget, LineItem, When};
 
-/// The members that have a value.
+/// The members with a value.
 fn filled<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
     let members = members.into_iter().filter(|(_, value)| !value.is_null());
     members
@@ -16,7 +16,7 @@ fn filled<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
         .collect()
 }
 
-/// The word of one of a set of values.
+/// The word of a value.
 fn word<T: PartialEq>(value: Option<&T>, words: &[(&'static str, T)]) -> Option<&'static str> {
     let value = value?;
     let found = words.iter().find(|(_, known)| known == value);

@@ -1,5 +1,5 @@
-//! `cancelot audit`: the audit as JSON lines, filtered, and whether it is as it was written. Reads
-//! files alone, so the service may be running.
+//! `cancelot audit`: prints the audit as JSON lines, filtered, or verifies it. Reads files only, so
+//! the service may be running.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -118,18 +118,18 @@ struct Verify {
     signed_since: Option<Timestamp>,
 }
 
-/// A word of the audit for what happened.
+/// Parses an event of the audit.
 fn event(text: &str) -> Result<String, String> {
     known(text, EVENTS.into_iter())
 }
 
-/// A word of the audit for how it ended. English spells some of them in two ways.
+/// Parses an outcome. British spelling is accepted too.
 fn outcome(text: &str) -> Result<String, String> {
     let american = text.to_ascii_lowercase().replace("cancelled", "canceled");
     known(&american, Outcome::ALL.into_iter().map(Outcome::name))
 }
 
-/// The word that is meant: case, dashes and underscores do not count.
+/// The word that is meant: case, dashes and underscores do not matter.
 fn known(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Result<String, String> {
     let plain = |word: &str| word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
     let found = words.clone().find(|word| plain(word) == plain(text));
@@ -138,7 +138,7 @@ fn known(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> Resul
         .ok_or_else(|| format!("there is no such word; {}", did_you_mean(text, words)))
 }
 
-/// How often to look for more.
+/// How often to check for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
@@ -219,7 +219,7 @@ fn export(arguments: &Export) -> Result<(), Problem> {
     }
 }
 
-/// What a line is filtered by.
+/// The fields that a line is filtered by.
 #[derive(Deserialize)]
 struct Seen {
     time: Timestamp,
@@ -316,7 +316,7 @@ impl Filter {
     }
 }
 
-/// The last line of what `verify` says.
+/// The last line of the output of `verify`.
 #[derive(Serialize)]
 struct Verified<'a> {
     #[serde(flatten)]

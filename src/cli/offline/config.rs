@@ -1,4 +1,4 @@
-//! `cancelot config`: is the configuration right, and what does it come to?
+//! `cancelot config`: checks and prints the configuration.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ struct Which {
     overrides: Vec<(String, String)>,
 }
 
-/// Looks into the files that it names too.
+/// Also checks the files that it names.
 fn check(config: &Config) -> Exit {
     let of_files = match app::check(config) {
         Ok(warnings) => warnings,

@@ -1,4 +1,4 @@
-//! `cancelot journal`: an operator's look into a journal that no service has open.
+//! `cancelot journal`: inspects a journal that no service has open.
 
 mod erase;
 
@@ -77,7 +77,7 @@ pub(in crate::cli) fn run(arguments: Arguments) -> Exit {
     match done.and_then(|sound| flushed.map(|()| sound)) {
         Ok(true) => Exit::Success,
         Ok(false) => Exit::Failure,
-        // `cancelot journal export | head` ends before we do.
+        // With `cancelot journal export | head` the reader ends first.
         Err(OfflineError::Out(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
             say(format!("cancelot: {error}"));

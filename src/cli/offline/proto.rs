@@ -1,4 +1,4 @@
-//! `cancelot proto`: the published API, for clients of a service that has no reflection in reach.
+//! `cancelot proto`: prints the published API, for clients without access to reflection.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     let written = data.and_then(|data| stdout.write_all(&data).and_then(|()| stdout.flush()));
     match written {
         Ok(()) => Exit::Success,
-        // `cancelot proto | head` ends before we do.
+        // With `cancelot proto | head` the reader ends first.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
             say(format!("cancelot: {error}"));
@@ -50,8 +50,8 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// All that reflection serves, as one set. The sets have imports in common, and readers such as buf
-/// take no file twice.
+/// All descriptors that reflection serves, as one set. The sets share imports, and readers such as
+/// buf accept no file twice.
 fn descriptor_set() -> Result<Vec<u8>, DecodeError> {
     let mut all = FileDescriptorSet::default();
     for set in [

@@ -1,4 +1,4 @@
-//! `cancelot completions` and `cancelot man`: what shells and readers want to know of the commands.
+//! `cancelot completions` and `cancelot man`: shell completions and man pages.
 
 use std::{
     io::{self, Write as _},
@@ -29,14 +29,14 @@ pub(in crate::cli) struct Man {
     dir: Option<PathBuf>,
 }
 
-/// Writes the script that a shell completes words by.
+/// Writes the completion script of a shell.
 pub(in crate::cli) fn completions(arguments: &Completions, mut command: Command) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, NAME, &mut script);
     written(io::stdout().lock().write_all(&script))
 }
 
-/// Writes the manual: its first page, or all of them.
+/// Writes the man pages: the first one, or all.
 pub(in crate::cli) fn man(arguments: &Man, command: Command) -> Exit {
     match &arguments.dir {
         Some(dir) => {
@@ -58,7 +58,7 @@ pub(in crate::cli) fn man(arguments: &Man, command: Command) -> Exit {
 fn written(done: io::Result<()>) -> Exit {
     match done {
         Ok(()) => Exit::Success,
-        // `cancelot man | head` ends before we do.
+        // With `cancelot man | head` the reader ends first.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
         Err(error) => {
             say(format!("cancelot: {error}"));

@@ -1,4 +1,5 @@
-//! The configuration of a service whose accounts are at a sandbox, whatever a file says of them.
+//! The configuration of a service whose accounts are at the sandbox, whatever a file says about
+//! them.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use crate::{
     sandbox::{Provider, Sandbox},
 };
 
-/// What an account of a file is told anew, so that nothing of it reaches a provider.
+/// Settings of an account that are replaced, so that nothing of it reaches a provider.
 const REPLACED: [&str; 7] = [
     "credential",
     "credential_file",
@@ -18,7 +19,7 @@ const REPLACED: [&str; 7] = [
     "environment",
 ];
 
-/// With one account at each provider of the sandbox.
+/// A configuration with one account at each provider of the sandbox.
 pub(in crate::cli) fn of_five(
     sandbox: &Sandbox,
     journal: &Path,
@@ -33,7 +34,7 @@ pub(in crate::cli) fn of_five(
         .map_err(|mistakes| mistakes.to_string())
 }
 
-/// The sandbox takes any credential.
+/// The sandbox accepts any credential.
 fn env(before: Env) -> Env {
     before.with("SANDBOX", "sandbox")
 }
@@ -57,8 +58,8 @@ fn five(sandbox: &Sandbox) -> String {
     text
 }
 
-/// That of a file, with its accounts at the sandbox: the same names, no credentials, and a journal
-/// and an audit that are thrown away. A file without accounts gets the five.
+/// A file's configuration with its accounts at the sandbox: the same names, no credentials, and a
+/// temporary journal and audit. A file without accounts gets the five of the sandbox.
 pub(super) fn of_file(
     file: &Path,
     sandbox: &Sandbox,
@@ -109,10 +110,10 @@ pub(super) fn of_file(
     }
 }
 
-/// A file's text without what its accounts say of providers and credentials, on the same lines as
-/// before, and the accounts.
+/// A file's text without its accounts' providers and credentials, on unchanged lines, and the
+/// accounts.
 fn without_providers(text: &str) -> (String, Vec<(String, Provider)>) {
-    // What is no TOML is told by whoever reads it next.
+    // Invalid TOML is reported by the next reader.
     let Ok(mut table) = text.parse::<toml::Table>() else {
         return (text.to_owned(), Vec::new());
     };
@@ -132,11 +133,11 @@ fn without_providers(text: &str) -> (String, Vec<(String, Provider)>) {
     if blanked.parse::<toml::Table>().as_ref() == Ok(&table) {
         return (blanked, accounts);
     }
-    // Written in a way that lines cannot be taken out of.
+    // The text has a form from which lines cannot be removed.
     (table.to_string(), accounts)
 }
 
-/// The text with those lines blank that say what is replaced.
+/// The text with the lines of replaced settings blanked.
 fn blanked(text: &str) -> String {
     let mut of_account = false;
     let lines = text.lines().map(|line| {

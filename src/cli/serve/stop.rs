@@ -1,4 +1,4 @@
-//! Being asked to stop: once for an orderly end, then by Ctrl-C for an end at once.
+//! Stop signals: the first one ends the service in order, a second Ctrl-C at once.
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -7,11 +7,10 @@ use crate::cli::terminal::{
     say,
 };
 
-/// What a shell says of a program that Ctrl-C ended.
+/// A shell's exit code of a program that was ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Hears SIGTERM and Ctrl-C from its making on, also while nobody waits for it: a signal in the
-/// middle of a start counts too.
+/// Receives SIGTERM and Ctrl-C from its creation on, so that a signal during start-up counts too.
 pub(in super::super) struct Stop {
     asked: CancellationToken,
     _listening: AbortOnDropHandle<()>,
@@ -25,13 +24,13 @@ impl Stop {
         let listening = tokio::spawn(async move {
             signals.next().await;
             ask.cancel();
-            // Whoever supervises processes may repeat SIGTERM and mean no more by it.
+            // A supervisor may repeat SIGTERM without meaning more by it.
             while signals.next().await != Asked::Interrupt {}
             say(
                 "cancelot: interrupted while it stops, so it ends at once; what was at work is \
                  looked up after the next start",
             );
-            // Without the ends of anything: whatever would be waited for may be what hangs.
+            // Without any clean-up, since that may be what hangs.
             std::process::exit(INTERRUPTED);
         });
         Self {
@@ -40,7 +39,7 @@ impl Stop {
         }
     }
 
-    /// Resolves when somebody has asked for an orderly end.
+    /// Resolves when an orderly stop is asked for.
     pub(in super::super) async fn asked(&self) {
         self.asked.cancelled().await;
     }

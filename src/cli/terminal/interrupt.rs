@@ -1,19 +1,19 @@
-//! Ctrl-C, heard while something goes on that does not end by it.
+//! Signals during an operation that they do not end by themselves.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What somebody asks for.
+/// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Asked {
     /// Ctrl-C.
     Interrupt,
-    /// SIGTERM: nobody is there to ask twice.
+    /// SIGTERM: nobody is there to confirm.
     End,
 }
 
-/// Hears from its making on.
+/// Receives signals from its creation on.
 pub(in crate::cli) struct Interrupts {
     interrupt: io::Result<Signal>,
     terminate: io::Result<Signal>,
@@ -27,7 +27,7 @@ impl Interrupts {
         }
     }
 
-    /// The next one.
+    /// The next signal.
     pub(in crate::cli) async fn next(&mut self) -> Asked {
         tokio::select! {
             () = received(&mut self.interrupt) => Asked::Interrupt,

@@ -1,5 +1,5 @@
-//! Where the command line writes: data to standard output, everything else to standard error.
-//! Nothing that somebody else chose reaches a terminal so that it acts on it.
+//! Terminal output: data goes to standard output, everything else to standard error. Text from
+//! elsewhere is escaped, so that it cannot control a terminal.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -9,17 +9,17 @@ use serde_json::Value;
 
 use self::unseen::{escaped, escaped_lines, is_unseen};
 
-/// Writes a line of data. A reader that has gone away is no error of ours: the write is lost.
+/// Writes a line of data. If the reader has gone away, the line is lost, which is no error.
 pub(super) fn out(line: impl AsRef<str>) {
     let _ = writeln!(io::stdout().lock(), "{}", escaped_lines(line.as_ref()));
 }
 
-/// Writes a line for the person who watches.
+/// Writes a line to standard error.
 pub(super) fn say(line: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", escaped_lines(line.as_ref()));
 }
 
-/// A table as wide as the terminal at most; where there is none, a row is a line.
+/// A table as wide as the terminal at most; without a terminal, one line per row.
 pub(super) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -30,17 +30,17 @@ pub(super) fn table() -> Table {
     table
 }
 
-/// What stands in a cell of a table: one line of it.
+/// The text of a table cell, on one line.
 pub(super) fn cell(text: &str) -> String {
     escaped(text).into_owned()
 }
 
-/// JSON in which what does not show is escaped too, and which means the same.
+/// JSON with invisible characters escaped; its meaning is the same.
 pub(super) fn json(value: &Value) -> String {
     json_escaped(&value.to_string())
 }
 
-/// The same for JSON that is there. Control characters below a space are never in it.
+/// The same for JSON text, which has no raw control characters.
 fn json_escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -55,7 +55,7 @@ fn json_escaped(text: &str) -> String {
     shown
 }
 
-/// Standard output for lines of JSON that others made: as they are, or escaped on a terminal.
+/// Standard output for JSON lines of others: unchanged, or escaped on a terminal.
 pub(super) fn json_lines() -> Box<dyn Write> {
     let stdout = io::stdout();
     if stdout.is_terminal() {
@@ -65,7 +65,7 @@ pub(super) fn json_lines() -> Box<dyn Write> {
     }
 }
 
-/// Escapes what is written, line by line.
+/// Escapes output line by line.
 struct Escaping<W: Write> {
     inner: W,
     line: Vec<u8>,
@@ -98,19 +98,19 @@ impl<W: Write> Write for Escaping<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // The rest of a line may be half a character, and comes with its end.
+        // The rest of a line may end within a character, and is written with the line's end.
         self.inner.flush()
     }
 }
 
 impl<W: Write> Drop for Escaping<W> {
     fn drop(&mut self) {
-        // What has no end of its own is cut here anyway.
+        // An unfinished line is written as it is.
         let _ = self.pass_on();
     }
 }
 
-/// Asks a question that only a person at a terminal can answer; `None` without one.
+/// Asks a yes-no question at a terminal; `None` without one.
 pub(super) fn ask(question: &str) -> Option<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
@@ -123,7 +123,7 @@ pub(super) fn ask(question: &str) -> Option<bool> {
     Some(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
-/// A progress bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal; hidden elsewhere.
 pub(super) fn progress(total: u64) -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr_with_hz(10)

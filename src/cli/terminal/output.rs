@@ -1,4 +1,4 @@
-//! Results for programs (JSON Lines) and for people (one line each).
+//! Output of results: JSON Lines for programs, one line each for people.
 
 use serde_json::{Map, Value, json};
 
@@ -10,17 +10,16 @@ use crate::{
 
 /// A result that can be shown.
 pub(in crate::cli) trait Shown {
-    /// All of it, with the field names of the proto; what is empty is left out.
+    /// The whole result, with the proto's field names and without empty members.
     fn json(&self) -> Value;
-    /// Account, target, outcome, and what else a person wants to know.
+    /// Account, target, outcome, and a note.
     fn cells(&self) -> [String; 4];
-    /// Its account.
     fn account(&self) -> &str;
     /// Whether the same key replays it.
     fn is_final(&self) -> bool;
 }
 
-/// An object without its empty members.
+/// The object without its empty members.
 fn compact(members: Value) -> Value {
     let Value::Object(members) = members else {
         return members;
@@ -62,10 +61,10 @@ fn failure(failure: Option<&Failure>) -> Value {
     }))
 }
 
-/// What a person wants to know beside the outcome.
+/// The note beside the outcome.
 fn note(failure: Option<&Failure>, preview: &str, else_say: impl FnOnce() -> String) -> String {
     match failure {
-        // The outcome says so already.
+        // The outcome says the same.
         Some(failure) if failure.reason == FailureReason::TargetNotFound.name() => {
             failure.message.clone()
         }

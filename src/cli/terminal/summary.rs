@@ -1,4 +1,4 @@
-//! Counts of results by account and outcome, as a table.
+//! A table of results by account and outcome.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use comfy_table::CellAlignment;
 
 use crate::{cli::terminal, rpc::proto::Outcome};
 
-/// Results by account and outcome.
+/// Counts of results by account and outcome.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Summary {
     counts: BTreeMap<String, BTreeMap<i32, u64>>,
 }
 
 impl Summary {
-    /// Counts one result.
+    /// Counts a result.
     pub(in crate::cli) fn count(&mut self, account: &str, outcome: Outcome) {
         let outcomes = self.counts.entry(account.to_owned()).or_default();
         *outcomes.entry(outcome.into()).or_default() += 1;
     }
 
-    /// Results with one of these outcomes.
+    /// The number of results with one of these outcomes.
     pub(in crate::cli) fn with(&self, wanted: &[Outcome]) -> u64 {
         let is_wanted = |outcome: &i32| wanted.iter().any(|w| i32::from(*w) == *outcome);
         let all = self.counts.values().flatten();
@@ -28,12 +28,12 @@ impl Summary {
             .sum()
     }
 
-    /// All results.
+    /// The number of results.
     pub(in crate::cli) fn total(&self) -> u64 {
         self.counts.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// The table, with a column for each outcome that occurred.
+    /// The table, with a column for each outcome that occurs.
     pub(in crate::cli) fn table(&self) -> String {
         let mut outcomes: Vec<i32> = self
             .counts
@@ -61,7 +61,7 @@ impl Summary {
     }
 }
 
-/// The outcome's name without its prefix.
+/// The outcome's name, without its prefix.
 pub(in crate::cli) fn name(outcome: i32) -> String {
     let outcome = Outcome::try_from(outcome).unwrap_or_default();
     outcome

@@ -1,4 +1,4 @@
-//! Times as people write them: a day, a time with its offset, or so long ago.
+//! Parses times as people write them: a day, a time with its offset, or an age.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::Tim
 
 use crate::engine::Clock;
 
-/// A time with its offset, or the beginning of a day in UTC.
+/// A time with its offset, or the start of a day in UTC.
 pub(in crate::cli) fn point(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse() {
         return Some(time);
     }
-    // A date alone: the parser would take one out of a longer text too.
+    // A date only: the parser would also accept one at the start of a longer text.
     let is_date = text.len() == 10 && text.chars().all(|c| c.is_ascii_digit() || c == '-');
     let date: Date = is_date.then(|| text.parse().ok()).flatten()?;
     Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// What a flag says: a point in time, or how long ago it was.
+/// Parses a flag's point in time, or an age.
 ///
 /// # Errors
 /// What would be right.
@@ -35,7 +35,7 @@ pub(in crate::cli) fn point_or_ago(text: &str) -> Result<Timestamp, String> {
         })
 }
 
-/// A length of time, whether it says `ago` or not. Months and years have none.
+/// An age, with or without `ago`. Months and years have no fixed length.
 fn ago(text: &str) -> Option<SignedDuration> {
     span(text).map(SignedDuration::abs)
 }
@@ -45,7 +45,7 @@ fn span(text: &str) -> Option<SignedDuration> {
     span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
 }
 
-/// What a flag says of how long: seconds, or a number with its unit.
+/// Parses a flag's duration: seconds, or a number with a unit.
 ///
 /// # Errors
 /// What would be right.

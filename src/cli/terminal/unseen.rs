@@ -1,10 +1,10 @@
-//! Characters that do not show what they are: control characters, those without a width, and those
-//! that turn the direction of a line. A terminal acts on them, and an id that has one is not the
-//! id that it looks like.
+//! Invisible characters: control characters, characters without a width, and those that change the
+//! direction of a line. A terminal may act on them, and an id with one is not the id that it looks
+//! like.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Ranges of Unicode's default ignorable and bidirectional characters, and of what breaks lines.
+/// Unicode's default ignorable and bidirectional characters, and line breaks.
 const UNSEEN: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -33,7 +33,7 @@ const UNSEEN: [(char, char); 25] = [
     ('\u{fffe}', '\u{ffff}'),
 ];
 
-/// Whether a character is none that shows what it is.
+/// Whether a character is invisible or misleading.
 pub(in crate::cli) fn is_unseen(c: char) -> bool {
     c.is_control()
         || UNSEEN
@@ -41,17 +41,17 @@ pub(in crate::cli) fn is_unseen(c: char) -> bool {
             .any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// A character by its number.
+/// A character's code point, such as `U+202E`.
 pub(in crate::cli) fn named(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
-/// A text in which everything unseen is written as an escape: for one line of a terminal.
+/// The text with invisible characters escaped, for one line of a terminal.
 pub(in crate::cli) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &[])
 }
 
-/// The same for text of several lines of our own: line breaks stay.
+/// Like [`escaped`], for our own text of several lines: line breaks stay.
 pub(in crate::cli) fn escaped_lines(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n'])
 }

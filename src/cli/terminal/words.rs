@@ -1,4 +1,4 @@
-//! Numbers of things in words.
+//! Plurals.
 
 /// `1 account`, `2 accounts`.
 pub(in crate::cli) fn plural(count: usize, word: &str) -> String {

@@ -1,4 +1,4 @@
-//! CSV as spreadsheets and billing pages export it, and as it goes wrong.
+//! CSV as spreadsheets and billing pages export it, and its typical damage.
 
 use super::*;
 use crate::cli::input::Naming;
@@ -28,7 +28,7 @@ fn refused_on(text: &str, line: u64, saying: &str) {
 
 #[test]
 fn a_quote_that_is_not_closed_swallows_no_rows() {
-    // At the end, in the middle with another quote behind it, and in the id itself.
+    // At the end, in the middle before another quote, and in the id itself.
     for rows in [
         "a,1,now,\"lost\na,2,now,\na,3,now,\n",
         "a,1,now,\"lost\na,2,now,x\na,3,now,\"other\"\na,4,now,\n",
@@ -43,7 +43,7 @@ fn a_quote_that_is_not_closed_swallows_no_rows() {
     ] {
         refused_on(&format!("{HEADER}{rows}"), 2, "quote");
     }
-    // The line is that of the quote, not that of the record.
+    // The line of the quote, not that of the record.
     let second = format!("{HEADER}a,1,now,\"two\nlines\"\na,2,now,\"open\n");
     refused_on(&second, 4, "opens a quote that is never closed");
     refused_on("\"account,subscription_id\n1,2\n", 1, "never closed");
@@ -88,7 +88,7 @@ fn quotes_as_they_should_be_are_read() {
             (5, "3", None)
         ]
     );
-    // Where tabs separate, a quote within a cell is a character like any other.
+    // In tab-separated text a quote within a cell is an ordinary character.
     let tabs = "subscription_id\tcomment\n1\ta 5\" pipe\n";
     let rows: Vec<SubscriptionRow> = accepted(tabs, &[("account", "a"), ("when", "now")]);
     assert_eq!(rows[0].comment.as_deref(), Some("a 5\" pipe"));
@@ -213,7 +213,7 @@ fn other_columns_are_left_out_or_renamed_only_as_somebody_says() {
     assert!(told.contains("--ignore-columns NAME"), "{told}");
     let told = named(csv, &["Plann", "customer_email"], &["subscription_id=Ref"]).unwrap_err();
     assert!(told.contains("Plann: is not in the header"), "{told}");
-    // What is left out may be a column of ours.
+    // An ignored column may be one of ours.
     let rows = named("subscription_id,Comment\n1,secret\n", &["comment"], &[]).unwrap();
     assert_eq!(rows[0].comment, None);
     for (renamed, saying) in [

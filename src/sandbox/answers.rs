@@ -1,5 +1,5 @@
-//! What each provider answers, from a whole request to a whole reply: no sockets, no faults, no
-//! waiting. The server is one way to it, [`Control::carry_out`] the other.
+//! The replies of each provider, from a complete request to a complete reply: no sockets, no
+//! faults, no waiting. The server uses it, and so does [`Control::carry_out`].
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::{
 };
 
 impl Control {
-    /// Carries out a request as if it had come in over the network. Its path begins with
+    /// Executes a request as if it had come over the network. Its path begins with
     /// [`Provider::base_path`]. It meets no fault and is not recorded.
     #[must_use]
     pub fn carry_out(&self, provider: Provider, request: Request<Bytes>) -> Response<Bytes> {
@@ -28,39 +28,39 @@ impl Control {
         self.told(provider, carry_out(self.world(), provider, &received, None))
     }
 
-    /// What a provider answers that takes a request on and carries it out later: its 2xx with the
-    /// target as it still is. `None` if it does not say so to this request.
+    /// The reply of a provider that accepts a request and executes it later: its 2xx, with the
+    /// target unchanged. `None` if it has no such reply to this request.
     #[must_use]
     pub fn accepted(&self, provider: Provider, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let reply = accepted(self.world(), provider, &received(provider, request))?;
         Some(self.told(provider, reply))
     }
 
-    /// What the provider answers instead of carrying a request out while it throttles.
+    /// The reply of a throttling provider, instead of executing a request.
     #[must_use]
     pub fn throttled(&self, provider: Provider, retry_after: Duration) -> Response<Bytes> {
         self.told(provider, throttled(self.world(), provider, retry_after))
     }
 
-    /// A server error in the provider's own envelope.
+    /// A server error in the provider's own format.
     #[must_use]
     pub fn error(&self, provider: Provider, status: u16) -> Response<Bytes> {
         self.told(provider, error(self.world(), provider, status))
     }
 
-    /// A refusal in the provider's own envelope: another request is in progress.
+    /// A rejection in the provider's own format: another request is in progress.
     #[must_use]
     pub fn busy(&self, provider: Provider, status: u16) -> Response<Bytes> {
         self.told(provider, busy(self.world(), provider, status))
     }
 
-    /// An answer of something between the client and the provider.
+    /// A reply of an intermediary.
     #[must_use]
     pub fn foreign(&self, provider: Provider, answer: Foreign) -> Response<Bytes> {
         self.told(provider, answer.reply())
     }
 
-    /// The same answer about another target: every id in it differs.
+    /// The same reply about another target: every id in it differs.
     #[must_use]
     pub fn about_another(mut answer: Response<Bytes>) -> Response<Bytes> {
         if let Some(body) = another(answer.body()) {
@@ -85,7 +85,7 @@ fn received(provider: Provider, request: Request<Bytes>) -> Received {
     }
 }
 
-/// A reply with the time by the provider's clock, unless it does not tell it.
+/// The reply with a `Date` by the provider's clock, unless it sends none.
 pub(super) fn dated(world: &World, provider: Provider, reply: Reply) -> Reply {
     if !world.line(provider).tells_date() {
         return reply;
@@ -93,7 +93,7 @@ pub(super) fn dated(world: &World, provider: Provider, reply: Reply) -> Reply {
     let now = world.now_at(provider);
     match DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
         Ok(date) => reply.with("date", date),
-        // The years that HTTP cannot tell.
+        // HTTP dates cannot express this year.
         Err(_) => reply,
     }
 }
@@ -112,7 +112,7 @@ fn whole(reply: Reply) -> Response<Bytes> {
     response
 }
 
-/// Carries out a request.
+/// Executes a request.
 pub(super) fn carry_out(
     world: &World,
     to: Provider,
@@ -135,13 +135,13 @@ pub(super) fn throttled(world: &World, provider: Provider, retry_after: Duration
     match provider {
         Provider::Rebilly => locked(&world.rebilly).throttled(retry_after, now),
         Provider::Solidgate => locked(&world.solidgate).throttled(retry_after, now),
-        // Neither documents any signal.
+        // Neither documents a signal.
         Provider::FunnelFox | Provider::Revolv3 => Reply::empty(StatusCode::TOO_MANY_REQUESTS),
         Provider::Sequenzy => locked(&world.sequenzy).throttled(retry_after),
     }
 }
 
-/// A server error in the provider's own envelope.
+/// A server error in the provider's own format.
 pub(super) fn error(world: &World, provider: Provider, status: u16) -> Reply {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = status.canonical_reason().unwrap_or("Server Error");
@@ -154,7 +154,7 @@ pub(super) fn error(world: &World, provider: Provider, status: u16) -> Reply {
     }
 }
 
-/// A refusal in the provider's own envelope: another request is in progress.
+/// A rejection in the provider's own format: another request is in progress.
 pub(super) fn busy(world: &World, provider: Provider, status: u16) -> Reply {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT);
     let text = "Another request for this resource is in progress";
@@ -167,7 +167,7 @@ pub(super) fn busy(world: &World, provider: Provider, status: u16) -> Reply {
     }
 }
 
-/// A JSON body about another target: every id in it differs. `None` if it names none.
+/// A JSON body about another target: every id in it differs. `None` if it has no id.
 pub(super) fn another(body: &[u8]) -> Option<Bytes> {
     let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let mut differs = false;

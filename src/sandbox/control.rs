@@ -1,4 +1,4 @@
-//! The handle that tests and the demo hold: looks inside the sandbox and steers it.
+//! The handle by which tests and the demo inspect and control a sandbox.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,28 +19,28 @@ pub struct Control {
     world: Arc<World>,
 }
 
-/// What came in at one provider, and what it did.
+/// Counts of one provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Requests received, whatever became of them.
+    /// Requests received, with any result.
     pub requests: u64,
-    /// Requests that are held now, see [`super::Fault::HoldBefore`].
+    /// Requests held now: see [`super::Fault::HoldBefore`].
     pub held: u64,
     /// The sum over all subscriptions or enrollments.
     #[serde(flatten)]
     pub tally: Tally,
 }
 
-/// A request as it came in.
+/// A received request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     /// The method.
     pub method: String,
-    /// Path and query as they were on the wire, undecoded, with the provider's base path.
+    /// Path and query as on the wire, undecoded, with the provider's base path.
     pub path: String,
-    /// Every header, in order, names in lower case.
+    /// All headers in order, with lower-case names.
     pub headers: Vec<(String, String)>,
-    /// The body; bytes that are no UTF-8 are replaced.
+    /// The body; bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
@@ -93,7 +93,7 @@ impl Control {
         self.world.now()
     }
 
-    /// Moves the simulated clock, such as past the end of a billing period.
+    /// Moves the simulated clock, for example past the end of a billing period.
     pub fn advance(&self, by_ms: i64) {
         self.world.advance(by_ms);
     }
@@ -107,7 +107,7 @@ impl Control {
         self.book(provider, |book| book.create(id, seed, now));
     }
 
-    /// A subscription as it is now, or `None` if no request and no seed has created it.
+    /// A subscription's current state; `None` if no request and no seed has created it.
     #[must_use]
     pub fn subscription(&self, provider: Provider, id: &str) -> Option<Subscription> {
         let now = self.world.now_at(provider);
@@ -121,7 +121,7 @@ impl Control {
         locked(&self.world.sequenzy).create(id, seed, now);
     }
 
-    /// The enrollments of a Sequenzy sequence, or `None` if nothing has created it.
+    /// The enrollments of a Sequenzy sequence; `None` if it was not created.
     #[must_use]
     pub fn sequence(&self, id: &str) -> Option<Vec<EnrollmentView>> {
         locked(&self.world.sequenzy)
@@ -129,7 +129,7 @@ impl Control {
             .map(|sequence| sequence.views(id))
     }
 
-    /// Effects by subscription id, or by token id at Sequenzy; those without any are left out.
+    /// Effects by subscription id, or by token id at Sequenzy; those without any are omitted.
     #[must_use]
     pub fn effects(&self, provider: Provider) -> BTreeMap<String, u64> {
         let tallies = self.tallies(provider).into_iter();
@@ -139,7 +139,7 @@ impl Control {
             .collect()
     }
 
-    /// Everything that was done, by subscription id, or by token id at Sequenzy.
+    /// All tallies, by subscription id, or by token id at Sequenzy.
     #[must_use]
     pub fn tallies(&self, provider: Provider) -> BTreeMap<String, Tally> {
         self.book(provider, |book| book.tallies())
@@ -160,7 +160,7 @@ impl Control {
         }
     }
 
-    /// Lets `act` at the subscriptions of a provider; Sequenzy has none.
+    /// Acts on the subscriptions of a provider; Sequenzy has none.
     fn book<T>(&self, provider: Provider, act: impl FnOnce(&mut Book) -> T) -> Option<T> {
         let world = &self.world;
         match provider {
@@ -184,7 +184,7 @@ impl Control {
             .collect()
     }
 
-    /// Waits until so many requests have come in.
+    /// Waits until this many requests have come in.
     pub async fn requests_reached(&self, provider: Provider, requests: u64) {
         self.world
             .line(provider)
@@ -192,7 +192,7 @@ impl Control {
             .await;
     }
 
-    /// Waits until so many requests are held at the same time.
+    /// Waits until this many requests are held at the same time.
     pub async fn held_reached(&self, provider: Provider, held: u64) {
         self.world
             .line(provider)
@@ -210,23 +210,23 @@ impl Control {
 
     // Faults.
 
-    /// Lets every held request go on.
+    /// Releases every held request.
     pub fn release(&self, provider: Provider) {
         self.world.line(provider).release();
     }
 
-    /// Lets the next request that matches meet this fault. Entries are used up in order.
+    /// Gives this fault to the next matching request. Entries are used up in order.
     pub fn script(&self, provider: Provider, fault: impl Into<Scripted>) {
         self.world.line(provider).faults.push(fault.into());
     }
 
-    /// The scripted faults that no request has met yet.
+    /// The scripted faults that are not used up.
     #[must_use]
     pub fn scripted(&self, provider: Provider) -> Vec<Scripted> {
         self.world.line(provider).faults.script()
     }
 
-    /// Sets how often which fault happens by chance, and how the provider is off meanwhile.
+    /// Sets the rates of random faults, and how the provider deviates besides.
     pub fn set_fault_rates(&self, provider: Provider, rates: FaultRates) {
         let lag = i64::try_from(rates.looks_lag_ms).unwrap_or(i64::MAX);
         let lag = SignedDuration::from_millis(lag);
@@ -239,18 +239,18 @@ impl Control {
         line.faults.set_rates(rates);
     }
 
-    /// How often which fault happens by chance.
+    /// The rates of random faults.
     #[must_use]
     pub fn fault_rates(&self, provider: Provider) -> FaultRates {
         self.world.line(provider).faults.rates()
     }
 
-    /// Throttles for real: above this limit every request gets a 429.
+    /// Sets a rate limit: above it every request gets a 429.
     pub fn set_rate_limit(&self, provider: Provider, limit: Option<RateLimit>) {
         self.world.line(provider).faults.set_limit(limit);
     }
 
-    /// Ends every fault: script, rates and limit. Held requests stay held.
+    /// Removes all faults: script, rates and limit. Held requests stay held.
     pub fn clear_faults(&self, provider: Provider) {
         self.set_fault_rates(provider, FaultRates::default());
         self.world.line(provider).faults.clear();
@@ -258,23 +258,23 @@ impl Control {
 
     // The whole sandbox.
 
-    /// How the providers read what their pages leave open.
+    /// How the providers interpret what their pages leave open.
     #[must_use]
     pub fn variants(&self) -> Variants {
         self.world.variants()
     }
 
-    /// Changes how the providers read what their pages leave open.
+    /// Sets how the providers interpret what their pages leave open.
     pub fn set_variants(&self, variants: Variants) {
         self.world.set_variants(variants);
     }
 
-    /// Back to how it started: no state, no faults, no recorded requests, the first variants.
+    /// Resets to the start: no state, no faults, no recorded requests, the initial variants.
     pub fn reset(&self) {
         self.world.reset();
     }
 
-    /// What else is known of a subscription: Rebilly's cancellations.
+    /// Further details of a subscription: Rebilly's cancellations.
     pub(super) fn details(&self, provider: Provider, id: &str) -> serde_json::Value {
         match provider {
             Provider::Rebilly => {

@@ -1,5 +1,5 @@
-//! The control handle as JSON over HTTP, under `/_sandbox`, for a gateway in another process and
-//! for people with curl.
+//! The control handle as JSON over HTTP under `/_sandbox`, for a service in another process and for
+//! people with curl.
 
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -171,7 +171,7 @@ fn subscription(of: &Subscription, details: &Value) -> Value {
     })
 }
 
-/// Acts on the body, or says why it cannot be read.
+/// Acts on the body, or explains why it cannot be parsed.
 fn with<T: DeserializeOwned>(request: &Received, act: impl FnOnce(T)) -> Reply {
     match serde_json::from_slice(&request.body) {
         Ok(body) => {

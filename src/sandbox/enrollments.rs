@@ -1,5 +1,5 @@
-//! Sequenzy's data: sequences and their enrollments, with the indexes that find them by subscriber
-//! and by field value. HTTP belongs to `sequenzy`.
+//! Sequenzy's data: sequences and their enrollments, indexed by subscriber and by field value. HTTP
+//! is in `sequenzy`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{DAY, Tally, shift};
 
-/// Where enrollments are born in the field path of a sequence that was not created by hand.
+/// The field path of enrollments that are created on first use.
 const DEFAULT_FIELD_PATH: &str = "order.id";
 const BORN_PER_SEQUENCE: u32 = 3;
 const BORN_PER_SEQUENCE_MAX: u32 = 1_000_000;
@@ -41,7 +41,7 @@ impl EnrollmentStatus {
         matches!(self, Self::Active | Self::Waiting)
     }
 
-    /// The wire word.
+    /// The word on the wire.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -54,11 +54,11 @@ impl EnrollmentStatus {
     }
 }
 
-/// How to create one enrollment by hand.
+/// An enrollment to create explicitly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnrollmentSeed {
-    /// Who is enrolled.
+    /// The subscriber.
     pub subscriber_id: String,
     /// Its status.
     pub status: EnrollmentStatus,
@@ -66,7 +66,7 @@ pub struct EnrollmentSeed {
     pub properties: BTreeMap<String, String>,
 }
 
-/// How to create a sequence by hand.
+/// A sequence to create explicitly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SequenceSeed {
@@ -74,20 +74,20 @@ pub struct SequenceSeed {
     pub field_path: Option<String>,
     /// Its enrollments.
     pub enrollments: Vec<EnrollmentSeed>,
-    /// Whether subscribers and field values it does not know are born on first touch.
+    /// Whether unknown subscribers and field values are created on first use.
     pub auto_create: bool,
 }
 
-/// One enrollment as tests see it.
+/// An enrollment as tests see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EnrollmentView {
     /// Its token id.
     pub token_id: String,
-    /// Who is enrolled.
+    /// The subscriber.
     pub subscriber_id: String,
     /// Its status.
     pub status: EnrollmentStatus,
-    /// The reason it was cancelled with.
+    /// The reason given in the cancellation.
     pub reason: Option<String>,
     /// How often it was cancelled.
     pub effects: u64,
@@ -111,7 +111,7 @@ impl Enrollment {
         format!("tok_{sequence_id}_{}", self.serial)
     }
 
-    /// Its status as a list shows it that is behind the truth: how it was then.
+    /// The status that a lagging list shows: that of an earlier time.
     pub(super) fn shown(&self, at: Timestamp) -> EnrollmentStatus {
         if self.updated_at > at {
             self.status_before
@@ -134,7 +134,7 @@ impl Enrollment {
     }
 }
 
-/// What a cancellation is aimed at.
+/// The target of a cancellation.
 #[derive(Debug)]
 pub(super) enum Target {
     All,
@@ -143,7 +143,7 @@ pub(super) enum Target {
     Field { path: String, values: Vec<String> },
 }
 
-/// One sequence.
+/// A sequence.
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) field_path: Option<Box<str>>,
@@ -152,12 +152,13 @@ pub(super) struct Sequence {
     by_subscriber: HashMap<Arc<str>, Vec<usize>>,
     by_value: HashMap<Box<str>, Vec<usize>>,
     open: usize,
-    /// Nothing before this place is open: nothing ever opens again.
+    /// No enrollment before this index is open, and none opens again.
     open_from: usize,
 }
 
 impl Sequence {
-    /// The sequence with this id, as it is born on first touch, or `None` if there is none.
+    /// The sequence with this id, created on first use; `None` if the id is one that does not
+    /// exist.
     pub(super) fn born(id: &str, now: Timestamp) -> Option<Self> {
         if id.contains("missing") || id.contains("deleted") {
             return None;
@@ -226,7 +227,7 @@ impl Sequence {
         });
     }
 
-    /// Whether the subscriber exists, born now if need be.
+    /// Whether the subscriber exists, created now if needed.
     pub(super) fn knows(&mut self, subscriber_id: &str, now: Timestamp) -> bool {
         if self.by_subscriber.contains_key(subscriber_id) {
             return true;
@@ -245,7 +246,7 @@ impl Sequence {
         true
     }
 
-    /// Enrolls one or two subscribers under a field value that nobody has yet.
+    /// Enrolls one or two subscribers under a new field value.
     fn bear_value(&mut self, path: &str, value: &str, now: Timestamp) {
         if !self.auto_create || value.contains("missing") || self.by_value.contains_key(value) {
             return;
@@ -258,7 +259,7 @@ impl Sequence {
         }
     }
 
-    /// The places of all open enrollments that the target matches: how many, and the first ones.
+    /// All open enrollments that the target matches: how many, and the indexes of the first ones.
     pub(super) fn matching(
         &mut self,
         target: &Target,
@@ -320,7 +321,7 @@ impl Sequence {
         open
     }
 
-    /// Cancels the enrollment at this place. This is an effect.
+    /// Cancels the enrollment at this index. This is an effect.
     pub(super) fn cancel(&mut self, place: usize, reason: Option<&Arc<str>>, now: Timestamp) {
         let Some(enrollment) = self.enrollments.get_mut(place) else {
             return;
@@ -374,7 +375,7 @@ impl Sequence {
         self.enrollments.iter().map(view).collect()
     }
 
-    /// What was done to each enrollment that anything was done to.
+    /// The tally of each enrollment with an effect.
     pub(super) fn tallies(&self, id: &str, into: &mut BTreeMap<String, Tally>) {
         for enrollment in self.enrollments.iter().filter(|e| e.effects > 0) {
             let tally = Tally {
@@ -406,7 +407,7 @@ fn status_of(id: &str) -> EnrollmentStatus {
     found.map_or(EnrollmentStatus::Active, |(_, status)| *status)
 }
 
-/// The number behind `drain_` in a sequence id.
+/// The number after `drain_` in a sequence id.
 fn drain_size(id: &str) -> Option<u32> {
     let (_, rest) = id.split_once("drain_")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -1,4 +1,4 @@
-//! One provider's line: what came in over it, the faults on it, and the means to wait for either.
+//! The connection side of a provider: received requests, faults, and the means to wait for either.
 
 use std::{
     collections::VecDeque,
@@ -19,15 +19,15 @@ pub(super) struct Line {
     pub(super) faults: Faults,
     requests: AtomicU64,
     held: AtomicU64,
-    /// Wakes those who wait for a number of requests or holds.
+    /// Wakes waiters for a number of requests or holds.
     changed: Notify,
-    /// A request that is held waits until this number moves.
+    /// A held request waits until this number changes.
     gate: watch::Sender<u64>,
     recorded: Mutex<VecDeque<Arc<Received>>>,
     recorded_max: usize,
     /// How many milliseconds the provider's clock is ahead.
     skew_ms: AtomicI64,
-    /// Whether its answers carry no `Date`.
+    /// Whether its replies have no `Date`.
     no_date: AtomicBool,
 }
 
@@ -58,7 +58,8 @@ impl Line {
         self.changed.notify_waiters();
     }
 
-    /// How the provider tells the time: so many milliseconds ahead, and whether in a `Date` too.
+    /// Sets the provider's clock: how many milliseconds it is ahead, and whether replies have a
+    /// `Date`.
     pub(super) fn set_clock(&self, skew_ms: i64, no_date: bool) {
         self.skew_ms.store(skew_ms, Ordering::SeqCst);
         self.no_date.store(no_date, Ordering::SeqCst);
@@ -84,7 +85,7 @@ impl Line {
         locked(&self.recorded).iter().map(Arc::clone).collect()
     }
 
-    /// Lets every held request go on.
+    /// Releases every held request.
     pub(super) fn release(&self) {
         self.gate.send_modify(|passed| *passed += 1);
     }
@@ -98,7 +99,7 @@ impl Line {
                 self.0.changed.notify_waiters();
             }
         }
-        // Subscribed before it is counted: who saw the count can release.
+        // Subscribed before it is counted, so that whoever sees the count can release it.
         let mut gate = self.gate.subscribe();
         self.held.fetch_add(1, Ordering::SeqCst);
         let _held = Held(self);
@@ -107,12 +108,12 @@ impl Line {
         let _ = gate.changed().await;
     }
 
-    /// Waits until `reached` says so; it is asked again after each request and each hold.
+    /// Waits until `reached` is true; checked after each request and each hold.
     pub(super) async fn until(&self, reached: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // From here on a change wakes us, even one before the await.
+            // From here on a change wakes this task, even before the await.
             changed.as_mut().enable();
             if reached(self) {
                 return;
@@ -121,7 +122,7 @@ impl Line {
         }
     }
 
-    /// Forgets requests and faults, and lets held requests go.
+    /// Drops requests and faults, and releases held requests.
     pub(super) fn reset(&self) {
         self.faults.clear();
         self.set_clock(0, false);

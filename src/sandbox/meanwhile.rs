@@ -1,5 +1,5 @@
-//! What a provider answers that takes a request on and carries it out later: its 2xx, with the
-//! target as it still is.
+//! The replies of a provider that accepts a request and executes it later: its 2xx, with the target
+//! unchanged.
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
@@ -13,8 +13,7 @@ use super::{
     world::World,
 };
 
-/// The answer to a request that changes something; `None` to any other, and to one that the
-/// provider would refuse.
+/// The reply to a request with an effect; `None` to any other, and to one that would be rejected.
 pub(super) fn accepted(world: &World, to: Provider, received: &Received) -> Option<Reply> {
     let path = received.path();
     match to {
@@ -49,7 +48,7 @@ pub(super) fn accepted(world: &World, to: Provider, received: &Received) -> Opti
     }
 }
 
-/// What a look shows, if it finds the target.
+/// What a lookup shows, if it finds the target.
 fn shown(world: &World, to: Provider, of: &Received, method: Method, path: &str) -> Option<Reply> {
     let body = match method {
         Method::GET => Bytes::new(),
@@ -60,7 +59,7 @@ fn shown(world: &World, to: Provider, of: &Received, method: Method, path: &str)
     (reply.status.is_success() && runs(&found)).then_some(reply)
 }
 
-/// Whether a cancel of what a look shows would be accepted, as far as that can be seen.
+/// Whether a cancel would be accepted, as far as a lookup shows.
 fn runs(found: &Value) -> bool {
     let status = found
         .get("status")
@@ -85,7 +84,7 @@ fn runs(found: &Value) -> bool {
             .is_none_or(|name| name != "braintree")
 }
 
-/// A Rebilly cancellation that is confirmed and of which its subscription does not know yet.
+/// A confirmed Rebilly cancellation that does not show in its subscription yet.
 fn confirmed(world: &World, received: &Received) -> Option<Reply> {
     let path = received.path();
     let (before, id) = path.split_once("/subscription-cancellations/")?;
@@ -110,7 +109,7 @@ fn confirmed(world: &World, received: &Received) -> Option<Reply> {
         Some("at-next-renewal") => order.get("renewalTime").cloned(),
         _ => body.get("churnTime").cloned(),
     };
-    // What is to end now is over as soon as it is carried out.
+    // An immediate cancellation takes effect as soon as it is executed.
     let soon = json!(Stamp::<0>(shift(now, jiff::SignedDuration::from_secs(1))));
     body.insert("id".to_owned(), json!(id));
     body.insert("status".to_owned(), json!("confirmed"));
@@ -148,7 +147,7 @@ fn counted(world: &World, received: &Received) -> Option<Reply> {
     Some(reply)
 }
 
-/// The same client's request for something else.
+/// The same client's request for another resource.
 fn rewritten(
     of: &Received,
     to: Provider,

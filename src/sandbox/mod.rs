@@ -1,10 +1,10 @@
-//! A faithful simulator of the five provider APIs, served over real HTTP, with faults on demand.
+//! A faithful simulator of the five provider APIs over real HTTP, with faults on demand.
 //!
-//! It follows the providers' pages, not our adapters: each status, body and rule here can be found
-//! in a provider's documentation. What those pages leave open is a [`variants`] axis, so that every
-//! plausible reading can be played. It is a server of its own, under one port, and knows nothing
-//! of the gateway: the gateway's real client talks to it. It counts *effects*, the cancellations it
-//! really applied, which is how a test sees a double one.
+//! It follows the providers' pages, not our adapters: each status, body and rule is in a provider's
+//! documentation. What the pages leave open is a [`variants`] axis, so that every plausible reading
+//! can be tested. It is a server of its own on one port and knows nothing of the service, whose
+//! real client calls it. It counts *effects*, the cancellations it really applied, which is how a
+//! test detects a double one.
 //!
 //! # Subscriptions are born on first touch
 //!
@@ -130,26 +130,26 @@ impl Provider {
     }
 }
 
-/// How a sandbox starts.
+/// Options of a sandbox.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The port on 127.0.0.1; 0 lets the system choose.
+    /// Port on 127.0.0.1; 0 lets the system choose.
     pub port: u16,
-    /// Seeds every random choice (fault rates); print it when a test fails. Requests draw in the
+    /// Seed of every random choice (fault rates); print it when a test fails. Requests draw in the
     /// order of their arrival.
     pub seed: u64,
-    /// Whether unknown well-formed ids are born on first touch.
+    /// Whether unknown well-formed ids are created on first use.
     pub auto_create: bool,
-    /// How many of the latest requests are kept per provider, 0 for none.
+    /// How many of the latest requests are kept per provider; 0 for none.
     pub recorded_requests_max: usize,
-    /// How long the billing period of a subscription still runs when it is born.
+    /// How long the billing period of a new subscription lasts from its creation.
     pub period_left: Duration,
-    /// How the simulated providers read what their pages leave open.
+    /// How the simulated providers interpret what their pages leave open.
     pub variants: Variants,
-    /// How many enrollments one call at Sequenzy ends; it repeats until nothing remains.
+    /// How many enrollments one call at Sequenzy cancels; clients repeat it until none remains.
     pub enrollments_per_call: usize,
-    /// Where a simulated clock stands that only [`Control::advance`] moves; `None` for the
-    /// system's.
+    /// The time of a simulated clock that only [`Control::advance`] moves; `None` for the system's
+    /// clock.
     pub stands_at: Option<jiff::Timestamp>,
 }
 
@@ -191,7 +191,7 @@ impl Sandbox {
         Self::start_with(Control::new(Arc::new(World::new(options))), port)
     }
 
-    /// Serves the state of an earlier sandbox again, such as after an outage.
+    /// Serves the state of an earlier sandbox again, for example after an outage.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Sandbox {
         format!("http://{}{}", self.addr, provider.base_path())
     }
 
-    /// A handle to look inside and to steer; it outlives the server.
+    /// A handle to inspect and control the sandbox; it outlives the server.
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -232,7 +232,7 @@ impl Sandbox {
     /// Closes the listener and every connection, and waits until they are closed.
     pub async fn stop(mut self) {
         self.task.abort();
-        // The only error is the cancellation asked for one line above.
+        // The only error is the cancellation requested one line above.
         let _ = (&mut self.task).await;
     }
 

@@ -1,5 +1,5 @@
-//! The HTTP server: accepts connections, routes by base path, and plays faults, down to resetting
-//! the connection. What a request means is the provider modules' business.
+//! The HTTP server: accepts connections, routes by base path, and applies faults, down to resetting
+//! the connection. The meaning of requests is in the provider modules.
 
 use std::{
     error::Error,
@@ -54,21 +54,21 @@ pub(super) async fn serve(listener: TcpListener, control: Control) {
                 connections.spawn(connection(stream, control.clone()));
                 while connections.try_join_next().is_some() {}
             }
-            // Out of file descriptors, most likely: some are free again in a moment.
+            // Most likely out of file descriptors: some will be free again in a moment.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
 async fn connection(stream: TcpStream, control: Control) {
-    // A simulator that cannot switch off Nagle is merely slow.
+    // If Nagle's algorithm cannot be switched off, the simulator is only slower.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let control = control.clone();
         async move { answer(&control, request).await }
     });
     let mut connection = http1::Builder::new()
-        // The providers have clocks of their own.
+        // The providers have their own clocks.
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     let Err(error) = Pin::new(&mut connection).await else {
@@ -80,7 +80,7 @@ async fn connection(stream: TcpStream, control: Control) {
     }
 }
 
-/// Tells the connection to die without an answer.
+/// Ends the connection without a reply.
 #[derive(Debug)]
 struct Reset;
 
@@ -120,7 +120,7 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Result<Respons
     play(control, provider, &received, fate).await
 }
 
-/// The provider whose base path this is under.
+/// The provider of a base path.
 fn route(path: &str) -> Option<Provider> {
     let name = path.strip_prefix('/')?.split('/').next()?;
     let provider = Provider::named(name)?;
@@ -128,7 +128,7 @@ fn route(path: &str) -> Option<Provider> {
     (rest.is_empty() || rest.starts_with('/')).then_some(provider)
 }
 
-/// Carries out a request and lets it meet its fate.
+/// Executes a request with its fault.
 #[expect(
     clippy::too_many_lines,
     reason = "an arm of a few lines for each fault"
@@ -208,7 +208,7 @@ async fn play(
                 Meanwhile::Reset => Err(Reset),
                 Meanwhile::Accepted => match accepted(world, provider, received) {
                     Some(reply) => Ok(plain(dated(reply))),
-                    // A refusal, or a look: there is nothing that could come later.
+                    // A rejection or a lookup: there is nothing to execute later.
                     None => return Ok(plain(dated(carry_out()))),
                 },
             };
@@ -293,7 +293,7 @@ fn truncated(reply: Reply) -> Response<Body> {
     response
 }
 
-/// A response body, whole or broken.
+/// A response body, complete or broken.
 enum Body {
     Whole(Bytes),
     Slow {
@@ -305,7 +305,7 @@ enum Body {
     Cut(Cut),
 }
 
-/// Ends a body in its middle: the connection closes after what was sent.
+/// Ends a body in the middle: the connection closes after what was sent.
 #[derive(Debug)]
 struct Severed;
 
@@ -319,7 +319,7 @@ impl Error for Severed {}
 
 enum Cut {
     Send(Bytes),
-    /// Gives the connection a turn to put on the wire what it has.
+    /// Lets the connection write what it has.
     Flush,
     Break,
 }

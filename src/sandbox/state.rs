@@ -1,5 +1,5 @@
-//! What the four billing providers share: subscriptions, the states they are born in, and the
-//! tally of what was done to each. Wire words belong to the provider modules.
+//! What the four billing providers share: subscriptions, their initial states, and the tally of
+//! what was done to each. Words on the wire are in the provider modules.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Options;
 
-/// The state of a subscription, in our words.
+/// The state of a subscription, in our terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -29,12 +29,12 @@ pub enum Standing {
     Scheduled,
     /// Cancelled and over.
     Canceled,
-    /// Over for other reasons.
+    /// Ended for another reason.
     Expired,
 }
 
 impl Standing {
-    /// The state that words inside an id choose, or `None` for an id that does not exist.
+    /// The state that a word in the id selects; `None` for an id that does not exist.
     pub(super) fn of_id(id: &str) -> Option<Self> {
         const WORDS: [(&str, Standing); 11] = [
             ("scheduled", Standing::Scheduled),
@@ -57,7 +57,7 @@ impl Standing {
     }
 }
 
-/// When a Revolv3 subscription ends once it is cancelled: a property of the subscription there.
+/// When a cancelled Revolv3 subscription ends: a property of the subscription there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelType {
     /// At once.
@@ -70,7 +70,7 @@ pub enum CancelType {
 /// What was done to one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Cancellations really applied. More than one is a double effect, unless two were asked for.
+    /// Cancellations really applied. More than one is a double effect, unless two were requested.
     pub effects: u64,
     /// Accepted changes that cancel nothing: Revolv3's cancel type, an updated cancellation.
     pub changes: u64,
@@ -89,42 +89,41 @@ impl Tally {
     }
 }
 
-/// How to create a subscription by hand.
+/// A subscription to create explicitly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Seed {
     /// Its state.
     pub standing: Standing,
-    /// Milliseconds from now until the billing period ends (negative: it is over). By default
+    /// Milliseconds from now until the billing period ends; negative if it has ended. By default
     /// [`Options::period_left`].
     pub period_left_ms: Option<i64>,
     /// FunnelFox's `payment_provider`.
     pub payment_provider: Option<String>,
     /// Revolv3's stored cancel type.
     pub cancel_type: CancelType,
-    /// Milliseconds since somebody else cancelled it, where its state says that it was. By default
-    /// 27 days.
+    /// Milliseconds since others cancelled it, if its state says so. By default 27 days.
     pub canceled_ms_ago: Option<i64>,
 }
 
-/// One subscription at one of the billing providers.
+/// A subscription at one of the billing providers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// Its state.
     pub standing: Standing,
-    /// The state before the cancellation, which some providers go on showing until it takes effect.
+    /// The state before the cancellation, which some providers show until it takes effect.
     pub standing_before: Standing,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When anything about it changed last.
+    /// When it last changed.
     pub updated_at: Timestamp,
     /// When the current billing period ends.
     pub period_ends_at: Timestamp,
-    /// When its cancellation was asked for.
+    /// When its cancellation was requested.
     pub requested_at: Option<Timestamp>,
     /// When its cancellation takes or took effect.
     pub effective_at: Option<Timestamp>,
-    /// The reason or comment the provider keeps with the cancellation.
+    /// The reason or comment that the provider stores with the cancellation.
     pub note: Option<Box<str>>,
     /// FunnelFox's `payment_provider`.
     pub payment_provider: Box<str>,
@@ -166,14 +165,14 @@ impl Subscription {
         }
     }
 
-    /// Ends a scheduled subscription whose time has come.
+    /// Ends a scheduled subscription when its time has come.
     fn settle(&mut self, now: Timestamp) {
         if self.standing == Standing::Scheduled && self.effective_at.is_some_and(|at| at <= now) {
             self.standing = Standing::Canceled;
         }
     }
 
-    /// Applies one cancellation: this is an effect.
+    /// Applies a cancellation. This is an effect.
     pub(super) fn cancel(&mut self, effective_at: Timestamp, note: Option<&str>, now: Timestamp) {
         if !matches!(self.standing, Standing::Scheduled | Standing::Canceled) {
             self.standing_before = self.standing;
@@ -194,13 +193,13 @@ impl Subscription {
     }
 }
 
-/// All subscriptions of one provider.
+/// All subscriptions of a provider.
 #[derive(Debug)]
 pub(super) struct Book {
     subscriptions: HashMap<Box<str>, Subscription>,
-    /// How long after an effect looks begin to show it.
+    /// How long after an effect lookups start to show it.
     pub(super) looks_lag: SignedDuration,
-    /// What subscriptions were like, while looks lag.
+    /// Earlier states of subscriptions, while lookups lag.
     past: HashMap<Box<str>, Past>,
     auto_create: bool,
     period_left: SignedDuration,
@@ -218,7 +217,7 @@ impl Book {
         }
     }
 
-    /// The subscription, born now if `birth` gives it a state, or `None` if it does not exist.
+    /// The subscription, created now if `birth` gives it a state; `None` if it does not exist.
     pub(super) fn touch(
         &mut self,
         id: &str,
@@ -240,7 +239,7 @@ impl Book {
         Some(subscription)
     }
 
-    /// The subscription as a look shows it: as it was some time ago, if looks lag.
+    /// The subscription as a lookup shows it: in an earlier state, if lookups lag.
     pub(super) fn look(
         &mut self,
         id: &str,
@@ -260,7 +259,7 @@ impl Book {
             .insert(id.into(), Subscription::born(seed, self.period_left, now));
     }
 
-    /// The subscription as it is, without giving birth.
+    /// The current subscription, without creating it.
     pub(super) fn get(&mut self, id: &str, now: Timestamp) -> Option<&Subscription> {
         let subscription = self.subscriptions.get_mut(id)?;
         subscription.settle(now);
@@ -273,7 +272,7 @@ impl Book {
             .map(|(id, subscription)| (&**id, subscription))
     }
 
-    /// What was done to each subscription that anything was done to.
+    /// The tally of each subscription with one.
     pub(super) fn tallies(&self) -> BTreeMap<String, Tally> {
         self.iter()
             .filter(|(_, subscription)| subscription.tally != Tally::default())
@@ -290,17 +289,17 @@ impl Book {
     }
 }
 
-/// What a subscription was like, as far as looks may still show it.
+/// Earlier states of a subscription, as far as lookups may still show them.
 #[derive(Debug, Default)]
 struct Past {
-    /// Since when it was so; the first is what looks show.
+    /// Each state with its start; lookups show the first one.
     versions: VecDeque<(Timestamp, Subscription)>,
-    /// When a request last had it in hand: what has changed since did so then.
+    /// When a request last used it: changes since then happened at that time.
     touched_at: Timestamp,
 }
 
 impl Past {
-    /// Enters what a subscription is like now, and forgets what no look shows any more.
+    /// Adds the current state, and drops states that no lookup shows any more.
     fn remember(&mut self, of: &Subscription, now: Timestamp, shown_at: Timestamp) {
         if self.versions.back().is_none_or(|(_, last)| last != of) {
             self.versions.push_back((self.touched_at, of.clone()));
@@ -316,10 +315,9 @@ impl Past {
     }
 }
 
-/// How long ago others cancelled what is born cancelled.
+/// How long ago others cancelled subscriptions that start cancelled.
 const CANCELED_AGO: SignedDuration = SignedDuration::from_hours(27 * 24);
 
-/// A day.
 pub(super) const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// `at + by`, or `at` where that leaves the calendar.

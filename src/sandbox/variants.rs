@@ -1,5 +1,5 @@
-//! What the providers' pages leave open, as choices: each enum is one open question, its first
-//! value the likeliest reading.
+//! What the providers' pages leave open, as choices: each enum is an open question, its first value
+//! the likeliest reading.
 
 use serde::{Deserialize, Serialize};
 

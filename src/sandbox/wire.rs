@@ -1,5 +1,5 @@
-//! HTTP as the provider modules see it: a received request, a reply to send, and the helpers that
-//! all five APIs need. It knows no provider.
+//! HTTP as the provider modules see it: a received request, a reply, and helpers for all five APIs.
+//! It knows no provider.
 
 use std::borrow::Cow;
 
@@ -11,19 +11,19 @@ use serde::{Serialize, Serializer};
 
 pub(super) const JSON: &str = "application/json";
 
-/// One request as it came in.
+/// A received request.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// Length of the base path in front of the documented endpoint path.
+    /// Length of the base path before the documented endpoint path.
     pub(super) base_len: usize,
 }
 
 impl Received {
-    /// The path behind the provider's base path, still encoded.
+    /// The path after the provider's base path, still encoded.
     pub(super) fn path(&self) -> &str {
         self.uri.path().get(self.base_len..).unwrap_or_default()
     }
@@ -40,7 +40,7 @@ impl Received {
             .map_or("/", |target| target.as_str())
     }
 
-    /// A header's value, if it is there and readable as text.
+    /// A header's value, if present and readable as text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -52,7 +52,7 @@ impl Received {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
-    /// The media type of the body, without parameters, if one is given.
+    /// The media type of the body without parameters, if present.
     pub(super) fn content_type(&self) -> Option<&str> {
         let value = self.header("content-type")?;
         Some(value.split(';').next().unwrap_or(value).trim())
@@ -80,7 +80,7 @@ pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// What a credential is good for; see the module docs of the sandbox.
+/// What a credential permits; see the module docs of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
@@ -97,7 +97,7 @@ pub(super) fn verdict(credential: Option<&str>) -> Verdict {
     }
 }
 
-/// One reply, before any fault distorts it.
+/// A reply before any fault changes it.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -108,7 +108,7 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        // Only a map with keys that are not strings fails here, and no reply has one.
+        // Only a map with non-string keys fails here, and no reply has one.
         let body = serde_json::to_vec(body).unwrap_or_default();
         Self {
             status,
@@ -136,7 +136,7 @@ impl Reply {
         }
     }
 
-    /// Adds a header; one that HTTP does not allow is left out.
+    /// Adds a header; an invalid one is left out.
     pub(super) fn with(mut self, name: &'static str, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
             self.headers.push((HeaderName::from_static(name), value));
@@ -145,7 +145,7 @@ impl Reply {
     }
 }
 
-/// A point in time as a provider prints it: RFC 3339, UTC, with so many digits of fraction.
+/// A time as a provider prints it: RFC 3339, UTC, with this many fractional digits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp<const DIGITS: u8>(pub(super) Timestamp);
 

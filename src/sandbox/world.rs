@@ -1,4 +1,5 @@
-//! Everything a sandbox knows: the five providers behind one lock each, their lines, the clock.
+//! The state of a sandbox: the five providers with a lock each, their connections' faults, the
+//! clock.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -22,7 +23,7 @@ pub(super) struct World {
     pub(super) revolv3: Mutex<revolv3::Desk>,
     pub(super) sequenzy: Mutex<sequenzy::Desk>,
     lines: [Line; 5],
-    /// How far the simulated clock is ahead of the system's, in milliseconds.
+    /// How far the simulated clock is ahead of the system's, in ms.
     ahead_ms: AtomicI64,
 }
 
@@ -54,7 +55,7 @@ impl World {
         }
     }
 
-    /// The simulated time: the one place where the sandbox reads a clock for its data.
+    /// The simulated time: the only place where the sandbox reads a clock for its data.
     pub(super) fn now(&self) -> Timestamp {
         let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::SeqCst));
         let now = self.options.stands_at.unwrap_or_else(Timestamp::now);
@@ -88,7 +89,7 @@ impl World {
         locked(&self.sequenzy).variants = variants.sequenzy;
     }
 
-    /// Back to how it started: no state, no faults, no recorded requests, the first variants.
+    /// Resets to the start: no state, no faults, no recorded requests, the initial variants.
     pub(super) fn reset(&self) {
         let (options, v) = (&self.options, self.options.variants);
         *locked(&self.rebilly) = rebilly::Desk::new(options, v.rebilly);
@@ -101,8 +102,7 @@ impl World {
     }
 }
 
-/// The guard of a mutex, also after another holder panicked: every critical section here leaves
-/// its data whole.
+/// Locks a mutex even if it is poisoned: every critical section leaves its data consistent.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

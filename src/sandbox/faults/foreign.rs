@@ -1,37 +1,37 @@
-//! Answers that are no provider's: what proxies, firewalls, gateways and web servers say.
+//! Replies that are not a provider's: of proxies, firewalls, gateways and web servers.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::super::wire::{JSON, Reply};
 
-/// An answer of something between the client and the provider.
+/// A reply of an intermediary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Foreign {
-    /// 400: a web server's page on plain HTTP at a port for HTTPS.
+    /// 400: a web server's page for plain HTTP on an HTTPS port.
     #[default]
     PlainHttp,
     /// 406: a firewall's page.
     Firewall,
-    /// 407: a proxy that wants a password.
+    /// 407: a proxy that requires a password.
     Proxy,
     /// 404: a web server's page.
     PageMissing,
-    /// 404: a gateway's JSON, which has no route.
+    /// 404: a gateway's JSON, for a missing route.
     NoRoute,
     /// 400 without a body.
     Empty,
-    /// 302 to a page to sign in at.
+    /// 302 to a sign-in page.
     Redirect,
     /// 403: a firewall's page.
     Blocked,
-    /// 200: a page on maintenance.
+    /// 200: a maintenance page.
     Maintenance,
 }
 
 impl Foreign {
-    /// Every one of them.
+    /// All of them.
     pub const ALL: [Self; 9] = [
         Self::PlainHttp,
         Self::Firewall,

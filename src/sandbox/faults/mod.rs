@@ -1,5 +1,5 @@
-//! Faults on demand: exact ones from a script, or random ones at a rate. `plan` decides which
-//! fault a request meets, `server` plays it.
+//! Faults on demand: scripted ones, or random ones at a rate. `plan` chooses the fault of a
+//! request, `server` applies it.
 
 mod foreign;
 mod plan;
@@ -11,20 +11,20 @@ pub use foreign::Foreign;
 pub(super) use plan::{Fate, Faults, Quota};
 pub use rates::FaultRates;
 
-/// Something that goes wrong with one request. *Before* means that nothing was applied, *after*
-/// that the request was carried out and only its answer suffers.
+/// A fault of one request. *Before* means that nothing was applied, *after* that the request was
+/// executed and only its reply suffers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Waits, then carries out the request as usual. A client that leaves meanwhile has caused
+    /// Waits, then executes the request as usual. A client that leaves in the meantime has caused
     /// nothing.
     Latency {
-        /// Milliseconds before the request is carried out.
+        /// Milliseconds before the request is executed.
         latency_ms: u64,
     },
     /// 429 with the provider's own signal.
     Throttle {
-        /// Milliseconds until the provider wants to see the client again.
+        /// Milliseconds after which the client may come back.
         retry_after_ms: u64,
     },
     /// A server error, nothing applied.
@@ -32,63 +32,63 @@ pub enum Fault {
         /// The status, such as 500 or 503.
         status: u16,
     },
-    /// A server error, although the request was carried out.
+    /// A server error, although the request was executed.
     ErrorAfter {
         /// The status, such as 500 or 504.
         status: u16,
     },
     /// The connection is reset, nothing applied.
     ResetBefore,
-    /// The connection is reset, although the request was carried out.
+    /// The connection is reset, although the request was executed.
     ResetAfter,
-    /// Waits for [`super::Control::release`], then carries out the request.
+    /// Waits for [`super::Control::release`], then executes the request.
     HoldBefore,
-    /// Carries out the request, then waits for [`super::Control::release`] with the answer.
+    /// Executes the request, then waits for [`super::Control::release`] with the reply.
     HoldAfter,
-    /// Carries out the request, then waits with the answer.
+    /// Executes the request, then delays the reply.
     LateReply {
-        /// Milliseconds between effect and answer.
+        /// Milliseconds between effect and reply.
         delay_ms: u64,
     },
-    /// Answers in small pieces.
+    /// Replies in small pieces.
     SlowBody {
         /// Milliseconds from the first piece to the last.
         over_ms: u64,
     },
     /// Announces the whole body, sends half of it and closes the connection.
     TruncatedBody,
-    /// Carries out the request and answers 200 with an HTML page.
+    /// Executes the request and replies 200 with an HTML page.
     GarbageBody,
-    /// Carries out the request and answers with its status and a body of this size.
+    /// Executes the request and replies with its status and a body of this size.
     HugeBody {
         /// Length in bytes.
         body_bytes: usize,
     },
-    /// Lets go of the client at once, and carries out the request later.
+    /// Disconnects or answers the client at once, and executes the request later.
     LateEffect {
-        /// Milliseconds from the answer or the hang-up to the effect.
+        /// Milliseconds from the reply or the hang-up to the effect.
         effect_ms: u64,
         /// What the client gets.
         meanwhile: Meanwhile,
     },
-    /// Something in between answers, nothing applied.
+    /// An intermediary replies, nothing applied.
     ForeignBefore {
-        /// What it answers.
+        /// Its reply.
         answer: Foreign,
     },
-    /// Something in between answers, although the request was carried out.
+    /// An intermediary replies, although the request was executed.
     ForeignAfter {
-        /// What it answers.
+        /// Its reply.
         answer: Foreign,
     },
-    /// Refuses in the provider's own form: another request is in progress. Nothing applied.
+    /// Rejects in the provider's own format: another request is in progress. Nothing applied.
     Busy {
         /// The status: 409 or 423.
         status: u16,
     },
-    /// Carries out the request and answers about another target: every id in it differs.
+    /// Executes the request and replies about another target: every id in it differs.
     AboutAnother,
-    /// Answers this, nothing applied.
+    /// Sends this reply, nothing applied.
     Reply {
         /// The status.
         status: u16,
@@ -101,7 +101,7 @@ pub enum Fault {
     },
 }
 
-/// What a client gets whose request is carried out later.
+/// What a client gets whose request is executed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Meanwhile {
@@ -112,17 +112,17 @@ pub enum Meanwhile {
     },
     /// A hang-up: the connection is reset.
     Reset,
-    /// The provider's 2xx, with the target as it still is.
+    /// The provider's 2xx, with the target unchanged.
     Accepted,
 }
 
-/// Which requests a fault is for. The default is every request.
+/// The requests that a fault is for; by default all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestMatch {
     /// The method, such as `POST`.
     pub method: Option<String>,
-    /// A part of path and query as they are on the wire.
+    /// A part of path and query, as on the wire.
     pub path_contains: Option<String>,
 }
 
@@ -138,16 +138,16 @@ impl RequestMatch {
     }
 }
 
-/// A scripted fault: the next requests that match meet it, and then it is used up.
+/// A scripted fault for the next matching requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scripted {
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
-    /// To which requests.
+    /// Which requests it is for.
     #[serde(default)]
     pub on: RequestMatch,
-    /// To how many of them.
+    /// How many of them.
     #[serde(default = "once")]
     pub times: u32,
 }
@@ -166,7 +166,7 @@ impl From<Fault> for Scripted {
     }
 }
 
-/// A real limit: requests above it in one window are throttled until the window ends.
+/// A rate limit: requests above it in a window are throttled until the window ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {

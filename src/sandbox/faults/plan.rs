@@ -1,5 +1,5 @@
-//! Decides what each request meets: the limit first, then the script, then chance. Requests draw
-//! in the order of their arrival, so a seed repeats a run whose requests come in the same order.
+//! Chooses the fault of each request: the rate limit first, then the script, then chance. Requests
+//! draw in the order of their arrival, so a seed repeats a run with the same order of requests.
 
 use std::{
     collections::VecDeque,
@@ -12,26 +12,26 @@ use std::{
 
 use super::{super::world::locked, Fault, FaultRates, RateLimit, Scripted};
 
-/// The state of a provider's limit after a request, for headers that report it.
+/// The state of a provider's rate limit after a request, for headers that report it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sandbox) struct Quota {
     pub(in crate::sandbox) limit: u32,
     pub(in crate::sandbox) remaining: u32,
 }
 
-/// What a request is up against.
+/// The fault of a request.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct Fate {
-    /// Wait so long first.
+    /// Delay before the request.
     pub(in crate::sandbox) latency: Duration,
     pub(in crate::sandbox) fault: Option<Fault>,
     pub(in crate::sandbox) quota: Option<Quota>,
 }
 
-/// The faults of one provider.
+/// The faults of a provider.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Faults {
-    /// Whether there is anything to look up; most runs have no faults.
+    /// Whether there are any faults; most runs have none.
     armed: AtomicBool,
     plan: Mutex<Plan>,
 }
@@ -86,7 +86,7 @@ impl Faults {
         self.change(|plan| plan.script.push_back(scripted));
     }
 
-    /// The scripted faults that no request has met yet.
+    /// The scripted faults that are not used up.
     pub(in crate::sandbox) fn script(&self) -> Vec<Scripted> {
         locked(&self.plan).script.iter().cloned().collect()
     }
@@ -157,8 +157,8 @@ impl Plan {
         })
     }
 
-    /// Counts the request against the limit: the quota, and if it is used up the milliseconds
-    /// until the window ends.
+    /// Counts the request against the limit. Returns the quota and, if it is used up, the
+    /// milliseconds until the window ends.
     fn count_in(&mut self) -> (Option<Quota>, Option<u64>) {
         let Some(limit) = self.limit else {
             return (None, None);

@@ -1,17 +1,17 @@
-//! Faults by chance: how often which one happens, and how the providers are off meanwhile.
+//! Random faults: how often each happens, and how the provider deviates besides.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Foreign, Meanwhile, RequestMatch};
 
-/// How often which fault happens by chance: shares of all requests (0.0 to 1.0). A request meets
-/// at most one of them, so they should add up to 1.0 at most.
+/// The rate of each random fault, as a share of all requests (0.0 to 1.0). A request meets at most
+/// one of them, so they should add up to at most 1.0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultRates {
     /// Share answered 429.
     pub throttle: f64,
-    /// When a throttled client is told to come back, in milliseconds.
+    /// After how many milliseconds a throttled client may come back.
     pub throttle_ms: u64,
     /// Share answered with a server error before the effect.
     pub error_before: f64,
@@ -23,7 +23,7 @@ pub struct FaultRates {
     pub reset_before: f64,
     /// Share of resets after the effect.
     pub reset_after: f64,
-    /// Share of late answers.
+    /// Share of late replies.
     pub late_reply: f64,
     /// How late they are, in milliseconds.
     pub late_reply_ms: u64,
@@ -39,25 +39,25 @@ pub struct FaultRates {
     pub huge_body: f64,
     /// How big they are, in bytes.
     pub huge_body_bytes: usize,
-    /// Share of requests that are carried out late, while a server error is answered at once.
+    /// Share of requests that are executed late, with a server error at once.
     pub late_effect: f64,
     /// How late, in milliseconds.
     pub late_effect_ms: u64,
-    /// Share answered by something that is not the provider, before the effect.
+    /// Share answered by an intermediary before the effect.
     pub foreign_before: f64,
-    /// Share answered by something that is not the provider, after the effect.
+    /// Share answered by an intermediary after the effect.
     pub foreign_after: f64,
-    /// What answers then.
+    /// The intermediary's reply.
     pub foreign: Foreign,
-    /// Share refused because another request is in progress.
+    /// Share rejected because another request is in progress.
     pub busy: f64,
     /// Share answered about another target, after the effect.
     pub about_another: f64,
-    /// Looks show an effect only this many milliseconds after it.
+    /// Lookups show an effect only this many milliseconds after it.
     pub looks_lag_ms: u64,
     /// How many milliseconds the provider's clock is ahead.
     pub clock_skew_ms: i64,
-    /// Whether answers carry no `Date`.
+    /// Whether replies have no `Date`.
     pub no_date: bool,
     /// Every request waits at least this long, in milliseconds, fault or not.
     pub latency_ms_min: u64,
@@ -103,7 +103,7 @@ impl Default for FaultRates {
 }
 
 impl FaultRates {
-    /// The fault at `draw`, a number of 0.0 up to 1.0, or none.
+    /// The fault at `draw`, a number from 0.0 up to 1.0; `None` for no fault.
     pub(super) fn at(&self, mut draw: f64) -> Option<Fault> {
         let faults = [
             (

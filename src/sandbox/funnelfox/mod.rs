@@ -1,4 +1,4 @@
-//! FunnelFox: cancel switches auto-renewal off at the payment provider behind the subscription;
+//! FunnelFox: cancel switches off auto-renewal at the payment provider behind the subscription;
 //! there is no timing and no idempotency.
 
 mod view;
@@ -16,7 +16,7 @@ use super::{
 };
 use view::View;
 
-/// What the provider records when no reason is given.
+/// What the provider records if no reason is given.
 const DEFAULT_REASON: &str = "User requested cancellation";
 const PAGE_ITEMS_DEFAULT: usize = 20;
 const PAGE_ITEMS_MAX: usize = 100;
@@ -106,7 +106,7 @@ impl Desk {
         }
     }
 
-    /// The cursor is the last id of the page before.
+    /// The cursor is the last id of the previous page.
     fn list(&self, request: &Received) -> Reply {
         #[derive(Serialize)]
         struct Page<'a> {

@@ -1,4 +1,4 @@
-//! A FunnelFox subscription as replies show it: every documented field that applies.
+//! A FunnelFox subscription in replies: every documented field that applies.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! One Rebilly cancellation: its life from draft to completed, and how a reply shows it.
+//! A Rebilly cancellation: its states from draft to completed, and its form in replies.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::{
     input::{Churn, Input},
 };
 
-/// Where a cancellation stands.
+/// The state of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Draft,
@@ -53,7 +53,7 @@ pub(super) struct Cancellation {
 }
 
 impl Cancellation {
-    /// A draft of what the input asks for.
+    /// A draft of the requested cancellation.
     pub(super) fn new(
         serial: u64,
         input: &Input,
@@ -79,7 +79,7 @@ impl Cancellation {
         new
     }
 
-    /// Takes over what a PUT replaces.
+    /// Applies the fields that a PUT replaces.
     pub(super) fn take(&mut self, input: &Input, period_ends_at: Timestamp, now: Timestamp) {
         self.canceled_by = input.canceled_by;
         self.reason = input.reason;
@@ -95,7 +95,7 @@ impl Cancellation {
         self.updated_at = now;
     }
 
-    /// Confirms it: the subscription is cancelled. This is an effect.
+    /// Confirms the cancellation, which cancels the subscription. This is an effect.
     pub(super) fn apply(&mut self, subscription: &mut Subscription, now: Timestamp) {
         subscription.cancel(self.churn_at, self.description.as_deref(), now);
         self.state = State::Confirmed;
@@ -111,7 +111,7 @@ impl Cancellation {
         }
     }
 
-    /// Takes a confirmed cancellation back.
+    /// Revokes a confirmed cancellation.
     pub(super) fn revoke(&mut self, subscription: &mut Subscription, now: Timestamp) {
         self.state = State::Revoked;
         subscription.standing = subscription.standing_before;
@@ -128,7 +128,7 @@ impl Cancellation {
         }
     }
 
-    /// What a look shows that lags behind, `None` if it does not show it at all yet.
+    /// The state that a lagging lookup shows; `None` if it does not show the cancellation yet.
     pub(super) fn shown(&self, now: Timestamp, shown_at: Timestamp) -> Option<State> {
         if self.created_at > shown_at {
             return None;
@@ -141,7 +141,7 @@ impl Cancellation {
         })
     }
 
-    /// The value of a field that lists can be filtered by.
+    /// The value of a field by which lists can be filtered.
     pub(super) fn field<'a>(&'a self, id: &'a str, name: &str, now: Timestamp) -> Option<&'a str> {
         match name {
             "id" => Some(id),
@@ -186,7 +186,7 @@ impl Cancellation {
         }
     }
 
-    /// The sum of the line items, credits counted negative.
+    /// The sum of the line items, with credits negative.
     fn subtotal(&self) -> Money<'_> {
         let number = |item: &Value, field| item.get(field).and_then(Value::as_f64).unwrap_or(0.0);
         let total: f64 = self
@@ -214,7 +214,7 @@ impl Cancellation {
     }
 }
 
-/// A cancellation as a reply shows it.
+/// A cancellation in a reply.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct View<'a> {

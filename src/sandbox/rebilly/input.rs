@@ -1,5 +1,5 @@
-//! The body of a Rebilly cancellation, checked as its page describes it. Every violation is
-//! reported with the field's dotted name.
+//! The body of a Rebilly cancellation, validated as its page describes. Every violation is reported
+//! with the field's dotted name.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -43,7 +43,7 @@ impl InvalidField {
 /// When a cancelled subscription is deactivated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Churn {
-    /// `churnTimePolicy: now`, or nothing said.
+    /// `churnTimePolicy: now`, or not given.
     Now { policy: bool },
     /// `churnTimePolicy: at-next-renewal`.
     NextRenewal,
@@ -64,7 +64,7 @@ pub(super) struct Input {
     pub(super) line_items: Vec<Value>,
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
 ///
@@ -121,7 +121,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Input, Vec<InvalidField>> {
     }
 }
 
-/// Collects violations below one prefix.
+/// Collects violations below a prefix.
 struct Check {
     prefix: String,
     invalid: Vec<InvalidField>,
@@ -179,8 +179,8 @@ impl Check {
         time
     }
 
-    /// The policy wins over the time. The page lists `"null"` as a policy and allows null; both
-    /// read as no policy.
+    /// The policy takes precedence over the time. The page lists `"null"` as a policy and allows
+    /// null; both mean no policy.
     fn churn(&mut self, body: &Map<String, Value>) -> Churn {
         let at = self.time(body, "churnTime");
         match self.one_of(body, "churnTimePolicy", &["null", "now", "at-next-renewal"]) {

@@ -1,5 +1,5 @@
-//! Rebilly: subscription cancellations as resources of their own, with drafts, client-chosen ids
-//! and churn times.
+//! Rebilly: subscription cancellations as resources, with drafts, client-chosen ids and churn
+//! times.
 
 mod cancellation;
 mod input;
@@ -66,7 +66,7 @@ impl Desk {
             .with("x-ratelimit-remaining", quota.remaining)
     }
 
-    /// The refusal of a bad credential, if it is one.
+    /// The rejection of a bad credential.
     fn authorized(&self, request: &Received) -> Option<Reply> {
         match verdict(request.header("reb-apikey").or_else(|| request.bearer())) {
             Verdict::Good => None,
@@ -83,7 +83,7 @@ impl Desk {
 
     fn route(&mut self, request: &Received, now: Timestamp) -> Reply {
         let segments = request.segments();
-        // Without an organization in the path, the key's default organization is meant.
+        // A path without an organization means the key's default one.
         let resource = match segments.as_slice() {
             ["organizations", organization, rest @ ..] if !organization.is_empty() => rest,
             rest => rest,
@@ -167,7 +167,7 @@ impl Desk {
             .or_default()
             .push(id.into());
         let path = request.uri.path();
-        // The collection's own path, for POST, or the resource's, for PUT.
+        // The path of the collection for POST, or of the resource for PUT.
         let location = if path.ends_with(id) {
             path.to_owned()
         } else {
@@ -177,7 +177,7 @@ impl Desk {
         reply.with("location", format!("http://{host}{location}"))
     }
 
-    /// Why this subscription cannot be cancelled, if it cannot.
+    /// The rejection if this subscription cannot be cancelled.
     fn refusal(&mut self, subscription_id: &str, now: Timestamp) -> Option<Reply> {
         let Some(subscription) = self.book.touch(subscription_id, now, birth) else {
             return Some(self.unknown());
@@ -254,7 +254,7 @@ impl Desk {
         }
     }
 
-    /// Takes over the fields of a PUT, then lets `change` act on the subscription.
+    /// Applies the fields of a PUT, then lets `change` act on the subscription.
     fn rewrite(
         &mut self,
         id: &str,
@@ -306,7 +306,7 @@ impl Desk {
         Reply::empty(StatusCode::NO_CONTENT)
     }
 
-    /// A cancellation as a look shows it, which may lag behind.
+    /// A cancellation as a lookup shows it, which may lag.
     fn look(&self, id: &str, now: Timestamp) -> Reply {
         let shown_at = shift(now, -self.book.looks_lag);
         let Some(cancellation) = self.cancellations.get(id) else {
@@ -332,8 +332,8 @@ impl Desk {
         }
     }
 
-    /// The reply to a request that created a cancellation, where an immediate one may still be
-    /// on its way.
+    /// The reply to a request that created a cancellation; an immediate one may still be in
+    /// progress.
     fn render(
         &self,
         status: StatusCode,
@@ -398,7 +398,7 @@ impl Desk {
         Reply::json(StatusCode::OK, &Order::new(id, &subscription, applied))
     }
 
-    /// One subscription as the control API shows it.
+    /// A subscription as the control API shows it.
     pub(super) fn details(&self, id: &str, now: Timestamp) -> serde_json::Value {
         let ids = self.by_subscription.get(id).map_or(&[][..], Vec::as_slice);
         let view = |id: &str| {

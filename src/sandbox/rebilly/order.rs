@@ -10,7 +10,7 @@ use super::{
     cancellation::Cancellation,
 };
 
-/// A subscription order as `GET /subscriptions/{id}` shows it.
+/// A subscription order in the reply to `GET /subscriptions/{id}`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Order<'a> {

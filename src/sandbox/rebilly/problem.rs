@@ -1,4 +1,4 @@
-//! Rebilly's problems: every error is RFC 9457 JSON, a few with more in them.
+//! Rebilly's problems: every error is RFC 9457 JSON, some with further members.
 
 use std::time::Duration;
 

@@ -111,7 +111,7 @@ impl Desk {
             }
             Revolv3Already::BadRequest => return error(StatusCode::BAD_REQUEST, BAD_DATA),
             Revolv3Already::NotFound => return no_entity(),
-            // Carried out again for all the client knows, so it counts.
+            // Executed again as far as the client knows, so it counts.
             Revolv3Already::OkAgain => subscription.tally.effects += 1,
         }
         Reply::json(StatusCode::OK, &Cancelled::new(id, subscription, variants))
@@ -164,7 +164,7 @@ impl Desk {
         Reply::json(StatusCode::OK, &View::new(id, subscription, variants))
     }
 
-    /// All subscriptions, or the one with this merchant reference; 204 when there is none.
+    /// All subscriptions, or the one with this merchant reference; 204 if there is none.
     fn list(&self, request: &Received) -> Reply {
         let wanted = request.query("merchantSubscriptionRefId");
         let mut found: Vec<_> = self
@@ -187,7 +187,7 @@ impl Desk {
     }
 }
 
-/// A static token, or a legacy bearer, which is a JWT. A token without rights is answered 401 too.
+/// A static token, or a legacy bearer, which is a JWT. A token without rights gets 401 too.
 fn authorized(request: &Received) -> bool {
     let bearer = request
         .bearer()

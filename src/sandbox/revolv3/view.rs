@@ -1,4 +1,4 @@
-//! Revolv3's replies: to a cancel, and to a lookup, which names the status differently.
+//! Revolv3's replies to a cancel and to a lookup, which name the status differently.
 
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ impl Cancelled {
     }
 }
 
-/// A subscription as GET shows it: here the status is `subscriptionStatusType`.
+/// A subscription in the reply to GET; here the status is `subscriptionStatusType`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct View {

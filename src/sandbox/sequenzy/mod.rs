@@ -1,5 +1,5 @@
-//! Sequenzy: cancels the open enrollments of one sequence that a target matches, at most a
-//! thousand for each request.
+//! Sequenzy: cancels the open enrollments of a sequence that a target matches, at most 1,000 per
+//! request.
 
 mod order;
 mod view;
@@ -37,7 +37,7 @@ pub(super) struct Desk {
     sequences: HashMap<Box<str>, Sequence>,
     auto_create: bool,
     per_call: usize,
-    /// How long after an effect lists begin to show it.
+    /// How long after an effect lists start to show it.
     pub(super) looks_lag: SignedDuration,
 }
 
@@ -95,7 +95,7 @@ impl Desk {
         }
     }
 
-    /// The refusal of a bad credential, if it is one. `X-API-Key` is explicitly not read.
+    /// The rejection of a bad credential. `X-API-Key` is explicitly not read.
     fn refusal(&self, request: &Received) -> Option<Reply> {
         let forbidden = |text| Some(self.error(StatusCode::FORBIDDEN, "FORBIDDEN", text));
         let no_company =

@@ -1,4 +1,4 @@
-//! The body of a Sequenzy cancel: exactly one target, and whether to act on it.
+//! The body of a Sequenzy cancel: exactly one target, and whether to cancel.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Order {
         let target = target(&body, known, of)?;
         let dry_run = match body.get("dryRun") {
             Some(Value::Bool(dry_run)) => *dry_run,
-            // One subscriber is cancelled at once, anything wider is only counted.
+            // One subscriber is cancelled at once; a wider target is only counted.
             None | Some(Value::Null) => !matches!(target, Target::Subscriber(_)),
             Some(_) => return Err("dryRun must be a boolean".to_owned()),
         };
@@ -92,7 +92,7 @@ fn target(
     }
 }
 
-/// A string that is not empty, if it is there.
+/// A non-empty string, if present.
 fn text<'a>(body: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>, String> {
     match body.get(field) {
         None | Some(Value::Null) => Ok(None),
@@ -101,7 +101,7 @@ fn text<'a>(body: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>
     }
 }
 
-/// A list that is not empty, if it is there; numbers in it count by their digits.
+/// A non-empty list, if present; numbers in it count as their digits.
 fn list(body: &Map<String, Value>, field: &str) -> Result<Option<Vec<String>>, String> {
     let items = match body.get(field) {
         None | Some(Value::Null) => return Ok(None),

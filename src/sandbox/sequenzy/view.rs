@@ -81,7 +81,7 @@ impl<'a> SampleRow<'a> {
     }
 }
 
-/// An enrollment in a list: here the token's id is `enrollmentId`.
+/// An enrollment in a list; here the token's id is `enrollmentId`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListRow<'a> {
@@ -96,7 +96,7 @@ pub(super) struct ListRow<'a> {
 }
 
 impl<'a> ListRow<'a> {
-    /// A row of a list that shows how it was at this time.
+    /// A row of a list that shows the state of an earlier time.
     pub(super) fn new(sequence_id: &str, of: &'a Enrollment, shown_at: Timestamp) -> Self {
         let status = of.shown(shown_at);
         let last_updated_at = if status == of.status {

@@ -1,5 +1,5 @@
-//! Solidgate v2: every operation is a POST, errors carry a machine code, and an idempotency key
-//! replays the first answer.
+//! Solidgate v2: every operation is a POST, errors have a machine-readable code, and an idempotency
+//! key replays the first reply.
 
 mod view;
 
@@ -25,7 +25,7 @@ use super::{
 use view::View;
 
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
-/// How many first answers are kept; the oldest are forgotten.
+/// How many first replies are kept; the oldest are dropped.
 const IDEMPOTENCY_KEYS_MAX: usize = 500_000;
 
 /// Solidgate's data.
@@ -37,8 +37,8 @@ pub(super) struct Desk {
     answered_order: VecDeque<Box<str>>,
 }
 
-/// The first answer under an idempotency key. Not the rendered reply, which is ten times as big:
-/// the subscription as it was then renders to the same bytes.
+/// The first reply of an idempotency key. Not the rendered reply, which is ten times as big: the
+/// subscription of that time renders to the same bytes.
 #[derive(Debug)]
 struct First {
     body_hash: u64,
@@ -140,7 +140,7 @@ impl Desk {
         if self.variants.idempotency == SolidgateIdempotency::Ignored {
             return execute(self).reply().with("idempotency-status", "ignored");
         }
-        // The scope of a key is the account and the endpoint; there is one endpoint to speak of.
+        // A key's scope is the account and the endpoint; only one endpoint uses keys.
         let scoped = format!("{token} {key}");
         let mut hasher = DefaultHasher::new();
         request.body.hash(&mut hasher);

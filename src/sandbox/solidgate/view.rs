@@ -1,4 +1,4 @@
-//! A Solidgate subscription as replies show it: every documented field.
+//! A Solidgate subscription in replies: every documented field.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -169,7 +169,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// A scheduled subscription keeps the status it had: only `cancellation_info` tells.
+/// A scheduled subscription keeps its status; only `cancellation_info` shows the schedule.
 const fn word(of: &Subscription) -> &'static str {
     let standing = match of.standing {
         Standing::Scheduled => of.standing_before,

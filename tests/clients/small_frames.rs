@@ -1,10 +1,10 @@
 //! A client that does not read for a while, on one version of h2. Versions 0.4.16 to 0.4.18 end a
-//! connection with GOAWAY when some hundred tiny DATA frames wait to be read, and with it every
-//! call on it.
+//! connection with GOAWAY, and with it every call, when some hundred tiny DATA frames wait to be
+//! read.
 //!
-//! `small-frames hazard` shows that on a server that sends each tiny result in a frame of its own:
-//! it says `fatal` or `harmless`. `small-frames URL` asks a served sandbox for 10,000
-//! cancellations, reads nothing until all have settled, and then has to get them all.
+//! `small-frames hazard` shows that on a server that sends each tiny result in its own frame, and
+//! prints `fatal` or `harmless`. `small-frames URL` asks a served sandbox for 10,000 cancellations,
+//! reads nothing until all have settled, and then has to get them all.
 
 use std::{error::Error, process::ExitCode};
 

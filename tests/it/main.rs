@@ -1,5 +1,5 @@
-//! Everything that is checked through the system's boundary: a gateway as in production, real
-//! gRPC, real HTTP to the sandbox, a real journal.
+//! Tests across the system's boundary: a service as in production, real gRPC, real HTTP to the
+//! sandbox, a real journal.
 
 #![allow(
     clippy::as_conversions,

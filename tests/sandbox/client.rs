@@ -1,4 +1,4 @@
-//! A client that sends exactly what it is told, and sees exactly what comes back.
+//! A client that sends exactly the given bytes, and returns exactly what comes back.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Answers that are not the provider's, or not about what was asked.
+//! Replies of intermediaries, and replies about another target.
 
 use cancelot::sandbox::{Fault, FaultRates, Foreign, Provider, Scripted};
 

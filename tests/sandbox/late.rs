@@ -1,4 +1,4 @@
-//! Effects that come late, looks that are behind, and clocks that are off.
+//! Late effects, lagging lookups, and wrong clocks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Callers prove who they are, and each sees and touches only what is its own.
+//! Authentication of callers, and that each sees and changes only its own records.
 
 use cancelot::{
     rpc::proto::{

@@ -1,4 +1,4 @@
-//! Callers that show JWTs: which are good, whose they are, and where the keys come from.
+//! Callers with JWTs: which are accepted, whose they are, and where the keys come from.
 
 use std::{
     sync::{

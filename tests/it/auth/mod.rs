@@ -1,4 +1,4 @@
-//! Who calls, what they may, and how access ends.
+//! Authentication, authorization, and how access ends.
 
 pub(super) mod callers;
 pub(super) mod jwt;

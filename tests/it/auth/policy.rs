@@ -1,5 +1,5 @@
-//! What each caller may do, line by line: a refusal that names the field and what is allowed, and
-//! an allowance beside it.
+//! The policy of each caller, rule by rule: a rejection that names the field and what is allowed,
+//! and an accepted request beside it.
 
 use cancelot::{
     rpc::proto::{

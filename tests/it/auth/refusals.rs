@@ -1,4 +1,4 @@
-//! Whatever is not taken on has its line in the audit, whoever refuses it and however early.
+//! Every rejected call has an entry in the audit, whichever layer rejects it and however early.
 
 use std::{
     collections::BTreeMap,

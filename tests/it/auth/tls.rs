@@ -1,4 +1,4 @@
-//! TLS on the gateway's port: certificates as proofs of who calls, and as files that change.
+//! TLS on the service's port: client certificates as credentials, and as files that are reloaded.
 
 use cancelot::{
     app::Reloaded,

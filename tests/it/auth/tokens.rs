@@ -1,5 +1,5 @@
-//! Static tokens that nobody can read from where they are kept, and secrets that are replaced
-//! while the service runs.
+//! Static tokens that are stored as hashes only, and secrets that are replaced while the service
+//! runs.
 
 use cancelot::{
     app::Reloaded,

@@ -1,5 +1,4 @@
-//! The client of the command line, as people use it: files as they are exported, services that are
-//! not there, and a person who presses Ctrl-C.
+//! The command-line client as people use it: exported files, unreachable services, and Ctrl-C.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},

@@ -1,5 +1,5 @@
-//! The binary at its command line: a client over TLS, a server that is told to be open, and a
-//! signal that reloads.
+//! The binary's command line: a client over TLS, a server that warns of open access, and reloading
+//! by signal.
 
 use std::process::{Command, Output};
 

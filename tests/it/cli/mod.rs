@@ -1,4 +1,4 @@
-//! The command line, as people and shells use it.
+//! The command line, for people and shells.
 
 pub(super) mod client;
 pub(super) mod command;

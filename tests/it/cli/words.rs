@@ -1,5 +1,5 @@
-//! What the command line has for people and shells: words that exist, times, completions, pages,
-//! and a configuration as it is in effect.
+//! Command-line texts: commands in messages exist, times, completions, man pages, and the
+//! configuration in effect.
 
 use std::process::{Command, Output, Stdio};
 

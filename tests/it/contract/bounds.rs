@@ -1,4 +1,4 @@
-//! The bounds of every field: the last value that is taken, and the first that is not.
+//! The bounds of every field: the last accepted value, and the first rejected one.
 
 use cancelot::{
     rpc::proto::{

@@ -1,4 +1,4 @@
-//! The published API: bounds, violations, and the shape of the house.
+//! The published API: bounds, violations, and the module structure.
 
 pub(super) mod bounds;
 pub(super) mod published;

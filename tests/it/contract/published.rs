@@ -1,4 +1,4 @@
-//! The API as the binary prints it, for those who have no reflection in reach.
+//! The API as the binary prints it, for clients without access to reflection.
 
 use std::{collections::BTreeSet, process::Command};
 

@@ -1,4 +1,5 @@
-//! The shape that ARCHITECTURE.md draws: which part may know which, and what is named where.
+//! The module structure in ARCHITECTURE.md: which part may depend on which, and what is named
+//! where.
 
 use std::{
     fs,

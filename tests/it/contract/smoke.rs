@@ -1,4 +1,4 @@
-//! The thinnest way through everything.
+//! The simplest cancellation end to end.
 
 use cancelot::{rpc::proto::Outcome, sandbox::Provider};
 

@@ -1,4 +1,5 @@
-//! A request is checked as a whole: every violation at once, with its path, and nothing admitted.
+//! Requests are validated as a whole: all violations at once, each with its path, and nothing is
+//! admitted.
 
 use cancelot::{
     rpc::proto::{

@@ -1,5 +1,5 @@
-//! What waits until a look can be believed: a no after a lost answer, a stop, an end that is to be
-//! final; and whose doing it is, what a look finds.
+//! What waits until a lookup can be believed: a rejection after a lost reply, a stop, an outcome
+//! that is to be final; and whose effect a lookup shows.
 
 use std::time::Instant;
 

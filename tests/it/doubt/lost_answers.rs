@@ -1,5 +1,5 @@
-//! What a lost answer means, what a stop and a crash mean, and when a no is final: at providers
-//! that answer as real ones, and as what stands in between.
+//! Lost replies, stops and crashes, and when a rejection is final: at providers that answer like
+//! real ones, and behind intermediaries.
 
 use std::{
     sync::{Arc, Mutex},

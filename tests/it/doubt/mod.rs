@@ -1,4 +1,4 @@
-//! What a lost answer means, whose an answer is, and when a no is final.
+//! Lost replies, whose a reply is, and when a rejection is final.
 
 pub(super) mod belief;
 pub(super) mod lost_answers;

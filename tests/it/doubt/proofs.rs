@@ -1,5 +1,5 @@
-//! Whose an answer is: the provider's own about this very target, another's, or that of something
-//! in between; and what it is worth for the account it came to.
+//! Whose a reply is: the provider's own about this target, about another one, or an intermediary's;
+//! and what it proves about the account.
 
 use cancelot::rpc::proto::{Outcome, SubscriptionCancellation, SubscriptionResult, When};
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! Items that wait for a look that can be believed: what streams, records and metrics say of them
-//! meanwhile, and which outcomes stand.
+//! Items that wait for a believed lookup: what streams, records and metrics show of them in the
+//! meantime, and which outcomes stand.
 
 use cancelot::{
     rpc::proto::{Outcome, StopBatchRequest},

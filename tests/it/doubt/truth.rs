@@ -1,4 +1,4 @@
-//! Whether what is told is true by the provider's own state and count of effects.
+//! Results are true by the provider's own state and count of effects.
 
 use cancelot::{
     rpc::proto::{

@@ -1,4 +1,4 @@
-//! A clock that jumps: what it would make expire is kept until the clock is known to be right.
+//! A wall clock that jumps: nothing expires by it until it is known to be right.
 
 use std::{
     sync::mpsc::{Receiver, channel},

@@ -1,5 +1,5 @@
-//! A journal that is damaged, or in use: the process says so and what to do, and never begins
-//! anew where something was recorded.
+//! A damaged or locked journal: the process explains it and what to do, and never starts empty
+//! where records exist.
 
 use std::{
     fs::{self, File},

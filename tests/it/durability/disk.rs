@@ -1,5 +1,5 @@
-//! A full disk: nothing new is admitted or sent, what was admitted is settled, and admissions are
-//! taken again by themselves.
+//! A full disk: nothing new is admitted or sent, admitted items settle, and admission resumes by
+//! itself.
 
 use std::sync::{
     Arc,

@@ -1,10 +1,10 @@
-//! SIGKILL at random moments, under load and faults, again and again on one journal: whatever was
-//! told stays true, whatever was admitted ends, nothing is done twice, and nothing is claimed that
-//! had ended before.
+//! SIGKILL at random moments, under load and faults, repeatedly on one journal: published results
+//! stay true, admitted items end, nothing is done twice, and nothing is claimed that had ended
+//! before.
 //!
-//! `KILLS` sets how many times it is killed (100 if unset), `SEED` what is drawn:
-//! `KILLS=500 SEED=7 cargo test --test it kill`. What is drawn follows from the
-//! seed; where a kill then strikes also depends on the machine.
+//! `KILLS` sets the number of kills (100 by default), `SEED` the random choices:
+//! `KILLS=500 SEED=7 cargo test --test it kill`. The choices follow from the seed; where a kill then
+//! strikes also depends on the machine.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Kills, damage, full disks, clocks that jump.
+//! Kills, damage, full disks, jumping clocks.
 
 pub(super) mod clocks;
 pub(super) mod damage;

@@ -1,5 +1,5 @@
-//! A part of the service that panics or fails: nothing hangs in silence, the service ends with an
-//! error, and its restart takes up what is open.
+//! A part of the service that panics or fails: nothing hangs silently, the service ends with an
+//! error, and its restart recovers the open items.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Signals that end the service: in order, in the middle of a start, and at once.
+//! Signals that end the service: in order, during start-up, and at once.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Clients that misbehave: they hold up neither the end of the process nor each other.
+//! Clients that misbehave: they delay neither the end of the process nor each other.
 
 use std::time::{Duration, Instant};
 

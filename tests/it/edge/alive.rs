@@ -1,5 +1,5 @@
-//! Connections whose other end is gone, old or out of file descriptors. Time is paused where a
-//! limit takes a minute, and jumps to the next thing that is due.
+//! Connections that are dead, too old, or refused for lack of file descriptors. Time is paused
+//! where a limit takes a minute, and jumps to the next event.
 
 use std::{fs, time::Duration};
 

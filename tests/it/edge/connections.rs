@@ -1,4 +1,4 @@
-//! Who is let in, for how long, and who has to make room.
+//! Limits of connections: which are accepted, for how long, and which are closed to make room.
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionResponse, Outcome},

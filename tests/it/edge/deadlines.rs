@@ -1,4 +1,4 @@
-//! A deadline ends the caller's waiting, not the work.
+//! A deadline ends the caller's wait, not the work.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What tools ask first: reflection in both versions, and health.
+//! What tools use first: reflection in both versions, and health.
 
 use tokio_stream::once;
 use tonic::{

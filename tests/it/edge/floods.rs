@@ -1,4 +1,4 @@
-//! HTTP/2 used as a weapon, against the real process: it stays small, and serves the others.
+//! HTTP/2 floods against the real process: its memory stays small, and it serves others.
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, ListAccountsRequest, Outcome},

@@ -1,4 +1,4 @@
-//! HTTP/2 frames by hand, for what no client would send.
+//! Handmade HTTP/2 frames that no client would send.
 
 use prost::Message;
 use tokio::{

@@ -1,4 +1,4 @@
-//! What is a gRPC call and what is none, and streams with nothing new to say.
+//! What is a gRPC call and what is not, and streams without updates.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! When probes are told what: before everything open has been taken up, while it serves, and from
-//! the drain on.
+//! Probes over the life of the service: before recovery is complete, while it serves, and from the
+//! drain on.
 
 use cancelot::{
     app::{self, App, Listeners},

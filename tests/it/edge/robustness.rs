@@ -1,4 +1,4 @@
-//! Any message, and any bytes in place of one, get a typed answer, and the service goes on.
+//! Any message, and any bytes instead of one, get a typed response, and the service goes on.
 
 use cancelot::{
     rpc::proto::{

@@ -1,5 +1,5 @@
-//! The same key with other content is refused, naming what differs; the same content written
-//! differently is the same content.
+//! The same key with other content is rejected, naming the differences; the same content written
+//! differently is the same.
 
 use cancelot::{
     rpc::proto::{

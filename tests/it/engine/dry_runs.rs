@@ -1,4 +1,4 @@
-//! A dry run changes nothing and uses up no key, and what matches many is one unless told not to.
+//! A dry run changes nothing and uses up no key; targets that match many are a dry run by default.
 
 use cancelot::{
     rpc::proto::{

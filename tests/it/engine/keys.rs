@@ -1,4 +1,4 @@
-//! One key has one effect, whoever sends it again and however requests are grouped.
+//! One key has one effect, whoever repeats it and however requests are grouped.
 
 use cancelot::{
     rpc::proto::{CancellationKind, Outcome, SubscriptionCancellation},

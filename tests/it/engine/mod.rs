@@ -1,4 +1,4 @@
-//! From an admission to a result: turns, stops, restarts, keys, streams.
+//! From admission to result: fair turns, stops, restarts, keys, streams.
 
 pub(super) mod conflicts;
 pub(super) mod dry_runs;

@@ -1,5 +1,5 @@
-//! A provider that goes away with a batch in hand: it is probed and not flooded, nothing is lost,
-//! and nobody else notices.
+//! A provider that fails during a batch: it is probed and not flooded, nothing is lost, and other
+//! accounts are not affected.
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, Outcome, SubscriptionCancellation},

@@ -1,4 +1,4 @@
-//! A full service refuses at once and says when to come back; what it has taken on it finishes.
+//! A service at capacity rejects at once and says when to come back; admitted items are finished.
 
 use std::time::Duration;
 

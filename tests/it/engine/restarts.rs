@@ -1,5 +1,4 @@
-//! The end of a process is no end of the work: draining, taking up what is open, replaying what
-//! is not.
+//! The work outlives the process: draining, recovering open items, replaying settled ones.
 
 use cancelot::{
     app::App,

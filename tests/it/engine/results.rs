@@ -1,5 +1,5 @@
-//! What a result tells: what was left out, how it was learned, what the provider said, and what
-//! to do.
+//! The content of results: ignored fields, how the outcome was learned, the provider's response,
+//! and what to do.
 
 use cancelot::{
     rpc::proto::{

@@ -1,5 +1,5 @@
-//! StopBatch: what was not sent settles as stopped, what was sent is finished, and a stopped item
-//! can be taken up after all.
+//! StopBatch: unsent items settle as stopped, sent ones are finished, and a stopped item can be
+//! reopened.
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, Outcome, ProviderReached},

@@ -1,4 +1,5 @@
-//! Streams: what is told when, to whom, and that nobody's reading or leaving disturbs the work.
+//! Result streams: what they publish, when and to whom, and that slow or leaving readers do not
+//! disturb the work.
 
 use cancelot::{
     rpc::proto::{CancelSubscriptionRequest, Outcome, SubscriptionCancellation},

@@ -1,5 +1,5 @@
 //! No provider is flooded and no caller starves another: concurrency, rate, fair turns, and a
-//! service that is full.
+//! service at capacity.
 
 use cancelot::{
     rpc::proto::{Outcome, SubscriptionCancellation},

@@ -1,5 +1,5 @@
-//! Outcomes that are not final: the window ends, the last error is told, and the same key takes
-//! the item up again.
+//! Outcomes that are not final: the window ends, the last error is reported, and the same key
+//! reopens the item.
 
 use cancelot::{
     rpc::proto::{

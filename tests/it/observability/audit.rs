@@ -1,5 +1,5 @@
-//! The audit through the boundary: what is said of whom, that nothing is missing, and that
-//! whatever is changed in it is found.
+//! The audit: what it records of whom, that nothing is missing, and that every change to it is
+//! found.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What the log tells, and what it must never tell.
+//! What the log contains, and what it must never contain.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The admin listener, as Prometheus and probes use it: exact counts after known calls.
+//! The admin listener for Prometheus and probes: exact counts after known calls.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Spans as a collector receives them from the real process, from a caller's trace to the request
-//! at the provider.
+//! Spans as a collector gets them from the real process, from a caller's trace to the request at
+//! the provider.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! What the service keeps from other users of its machine: the files it writes, those it reads, and
-//! its memory.
+//! Protection from other users of the machine: files that the service writes and reads, and its
+//! memory.
 
 use std::{
     fs,

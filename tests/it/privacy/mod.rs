@@ -1,4 +1,4 @@
-//! What is kept from others: secrets, addresses, files.
+//! Protection of secrets, addresses and files.
 
 pub(super) mod erasure;
 pub(super) mod files;

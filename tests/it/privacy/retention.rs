@@ -1,4 +1,4 @@
-//! E-mail addresses and providers' answers that are not to be kept.
+//! E-mail addresses and providers' responses that are not to be kept.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! Marked secrets, planted wherever a secret can be, and searched for in everything that the
-//! process writes, says and shows, at the level trace, while providers fail in every way and echo
-//! what they were sent.
+//! process writes, logs and shows, at level trace, while providers fail in every way and echo what
+//! they got.
 
 use std::{
     fmt::Write as _,

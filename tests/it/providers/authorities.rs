@@ -1,4 +1,4 @@
-//! A provider whose certificate is signed by an authority of one's own.
+//! A provider with a certificate of a private authority.
 
 use std::net::SocketAddr;
 

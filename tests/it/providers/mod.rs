@@ -1,4 +1,4 @@
-//! What goes to providers, and what they may answer.
+//! Requests to providers, and their possible replies.
 
 pub(super) mod authorities;
 pub(super) mod variants;

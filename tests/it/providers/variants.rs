@@ -1,7 +1,7 @@
-//! Whatever a provider means by what its page leaves open, and whatever goes wrong on the way: what
-//! is told is true by the provider's own state and count of effects.
+//! Every interpretation of what a provider's page leaves open, with every fault on the way: results
+//! are true by the provider's own state and count of effects.
 //!
-//! Each fault in each reading of the sandbox gets a batch of targets in every state.
+//! Each fault in each interpretation of the sandbox gets a batch of targets in every state.
 
 use cancelot::{
     rpc::proto::{

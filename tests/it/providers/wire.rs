@@ -1,5 +1,5 @@
-//! What goes over the wire to the providers, byte for byte as their pages have it, whatever the
-//! caller puts into the fields.
+//! Requests to the providers, byte for byte as their pages describe, for any content of the
+//! caller's fields.
 
 use cancelot::{
     rpc::proto::{

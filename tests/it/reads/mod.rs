@@ -1,4 +1,4 @@
-//! Records and lists: what may be read, and that reading takes nothing from others.
+//! Records and lists: what may be read, and that reads delay nothing else.
 
 pub(super) mod reading;
 pub(super) mod records;

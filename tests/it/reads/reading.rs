@@ -1,5 +1,5 @@
-//! Questions take nothing from others: not the threads of admissions, not each other's turns, and
-//! nothing once nobody waits for the answer.
+//! Reads take nothing from others: not the threads of admissions, not each other's turns, and
+//! nothing after their caller is gone.
 
 use std::sync::{
     Arc, Mutex,

@@ -1,4 +1,4 @@
-//! Reading what was done: one record by its key, many by what they have in common, and accounts.
+//! Reading records: one by its key, many by a filter, and accounts.
 
 use cancelot::{
     rpc::proto::{

@@ -1,4 +1,4 @@
-//! What tests send beyond the simplest request, and how they read what comes back.
+//! Requests beyond the simplest one, and readers of the responses.
 
 use std::collections::BTreeMap;
 

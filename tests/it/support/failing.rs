@@ -1,4 +1,4 @@
-//! A journal that fails at a moment that a test chooses, over the real one.
+//! A wrapper of the real journal that fails when a test says so.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Ways to call every RPC, and what is said to those who may not.
+//! Ways to call every RPC, and the responses to unauthorized callers.
 
 use cancelot::rpc::proto::{
     CancelEnrollmentsRequest, CancelSubscriptionRequest, CancellationKind, GetCancellationRequest,

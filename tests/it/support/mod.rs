@@ -1,4 +1,4 @@
-//! A gateway as it runs in production, over a sandbox, with a journal in a temporary directory.
+//! A service as in production, over a sandbox, with a journal in a temporary directory.
 
 pub(super) mod asking;
 pub(super) mod failing;

@@ -1,4 +1,4 @@
-//! Certificates and keys, made anew for each test.
+//! Certificates and keys, created for each test.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

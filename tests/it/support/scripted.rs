@@ -1,4 +1,4 @@
-//! A provider that answers as a test says, byte for byte, and notes what it is asked.
+//! A provider that answers as a test says, byte for byte, and records its requests.
 
 use std::{
     fmt,

@@ -1,5 +1,5 @@
-//! Calls by hand, over the h2 that is beneath every client: with bodies that come when the test
-//! says so, and without a client's own timers.
+//! Handmade calls on h2, below any client: with bodies that a test sends when it wants, and without
+//! a client's own timers.
 
 use tokio::net::TcpStream;
 use tonic::Status;

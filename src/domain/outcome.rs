@@ -389,7 +389,7 @@ pub enum FailureReason {
     PermissionDenied,
     /// The provider's reply is not documented.
     AnswerUnreadable,
-    /// A reply was lost, and no lookup could tell what happened.
+    /// A reply was lost, and no lookup could determine the effect.
     AnswerLost,
     /// A lookup before sending failed, so nothing was sent.
     LookFailed,

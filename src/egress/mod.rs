@@ -159,7 +159,7 @@ impl Egress {
         }
     }
 
-    /// A digest of the credential, to tell credentials apart. It reveals nothing of them.
+    /// A digest of the credential, to distinguish credentials. It reveals nothing of them.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.credential.as_ref().map_or(0, Credential::fingerprint)

@@ -17,8 +17,8 @@ use crate::{domain::ids::CallerId, limits};
 pub struct Source {
     /// The caller.
     pub caller: Option<CallerId>,
-    /// The address: an IPv4 address, or the first one of an IPv6 /64 network, since whoever has one
-    /// of its addresses has all.
+    /// The address: an IPv4 address, or the first one of an IPv6 /64 network, since a client with
+    /// one of its addresses has all.
     pub network: Option<IpAddr>,
 }
 

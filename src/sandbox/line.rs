@@ -99,7 +99,7 @@ impl Line {
                 self.0.changed.notify_waiters();
             }
         }
-        // Subscribed before it is counted, so that whoever sees the count can release it.
+        // Subscribed before it is counted, so that a reader of the count can release it.
         let mut gate = self.gate.subscribe();
         self.held.fetch_add(1, Ordering::SeqCst);
         let _held = Held(self);

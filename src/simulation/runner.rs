@@ -183,7 +183,7 @@ async fn calm(world: &Arc<World>, engine: &Arc<Engine>) {
     }
 }
 
-/// Whether no reply of its account could ever be told from someone else's.
+/// Whether no reply of its account could ever be distinguished from an intermediary's.
 fn is_unproven(world: &World, state: &State, item: &Recorded, settled: &Settled) -> bool {
     let account = world.plan.targets[item.target].account;
     let failure = settled.conclusion.failure.as_ref();

@@ -117,7 +117,7 @@ async fn ten_thousand(url: &str) -> Result<String, Failure> {
     let body = request(&key);
     let mut sleeper = Client::connect(addr).await?;
     let unread = sleeper.call(body.clone()).await?;
-    // All has settled when somebody else has read it.
+    // Everything has settled once another client has read all results.
     let mut other = Client::connect(addr).await?;
     read(other.call(body).await?).await?;
     sleeper

@@ -192,9 +192,9 @@ impl Feed {
         self.state().settling.len()
     }
 
-    /// Waits for updates and takes up to `items_max` of them. The list is empty if only the number
-    /// of items that are resolving a doubt has changed. `None` when everything has settled and was
-    /// taken.
+    /// Waits for updates and returns at most `items_max` of them. The list is empty if only the
+    /// number of items that are resolving a doubt has changed. `None` when everything has settled
+    /// and was taken.
     ///
     /// # Errors
     /// If the feed ended early, after all buffered updates were taken.

@@ -1,5 +1,5 @@
-//! The subscriptions of one stream. They end with the stream, so no updates are kept that nobody
-//! reads.
+//! The subscriptions of one stream. They end with the stream, so no updates are kept without a
+//! reader.
 
 use std::{
     collections::{BTreeMap, HashMap},

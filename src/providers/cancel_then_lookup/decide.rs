@@ -73,7 +73,8 @@ impl CancelState<'_> {
                 Some(_) | None => settle(self.talk.look()),
             },
             // A rejection is final only if no earlier request can still act: that one may be the
-            // reason for it. The other meanings need a lookup to tell whether the goal is reached.
+            // reason for it. The other meanings need a lookup to find out whether the goal is
+            // reached.
             StatusMeaning::Refused(response) | StatusMeaning::Absent(response) => {
                 match self.talk.refusal(CANCEL, response) {
                     CancelRefusal::Final(outcome, reason, message) if !self.standing.may_act => {

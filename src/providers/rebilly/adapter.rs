@@ -204,7 +204,7 @@ impl<'a> RebillyApi<'a> {
             return settle(self.get_own());
         }
         if self.at.accepted && subscription.life == RebillyPhase::Ending {
-            // An end later than asked for is a result, whoever caused it.
+            // An end later than the requested one is a result, no matter what caused it.
             return self.decide(look, None);
         }
         if self.at.accepted {

@@ -1,5 +1,5 @@
-//! The format of a provider's replies: how to tell them from an intermediary's, and what they show.
-//! Each provider describes its own; [`crate::providers::reply::classify`] and
+//! The format of a provider's replies: what distinguishes them from an intermediary's, and what
+//! they show. Each provider describes its own; [`crate::providers::reply::classify`] and
 //! [`crate::providers::item_state`] decide what follows.
 
 use crate::domain::http_exchange::{Operation, Response};

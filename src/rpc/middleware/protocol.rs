@@ -1,4 +1,4 @@
-//! Answers requests that are no gRPC calls with HTTP statuses, so that nobody takes the 200 of a
+//! Answers requests that are no gRPC calls with HTTP statuses, so that no client takes the 200 of a
 //! gRPC error for success: 405 for methods other than POST, 415 for other content types.
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// See the module docs. The reason of an enrollment tells who cancelled it.
+/// See the module docs. The reason of an enrollment shows who cancelled it.
 pub(in crate::simulation) fn claims(
     world: &World,
     state: &State,

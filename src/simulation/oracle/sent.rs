@@ -174,7 +174,7 @@ impl State {
         let of = &plan.accounts[seen.account];
         let last = path.rsplit('/').next().unwrap_or_default();
         let target = match of.provider {
-            // Its subscription does not tell who cancelled it; the cancellation does.
+            // Its subscription does not show who cancelled it; the cancellation does.
             Provider::Rebilly if !seen.is_effect => {
                 let id = format!("{} {last}", of.account.name);
                 let tag = self.watch.effect_ids.get(&id);

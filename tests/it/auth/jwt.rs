@@ -598,7 +598,7 @@ async fn keys_at_a_url_are_fetched_again_when_a_token_names_one_that_is_not_know
         "billing"
     );
 
-    // Whoever makes names up causes no more requests, but for the one that the start makes.
+    // Invented key ids cause no requests beyond the one at the start.
     let asked = publisher.asked();
     for i in 0..20 {
         let made_up = Signer::ec(&format!("made-up-{i}"));
@@ -765,7 +765,7 @@ async fn service_accounts_of_kubernetes_call_with_their_tokens_as_they_are() {
         "{asked}"
     );
 
-    // Another authority vouches for nobody here.
+    // Another authority vouches for no caller here.
     let evil = Publisher::start_with(
         jwks([&signer]),
         Some(&Authority::new("cluster").for_host("127.0.0.1")),

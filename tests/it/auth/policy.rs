@@ -102,7 +102,7 @@ async fn a_longer_retry_window_than_is_allowed_is_refused_and_the_default_is_no_
     let refused = send(&gateway, BILLING_TOKEN, longer).await.unwrap_err();
     violates(&refused, &["retry_window"]);
     assert!(refused.message().contains("60 s"), "{refused}");
-    // What could never be open as a whole is told like too large a batch.
+    // A batch that could never be open as a whole gets the same error as one that is too large.
     let refused = send(&gateway, BILLING_TOKEN, many("L", 4))
         .await
         .unwrap_err();
@@ -150,7 +150,7 @@ async fn every_account_that_is_not_allowed_is_named_with_those_that_are() {
     violates(&refused.unwrap_err(), &["cancellations[0].account"]);
     assert_eq!(gateway.requests(Provider::Rebilly), 0);
 
-    // What does not exist is not told from what is not allowed, and others' names are not told.
+    // An unknown account and a forbidden one get the same error, which names no other accounts.
     let mut unknown = subscription(Provider::Rebilly, "a", now());
     unknown.account = "solidgate-2".to_owned();
     let refused = send(&gateway, BILLING_TOKEN, request("K", [unknown.clone()])).await;
@@ -388,7 +388,7 @@ async fn a_quota_counts_people_and_gives_back_those_that_were_not_met() {
     let all = |left: u32| enrollment(&format!("seq_drain_{left}"), everyone());
     let never = people(&gateway, "A", many(11), None).await.unwrap_err();
     assert_eq!(exhausted(&never), None);
-    // Without a bound nobody can count them.
+    // Without a bound the number of people is unknown.
     let unbounded = people(&gateway, "B", all(3), None).await.unwrap_err();
     violates(&unbounded, &["cancellations[0].max_matches"]);
 
@@ -396,7 +396,7 @@ async fn a_quota_counts_people_and_gives_back_those_that_were_not_met() {
     assert_eq!(people(&gateway, "C", all(3), Some(10)).await.unwrap(), 3);
     let beyond = people(&gateway, "D", all(3), Some(8)).await.unwrap_err();
     assert!(exhausted(&beyond).is_some());
-    // One that meets nobody counts as one.
+    // A selector without matches counts as one person.
     assert_eq!(people(&gateway, "E", all(0), Some(7)).await.unwrap(), 0);
     // Four people, however many enrollments each has.
     people(&gateway, "F", many(4), None).await.unwrap();

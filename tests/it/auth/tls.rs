@@ -371,7 +371,7 @@ async fn the_clients_authorities_are_replaced_also_for_connections_that_are_open
     assert_eq!(line["code"], "UNAVAILABLE");
 }
 
-/// A call on a connection whose certificate is good no more.
+/// A call on a connection whose certificate has ceased to be valid.
 async fn is_cut_off(client: &crate::support::Client) {
     let refused = called_as(client, None, "late").await.unwrap_err();
     assert!(
@@ -571,7 +571,7 @@ async fn a_stream_outlives_its_certificate_until_the_next_call_ends_their_connec
     let results = open.remove(0).rest().await.unwrap();
     assert_eq!(results[0].outcome(), Outcome::Canceled);
 
-    // What was told to nobody is told to who asks again with a certificate that is good.
+    // Results that no stream delivered are delivered to a later call with a valid certificate.
     let mut client = bench.connect(Some(&new_ca.client(&[SPIFFE]))).await;
     let sent = client.cancel_subscription(one("calls", "calls")).await;
     let results = Reader::new(sent.unwrap().into_inner())

@@ -223,7 +223,7 @@ async fn a_file_that_cannot_be_used_is_measured_until_it_can() {
     gateway.reload().await;
     gateway.reload().await;
     assert_eq!(failing().await, [1.0, 1.0]);
-    // The old content is right again, and no news.
+    // The old content is valid again, and nothing changes.
     files.write("token", OLD);
     files.write("credential", "another");
     gateway.reload().await;

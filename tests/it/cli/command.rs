@@ -121,7 +121,7 @@ async fn a_token_does_not_leave_this_machine_in_the_clear_unless_that_is_said() 
     let files = Files::new();
     files.write("token", BILLING_TOKEN);
     let file = files.path("token").display().to_string();
-    // Reserved for documentation (RFC 5737, RFC 3849, RFC 6761): whoever sends there hears nothing.
+    // Reserved for documentation (RFC 5737, RFC 3849, RFC 6761): requests to them get no answer.
     let away = [
         "http://192.0.2.1:50051",
         "192.0.2.1:50051",

@@ -168,7 +168,7 @@ async fn a_sandbox_serves_the_accounts_of_a_file_without_their_credentials() {
     process.terminate();
     assert!(process.ended().await.success());
 
-    // A mistake is told by the file's own line.
+    // An error names the line of the file.
     let text = "[accounts.eu]\nprovider = \"rebilly\"\ncredential_env = \"X\"\nrate_brst = 1\n";
     std::fs::write(place.config(), text).unwrap();
     let process = place.start_with(&["--sandbox"]);

@@ -189,7 +189,7 @@ async fn a_stop_while_an_item_settles_ends_it_at_belief() {
     }
 }
 
-/// What looks show after the crash, and what is told then.
+/// What lookups show after the crash, and the expected outcome.
 fn ends() -> [(&'static str, Value, Outcome); 3] {
     let days_ago = |days: i64| {
         let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);

@@ -85,7 +85,7 @@ pub(crate) fn cases(providers: &[Provider], salt: usize) -> Vec<Case> {
     cases
 }
 
-/// What is told of a target against what the provider knows of it: what does not fit.
+/// Compares a target's result with what the provider knows of the target; returns the mismatch.
 pub(crate) fn untruth(
     control: &Control,
     case: &Case,
@@ -98,7 +98,7 @@ pub(crate) fn untruth(
     let standing = after.as_ref().map(|of| of.standing);
     let over = [Standing::Canceled, Standing::Expired].map(Some);
     let scheduled = Some(Standing::Scheduled);
-    // Whose it is, is told by the time of the request. Revolv3 may not say that of what is to end.
+    // The time of the cancellation shows whose it is. Revolv3 may omit it for a scheduled end.
     let has_no_time = case.provider == Provider::Revolv3
         && reading.pending_cancelled_at != Revolv3PendingCancelledAt::Requested
         && case.born == Some(Standing::Scheduled);
@@ -108,7 +108,7 @@ pub(crate) fn untruth(
     // Revolv3 may accept it once more of what ended or was to end before, which changes nothing.
     let again = case.provider == Provider::Revolv3 && reading.already == Revolv3Already::OkAgain;
     let not_us = effects == 0 || again;
-    // Revolv3 may say of what has ended that there is nothing.
+    // Revolv3 may answer 404 for a subscription that has ended.
     let hidden = case.provider == Provider::Revolv3 && over.contains(&case.born);
     let vanishes = reading.get_cancelled == Revolv3GetCancelled::NotFound
         && standing == Some(Standing::Canceled);
@@ -143,7 +143,7 @@ pub(crate) fn untruth(
             (standing == case.born, "it changed"),
             (effects == 0, "it was cancelled"),
         ],
-        // No look can tell what an undocumented word means, or which of two things a 404 does.
+        // No lookup can resolve an undocumented word, or which of two things a 404 means.
         Outcome::InDoubt => [
             (
                 case.provider == Provider::Revolv3
@@ -181,7 +181,7 @@ impl Aim {
     }
 }
 
-/// What is told of enrollments against what the provider knows of them: what does not fit.
+/// Compares results of enrollments with what the provider knows of them; returns the mismatch.
 pub(crate) fn enrollments_untruth(
     control: &Control,
     aim: &Aim,

@@ -79,7 +79,7 @@ enum Start {
     Refused(String),
     /// It serves, and where it comes upon the damage it says that its journal cannot be read.
     Unreadable,
-    /// It serves, and knows all that was told.
+    /// It serves, and knows every result that it had sent.
     Whole,
 }
 

@@ -53,7 +53,7 @@ struct Heard {
     end: Option<Status>,
 }
 
-/// A request, and all that was ever told of it.
+/// A request, and every result that was ever received for it.
 struct Batch {
     asked: Asked,
     /// Whether it is sent again. What is not has to be finished all the same.
@@ -157,7 +157,7 @@ impl Batch {
         }
     }
 
-    /// Takes in what a stream brought; what was told before must not have changed.
+    /// Takes in what a stream delivered; earlier results must not have changed.
     fn hear(&mut self, heard: Heard) {
         let key = self.asked.key();
         let broken = [
@@ -186,7 +186,7 @@ impl Batch {
             && self.told.values().all(|(_, is_final, _)| *is_final)
     }
 
-    /// What is recorded against what was told and what the providers know.
+    /// Compares the records with the received results and with what the providers know.
     fn check(&self, records: &[Cancellation], control: &Control) {
         let key = self.asked.key();
         assert_eq!(
@@ -333,7 +333,7 @@ async fn no_kill_loses_changes_or_repeats_anything() {
     }
     let (process, url) = place.serve().await;
     let mut client = try_connect(&url).await.unwrap();
-    // What nobody sends again goes on by itself.
+    // Batches that no client sends again are finished too.
     let patience = Duration::from_secs(60 + kills);
     let open = timeout(patience, nothing_open(&mut client)).await;
     open.expect("everything settles by itself");
@@ -402,7 +402,7 @@ fn end(record: &Cancellation) -> String {
 }
 
 /// Everything that was admitted has one admission, and one settlement for each time that it was
-/// taken up, the last of which has the outcome that the journal has; and the chain is whole.
+/// opened, the last of which has the outcome that the journal has; and the chain is whole.
 fn check_audit(journal: &Path, recorded: &BTreeMap<String, Outcome>) {
     #[derive(Default)]
     struct Told {
@@ -464,8 +464,8 @@ async fn nothing_open(client: &mut Client) {
             ..Default::default()
         };
         let page = client.list_cancellations(open).await.unwrap().into_inner();
-        // While one is open, this page is asked for again. One without any is as far as a call
-        // reads, and what is behind it stays settled, since nobody sends anything now.
+        // A page with open ones is requested again. A page without any is as far as a call reads,
+        // and what is behind it stays settled, since no client sends anything now.
         if page.cancellations.is_empty() {
             from = page.next_page_token;
             if from.is_empty() {
@@ -475,8 +475,8 @@ async fn nothing_open(client: &mut Client) {
     }
 }
 
-/// What is recorded of a batch; `None` if it never was admitted, which only one of which nothing
-/// was told can be.
+/// What is recorded of a batch; `None` if it never was admitted, which is valid only for a batch
+/// without received results.
 async fn records(client: &mut Client, batch: &Batch) -> Option<Vec<Cancellation>> {
     let get = GetCancellationRequest {
         kind: batch.asked.kind().into(),

@@ -18,7 +18,7 @@ async fn a_service_that_is_stopped_while_it_reads_its_journal_ends_soon_and_in_o
     for signal in ["TERM", "INT"] {
         let sandbox = Sandbox::start(Default::default()).unwrap();
         let place = Place::new(&sandbox, LONG_DRAIN);
-        // A read of a pipe that nobody writes to is a journal that takes for ever to read.
+        // A journal that takes for ever to read: a pipe without a writer.
         std::fs::create_dir(place.journal()).unwrap();
         let marker = place.journal().join("CANCELOT");
         assert!(

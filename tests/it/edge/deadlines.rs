@@ -134,7 +134,7 @@ async fn a_deadline_ends_the_wait_for_a_provider_that_is_away() {
     assert_eq!(gateway.control.effects(Provider::Rebilly)["a"], 1);
 }
 
-/// Clients have timers of their own and would not tell; by hand it is seen what the service says.
+/// Without a gRPC client: its own timer would hide the service's reply.
 #[tokio::test]
 async fn a_deadline_that_has_passed_on_arrival_is_exceeded_and_not_cancelled() {
     let gateway = gateway().start().await;

@@ -52,7 +52,7 @@ impl Target {
         target
     }
 
-    /// Somebody else is served.
+    /// Another client is served.
     async fn serves(&self, key: &str) {
         let mut client = in_time(try_connect(&self.url)).await.unwrap();
         let item = subscription(Provider::Solidgate, key, now());
@@ -211,7 +211,7 @@ async fn readers_that_take_one_byte_hold_what_they_asked_for_and_no_more() {
         let mut wire = Wire::connect(&target.url, &[(INITIAL_WINDOW, 1)]).await;
         for stream in odd_streams(200) {
             assert!(wire.call(stream, CANCEL, &grpc(&batch)).await);
-            // One at a time: its first byte, and then no more.
+            // Each stream in turn: reads its first byte, and then stops reading.
             in_time(wire.until(DATA, 0)).await.unwrap();
         }
         wires.push(wire);
@@ -260,7 +260,7 @@ async fn probe(target: &Target) {
     );
 }
 
-/// A flood of streams that nobody ends, over several connections, from somebody without credentials.
+/// A flood of streams that are never ended, over several connections, without credentials.
 async fn open_for_ever(path: &str, body: &[u8], flags: u8) {
     let target = Target::start("").await;
     let mut wires = Vec::new();
@@ -300,7 +300,7 @@ async fn unfinished_questions_of_strangers_take_little_and_keep_nobody_out() {
     open_for_ever("/grpc.health.v1.Health/Check", &[0, 0, 0], 0).await;
 }
 
-/// Whoever has made one call is a caller where none are configured.
+/// Where no callers are configured, an address that has made one call is a caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reflection_and_watches_of_callers_are_bounded_too() {
     let target = Target::start("").await;

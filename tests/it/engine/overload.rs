@@ -276,7 +276,7 @@ async fn a_reader_that_does_not_read_makes_room_for_others_when_there_is_none() 
     check_refused(&refused);
     assert_eq!(outcomes(&served.rest().await.unwrap()), [Outcome::Canceled]);
     in_time(asleep.closed()).await;
-    // What it asked for was done all the same, and is there for whoever asks again.
+    // The requested work was done all the same, and a later call gets its results.
     let mut again = insist(&gateway, many).await;
     let results = in_time(again.rest()).await.unwrap();
     assert_eq!(outcomes(&results), [Outcome::Canceled; MANY]);

@@ -198,8 +198,8 @@ async fn an_item_that_comes_back_unsent_after_the_stop_stops() {
     assert_eq!(gateway.requests(Provider::Rebilly), 1);
 }
 
-/// A stop during which the journal fails is told as in doubt, whatever of it is on the disk. After
-/// a restart it can be sent again.
+/// A stop during which the journal fails is reported as in doubt, whatever part of it is on the
+/// disk. After a restart it can be sent again.
 async fn check_doubted(fails: Fails, stops_written: usize) {
     let gateway = gateway().config("[server]\ndrain_ms = 0");
     let gateway = gateway.account(Provider::Rebilly, "concurrency_max = 1");

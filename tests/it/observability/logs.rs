@@ -251,7 +251,7 @@ fn cause(line: &Value) -> String {
     [text("reason"), text("code")].join(" ")
 }
 
-/// Lines that tell of one refusal each, and how many the others stand for, by why.
+/// The lines that report one refusal each, and how many the summary lines stand for, by reason.
 fn refusals(log: &str) -> (Vec<Value>, BTreeMap<String, u64>) {
     let (counts, told): (Vec<_>, Vec<_>) = lines(log, "refused")
         .into_iter()
@@ -323,7 +323,7 @@ async fn a_flood_of_handshakes_that_fail_is_thinned_out_too() {
     assert!((50..FLOOD_LINES_MAX).contains(&told.len()), "{log}");
     let rest = u64::try_from(CONNECTIONS - told.len()).unwrap();
     assert_eq!(counted, [("HANDSHAKE_FAILED -".to_owned(), rest)].into());
-    // Nobody else tells of each.
+    // No other lines report each refusal.
     assert!(log.lines().count() < 2 * FLOOD_LINES_MAX, "{log}");
 }
 

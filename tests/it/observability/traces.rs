@@ -243,7 +243,7 @@ async fn a_caller_that_does_not_record_its_trace_decides_for_us_and_the_ratio_fo
     }
 }
 
-/// The spans of one call by somebody with this token, below a span of its own.
+/// The spans of one call with this token, below a span of the client's.
 async fn called_with(token: Option<&str>, ratio: &str, flags: &str) -> Vec<Span> {
     let sandbox = Sandbox::start(cancelot::sandbox::Options::default()).unwrap();
     let mut collector = Collector::start().await;

@@ -124,7 +124,7 @@ fn configuration(dir: &Path, echo: &Echo, format: &str) -> String {
     for provider in Provider::ALL {
         let name = provider.name();
         let urls = FAILURES.map(|failure| (failure, format!("{}/{failure}", echo.url)));
-        // Nobody listens at port 9, and no name ends in "invalid".
+        // Port 9 has no listener, and no name ends in "invalid".
         let away = ("away", "http://127.0.0.1:9".to_owned());
         let unknown = ("unknown", "https://provider.invalid".to_owned());
         for (n, (failure, url)) in urls.into_iter().chain([away, unknown]).enumerate() {

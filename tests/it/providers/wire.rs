@@ -33,8 +33,8 @@ fn odd_ids() -> [&'static str; 10] {
     ]
 }
 
-/// Ids that would leave their place if they were pasted into a URL, a header or JSON, or if somebody
-/// on the way decoded them: each with the first character that no id has.
+/// Ids that would leave their place if they were pasted into a URL, a header or JSON, or if an
+/// intermediary decoded them: each with the first character that no id has.
 fn hostile_ids() -> [(&'static str, char); 26] {
     [
         ("../customers/cus_2", '/'),

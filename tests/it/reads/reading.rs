@@ -158,11 +158,11 @@ async fn who_lists_without_end_keeps_nobody_from_cancelling_looking_and_stopping
     }
 }
 
-/// What came of a list that nobody waits for, and how many entries of the store it read.
+/// The result of a list whose caller has gone, and how many entries of the store it read.
 type Came = (bool, usize);
 
-/// Has lists of callers go on when nobody waits for them any more. Says of each that it began, and
-/// then what came of it.
+/// Lets lists go on after their callers have gone. Reports of each that it began, and then its
+/// result.
 async fn abandoned(builder: Builder) -> (Gateway, mpsc::UnboundedReceiver<Option<Came>>) {
     let (tell, told) = mpsc::unbounded_channel();
     let has_started = Arc::<AtomicBool>::default();

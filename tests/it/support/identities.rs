@@ -55,7 +55,7 @@ pub(crate) async fn called_as(
     Ok(got.into_inner().cancellation.unwrap().caller)
 }
 
-/// Why nobody knows who calls, as a stable word.
+/// Why the caller is unknown, as a stable word.
 pub(crate) async fn refused_as(client: &Client, token: Option<&str>) -> String {
     let mut client = client.clone();
     let status = client

@@ -66,11 +66,11 @@ impl Place {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    /// Lets processes here log into a pipe that nobody reads, until what this gives is dropped.
+    /// Lets processes here log into a pipe without a reader, until the returned file is dropped.
     pub(crate) fn unread_log(&self) -> File {
         let made = Command::new("mkfifo").arg(self.log()).status().unwrap();
         assert!(made.success());
-        // For both, so that opening it waits for nobody.
+        // Open for both, so that opening it does not wait for a reader.
         let both = File::options().read(true).write(true).open(self.log());
         both.unwrap()
     }

@@ -1,4 +1,4 @@
-//! HTTP as data: requests of the adapters, and what came of them. No client, no credentials.
+//! HTTP as data: the requests of the adapters, and their results. No client, no credentials.
 
 mod bytes;
 

@@ -154,6 +154,7 @@ impl Lane {
             is_done,
             ..
         } = state.clearing;
+        // Only at half of the allowance or less, so that one journal write clears many items.
         if is_done || stock > allowance / 2 || state.firsts.is_empty() {
             return;
         }
@@ -202,6 +203,7 @@ impl Lane {
     /// if not, the journal has failed.
     pub(in crate::engine) async fn clear(&self, run: &mut WorkItem) -> bool {
         let Origin::Recorded(id) = run.origin else {
+            // A dry run is not in the journal, so a restart leaves nothing of it in doubt.
             return true;
         };
         let is_cleared = {
@@ -210,6 +212,7 @@ impl Lane {
             run.clearance(state.clearing.granted)
         };
         if is_cleared {
+            // Cleared by its admission or ahead of sending: no journal write delays the request.
             return true;
         }
         let at = self.shared.clock.moment();
@@ -246,6 +249,7 @@ impl Lane {
     pub(in crate::engine) fn learn(&self, evidence: Evidence) {
         let known = self.facts();
         let is_news = (evidence.answered && !known.answered) || (evidence.proven && !known.proven);
+        // Almost no reply proves anything new, so this is checked without the lane's lock.
         if !is_news {
             return;
         }
@@ -330,6 +334,7 @@ impl Lane {
             // The process did not stop in order, so its last requests are unknown: assume the
             // bucket empty but for one token.
             _ if !is_new => state.gate.begin_with(1.0, at),
+            // A new journal: nothing was sent before, and the bucket is full.
             _ => {}
         }
         let Some(mut known) = known else { return };
@@ -380,10 +385,12 @@ impl Lane {
         request: &Request,
     ) -> Option<Instant> {
         let Origin::Recorded(id) = run.origin else {
+            // A dry run leaves no change behind, so it conflicts with no request.
             return None;
         };
         let target = run.command.exclusive_target()?;
         if request.safety == Safety::Look {
+            // A lookup has no effect that could meet the earlier request's.
             return None;
         }
         let doubtful = &self.state().doubtful;
@@ -405,6 +412,7 @@ impl Lane {
         let doubt = run.doubt.as_deref().filter(|doubt| doubt.may_act)?;
         let believed_at = run.belief.as_ref()?.believed_at();
         if believed_at <= Instant::now() {
+            // The request cannot act any more, so other keys need not wait for it.
             return None;
         }
         let owner = match run.origin {
@@ -458,6 +466,7 @@ impl Lane {
     /// it.
     pub(in crate::engine) async fn is_target_known(&self, run: &WorkItem) -> bool {
         let Some(target) = run.command.exclusive_target() else {
+            // Commands without an exclusive target converge, whatever other keys do.
             return false;
         };
         let is_plan = run.mode() == Mode::DryRun;
@@ -485,6 +494,7 @@ impl Lane {
                 target: Some(target),
                 ..journal::Filter::default()
             };
+            // Two, because one of them may be the item's own record.
             journal.newest(&filter, 2)
         });
         // An unreadable journal reports its failure elsewhere. Here the result means one lookup

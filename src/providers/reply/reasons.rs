@@ -131,7 +131,7 @@ impl<'a> ItemState<'a> {
         (reason, format!("{why}: {}", fault.message), AGAIN, None)
     }
 
-    /// If the window ended before a request could be repeated: what came of its last try, with the
+    /// If the window ended before a request could be repeated: the result of its last try, with the
     /// reply.
     fn sent_before(&self, fault: &Fault) -> Option<(FailureReason, String, Option<&'a Response>)> {
         if fault.kind != FaultKind::WindowEnded {

@@ -1,5 +1,5 @@
 //! Bounds requests to services that need no authentication: they are short, complete and soon
-//! there, so that strangers can make the service hold next to nothing.
+//! there, so that unauthenticated clients can make the service hold next to nothing.
 
 use std::time::Duration;
 

@@ -300,7 +300,7 @@ async fn unfinished_questions_of_strangers_take_little_and_keep_nobody_out() {
     open_for_ever("/grpc.health.v1.Health/Check", &[0, 0, 0], 0).await;
 }
 
-/// Where no callers are configured, an address that has made one call is a caller.
+/// Where no callers are configured, a connection counts as authenticated after one call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reflection_and_watches_of_callers_are_bounded_too() {
     let target = Target::start("").await;

@@ -1,8 +1,8 @@
 //! Revolv3: `POST /api/Subscriptions/{id}/cancel`, without a body.
 //!
 //! Its exceptions, from the endpoint's page and the guides at `docs.revolv3.com`:
-//! - When it ends is a property of the subscription, its cancel type. An account may allow setting it
-//!   first; otherwise the caller takes the type that is set.
+//! - When it ends is a property of the subscription, its cancel type. An account may allow setting
+//!   it first; otherwise the caller takes the type that is set.
 //! - The status is `subscriptionStatus` in the reply to the cancel and `subscriptionStatusType` in
 //!   that to the lookup, in varying spellings.
 //! - A 404 is also sent for subscriptions that are not active, and a 400 does not say why: a lookup

@@ -161,7 +161,8 @@ pub(super) enum News<'a, T> {
 /// Follows a request to its last result. Resumes it as long as there is progress in between.
 ///
 /// # Errors
-/// The final status: a mistake in the request, the end of the time, or a service that stayed unreachable.
+/// The final status: an error in the request, the end of the wait, or a service that stayed
+/// unreachable.
 pub(super) async fn follow<R: Cancelling>(
     client: &mut Client,
     request: R,

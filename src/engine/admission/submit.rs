@@ -182,6 +182,7 @@ impl Engine {
                 },
             })
             .collect();
+        // Dry runs are not recorded, so the journal has nothing to admit.
         if slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
             return Ok(None);
         }

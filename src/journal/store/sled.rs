@@ -1,8 +1,8 @@
 //! The store on disk: the only file that uses sled 0.34, with the rules that make it safe.
 //!
 //! - Its `flush` does not reach the disk, so the file is synced through a handle of our own.
-//! - A kill during opening leaves a torn snapshot that it fails on, so that is removed first, under a
-//!   lock of our own.
+//! - A kill during opening leaves a torn snapshot that it fails on, so that is removed first, under
+//!   a lock of our own.
 //! - Values above some 8 KiB go to files that are never synced, so no value is that large.
 //! - Its settings file is written once and never synced, so it is synced here.
 //! - Deletes free space inside its file, which never shrinks: see `compaction`.

@@ -121,8 +121,11 @@ impl CancelState<'_> {
             StatusMeaning::Refused(_)
             | StatusMeaning::Absent(_)
             | StatusMeaning::Undocumented(_) => self.standing.look(self.talk.look()),
+            // Another operation may be an earlier request of ours.
             StatusMeaning::Busy(_) => self.look_while_busy(SET_TIMING),
+            // The change may have been made: the lookup waits until there is something to learn.
             StatusMeaning::Doubtful(..) | StatusMeaning::Unreadable(_) => settle(self.talk.look()),
+            // The item ends for now: a lookup would meet the same obstacle.
             StatusMeaning::Unauthenticated(_)
             | StatusMeaning::Forbidden(_)
             | StatusMeaning::Throttled(_)

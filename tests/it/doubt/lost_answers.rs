@@ -241,8 +241,8 @@ async fn another_key_waits_for_a_request_that_may_still_act() {
 
 #[tokio::test]
 async fn a_key_that_stood_behind_one_that_ends_in_doubt_waits_until_that_cannot_act() {
-    // The second key is there while the first one is at work. The first one's answer is lost, and the
-    // credentials are refused then, which ends its run long before a look could be believed.
+    // The second key arrives while the first one is at work. The first one's reply is lost, and
+    // then its credentials are rejected, which ends its run long before a lookup could be believed.
     let sent = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&sent);
     let scripted = Scripted::start(move |asked: &Asked| {

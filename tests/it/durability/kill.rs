@@ -3,8 +3,8 @@
 //! before.
 //!
 //! `KILLS` sets the number of kills (100 by default), `SEED` the random choices:
-//! `KILLS=500 SEED=7 cargo test --test it kill`. The choices follow from the seed; where a kill then
-//! strikes also depends on the machine.
+//! `KILLS=500 SEED=7 cargo test --test it kill`. The choices follow from the seed; where a kill
+//! then strikes also depends on the machine.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

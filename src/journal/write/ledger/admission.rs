@@ -384,6 +384,7 @@ impl<T: Table> Ledger<T> {
                     // No item of the batch was known to this request, which fills its vacant slots.
                     None => OpenBatch::load(Reader(&*self.table), id)?,
                 };
+                // An open batch is not deleted, so its retention starts again when it closes.
                 writes.remove(key::expiry(id, batch.latest));
                 writes.put(StoreKey::Open(id).encode(), record::marker());
                 entry.insert(batch)

@@ -7,7 +7,7 @@
 
 mod adapter;
 mod decide;
-mod dry;
+mod dry_run_draft;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -8,19 +8,19 @@ pub mod audit;
 pub mod cli;
 pub(crate) mod clock;
 pub mod config;
-pub mod domain;
 pub mod egress;
 pub mod engine;
 pub mod identity;
 pub mod journal;
-pub mod limits;
 pub mod observe;
-pub mod providers;
 pub mod rpc;
-pub mod sandbox;
 pub mod shared_budget;
 #[cfg(test)]
 mod simulation;
+
+pub use cancelot_core::{domain, limits, providers};
+#[cfg(any(feature = "sandbox", test))]
+pub use cancelot_sandbox as sandbox;
 
 // The fuzz targets as a module, so that the corpus is played by `cargo test`, without libFuzzer. They
 // name this crate as the fuzzer's package does.

@@ -4,10 +4,12 @@
 mod accounts;
 mod cancel;
 mod client;
+#[cfg(feature = "sandbox")]
 mod demo;
 mod guard;
 pub mod input;
 mod offline;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
 mod stop;
@@ -31,8 +33,10 @@ enum Command {
     /// Run the service.
     Serve(serve::Arguments),
     /// See it work: a sandbox, a gateway and 1,000 cancellations with faults, in one process.
+    #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
     /// Run the simulator of the five providers' APIs.
+    #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
     /// Cancel subscriptions or enrollments at a running service.
     Cancel(cancel::Arguments),
@@ -58,7 +62,12 @@ impl Command {
     /// Whether it creates private files: those of a journal and an audit. Output files follow the
     /// user's umask.
     fn keeps_files(&self) -> bool {
-        matches!(self, Self::Serve(_) | Self::Demo(_) | Self::Journal(_))
+        match self {
+            #[cfg(feature = "sandbox")]
+            Self::Demo(_) => true,
+            Self::Serve(_) | Self::Journal(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -129,7 +138,9 @@ pub fn run() -> ExitCode {
     };
     let exit = match arguments.command {
         Command::Serve(arguments) => runtime.block_on(serve::run(arguments, guarded)),
+        #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => runtime.block_on(demo::run(arguments)),
+        #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => runtime.block_on(sandbox::run(arguments)),
         Command::Cancel(arguments) => runtime.block_on(cancel::run(arguments)),
         Command::Stop(arguments) => runtime.block_on(stop::run(arguments)),

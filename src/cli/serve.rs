@@ -1,14 +1,10 @@
 //! `cancelot serve`: runs the service.
 
+#[cfg(feature = "sandbox")]
 pub(super) mod sandboxed;
 pub(super) mod stop;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use tokio::{
@@ -32,7 +28,6 @@ use crate::{
     config::{self, Config, Env, Sources},
     engine::Clock,
     observe::Tracer,
-    sandbox::{self, Sandbox},
 };
 
 #[derive(Debug, Args)]
@@ -45,6 +40,7 @@ pub(super) struct Arguments {
     overrides: Vec<(String, String)>,
     /// Serves accounts at a simulator of the five providers, with a journal that is thrown away.
     /// With --config, the accounts of the file are at the simulator, without their credentials.
+    #[cfg(feature = "sandbox")]
     #[arg(long)]
     sandbox: bool,
     /// Lets everybody who reaches the port cancel, wherever it listens, if no caller is
@@ -70,9 +66,10 @@ pub(super) async fn run(mut arguments: Arguments, guarded: rustix::io::Result<()
         let insecure = ("server.insecure".to_owned(), "true".to_owned());
         arguments.overrides.push(insecure);
     }
+    #[cfg(feature = "sandbox")]
     if arguments.sandbox {
         let file = arguments.config.as_deref();
-        return run_sandboxed(file, &arguments.overrides, guarded).await;
+        return sandboxed::run(file, &arguments.overrides, guarded).await;
     }
     let env = Env::of_process();
     let sources = Sources {
@@ -88,41 +85,6 @@ pub(super) async fn run(mut arguments: Arguments, guarded: rustix::io::Result<()
         }
     };
     serve(config, guarded).await
-}
-
-async fn run_sandboxed(
-    file: Option<&Path>,
-    overrides: &[(String, String)],
-    guarded: rustix::io::Result<()>,
-) -> Exit {
-    let (sandbox, dir) = match (
-        Sandbox::start(sandbox::Options::default()),
-        tempfile::tempdir(),
-    ) {
-        (Ok(sandbox), Ok(dir)) => (sandbox, dir),
-        (Err(error), _) | (_, Err(error)) => {
-            say(format!("cancelot: the sandbox cannot start: {error}"));
-            return Exit::Unavailable;
-        }
-    };
-    let config = match file {
-        None => sandboxed::of_five(&sandbox, dir.path(), overrides),
-        Some(file) => sandboxed::of_file(file, &sandbox, dir.path(), overrides),
-    };
-    let config = match config {
-        Ok(config) => config,
-        Err(problem) => {
-            say(problem);
-            return Exit::Usage;
-        }
-    };
-    out(format!(
-        "sandbox of the five providers: http://{}/_sandbox",
-        sandbox.addr()
-    ));
-    let exit = serve(config, guarded).await;
-    sandbox.stop().await;
-    exit
 }
 
 async fn serve(config: Config, guarded: rustix::io::Result<()>) -> Exit {
@@ -286,6 +248,7 @@ async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Starts the configured service in this process, without telemetry.
+#[cfg(feature = "sandbox")]
 pub(super) async fn start(config: &Config, listener: TcpListener) -> Result<App, String> {
     let (journal, options) = app::assemble(config).map_err(|error| error.to_string())?;
     App::start(listener, journal, options)

@@ -26,6 +26,7 @@ use crate::{
 /// Default endpoint.
 const ENDPOINT: &str = "http://127.0.0.1:50051";
 /// Default connect timeout.
+#[cfg(feature = "sandbox")]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum connect timeout.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(600);
@@ -110,6 +111,7 @@ impl Interceptor for Credentials {
 
 impl Service {
     /// A service without authentication.
+    #[cfg(feature = "sandbox")]
     pub(in crate::cli) fn at(endpoint: String) -> Self {
         Self {
             endpoint,

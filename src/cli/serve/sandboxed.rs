@@ -3,9 +3,14 @@
 
 use std::path::Path;
 
+use super::serve;
 use crate::{
+    cli::{
+        Exit,
+        terminal::{out, say},
+    },
     config::{self, Config, Env},
-    sandbox::{Provider, Sandbox},
+    sandbox::{self, Provider, Sandbox},
 };
 
 /// Settings of an account that are replaced, so that nothing of it reaches a provider.
@@ -18,6 +23,42 @@ const REPLACED: [&str; 7] = [
     "proxy_url",
     "environment",
 ];
+
+/// Serves it, with a journal that is thrown away.
+pub(super) async fn run(
+    file: Option<&Path>,
+    overrides: &[(String, String)],
+    guarded: rustix::io::Result<()>,
+) -> Exit {
+    let (sandbox, dir) = match (
+        Sandbox::start(sandbox::Options::default()),
+        tempfile::tempdir(),
+    ) {
+        (Ok(sandbox), Ok(dir)) => (sandbox, dir),
+        (Err(error), _) | (_, Err(error)) => {
+            say(format!("cancelot: the sandbox cannot start: {error}"));
+            return Exit::Unavailable;
+        }
+    };
+    let config = match file {
+        None => of_five(&sandbox, dir.path(), overrides),
+        Some(file) => of_file(file, &sandbox, dir.path(), overrides),
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(problem) => {
+            say(problem);
+            return Exit::Usage;
+        }
+    };
+    out(format!(
+        "sandbox of the five providers: http://{}/_sandbox",
+        sandbox.addr()
+    ));
+    let exit = serve(config, guarded).await;
+    sandbox.stop().await;
+    exit
+}
 
 /// A configuration with one account at each provider of the sandbox.
 pub(in crate::cli) fn of_five(

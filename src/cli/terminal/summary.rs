@@ -29,6 +29,7 @@ impl Summary {
     }
 
     /// The number of results.
+    #[cfg(feature = "sandbox")]
     pub(in crate::cli) fn total(&self) -> u64 {
         self.counts.values().flat_map(BTreeMap::values).sum()
     }

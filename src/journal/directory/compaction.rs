@@ -22,7 +22,7 @@ use crate::{
         error::StorageError,
         format::key::{Span, StoreKey},
         store::{
-            sled::{OpenFailed, SledStore},
+            sled_store::{OpenFailed, SledStore},
             swap::Stores,
             table::WriteBatch,
         },

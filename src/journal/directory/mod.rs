@@ -24,7 +24,7 @@ use super::{
     },
     read::reader::Reader,
     store::{
-        sled::{OpenFailed, SledStore},
+        sled_store::{OpenFailed, SledStore},
         swap::Stores,
         table::WriteBatch,
     },

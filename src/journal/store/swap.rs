@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    sled::{Bytes, SledStore},
+    sled_store::{Bytes, SledStore},
     table::{Table, WriteBatch},
 };
 use crate::journal::{

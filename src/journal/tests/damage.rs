@@ -129,7 +129,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
         }
     }
     let empty = TempDir::new().unwrap();
-    drop(crate::journal::store::sled::SledStore::open(empty.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled_store::SledStore::open(empty.path(), 16 << 20).unwrap());
     for name in ["db", "conf"] {
         fs::copy(empty.path().join(name), store(dir.path()).join(name)).unwrap();
     }
@@ -139,7 +139,7 @@ fn a_journal_without_its_database_is_not_an_empty_one() {
 #[test]
 fn a_database_of_others_is_left_alone() {
     let dir = TempDir::new().unwrap();
-    drop(crate::journal::store::sled::SledStore::open(dir.path(), 16 << 20).unwrap());
+    drop(crate::journal::store::sled_store::SledStore::open(dir.path(), 16 << 20).unwrap());
     let before = fs::read(dir.path().join("db")).unwrap();
     assert!(matches!(refused(dir.path()), OpenError::Foreign { .. }));
     assert_eq!(fs::read(dir.path().join("db")).unwrap(), before);

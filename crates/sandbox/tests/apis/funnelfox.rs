@@ -1,6 +1,6 @@
 //! FunnelFox as its pages describe it.
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Provider, Variants,
     variants::{FunnelFoxAlready, FunnelFoxSuccess, FunnelFoxVariants},
 };

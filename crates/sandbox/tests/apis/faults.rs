@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Fault, FaultRates, Provider, RateLimit, RequestMatch, Scripted, Variants,
     variants::{
         RebillyThrottle, RebillyVariants, SequenzyRetryAfter, SequenzyVariants, SolidgateNextTryAt,
@@ -408,7 +408,7 @@ async fn a_stopped_sandbox_refuses_connections_and_can_come_back_with_its_state(
         io::ErrorKind::ConnectionRefused
     );
 
-    let back = cancelot::sandbox::Sandbox::start_with(control.clone(), port).unwrap();
+    let back = cancelot_sandbox::Sandbox::start_with(control.clone(), port).unwrap();
 
     assert_eq!(back.addr().port(), port);
     let connected = timeout(

@@ -1,6 +1,6 @@
 //! Replies of intermediaries, and replies about another target.
 
-use cancelot::sandbox::{Fault, FaultRates, Foreign, Provider, Scripted};
+use cancelot_sandbox::{Fault, FaultRates, Foreign, Provider, Scripted};
 
 use super::client::at;
 

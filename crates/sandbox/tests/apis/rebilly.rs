@@ -1,6 +1,6 @@
 //! Rebilly as its pages describe it.
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Provider, Standing, Variants,
     variants::{
         RebillyAlready, RebillyImmediate, RebillyMedia, RebillyPutCompleted, RebillyUnknown,
@@ -378,7 +378,7 @@ async fn problems_answer_credentials_routes_and_methods() {
 #[tokio::test]
 async fn a_seed_sets_the_state_by_hand() {
     let client = rebilly();
-    let seed = cancelot::sandbox::Seed {
+    let seed = cancelot_sandbox::Seed {
         standing: Standing::Paused,
         ..Default::default()
     };

@@ -23,7 +23,7 @@ mod revolv3;
 mod sequenzy;
 mod solidgate;
 
-pub(crate) use self::reply::classify::is_not_passed_on;
+pub use self::reply::classify::is_not_passed_on;
 pub use self::reply::envelope::{Envelope, Sight};
 pub use check::{Violation, check, strange_in};
 

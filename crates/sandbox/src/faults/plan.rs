@@ -14,23 +14,23 @@ use super::{super::world::locked, Fault, FaultRates, RateLimit, Scripted};
 
 /// The state of a provider's rate limit after a request, for headers that report it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::sandbox) struct Quota {
-    pub(in crate::sandbox) limit: u32,
-    pub(in crate::sandbox) remaining: u32,
+pub(crate) struct Quota {
+    pub(crate) limit: u32,
+    pub(crate) remaining: u32,
 }
 
 /// The fault of a request.
 #[derive(Debug, Default)]
-pub(in crate::sandbox) struct Fate {
+pub(crate) struct Fate {
     /// Delay before the request.
-    pub(in crate::sandbox) latency: Duration,
-    pub(in crate::sandbox) fault: Option<Fault>,
-    pub(in crate::sandbox) quota: Option<Quota>,
+    pub(crate) latency: Duration,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) quota: Option<Quota>,
 }
 
 /// The faults of a provider.
 #[derive(Debug)]
-pub(in crate::sandbox) struct Faults {
+pub(crate) struct Faults {
     /// Whether there are any faults; most runs have none.
     armed: AtomicBool,
     plan: Mutex<Plan>,
@@ -46,7 +46,7 @@ struct Plan {
 }
 
 impl Faults {
-    pub(in crate::sandbox) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let plan = Plan {
             script: VecDeque::new(),
             rates: FaultRates::default(),
@@ -60,38 +60,38 @@ impl Faults {
         }
     }
 
-    pub(in crate::sandbox) fn fate(&self, method: &str, target: &str) -> Fate {
+    pub(crate) fn fate(&self, method: &str, target: &str) -> Fate {
         if !self.armed.load(Ordering::Relaxed) {
             return Fate::default();
         }
         locked(&self.plan).fate(method, target)
     }
 
-    pub(in crate::sandbox) fn rates(&self) -> FaultRates {
+    pub(crate) fn rates(&self) -> FaultRates {
         locked(&self.plan).rates.clone()
     }
 
-    pub(in crate::sandbox) fn set_rates(&self, rates: FaultRates) {
+    pub(crate) fn set_rates(&self, rates: FaultRates) {
         self.change(|plan| plan.rates = rates);
     }
 
-    pub(in crate::sandbox) fn set_limit(&self, limit: Option<RateLimit>) {
+    pub(crate) fn set_limit(&self, limit: Option<RateLimit>) {
         self.change(|plan| {
             plan.limit = limit;
             plan.window = (Instant::now(), 0);
         });
     }
 
-    pub(in crate::sandbox) fn push(&self, scripted: Scripted) {
+    pub(crate) fn push(&self, scripted: Scripted) {
         self.change(|plan| plan.script.push_back(scripted));
     }
 
     /// The scripted faults that are not used up.
-    pub(in crate::sandbox) fn script(&self) -> Vec<Scripted> {
+    pub(crate) fn script(&self) -> Vec<Scripted> {
         locked(&self.plan).script.iter().cloned().collect()
     }
 
-    pub(in crate::sandbox) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.change(|plan| {
             plan.script.clear();
             plan.rates = FaultRates::default();

@@ -1,6 +1,6 @@
 //! Revolv3 as its pages describe it.
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Provider, Variants,
     variants::{
         Revolv3Already, Revolv3ContentType, Revolv3GetCancelled, Revolv3PendingCancelledAt,

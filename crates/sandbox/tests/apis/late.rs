@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Fault, FaultRates, Meanwhile, Provider, RequestMatch, Scripted, Seed, Standing,
 };
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cancelot::sandbox::{Control, Options, Provider, Sandbox, Variants};
+use cancelot_sandbox::{Control, Options, Provider, Sandbox, Variants};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

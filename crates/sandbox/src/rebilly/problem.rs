@@ -17,7 +17,7 @@ use super::{
 };
 
 impl Desk {
-    pub(in crate::sandbox) fn throttled(&self, retry_after: Duration, now: Timestamp) -> Reply {
+    pub(crate) fn throttled(&self, retry_after: Duration, now: Timestamp) -> Reply {
         let detail = "A request cannot be executed because the user has sent too many requests \
                       within a certain period of time";
         let reply = self.problem(StatusCode::TOO_MANY_REQUESTS, detail);
@@ -36,7 +36,7 @@ impl Desk {
         }
     }
 
-    pub(in crate::sandbox) fn problem(&self, status: StatusCode, detail: &str) -> Reply {
+    pub(crate) fn problem(&self, status: StatusCode, detail: &str) -> Reply {
         self.problem_with(status, detail, &[])
     }
 

@@ -20,7 +20,7 @@ const OF_THE_WAY: [u16; 4] = [407, 421, 426, 431];
 const NOT_PASSED_ON: [u16; 5] = [301, 307, 308, 407, 421];
 
 /// Whether an intermediary says that it did not pass the request on.
-pub(crate) fn is_not_passed_on(response: &Response) -> bool {
+pub fn is_not_passed_on(response: &Response) -> bool {
     NOT_PASSED_ON.contains(&response.status)
 }
 

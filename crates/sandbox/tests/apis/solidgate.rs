@@ -1,6 +1,6 @@
 //! Solidgate as its pages describe it.
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     Provider, Variants,
     variants::{SolidgateIdempotency, SolidgateNowWhileScheduled, SolidgateVariants},
 };

@@ -1,6 +1,6 @@
 //! Sequenzy as its pages describe it.
 
-use cancelot::sandbox::{
+use cancelot_sandbox::{
     EnrollmentSeed, EnrollmentStatus, Provider, SequenceSeed, Variants,
     variants::{
         SequenzyErrors, SequenzyRemaining, SequenzyTargets, SequenzyUnknownSubscriber,

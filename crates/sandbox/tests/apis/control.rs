@@ -1,6 +1,6 @@
 //! The control handle, by method and by HTTP.
 
-use cancelot::sandbox::{Provider, Standing, Variants};
+use cancelot_sandbox::{Provider, Standing, Variants};
 use serde_json::json;
 
 use super::client::{Answer, Client, at, reading};

@@ -44,7 +44,7 @@ impl Foreign {
         Self::Maintenance,
     ];
 
-    pub(in crate::sandbox) fn reply(self) -> Reply {
+    pub(crate) fn reply(self) -> Reply {
         let page = |status: StatusCode, server: &str, text: &str| {
             let title = format!(
                 "{} {}",

@@ -4,7 +4,7 @@
 //!
 //! A line is `{…,"prev":"<64 hex>","hash":"<64 hex>"}`, and its hash is the SHA-256 of its bytes
 //! before `,"hash":`. Other programs can check it with that. In version 2 what is personal stands
-//! behind the hash, which covers digests of it: see [`crate::audit::chain::opening`]. In version 1 it was in the
+//! behind the hash, which covers digests of it: see `opening`. In version 1 it was in the
 //! line itself; what was erased there leaves a line that says so and keeps its hash.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};

@@ -22,8 +22,8 @@ pub use cancelot_core::{domain, limits, providers};
 #[cfg(any(feature = "sandbox", test))]
 pub use cancelot_sandbox as sandbox;
 
-// The fuzz targets as a module, so that the corpus is played by `cargo test`, without libFuzzer. They
-// name this crate as the fuzzer's package does.
+// The fuzz targets as a module, so that the corpus is played by `cargo test`, without libFuzzer.
+// They name this crate as the fuzzer's package does.
 #[cfg(test)]
 extern crate self as cancelot;
 #[cfg(test)]

@@ -47,8 +47,8 @@ pub(super) fn callers(config: &Config) -> Vec<CallerSettings> {
     callers.map(|caller| caller.settings.clone()).collect()
 }
 
-/// Issuers with what fetches their keys. Of those `before`, as they were configured, those that have
-/// not changed go on as they are, and keys from where they came from stay.
+/// Issuers with what fetches their keys. Of those `before`, as they were configured, those that
+/// have not changed go on as they are, and keys from where they came from stay.
 pub(super) fn issuers(
     configured: &[IssuerConfig],
     before: &[IssuerConfig],
@@ -189,8 +189,8 @@ pub(super) fn tls(settings: &config::TlsConfig, clock: Clock) -> Result<Tls, Str
     Tls::new(own, authorities?, required, clock)
 }
 
-/// The files that are taken together. Each authority with a name is taken by itself, so that one that
-/// cannot be used keeps none of the others from being changed.
+/// The files that are taken together. Each authority with a name is taken by itself, so that one
+/// that cannot be used keeps none of the others from being changed.
 fn tls_files(settings: &config::TlsConfig) -> Vec<PathBuf> {
     let mut files = vec![settings.cert_file.clone(), settings.key_file.clone()];
     if let Some(clients) = &settings.clients {

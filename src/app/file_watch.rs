@@ -41,7 +41,8 @@ pub struct FileWatcher {
     /// Whether that is so still, for whoever watches.
     failing: Arc<AtomicBool>,
     close: Option<Close>,
-    /// For the audit. What it is of is so already, so the log alone tells it if the audit has no room.
+    /// For the audit. What it is of is so already, so the log alone tells it if the audit has no
+    /// room.
     noted: Vec<Noted>,
 }
 
@@ -131,8 +132,8 @@ impl FileWatcher {
         self.noted.push(complete(noted));
     }
 
-    /// Looks whether anything has changed, and takes it; with the settings that are new, if something
-    /// was taken before.
+    /// Looks whether anything has changed, and takes it; with the settings that are new, if
+    /// something was taken before.
     fn look(&mut self) -> Result<Option<Vec<String>>, String> {
         let mut contents = Vec::with_capacity(self.files.len());
         let mut hasher = Sha256::new();

@@ -1,6 +1,6 @@
 //! The configuration file while the service runs. Who may call, and what each may do, is taken from
-//! it without a restart; of all else that is changed there it is told that it takes one. A file that
-//! is gone or has a mistake changes nothing: it is not what takes access away.
+//! it without a restart; of all else that is changed there it is told that it takes one. A file
+//! that is gone or has a mistake changes nothing: it is not what takes access away.
 
 use std::{
     collections::BTreeSet,
@@ -126,7 +126,8 @@ impl Reconfigure {
         Ok(())
     }
 
-    /// Says which settings are changed in the file and not in use, when they are others than before.
+    /// Says which settings are changed in the file and not in use, when they are others than
+    /// before.
     fn tell_waiting(&mut self, new: &Config) {
         let changed = new.changed_since(&self.started).into_iter();
         let waiting: BTreeSet<_> = changed.filter(|key| !config::is_reloaded(key)).collect();

@@ -1,5 +1,5 @@
-//! Takes what is one person's out of the audit: the openings of lines of version 2, and what lines of
-//! version 1 have in themselves. A line that says so comes first, and names the lines that lack
+//! Takes what is one person's out of the audit: the openings of lines of version 2, and what lines
+//! of version 1 have in themselves. A line that says so comes first, and names the lines that lack
 //! something from then on; each of them keeps its place in the chain.
 
 #[cfg(test)]

@@ -196,8 +196,8 @@ impl Sink {
         })))
     }
 
-    /// Takes a refusal: `why`, the status's `code`, whose, and what `complete` adds to them. Waits for
-    /// nothing but a lock that is held for a moment.
+    /// Takes a refusal: `why`, the status's `code`, whose, and what `complete` adds to them. Waits
+    /// for nothing but a lock that is held for a moment.
     pub fn refused(
         &self,
         why: RejectionWord,

@@ -1,11 +1,11 @@
 //! Who else may read or change what the service reads, and write where it writes. What is loose is
-//! told, or refused if `server.file_permissions` says so. Links are followed: what counts is the file
-//! that is read.
+//! told, or refused if `server.file_permissions` says so. Links are followed: what counts is the
+//! file that is read.
 //!
 //! A file in a directory that others do not get into is not theirs to read, whatever its own mode.
 //! The owner is not looked at: Kubernetes mounts Secrets as root's with the pod's group, so a group
-//! may read. A directory that everybody may write to is no danger with the sticky bit, by which only
-//! its owner can replace a file.
+//! may read. A directory that everybody may write to is no danger with the sticky bit, by which
+//! only its owner can replace a file.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -62,8 +62,8 @@ pub(super) fn configuration(reader: &mut SettingsReader<'_>, path: &Path, source
     }
 }
 
-/// A directory that the service writes to: nobody else may. One that is to be made is judged by those
-/// above it.
+/// A directory that the service writes to: nobody else may. One that is to be made is judged by
+/// those above it.
 pub(super) fn directory(reader: &mut SettingsReader<'_>, key: &str, dir: &Path) {
     let source = reader.source(key);
     let own = match fs::metadata(dir) {

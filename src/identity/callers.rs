@@ -197,13 +197,13 @@ impl Callers {
         }
     }
 
-    /// Takes these callers and issuers in place of those before. Who is not among them is not let in
-    /// any more; who is keeps what it has used of its hour. `count` is asked to count what those have
-    /// used whose hour was not counted before.
+    /// Takes these callers and issuers in place of those before. Who is not among them is not let
+    /// in any more; who is keeps what it has used of its hour. `count` is asked to count what those
+    /// have used whose hour was not counted before.
     ///
     /// # Errors
-    /// If none would be left of those there were, or their hours cannot be counted; then all stays as
-    /// it was.
+    /// If none would be left of those there were, or their hours cannot be counted; then all stays
+    /// as it was.
     pub fn replace(
         &self,
         settings: &[CallerSettings],
@@ -308,8 +308,8 @@ impl Callers {
         self.identify_shown(proofs).0
     }
 
-    /// As [`Self::identify`], with what was shown, whether it proved anybody or not. While no caller
-    /// is configured nothing is looked at.
+    /// As [`Self::identify`], with what was shown, whether it proved anybody or not. While no
+    /// caller is configured nothing is looked at.
     pub fn identify_shown(
         &self,
         proofs: Credentials<'_>,

@@ -93,7 +93,8 @@ pub struct IssuerSettings {
     pub audiences: Vec<String>,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
-    /// What its tokens may say that they are (`typ`), in lower case. One that does not say is a `jwt`.
+    /// What its tokens may say that they are (`typ`), in lower case. One that does not say is a
+    /// `jwt`.
     pub types: Vec<String>,
     /// How long after they are issued, and from now, its tokens may be good; `None` for as long as
     /// they say.

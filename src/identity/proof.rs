@@ -12,7 +12,8 @@ use super::jwt::Claims;
 pub enum Proof {
     /// A token; what is no good JWT is one too. 4 bytes of the digest, as a token file may hold it.
     Token(String),
-    /// A JWT whose signature is good: 8 bytes of its `jti`'s digest, or of its `sub`'s if it has none.
+    /// A JWT whose signature is good: 8 bytes of its `jti`'s digest, or of its `sub`'s if it has
+    /// none.
     Jwt(String),
     /// A certificate that an authority vouches for: 8 bytes of the digest of its DER.
     Certificate(String),

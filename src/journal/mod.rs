@@ -184,8 +184,8 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// How many people the requests of these callers concern that were first admitted at this time
-    /// or later, newest first. An item that a request brought when it was sent again counts with the
-    /// first time; one that has settled counts as what it came to.
+    /// or later, newest first. An item that a request brought when it was sent again counts with
+    /// the first time; one that has settled counts as what it came to.
     fn admitted_since(
         &self,
         from: Timestamp,
@@ -278,7 +278,8 @@ pub struct Admission {
     /// The slots that it may open; `None` for all. For others there is no room: if it would open
     /// one, nothing is admitted.
     pub may_open: Option<BTreeSet<u32>>,
-    /// Why nothing more of its caller may be written, if so: what is known is answered all the same.
+    /// Why nothing more of its caller may be written, if so: what is known is answered all the
+    /// same.
     pub overfull: Option<Overfull>,
 }
 

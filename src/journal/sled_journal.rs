@@ -121,8 +121,8 @@ struct JournalShared {
     // Only the audit uses it, so nobody ever waits for this lock.
     trailed: Mutex<read::BatchCache>,
     given_back: CancellationToken,
-    // After all else is closed, so that the next one gets in only then: a read that nobody waits for
-    // any more may be the last to hold it.
+    // After all else is closed, so that the next one gets in only then: a read that nobody waits
+    // for any more may be the last to hold it.
     _lock: DirectoryLock,
     // Last.
     _tell_given_back: DropGuard,

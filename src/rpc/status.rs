@@ -273,8 +273,8 @@ fn of_no_room(no_room: &DiskFull) -> Status {
     unavailable(RejectionWord::DiskFull, message, 30)
 }
 
-/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written. How many lines wait is
-/// the work of all callers, so metrics tell it and this does not.
+/// UNAVAILABLE: what is admitted is audited, and the audit cannot be written. How many lines wait
+/// is the work of all callers, so metrics tell it and this does not.
 fn of_behind() -> Status {
     let message = "nothing was admitted and nothing is sent: the audit cannot keep up \
                    (audit.lag_max), and the service's log says so if it cannot be written; no restart \
@@ -319,8 +319,8 @@ pub(super) fn of_ask(error: ReadError, caller: &Caller) -> Status {
     because(RejectionWord::Full, reason, status)
 }
 
-/// RESOURCE_EXHAUSTED: there is no room for a call beside the service, or its connection has enough of
-/// them.
+/// RESOURCE_EXHAUSTED: there is no room for a call beside the service, or its connection has enough
+/// of them.
 pub(super) fn crowded() -> Status {
     let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
     let message = "too many calls of this kind are open here; call again in a moment";

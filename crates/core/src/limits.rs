@@ -145,13 +145,14 @@ pub const AUDIT_SEGMENT_SECONDS: i64 = 24 * 60 * 60;
 pub const AUDIT_LOOK_MS: u64 = 100;
 /// Entries of the trail that are read in one go.
 pub const AUDIT_ENTRIES: usize = 16;
-/// How long a caller for whose lines the audit has no room is told to wait: somebody has to make it.
+/// How long a caller for whose lines the audit has no room is told to wait: somebody has to make
+/// it.
 pub const AUDIT_FULL_RETRY_SECONDS: u64 = 10 * 60;
 /// Bytes of a text in a line of the audit that is not an id.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 255;
 /// Refusals of one source for one reason that have a line each, in the audit and in the log, when
-/// they come at once; then it is one a minute. With the count of the others each minute, a flood for
-/// one reason writes about a megabyte a day.
+/// they come at once; then it is one a minute. With the count of the others each minute, a flood
+/// for one reason writes about a megabyte a day.
 pub const REFUSALS_BURST: f64 = 50.0;
 /// See [`REFUSALS_BURST`].
 pub const REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
@@ -161,16 +162,16 @@ pub const REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
 pub const REFUSALS_TOGETHER_BURST: f64 = 500.0;
 /// See [`REFUSALS_TOGETHER_BURST`].
 pub const REFUSALS_TOGETHER_PER_SECOND: f64 = 10.0 / 60.0;
-/// Sources that refusals are thinned out by, with each reason of theirs: about 200 KiB. The one that
-/// was quiet for longest makes room for a new one.
+/// Sources that refusals are thinned out by, with each reason of theirs: about 200 KiB. The one
+/// that was quiet for longest makes room for a new one.
 pub const REFUSALS_SOURCES_MAX: usize = 1_024;
 /// Sources whose counts have lines of their own, the largest first; one line for each reason has
 /// the others.
 pub const REFUSALS_SOURCES_COUNTED: usize = 16;
 /// Time between two counts of the refusals that got no line.
 pub const REFUSALS_COUNTED_SECONDS: u64 = 60;
-/// Looks at what is others', and the like, that wait while the audit cannot be written; then they are
-/// refused.
+/// Looks at what is others', and the like, that wait while the audit cannot be written; then they
+/// are refused.
 pub const AUDIT_NOTED_WAITING_MAX: usize = 10_000;
 /// Refusals that wait while the audit cannot be written; others are counted.
 pub const AUDIT_REFUSALS_WAITING_MAX: usize = 1_000;
@@ -196,7 +197,8 @@ pub const HEALTH_CALL_BYTES: usize = 8 * 1024;
 /// Bytes that an open call of reflection may take: what may arrive of its stream and is not read
 /// while its answers are not.
 pub const REFLECTION_CALL_BYTES: usize = 1024 * 1024;
-/// Bytes that a call takes of which it is not known yet who makes it: all its headers, and the call.
+/// Bytes that a call takes of which it is not known yet who makes it: all its headers, and the
+/// call.
 pub const UNIDENTIFIED_CALL_BYTES: usize = 24 * 1024;
 /// Bytes that are read from a connection while calls of strangers wait on it, whose requests nobody
 /// reads meanwhile.

@@ -1,6 +1,7 @@
-//! Logs: text for people, JSON for collectors, always on standard error, and by a thread of its own.
-//! Whoever reads them may be slow or stuck, and there is a line for each item: nobody who works
-//! waits for a line to be read. What does not fit into a bounded queue is dropped and counted.
+//! Logs: text for people, JSON for collectors, always on standard error, and by a thread of its
+//! own. Whoever reads them may be slow or stuck, and there is a line for each item: nobody who
+//! works waits for a line to be read. What does not fit into a bounded queue is dropped and
+//! counted.
 
 use std::io::{BufWriter, IsTerminal as _};
 

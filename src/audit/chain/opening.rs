@@ -1,6 +1,7 @@
-//! What of a line is personal: ids, keys and others' words. The chain covers a salted digest of each
-//! such value (`sealed`), and the value stands beside it with its salt (`salts`). So the value can
-//! be taken out, with its salt, and the chain holds; and while it is there, a changed one shows.
+//! What of a line is personal: ids, keys and others' words. The chain covers a salted digest of
+//! each such value (`sealed`), and the value stands beside it with its salt (`salts`). So the value
+//! can be taken out, with its salt, and the chain holds; and while it is there, a changed one
+//! shows.
 //!
 //! A digest is the SHA-256 of the salt, as it is written, and the value, in base64url without
 //! padding.

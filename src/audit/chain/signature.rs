@@ -1,6 +1,6 @@
 //! Signatures of the chain's head, by which somebody without the journal can tell that the lines up
-//! to it are those that were written. What is signed is a text of three lines: `cancelot audit`, the
-//! time of the line with the signature, and the head as `cancelot audit verify` prints it.
+//! to it are those that were written. What is signed is a text of three lines: `cancelot audit`,
+//! the time of the line with the signature, and the head as `cancelot audit verify` prints it.
 
 use std::fmt;
 
@@ -134,7 +134,8 @@ fn der(pem: &str, kind: &str) -> Result<Vec<u8>, String> {
 pub(in crate::audit) mod tests {
     use super::*;
 
-    /// The key of RFC 8410, as `openssl genpkey -algorithm ed25519` would write it, and its public key.
+    /// The key of RFC 8410, as `openssl genpkey -algorithm ed25519` would write it, and its public
+    /// key.
     pub(in crate::audit) fn pems() -> (String, String) {
         let pem = |kind, text| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
         (

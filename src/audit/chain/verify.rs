@@ -61,7 +61,8 @@ pub struct KnownHead {
     pub signed_since: Option<Timestamp>,
 }
 
-/// How long after a signature lines may lack one: it comes each hour, and what it covers took its time.
+/// How long after a signature lines may lack one: it comes each hour, and what it covers took its
+/// time.
 const UNSIGNED: SignedDuration = SignedDuration::from_hours(2);
 
 /// Walks over all files of a directory and gives each problem to `tell`.

@@ -1,5 +1,6 @@
 //! What a setting is: its place, its type with bounds, its default, and one sentence about it.
-//! Reading, printing and the reference all follow from these; `table` holds the settings, `kind` the types.
+//! Reading, printing and the reference all follow from these; `table` holds the settings, `kind`
+//! the types.
 
 use crate::{
     config::{error::Problem, source::env::PREFIX},

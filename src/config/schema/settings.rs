@@ -108,10 +108,10 @@ settings! {
     /// Whether clients have to show a certificate.
     TLS_CLIENT_AUTH: Option<ClientAuth> = "server.tls_client_auth",
         otherwise "`optional` with `tls_client_ca_file` or `[authorities]`, else `none`";
-    /// Path of a file with revoked proofs, one on each line: `token:`, `jwt:` or `certificate:` with
-    /// the digits that the audit has or the whole SHA-256, `jti:` or `sub:` with an issuer's name and
-    /// the claim, `serial:` with a certificate's number in hexadecimal. Lines that begin with `#` are
-    /// comments. While the file cannot be used, what was on it stays revoked.
+    /// Path of a file with revoked proofs, one on each line: `token:`, `jwt:` or `certificate:`
+    /// with the digits that the audit has or the whole SHA-256, `jti:` or `sub:` with an issuer's
+    /// name and the claim, `serial:` with a certificate's number in hexadecimal. Lines that begin
+    /// with `#` are comments. While the file cannot be used, what was on it stays revoked.
     REVOKED_FILE: Option<PathBuf> = "server.revoked_file";
     /// How often files with certificates, keys, tokens, credentials and revoked proofs are read
     /// again, and the configuration file for `callers` and `issuers`; a SIGHUP does it at once.
@@ -155,8 +155,8 @@ settings! {
         otherwise "`journal.retention_days`", within 0..=3_650;
 
     /// Time that what callers wrote in their own words (comments, reasons, what line items are
-    /// called) is kept after a batch settled, at most `journal.retention_days`; with 0 until an item
-    /// has its final outcome. If it is set, the audit has no reasons in words.
+    /// called) is kept after a batch settled, at most `journal.retention_days`; with 0 until an
+    /// item has its final outcome. If it is set, the audit has no reasons in words.
     COMMENTS_DAYS: Option<u32> = "journal.comments_retention_days",
         otherwise "`journal.retention_days`", within 0..=3_650;
 
@@ -167,14 +167,14 @@ settings! {
     /// Time that lines of the audit are kept, at least `journal.retention_days`.
     AUDIT_RETENTION_DAYS: Option<u32> = "audit.retention_days",
         otherwise "400, or `journal.retention_days` if that is more", within 1..=36_500;
-    /// Path of the PEM file with an Ed25519 private key (PKCS#8) that the end of the audit is signed
-    /// with each hour; a change takes a restart.
+    /// Path of the PEM file with an Ed25519 private key (PKCS#8) that the end of the audit is
+    /// signed with each hour; a change takes a restart.
     AUDIT_SIGN_KEY_FILE: Option<PathBuf> = "audit.sign_key_file", otherwise "it is not signed";
     /// Lines that may wait to be written to the audit, beyond which requests are refused until
     /// it has caught up.
     AUDIT_LAG_MAX: u64 = "audit.lag_max", default 1_000_000, within 1..=1_000_000_000;
-    /// Size of the audit's files beyond which requests of callers that have more than their share of
-    /// it are refused; 0 for no bound.
+    /// Size of the audit's files beyond which requests of callers that have more than their share
+    /// of it are refused; 0 for no bound.
     AUDIT_BYTES_MAX: u64 = "audit.bytes_max", default 64 * 1024 * 1024 * 1024,
         within 0..=1024 * 1024 * 1024 * 1024 * 1024;
 
@@ -197,8 +197,8 @@ settings! {
     /// What is logged: a level, or directives such as `info,cancelot::egress=debug`.
     LOG_FILTER: Text = "log.filter", default Text("info".to_owned()), within text_format::LOG_FILTER;
 
-    /// Path of the PEM file with the certificates of one authority, which vouches for the certificates
-    /// of those callers alone that have its name as `authority`.
+    /// Path of the PEM file with the certificates of one authority, which vouches for the
+    /// certificates of those callers alone that have its name as `authority`.
     AUTHORITY_CA_FILE: Option<PathBuf> = "authorities.<name>.ca_file", otherwise "required";
     /// What the issuer's tokens have as `iss`, exactly.
     ISSUER: Option<Text> = "issuers.<name>.issuer", otherwise "required", within text_format::CLAIM;
@@ -254,8 +254,8 @@ settings! {
     /// Names (SANs) of the caller's certificates, such as `spiffe://prod/ns/billing/sa/worker` or
     /// `dns:billing.internal`; one of them suffices.
     TLS_SANS: Option<Vec<San>> = "callers.<name>.tls_sans";
-    /// The name of the `[authorities]` that has to vouch for the caller's certificates. Certificates
-    /// with the same names of any other authority are not the caller's.
+    /// The name of the `[authorities]` that has to vouch for the caller's certificates.
+    /// Certificates with the same names of any other authority are not the caller's.
     CALLER_AUTHORITY: Option<Text> = "callers.<name>.authority",
         otherwise "those of `server.tls_client_ca_file`", within text_format::CLAIM;
     /// Whether a call has to show any one of the caller's proofs, or its certificate and one of its
@@ -287,8 +287,8 @@ settings! {
     /// for none and `engine.retry_window_ms` is longer.
     RETRY_WINDOW_MAX_MS: Option<u64> = "callers.<name>.retry_window_max_ms",
         otherwise "24 hours", within 1_000..=24 * 60 * 60 * 1_000;
-    /// The largest `max_matches` that the caller may ask for, and the one that it gets if it asks for
-    /// none.
+    /// The largest `max_matches` that the caller may ask for, and the one that it gets if it asks
+    /// for none.
     MATCHES_MAX: Option<u32> = "callers.<name>.matches_max", otherwise "no limit",
         within 1..=1_000_000_000;
     /// Whether the caller may name enrollment targets that can match many, dry runs included.

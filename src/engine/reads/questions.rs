@@ -122,8 +122,8 @@ impl Engine {
         page.map_err(|error| self.unanswered(error, ReadError::Scans))
     }
 
-    /// Whose a batch is that this caller wants to stop: as little is read as that takes, since it may
-    /// be another's, and anybody can make batches' ids up.
+    /// Whose a batch is that this caller wants to stop: as little is read as that takes, since it
+    /// may be another's, and anybody can make batches' ids up.
     ///
     /// # Errors
     /// If the journal cannot be read.

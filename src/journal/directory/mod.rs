@@ -260,8 +260,8 @@ impl JournalDir {
     }
 }
 
-/// Whether something in a journal's directory is the journal's own, by its name. The audit looks after
-/// its own files.
+/// Whether something in a journal's directory is the journal's own, by its name. The audit looks
+/// after its own files.
 fn is_ours(name: &str) -> bool {
     let files = [
         MARKER,
@@ -306,8 +306,8 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
     made.map_err(io_error("making", dir))
 }
 
-/// Makes a directory with all above it, open to this user alone, each with its name on the disk: syncs the one that each
-/// new name is in, up to the one that was there.
+/// Makes a directory with all above it, open to this user alone, each with its name on the disk:
+/// syncs the one that each new name is in, up to the one that was there.
 pub(crate) fn make_dirs(dir: &Path, sync: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut names = Vec::new();
     let mut at = dir;

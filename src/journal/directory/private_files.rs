@@ -1,6 +1,6 @@
-//! Files and directories that belong to this process's user alone, whatever the umask: 0600 and 0700.
-//! What is made is made anew, and no link is followed to it: whoever may write to a directory above
-//! cannot have us write somewhere else.
+//! Files and directories that belong to this process's user alone, whatever the umask: 0600 and
+//! 0700. What is made is made anew, and no link is followed to it: whoever may write to a directory
+//! above cannot have us write somewhere else.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
@@ -81,9 +81,9 @@ pub(crate) fn open_or_make(path: &Path) -> io::Result<File> {
     open(path, options.mode(FILE_MODE))
 }
 
-/// Takes from all others what an earlier version, under a common umask, let them read: the directory
-/// itself if everything in it has a name of ours, so that one which is shared is never closed to
-/// those it is shared with; then every file and directory below a name of ours.
+/// Takes from all others what an earlier version, under a common umask, let them read: the
+/// directory itself if everything in it has a name of ours, so that one which is shared is never
+/// closed to those it is shared with; then every file and directory below a name of ours.
 ///
 /// # Errors
 /// The directory cannot be listed. What belongs to another user is left as it is.
@@ -143,9 +143,9 @@ fn close(path: &Path, found: &Metadata) {
     }
 }
 
-/// Gives what root has made in a directory of another user to that user: who looks into a journal as
-/// root, such as by `sudo cancelot journal verify`, would otherwise leave files that the service cannot
-/// read when it starts.
+/// Gives what root has made in a directory of another user to that user: who looks into a journal
+/// as root, such as by `sudo cancelot journal verify`, would otherwise leave files that the service
+/// cannot read when it starts.
 ///
 /// # Errors
 /// The directory cannot be listed, or a file cannot be given away.

@@ -1,6 +1,6 @@
-//! Takes what is one person's out of the records: finds it, and writes what it is in anew. Outcomes,
-//! counts and times stay, and digests of keys and commands, so that the same request is still
-//! answered by what became of it.
+//! Takes what is one person's out of the records: finds it, and writes what it is in anew.
+//! Outcomes, counts and times stay, and digests of keys and commands, so that the same request is
+//! still answered by what became of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -164,9 +164,9 @@ fn find_in(
     Ok(())
 }
 
-/// Takes e-mail addresses out that a settled batch has for ids and keys, of these items and of those
-/// that it leads to. What an item that may be taken up again needs stays: the ids of its effects are
-/// made of its key.
+/// Takes e-mail addresses out that a settled batch has for ids and keys, of these items and of
+/// those that it leads to. What an item that may be taken up again needs stays: the ids of its
+/// effects are made of its key.
 pub(in crate::journal) fn addresses(
     reader: Reader<'_, impl Table>,
     id: BatchId,

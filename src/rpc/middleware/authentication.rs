@@ -19,8 +19,8 @@ use crate::{
 
 /// Fetches issuers' keys anew when a token names one that is not known.
 pub trait KeySource: fmt::Debug + Send + Sync {
-    /// Those of one issuer, or of all. Resolves when that has been tried, or is not to be tried again
-    /// yet.
+    /// Those of one issuer, or of all. Resolves when that has been tried, or is not to be tried
+    /// again yet.
     fn refresh(&self, issuer: Option<&str>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -62,9 +62,9 @@ impl Access {
                 Some(visitor) => Some(visitor.enter(Need::Keys).ok_or_else(status::crowded)?),
                 None => None,
             };
-            // So the time that it takes tells a stranger neither which issuers there are nor whether
-            // a key is known: whatever is wrong with a JWT, all keys are asked for at once. Who is
-            // known as soon as its own issuer's are here waits for no other's.
+            // So the time that it takes tells a stranger neither which issuers there are nor
+            // whether a key is known: whatever is wrong with a JWT, all keys are asked for at once.
+            // Who is known as soon as its own issuer's are here waits for no other's.
             let all = keys.refresh(None);
             if let AuthError::Jwt(JwtFault::UnknownKey { issuer } | JwtFault::NoKeys { issuer }) =
                 unproven

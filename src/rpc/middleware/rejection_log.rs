@@ -37,8 +37,8 @@ pub struct LoggedRejection<'a> {
     pub caller: Option<&'a CallerId>,
     /// The peer address, if known.
     pub peer: Option<SocketAddr>,
-    /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`. The status's ErrorInfo has it too,
-    /// but where nobody knows who calls.
+    /// Why, more exactly: a stable word in `SCREAMING_SNAKE_CASE`. The status's ErrorInfo has it
+    /// too, but where nobody knows who calls.
     pub reason: &'static str,
     /// The status's message, or what is true where the status says less.
     pub message: &'a str,

@@ -109,8 +109,9 @@ impl Service {
         )))
     }
 
-    /// Whether the audit has room for what it is told beside the journal: a look at what is others',
-    /// a dry run that shows people. Each of them is a line, however often they are asked for.
+    /// Whether the audit has room for what it is told beside the journal: a look at what is
+    /// others', a dry run that shows people. Each of them is a line, however often they are asked
+    /// for.
     fn is_told(&self, caller: &Caller) -> Result<(), Status> {
         let has_room = self.engine.audit().check(&caller.id);
         has_room.map_err(|overfull| status::overfull_of(overfull, caller))

@@ -726,7 +726,8 @@ async fn when_the_audit_is_full_callers_beyond_their_share_wait_and_the_others_g
     assert_eq!(gateway.events("settled").len(), sent + 1);
     let refused = gateway.events("refused");
     assert!(refused.iter().all(|line| line["reason"] == "AUDIT_FULL"));
-    // Half of it is kept in equal parts for both, so the first may take the other's no more than that.
+    // Half of it is kept in equal parts for both, so the first may take the other's no more than
+    // that.
     let bytes = size(&gateway).1;
     assert!(bytes >= 150_000, "{bytes}");
 }

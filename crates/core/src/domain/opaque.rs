@@ -86,7 +86,8 @@ impl Names {
         format!("{left:016x}{right:016x}")
     }
 
-    /// Reads [`Self::seal`] back. Other texts give places too, but hardly ever with the right print.
+    /// Reads [`Self::seal`] back. Other texts give places too, but hardly ever with the right
+    /// print.
     #[must_use]
     pub fn unseal(&self, token: &str) -> Option<(ItemId, u32)> {
         let (left, right) = token.split_at_checked(16)?;

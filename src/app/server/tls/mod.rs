@@ -1,6 +1,7 @@
-//! TLS of the listener. It lies under the door of [`crate::app::server::connection_limit`], so that a connection without a
-//! handshake is one that has not said anything yet: it has a place for so long and no longer. The
-//! handshake is made by the connection's own task as it reads, and holds nobody up.
+//! TLS of the listener. It lies under the door of [`crate::app::server::connection_limit`], so that
+//! a connection without a handshake is one that has not said anything yet: it has a place for so
+//! long and no longer. The handshake is made by the connection's own task as it reads, and holds
+//! nobody up.
 
 mod nobody;
 mod parts;

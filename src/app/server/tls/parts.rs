@@ -19,8 +19,8 @@ pub struct Pem<'a> {
     pub cert: &'a [u8],
     /// Its private key.
     pub key: &'a [u8],
-    /// The authorities that vouch for clients' certificates; `None` for none without a name. An empty
-    /// text has none, so that no certificate is believed.
+    /// The authorities that vouch for clients' certificates; `None` for none without a name. An
+    /// empty text has none, so that no certificate is believed.
     pub client_ca: Option<&'a [u8]>,
     /// What all authorities have revoked.
     pub client_crl: Option<&'a [u8]>,

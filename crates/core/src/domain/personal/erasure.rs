@@ -1,5 +1,5 @@
-//! What is one person's: where an item is theirs, as a whole or in part, and what is left of it. How
-//! it ended, its counts and its times stay, and digests in place of the rest, so that the same
+//! What is one person's: where an item is theirs, as a whole or in part, and what is left of it.
+//! How it ended, its counts and its times stay, and digests in place of the rest, so that the same
 //! command is still known to be the same.
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub(in crate::journal) fn split(
     let body = pack(body);
     let total = u16::try_from(body.len().div_ceil(SHARE_BYTES_MAX).max(1))
         .map_err(|_| StorageError::Misused(format!("a record has {} bytes", body.len())))?;
-    let sum = checksum(&body);
+    let sum = sum_of(FORMAT, &body);
     Ok((0..total).map(move |part| {
         let from = usize::from(part) * SHARE_BYTES_MAX;
         let to = body.len().min(from + SHARE_BYTES_MAX);
@@ -73,6 +73,7 @@ pub(in crate::journal) fn split(
 pub(in crate::journal) struct Joiner {
     body: Vec<u8>,
     next: u16,
+    format: u8,
     total: u16,
     sum: u64,
 }
@@ -84,7 +85,7 @@ impl Joiner {
         part: u16,
         value: &[u8],
     ) -> Result<Option<Vec<u8>>, String> {
-        let (total, sum, share) = prelude(value)?;
+        let (format, total, sum, share) = prelude(value)?;
         if total == 0 {
             return Err("it says that it has no parts".to_owned());
         }
@@ -92,8 +93,8 @@ impl Joiner {
             return Err(format!("part {part} follows where {} should", self.next));
         }
         if part == 0 {
-            (self.total, self.sum) = (total, sum);
-        } else if (self.total, self.sum) != (total, sum) {
+            (self.format, self.total, self.sum) = (format, total, sum);
+        } else if (self.format, self.total, self.sum) != (format, total, sum) {
             return Err(format!("part {part} is of another write"));
         }
         self.body.extend_from_slice(share);
@@ -102,7 +103,7 @@ impl Joiner {
             return Ok(None);
         }
         let body = std::mem::take(self).body;
-        if checksum(&body) == sum {
+        if sum_of(format, &body) == sum {
             unpack(body).map(Some)
         } else {
             Err("its checksum is wrong".to_owned())
@@ -115,22 +116,32 @@ impl Joiner {
     }
 }
 
+/// The checksum in the prelude of a body's parts. From format 3 on it covers the format too: a
+/// changed bit would make one readable format of another otherwise.
+fn sum_of(format: u8, body: &[u8]) -> u64 {
+    match format {
+        ..3 => checksum(body),
+        format => checksum(body) ^ u64::from(format),
+    }
+}
+
 /// A value with a right prelude around any bytes.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::journal) fn sealed(share: &[u8]) -> Vec<u8> {
     let mut value = vec![FORMAT];
     value.extend(1_u16.to_be_bytes());
-    value.extend(checksum(share).to_be_bytes());
+    value.extend(sum_of(FORMAT, share).to_be_bytes());
     value.extend(share);
     value
 }
 
-fn prelude(value: &[u8]) -> Result<(u16, u64, &[u8]), String> {
+fn prelude(value: &[u8]) -> Result<(u8, u16, u64, &[u8]), String> {
     let (format, rest) = value.split_first().ok_or("it is empty")?;
     check_format(*format)?;
     let (total, rest) = rest.split_first_chunk().ok_or("it is cut short")?;
     let (sum, share) = rest.split_first_chunk().ok_or("it is cut short")?;
-    Ok((u16::from_be_bytes(*total), u64::from_be_bytes(*sum), share))
+    let (total, sum) = (u16::from_be_bytes(*total), u64::from_be_bytes(*sum));
+    Ok((*format, total, sum, share))
 }
 
 pub(in crate::journal) fn check_format(format: u8) -> Result<(), String> {

@@ -20,6 +20,7 @@ FILES = {
     "server/tls_client_ca_file": "ca.crt",
     "server/tls_client_crl_file": "ca.crl",
     "server/revoked_file": "revoked",
+    "audit/sign_key_file": "audit.key",
     "authorities/ca_file": "ca.crt",
     "issuers/jwks_ca_file": "ca.crt",
     "issuers/jwks_file": "jwks.json",

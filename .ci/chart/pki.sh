@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes certificates and keys as a cluster would have them, good for a day or so many, in a directory: an authority
 # (ca.crt) and what it has revoked, nothing (ca.crl), a list of revoked proofs without any (revoked), the service's certificate (tls.crt, tls.key) and a client's (client.crt, client.key), each
-# by that authority, and the key of an issuer of tokens (issuer.key, and jwks.json with its public part).
+# by that authority, the key of an issuer of tokens (issuer.key, and jwks.json with its public part), and one that signs an
+# audit (audit.key).
 # Usage: pki.sh DIRECTORY SERVICE_NAME CLIENT_SAN [DAYS]
 set -euo pipefail
 cd "$1"
@@ -24,6 +25,7 @@ printf '# None is revoked.\n' >revoked
 signed tls "DNS:$2,IP:127.0.0.1" serverAuth
 signed client "$3" clientAuth
 key issuer.key
+openssl genpkey -algorithm ed25519 -out audit.key
 # The last 64 bytes of the public key are its two coordinates.
 coordinates() {
   openssl pkey -in issuer.key -pubout -outform DER | tail -c 64 | "$@" | basenc -w0 --base64url | tr -d =

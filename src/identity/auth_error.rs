@@ -48,6 +48,20 @@ pub enum AuthError {
 pub const KEYS_UNAVAILABLE: &str = "KEYS_UNAVAILABLE";
 
 impl AuthError {
+    /// All the words of [`AuthError::reason`].
+    pub const REASONS: [&str; 10] = [
+        "CALLER_GONE",
+        "CERTIFICATE_UNKNOWN",
+        "CREDENTIALS_CONTRADICT",
+        "CREDENTIALS_INCOMPLETE",
+        "CREDENTIALS_MISSING",
+        "CREDENTIALS_REVOKED",
+        "JWT_INVALID",
+        "SUBJECT_UNKNOWN",
+        "TOKEN_INVALID",
+        KEYS_UNAVAILABLE,
+    ];
+
     /// A stable word for it, in `SCREAMING_SNAKE_CASE`.
     #[must_use]
     pub fn reason(&self) -> &'static str {

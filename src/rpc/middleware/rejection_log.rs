@@ -98,7 +98,8 @@ impl RejectionLog {
     pub fn new(tell: impl Fn(&LoggedRejection<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(Told {
             log: Mutex::default(),
-            strangers: Mutex::default(),
+            // A series that begins with its first rejection hides that one from `increase`.
+            strangers: Mutex::new(AuthError::REASONS.map(|reason| (reason, 0)).into()),
             tell: Box::new(tell),
         }))
     }

@@ -24,8 +24,8 @@ const FIRST_CHARS_BASE64: usize = FIRST_CHARS * 8 / 6;
 #[derive(Clone)]
 pub(super) struct CredentialScrubber {
     forms: Vec<Form>,
-    /// The characters that they begin with: most of a text begins none.
-    firsts: Vec<char>,
+    /// Whether a byte may begin one: most of a text begins none.
+    begins: [bool; 256],
 }
 
 #[derive(Clone)]
@@ -64,19 +64,26 @@ impl CredentialScrubber {
                 add(form, FIRST_CHARS_BASE64);
             }
         }
-        let first = |form: &Form| form.text.expose_secret().chars().next();
-        let mut firsts: Vec<_> = forms.iter().filter_map(first).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
-        Self { forms, firsts }
+        let firsts: Vec<_> = forms.iter().filter_map(Form::first_byte).collect();
+        let begins = |byte| matches!(byte, b'%' | b'\\') || firsts.contains(&byte);
+        let begins = std::array::from_fn(|byte| u8::try_from(byte).is_ok_and(begins));
+        Self { forms, begins }
     }
 
     pub(super) fn clean(&self, text: String) -> String {
         let mut clean: Option<String> = None;
         let (mut at, mut kept) = (0, 0);
-        while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
-            let may_begin = matches!(char, '%' | '\\') || self.firsts.contains(&char);
-            let forms = self.forms.iter().filter(|_| may_begin);
+        let may_begin = |byte: &u8| self.begins.get(usize::from(*byte)).is_some_and(|may| *may);
+        while let Some(rest) = text.as_bytes().get(at..) {
+            let Some(next) = rest.iter().position(may_begin) else {
+                break;
+            };
+            at += next;
+            let byte = text.as_bytes().get(at).copied();
+            // An escape may be of any character.
+            let is_escape = matches!(byte, Some(b'%' | b'\\'));
+            let forms = self.forms.iter();
+            let forms = forms.filter(|form| is_escape || form.first_byte() == byte);
             match forms.filter_map(|form| form.end(&text, at)).max() {
                 Some(end) => {
                     let clean = clean.get_or_insert_default();
@@ -84,7 +91,7 @@ impl CredentialScrubber {
                     clean.push_str(REMOVED);
                     (at, kept) = (end, end);
                 }
-                None => at += char.len_utf8(),
+                None => at += 1,
             }
         }
         match clean {
@@ -98,6 +105,10 @@ impl CredentialScrubber {
 }
 
 impl Form {
+    fn first_byte(&self) -> Option<u8> {
+        self.text.expose_secret().bytes().next()
+    }
+
     /// Where it ends, or what is enough of it, if it begins here.
     fn end(&self, text: &str, at: usize) -> Option<usize> {
         let form = self.text.expose_secret();

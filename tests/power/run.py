@@ -37,7 +37,7 @@ def call(*command):
 
 def test_binary(place):
     """Builds the tests; a copy, so that a later build changes nothing here."""
-    build = ["cargo", "test", "--lib", "--no-run", "--message-format=json"]
+    build = ["cargo", "test", "--package", "cancelot", "--lib", "--no-run", "--message-format=json"]
     lines = subprocess.run(build, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
     built = [json.loads(line) for line in lines.splitlines()]
     found = [b["executable"] for b in built if b.get("executable") and b["profile"]["test"]]

@@ -36,6 +36,10 @@ pub struct FileWatcher {
     take: Take,
     /// The digest of what was taken last; no content is kept.
     taken: Option<[u8; 32]>,
+    /// The digest of what was found last that is not taken.
+    seen: Option<[u8; 32]>,
+    /// Whether something is in use that came from these files: at first what was read at the start.
+    is_in_use: bool,
     /// What was told last, so that it is told once.
     told: Option<String>,
     /// Whether that is so still, for whoever watches.
@@ -81,6 +85,8 @@ impl FileWatcher {
             bytes_max,
             take: Box::new(take),
             taken: None,
+            seen: None,
+            is_in_use: true,
             told: None,
             failing: Arc::default(),
             close: None,
@@ -108,10 +114,11 @@ impl FileWatcher {
         let Some(close) = &mut self.close else { return };
         let since = *close.failing_since.get_or_insert_with(Instant::now);
         // Once: what was closed is taken anew when it can be used again.
-        if since.elapsed() < close.after || self.taken.is_none() {
+        if since.elapsed() < close.after || !self.is_in_use {
             return;
         }
         if (close.close)() {
+            self.is_in_use = false;
             self.taken = None;
             tracing::error!(
                 what = %self.what,
@@ -132,9 +139,8 @@ impl FileWatcher {
         self.noted.push(complete(noted));
     }
 
-    /// Looks whether anything has changed, and takes it; with the settings that are new, if
-    /// something was taken before.
-    fn look(&mut self) -> Result<Option<Vec<String>>, String> {
+    /// What is in the files, and its digest.
+    fn read(&self) -> Result<Content, String> {
         let mut contents = Vec::with_capacity(self.files.len());
         let mut hasher = Sha256::new();
         for file in &self.files {
@@ -143,19 +149,34 @@ impl FileWatcher {
             hasher.update(Sha256::digest(&content));
             contents.push(content);
         }
-        let digest = hasher.finalize().into();
+        Ok((hasher.finalize().into(), contents))
+    }
+
+    /// Takes what was read, if it has changed; with the settings that are new, if something was
+    /// taken before.
+    fn take(&mut self, (digest, contents): Content) -> Result<Option<Vec<String>>, String> {
         if self.taken == Some(digest) {
             return Ok(None);
         }
         let settings = (self.take)(&contents)?;
         let is_first = self.taken.replace(digest).is_none();
+        self.is_in_use = true;
         // A configuration may have changed since it was read at the start.
         Ok((!is_first || !settings.is_empty()).then_some(settings))
     }
 
-    /// The same, told to the log. What is wrong and was not before is told on the last try.
+    /// Looks whether anything has changed, takes it and tells the log. What is wrong and was not
+    /// before is told on the last try. What is new is taken when two looks found the same: the
+    /// first part of a list is a list too, and of a configuration it can allow more than the whole.
     fn look_and_tell(&mut self, is_last: bool) -> Looked {
-        let looked = self.look();
+        let read = self.read();
+        if let Ok((digest, _)) = &read
+            && self.taken != Some(*digest)
+            && self.seen.replace(*digest) != Some(*digest)
+        {
+            return if is_last { Looked::Same } else { Looked::Again };
+        }
+        let looked = read.and_then(|content| self.take(content));
         let is_news = looked.as_ref().err() != self.told.as_ref();
         if looked.is_err() && is_news && !is_last {
             return Looked::Again;
@@ -216,19 +237,22 @@ pub(super) fn short(digest: &[u8; 32]) -> String {
     digest.map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What is in files that belong together, and its digest.
+type Content = ([u8; 32], Vec<Vec<u8>>);
+
 /// What a look at files that belong together came to.
 enum Looked {
     Same,
     New,
     Failed,
-    /// They cannot be used, and may be in the middle of being replaced: a certificate is read
-    /// before its key is.
+    /// They cannot be used or are new, and may be in the middle of being replaced: a certificate is
+    /// read before its key is, and a file may be half written.
     Again,
 }
 
 /// Tries before files that cannot be used are told of, and the time between two of them. Who
 /// replaces several takes some milliseconds.
-const TRIES: usize = 5;
+const TRIES: usize = 7;
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a look at all files came to.
@@ -455,33 +479,31 @@ mod tests {
         }
     }
 
-    fn is_new(looked: Result<Option<Vec<String>>, String>) -> Result<bool, String> {
-        looked.map(|new| new.is_some())
+    /// Takes what is there; whether it is new.
+    fn look(bench: &mut Bench) -> Result<bool, String> {
+        let content = bench.watch.read()?;
+        bench.watch.take(content).map(|new| new.is_some())
     }
 
     #[test]
     fn new_content_is_taken_once_and_bad_content_leaves_the_old() {
         let mut bench = Bench::new();
-        assert!(bench.watch.look().is_err(), "it is not there");
+        assert!(look(&mut bench).is_err(), "it is not there");
         bench.write("one");
-        assert_eq!(
-            is_new(bench.watch.look()),
-            Ok(false),
-            "the first is no news"
-        );
+        assert_eq!(look(&mut bench), Ok(false), "the first is no news");
         bench.write("one");
-        assert_eq!(is_new(bench.watch.look()), Ok(false));
+        assert_eq!(look(&mut bench), Ok(false));
         bench.write("two");
-        assert_eq!(is_new(bench.watch.look()), Ok(true));
+        assert_eq!(look(&mut bench), Ok(true));
         bench.write("bad");
-        assert!(bench.watch.look().is_err());
-        assert!(bench.watch.look().is_err(), "as long as it is bad");
+        assert!(look(&mut bench).is_err());
+        assert!(look(&mut bench).is_err(), "as long as it is bad");
         bench.write("far too long for it");
-        assert!(bench.watch.look().is_err());
+        assert!(look(&mut bench).is_err());
         bench.write("two");
-        assert_eq!(is_new(bench.watch.look()), Ok(false), "it is in use still");
+        assert_eq!(look(&mut bench), Ok(false), "it is in use still");
         bench.write("three");
-        assert_eq!(is_new(bench.watch.look()), Ok(true));
+        assert_eq!(look(&mut bench), Ok(true));
         assert_eq!(*bench.taken.lock().unwrap(), ["one", "two", "three"]);
     }
 
@@ -496,7 +518,9 @@ mod tests {
             true
         });
         let look = |bench: &mut Bench| {
-            bench.watch.look_and_tell(true);
+            for _ in 0..2 {
+                bench.watch.look_and_tell(true);
+            }
             *closed.lock().unwrap()
         };
         bench.write("one");
@@ -561,7 +585,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_half_replaced_pair_is_looked_at_again_before_it_is_told_of() {
         let (changed, failed) = (1, 0);
-        for looks in [1, TRIES - 1] {
+        for looks in [1, TRIES - 3] {
             let (reloaded, failing, taken) = replaced(looks).await;
             assert_eq!(reloaded, Reloaded { changed, failed }, "{looks} looks");
             assert!(!failing);
@@ -575,6 +599,41 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_in_parts_is_taken_when_it_is_whole() {
+        let mut bench = Bench::new();
+        let mut look = |text: &str, is_last| {
+            bench.write(text);
+            bench.watch.look_and_tell(is_last);
+            bench.taken.lock().unwrap().clone()
+        };
+        for part in ["a", "ab", "abc"] {
+            assert!(look(part, false).is_empty(), "{part}");
+        }
+        assert!(look("abcd", true).is_empty(), "the last try of a look");
+        assert_eq!(look("abcd", false), ["abcd"]);
+        // What was found once before and is there again has been read twice.
+        assert_eq!(look("x", false), ["abcd"]);
+        assert_eq!(look("abcd", false), ["abcd"]);
+        assert_eq!(look("xy", false), ["abcd"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_breaks_before_the_first_look_is_given_up_after_its_grace_too() {
+        let mut bench = Bench::new();
+        let closed = Arc::new(AtomicU64::new(0));
+        let (grace, counted) = (Duration::from_secs(60), Arc::clone(&closed));
+        bench.watch = bench.watch.closed_after(grace, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        for expected in [0, 1, 1] {
+            bench.watch.look_and_tell(true);
+            assert_eq!(closed.load(Ordering::Relaxed), expected);
+            tokio::time::advance(grace).await;
+        }
+    }
+
+    #[test]
     fn a_link_that_leads_elsewhere_is_new_content() {
         let mut bench = Bench::new();
         let path = |name: &str| bench.dir.path().join(name);
@@ -582,10 +641,10 @@ mod tests {
             std::fs::write(path(name), text).unwrap();
         }
         std::os::unix::fs::symlink("a", path("f")).unwrap();
-        assert_eq!(is_new(bench.watch.look()), Ok(false));
+        assert_eq!(look(&mut bench), Ok(false));
         let (new, link) = (bench.dir.path().join("new"), bench.dir.path().join("f"));
         std::os::unix::fs::symlink("b", &new).unwrap();
         std::fs::rename(new, link).unwrap();
-        assert_eq!(is_new(bench.watch.look()), Ok(true));
+        assert_eq!(look(&mut bench), Ok(true));
     }
 }

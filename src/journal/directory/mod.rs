@@ -230,12 +230,14 @@ impl JournalDir {
             self.marker = raised;
         }
         let was_named = self.meta.naming.is_some();
+        // Nothing is named by a key before it is on disk.
+        let mut meta = self.meta.clone();
         if !was_named {
-            self.meta.naming = Some(Naming::make(next).map_err(damaged(dir))?);
+            meta.naming = Some(Naming::make(next).map_err(damaged(dir))?);
         }
         if self.format != FORMAT || !was_named {
             let mut writes = WriteBatch::default();
-            let value = record::whole(&self.meta).map_err(damaged(dir))?;
+            let value = record::whole(&meta).map_err(damaged(dir))?;
             writes.put(StoreKey::Meta.encode(), value);
             if self.format < FORMAT_KEYED {
                 let secret = record::whole(&self.secret).map_err(damaged(dir))?;
@@ -247,6 +249,7 @@ impl JournalDir {
             store.write(&writes).map_err(damaged(dir))?;
             let synced = store.sync();
             synced.map_err(io_error("syncing", store.dir()))?;
+            self.meta = meta;
         }
         if self.format != FORMAT {
             tracing::info!(

@@ -6,7 +6,10 @@ mod tests;
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope};
+use crate::domain::{
+    ids::{AccountName, BatchId, CallerId, ItemId, Key, Kind, Scope},
+    personal::erasure,
+};
 
 /// What an entry of the store is. The order of the variants is the order on disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -433,6 +436,11 @@ impl Span {
         // What was removed up to is later than this once a retention was made longer.
         let to = span.to.max(from.clone());
         Self { from, to }
+    }
+
+    /// All items' own keys that were erased; and others that begin so.
+    pub(in crate::journal) fn erased_items(scope: &Scope) -> Self {
+        Self::of(scoped(ITEM, scope, erasure::ERASED))
     }
 
     /// All items' own keys that could be mistaken for one derived from this request's key.

@@ -103,7 +103,8 @@ impl Erasing {
     /// Takes what was found out of the records, durably; says of how many items.
     ///
     /// # Errors
-    /// It cannot be written. What was found is there or gone as a whole.
+    /// It cannot be written. What a crash leaves of what was found is found again by the next
+    /// [`Self::find`].
     pub fn erase(&mut self, found: &Found, whose: &Whose) -> Result<usize, Unavailable> {
         self.raise()
             .map_err(|error| Unavailable(error.to_string()))?;

@@ -40,6 +40,15 @@ impl<T> Copy for Reader<'_, T> {}
 /// The items of consecutive slots; `None` for a vacant slot.
 pub(in crate::journal) type Items = Vec<Option<RecordedItem>>;
 
+/// Items' own keys in a scope that could be keys that a request derives.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::journal) struct OwnKeys<'s> {
+    /// Some begin as derived keys do.
+    has_like_derived: bool,
+    /// Some were erased, with digests by this key in their place.
+    erased_by: Option<&'s DigestKey>,
+}
+
 impl<T: Table> Reader<'_, T> {
     pub(in crate::journal) fn header(self, batch: BatchId) -> Result<Option<Header>, StorageError> {
         let value = self.0.get(&StoreKey::Header(batch).encode())?;
@@ -172,16 +181,45 @@ impl<T: Table> Reader<'_, T> {
         scope: &Scope,
         key: &Key,
     ) -> Result<Option<ItemId>, StorageError> {
-        let mut value = self.0.get(&key::item(scope, key))?;
-        if value.is_none()
-            && let Some(erased) = self.erased_key(scope, key)?
-        {
-            value = self.0.get(&key::item(scope, &erased))?;
+        match self.item_of(scope, key, key)? {
+            Some(id) => Ok(Some(id)),
+            None => match self.erased_key(scope, key)? {
+                Some(erased) => self.item_of(scope, &erased, key),
+                None => Ok(None),
+            },
         }
+    }
+
+    /// The same for many keys of a request, whose secret is at hand.
+    pub(in crate::journal) fn derived_own_key(
+        self,
+        scope: &Scope,
+        key: &Key,
+        kinds: OwnKeys<'_>,
+    ) -> Result<Option<ItemId>, StorageError> {
+        if kinds.has_like_derived
+            && let Some(id) = self.item_of(scope, key, key)?
+        {
+            return Ok(Some(id));
+        }
+        match kinds.erased_by {
+            Some(secret) => self.item_of(scope, &erased_key(scope, key, secret), key),
+            None => Ok(None),
+        }
+    }
+
+    /// The item in the index under a key, which stands for the key that was sent.
+    fn item_of(
+        self,
+        scope: &Scope,
+        indexed: &Key,
+        sent: &Key,
+    ) -> Result<Option<ItemId>, StorageError> {
+        let value = self.0.get(&key::item(scope, indexed))?;
         value
             .map(|value| {
                 record::item_id_in(value.as_ref()).map_err(|why| {
-                    StorageError::damaged(format_args!("the index of key {key}"), why)
+                    StorageError::damaged(format_args!("the index of key {sent}"), why)
                 })
             })
             .transpose()
@@ -196,18 +234,25 @@ impl<T: Table> Reader<'_, T> {
         Ok(Some(erased_key(scope, key, &secret)))
     }
 
-    /// Whether an item's own key could be one that this request's key derives. One that was erased
-    /// does not show of which.
-    pub(in crate::journal) fn has_own_keys_like_derived(
+    /// Which items' own keys could be keys that this request's key derives. One that was erased does
+    /// not show of which.
+    pub(in crate::journal) fn own_keys_like_derived<'s>(
         self,
         scope: &Scope,
         request_key: &Key,
-    ) -> Result<bool, StorageError> {
-        if self.0.get(&StoreKey::Erased.encode())?.is_some() {
-            return Ok(true);
-        }
-        let mut scan = self.0.scan(Span::like_derived(scope, request_key));
-        scan.next().transpose().map(|found| found.is_some())
+        secret: &'s DigestKey,
+    ) -> Result<OwnKeys<'s>, StorageError> {
+        let has_any = |span| {
+            self.0
+                .scan(span)
+                .next()
+                .transpose()
+                .map(|found| found.is_some())
+        };
+        Ok(OwnKeys {
+            has_like_derived: has_any(Span::like_derived(scope, request_key))?,
+            erased_by: has_any(Span::erased_items(scope))?.then_some(secret),
+        })
     }
 
     /// The item of a key.

@@ -1,6 +1,8 @@
 //! What is one person's goes from the records and the files; what became of it stays, and so does
 //! what is others'.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{
     audited::{PATIENCE, check_chain, follow},
     redaction::has_bytes,
@@ -11,10 +13,16 @@ use crate::{
         chain::verify::{KnownHead, verify},
         erase::{Erasure, erase},
     },
-    domain::personal::erasure::{Extent, Whose},
+    domain::personal::erasure::{Extent, Whose, is_erased},
     journal::{
         Found,
+        error::StorageError,
+        format::{key::Span, record::RecordedItem},
+        memory_journal::MemoryTable,
         offline::{Offline, erase::Erasing},
+        read::reader::Reader,
+        store::table::{Table, WriteBatch},
+        write::{encoded::EncodedAdmission, erasure, ledger::Ledger},
     },
 };
 
@@ -431,5 +439,147 @@ fn a_journal_of_each_earlier_format_and_its_audit_can_be_erased_from() {
         );
         std::fs::write(last, whole).unwrap();
         kept.verify();
+    }
+}
+
+#[test]
+fn a_key_that_leads_to_a_purged_item_goes_from_the_slot_that_repeats_it() {
+    let own: &[_] = &[(Some("person-ann-1"), "sub-a")];
+    let again: &[_] = &[(Some("person-ann-1"), "sub-a"), (Some("own-b"), "sub-b")];
+    let kept = Kept::new(|journal| {
+        let first = wait(journal.admit(said("first", own))).unwrap().batch;
+        settle(journal, id(first, 0), Outcome::Canceled);
+        let second = wait(journal.admit(said("second", again))).unwrap().batch;
+        settle(journal, id(second, 1), Outcome::Canceled);
+    });
+    // The audit has read all of it by then.
+    kept.again(|journal| assert_eq!(wait(journal.purge(at(10_000), 1)).unwrap(), 1));
+    assert!(kept.has("person-ann-1"));
+    kept.erase(&text("person-ann"));
+    assert!(!kept.has("person-ann-1") && kept.has("own-b"));
+}
+
+#[test]
+fn a_key_derived_from_a_request_key_goes_from_the_slot_that_repeats_it() {
+    let kept = Kept::new(|journal| {
+        let first = said("person-ann", &[(None, "sub-a"), (None, "sub-b")]);
+        let first = wait(journal.admit(first)).unwrap().batch;
+        for index in 0..2 {
+            settle(journal, id(first, index), Outcome::Canceled);
+        }
+        let other: &[_] = &[(Some("person-ann/1"), "sub-b")];
+        wait(journal.admit(said("other", other))).unwrap();
+    });
+    kept.erase(&text("person-ann"));
+    assert!(!kept.has("person-ann") && kept.has("sub-b"));
+}
+
+#[test]
+fn an_item_whose_key_was_erased_is_not_taken_up_again() {
+    let of = || said("request", &[(Some("person-ann-1"), "sub-a")]);
+    let kept = Kept::new(|journal| {
+        wait(journal.admit(of())).unwrap();
+        settle(journal, id(BatchId(1), 0), Outcome::Unavailable);
+    });
+    kept.erase(&text("person-ann"));
+    kept.again(|journal| {
+        let replay = told(&wait(journal.admit(of())).unwrap());
+        let settled = Told::Settled(id(BatchId(1), 0), Outcome::Unavailable);
+        assert_eq!(replay, [settled]);
+    });
+}
+
+#[test]
+fn a_key_that_a_caller_begins_as_erased_ones_begin_is_erased_too() {
+    let own: &[_] = &[(Some("erased:person-ann"), "sub-a")];
+    let kept = Kept::new(|journal| {
+        let batch = wait(journal.admit(said("request", own))).unwrap().batch;
+        settle(journal, id(batch, 0), Outcome::Canceled);
+    });
+    kept.erase(&text("person-ann"));
+    assert!(!kept.has("person-ann"));
+}
+
+/// A table that a crash takes the later writes of.
+#[derive(Debug)]
+struct Cut {
+    table: Arc<MemoryTable>,
+    writes_left: AtomicUsize,
+}
+
+impl Table for Cut {
+    type Bytes = <MemoryTable as Table>::Bytes;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Bytes>, StorageError> {
+        self.table.get(key)
+    }
+
+    fn scan(
+        &self,
+        span: Span,
+    ) -> impl DoubleEndedIterator<Item = Result<(Self::Bytes, Self::Bytes), StorageError>> {
+        self.table.scan(span)
+    }
+
+    fn write(&self, writes: WriteBatch) -> Result<(), StorageError> {
+        let left = self.writes_left.load(Ordering::Relaxed);
+        self.writes_left
+            .store(left.saturating_sub(1), Ordering::Relaxed);
+        if left > 0 {
+            self.table.write(writes)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_of_an_erasure_is_found_by_the_next() {
+    // So many that the database gets them in several writes.
+    let keys: Vec<_> = (0..600).map(|n| format!("person-ann-{n}")).collect();
+    let slots = |count: usize| {
+        let keys = keys.iter().take(count).enumerate();
+        let slots = keys.map(|(n, own)| match item(&format!("sub-{n}")) {
+            Slot::Item { command, .. } => Slot::Item {
+                key: Some(key(own)),
+                command,
+            },
+            Slot::Vacant => Slot::Vacant,
+        });
+        slots.collect::<Vec<_>>()
+    };
+    let whose = text("person-ann");
+    for writes in 0..3 {
+        let table = Arc::new(MemoryTable::default());
+        let mut ledger = Ledger::load(Arc::clone(&table), false).unwrap();
+        for (request, count) in [("first", 600), ("second", 1)] {
+            let prepared = EncodedAdmission::new(admission(request, slots(count))).unwrap();
+            ledger.admit(&prepared, Ok(())).unwrap().unwrap();
+        }
+        ledger.close_group().unwrap();
+        let find = || erasure::find(Reader(&*table), &whose, at(0)).unwrap();
+        let erase_until = |writes| {
+            let cut = Cut {
+                table: Arc::clone(&table),
+                writes_left: AtomicUsize::new(writes),
+            };
+            let mut ledger = Ledger::load(Arc::new(cut), false).unwrap();
+            ledger.erase(&find(), &whose).unwrap();
+            ledger.close_group().unwrap();
+        };
+        erase_until(writes);
+        erase_until(usize::MAX);
+        let reader = Reader(&*table);
+        for batch in [1, 2].map(BatchId) {
+            let header = reader.header(batch).unwrap().unwrap();
+            for item in reader.items(batch, &header).unwrap().into_iter().flatten() {
+                let (RecordedItem::Own { key: Some(key), .. } | RecordedItem::Ref { key, .. }) =
+                    item
+                else {
+                    panic!("{item:?}");
+                };
+                assert!(is_erased(key.as_str()), "{key} after {writes} writes");
+            }
+        }
     }
 }

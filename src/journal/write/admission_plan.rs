@@ -20,7 +20,7 @@ use crate::{
         Admission, Conflict, Slot,
         error::StorageError,
         format::record::{Header, RecordedItem},
-        read::reader::{Items, Reader, group_of},
+        read::reader::{Items, OwnKeys, Reader, group_of},
         store::table::Table,
     },
 };
@@ -100,8 +100,7 @@ pub(in crate::journal) fn plan(
         admission,
         secret,
         batch,
-        has_own_keys_like_derived: reader
-            .has_own_keys_like_derived(&admission.scope, &admission.key)?,
+        own_keys: reader.own_keys_like_derived(&admission.scope, &admission.key, secret)?,
         headers: HashMap::new(),
         groups: HashMap::new(),
         conflicts: Vec::new(),
@@ -138,7 +137,7 @@ struct Planner<'a, T> {
     admission: &'a Admission,
     secret: &'a DigestKey,
     batch: BatchId,
-    has_own_keys_like_derived: bool,
+    own_keys: OwnKeys<'a>,
     headers: HashMap<BatchId, Option<Header>>,
     groups: HashMap<(BatchId, u32), Items>,
     conflicts: Vec<Conflict>,
@@ -228,10 +227,10 @@ impl<T: Table> Planner<'_, T> {
         let scope = &self.admission.scope;
         let known = match own {
             Some(key) => self.reader.resolve(scope, key)?,
-            None if self.has_own_keys_like_derived => {
-                self.reader.own_key(scope, &self.effective(index, None))?
+            None => {
+                let key = self.effective(index, None);
+                self.reader.derived_own_key(scope, &key, self.own_keys)?
             }
-            None => None,
         };
         let Some(id) = known else {
             return Ok(SlotPlan::New);

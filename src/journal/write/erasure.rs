@@ -51,6 +51,14 @@ pub struct Found {
     pub unreadable: u64,
 }
 
+impl Found {
+    /// Whether a key is derived from a request's key that is theirs.
+    fn has_derived(&self, caller: &CallerId, key: &Key) -> bool {
+        key.derived_from()
+            .is_some_and(|(of, _)| self.keys.contains(&(caller.clone(), of)))
+    }
+}
+
 /// An item that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StillOpen {
@@ -113,8 +121,15 @@ fn find_in(
     let history = reader.history(id, &header, |_| Wanted::Nothing)?;
     let (mut own, mut whole, mut derived) = (0_u32, 0_u32, Vec::new());
     for (index, item) in (0..).zip(reader.items(id, &header)?) {
-        let Some(RecordedItem::Own { key, command, .. }) = item else {
-            continue;
+        let (key, command) = match item {
+            Some(RecordedItem::Own { key, command, .. }) => (key, command),
+            Some(RecordedItem::Ref { key, .. }) => {
+                if whose.is_in(key.as_str()) {
+                    found.keys.insert((header.caller.clone(), key));
+                }
+                continue;
+            }
+            None => continue,
         };
         own += 1;
         let mut extent = command.extent(whose);
@@ -265,6 +280,8 @@ pub(in crate::journal) fn batch(
                 if let Some(key) = key
                     && (extent == Extent::Whole || whose.is_in(key.as_str()))
                 {
+                    // The ids of its effects are made of its key.
+                    changed.insert(index);
                     writes.remove(key::item(&scope, key));
                     *key = erased_key(&scope, key, secret);
                     let item = ItemId { batch: id, index };
@@ -343,12 +360,13 @@ fn put_targets(
     Ok(())
 }
 
-/// Writes the slots of other batches that lead to what is theirs, without its keys.
+/// Writes the slots of other batches that lead to what is theirs, without its keys. A key that says
+/// who they are goes wherever it leads to: its item may have been purged.
 pub(in crate::journal) fn references(
     reader: Reader<'_, impl Table>,
     id: BatchId,
     found: &Found,
-    secret: &DigestKey,
+    (whose, secret): (&Whose, &DigestKey),
     writes: &mut WriteBatch,
 ) -> Result<(), StorageError> {
     let Some(header) = reader.header(id)?.filter(|header| header.refs > 0) else {
@@ -360,7 +378,9 @@ pub(in crate::journal) fn references(
         let mut is_dirty = false;
         for item in &mut items {
             if let Some(RecordedItem::Ref { key, id }) = item
-                && found.items.get(id) == Some(&Extent::Whole)
+                && (found.items.get(id) == Some(&Extent::Whole)
+                    || whose.is_in(key.as_str())
+                    || found.has_derived(&header.caller, key))
             {
                 *key = erased_key(&scope, key, secret);
                 is_dirty = true;

@@ -191,15 +191,22 @@ impl<T: Table> Ledger<T> {
         &mut self,
         groups: impl Iterator<Item = &'a EncodedGroup>,
     ) -> Result<(), StorageError> {
+        let mut closed = BTreeSet::new();
         for group in groups {
             let removals = group.keep.removals().collect::<Vec<_>>();
             if removals.is_empty() {
                 continue;
             }
             let mut ended = BTreeMap::<BatchId, BTreeSet<u32>>::new();
-            for settlement in group.settlements.iter().filter(|one| one.is_final) {
+            for settlement in &group.settlements {
                 let ItemId { batch, index } = settlement.id;
-                ended.entry(batch).or_default().insert(index);
+                if settlement.is_final {
+                    ended.entry(batch).or_default().insert(index);
+                }
+                // What closes a batch need not be final: others of it have waited for this.
+                if !group.keep.emails && !self.open.contains_key(&batch) {
+                    closed.insert(batch);
+                }
             }
             for (batch, items) in ended {
                 let mut writes = WriteBatch::default();
@@ -209,10 +216,10 @@ impl<T: Table> Ledger<T> {
                 if !writes.0.is_empty() {
                     self.write(writes)?;
                 }
-                if !group.keep.emails && !self.open.contains_key(&batch) {
-                    self.clean_addresses(batch)?;
-                }
             }
+        }
+        for batch in closed {
+            self.clean_addresses(batch)?;
         }
         Ok(())
     }
@@ -378,10 +385,18 @@ impl<T: Table> Ledger<T> {
         for (key, batch) in due {
             let mut writes = WriteBatch::default();
             let reader = Reader(&*self.table);
-            let done = redaction::remove(reader, removal, (&key, batch), &self.secret, &mut writes);
-            if self.put_aside(done, (key, batch), writes)? && removal == Removal::Emails {
-                self.clean_addresses(batch)?;
+            let done = redaction::remove(reader, removal, batch, &self.secret, &mut writes);
+            if !self.put_aside(done, (key.clone(), batch), writes)? {
+                continue;
             }
+            let cleaned = match removal {
+                Removal::Emails => self.clean_addresses(batch),
+                Removal::Answers | Removal::Comments => Ok(()),
+            };
+            // The cursor moves last: what a crash interrupts is done again.
+            let mut writes = WriteBatch::default();
+            redaction::move_cursor(removal, &key, &mut writes);
+            self.put_aside(cleaned, (key, batch), writes)?;
         }
         Ok(looked_at)
     }
@@ -394,14 +409,8 @@ impl<T: Table> Ledger<T> {
     ) -> Result<usize, StorageError> {
         let table = Arc::clone(&self.table);
         let reader = Reader(&*table);
-        let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
-        batches.extend(&found.batches);
-        for id in &batches {
-            let mut writes = WriteBatch::default();
-            let secret = &self.secret;
-            erasure::batch(reader, *id, found, (whose, secret), &mut writes)?;
-            self.write(writes)?;
-        }
+        // First what leads to the items, and then they: what a crash leaves of it is found again by
+        // them, and nothing else would find it.
         let headers: Result<Vec<_>, StorageError> = table
             .scan(Span::headers())
             .map(|entry| Ok(entry?.0.as_ref().to_vec()))
@@ -409,7 +418,7 @@ impl<T: Table> Ledger<T> {
         for key in headers? {
             if let Some(StoreKey::Header(id)) = StoreKey::decode(&key) {
                 let mut writes = WriteBatch::default();
-                match erasure::references(reader, id, found, &self.secret, &mut writes) {
+                match erasure::references(reader, id, found, (whose, &self.secret), &mut writes) {
                     // It was counted when it was not found to be theirs.
                     Err(StorageError::Damaged(_)) => continue,
                     done => done?,
@@ -422,6 +431,14 @@ impl<T: Table> Ledger<T> {
         let mut writes = WriteBatch::default();
         erasure::doubtful(reader, whose, &mut writes)?;
         if !writes.0.is_empty() {
+            self.write(writes)?;
+        }
+        let mut batches: BTreeSet<_> = found.items.keys().map(|id| id.batch).collect();
+        batches.extend(&found.batches);
+        for id in &batches {
+            let mut writes = WriteBatch::default();
+            let secret = &self.secret;
+            erasure::batch(reader, *id, found, (whose, secret), &mut writes)?;
             self.write(writes)?;
         }
         Ok(found.items.len())

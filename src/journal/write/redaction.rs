@@ -107,11 +107,16 @@ pub(in crate::journal) fn due(
     Ok(due)
 }
 
-/// Removes it from a batch without open items, and moves the cursor.
+/// Notes that a batch has been gone through, by the key of its expiry entry.
+pub(in crate::journal) fn move_cursor(removal: Removal, key: &[u8], writes: &mut WriteBatch) {
+    writes.put(removal.cursor().encode(), cursor(key));
+}
+
+/// Removes it from a batch without open items.
 pub(in crate::journal) fn remove(
     reader: Reader<'_, impl Table>,
     removal: Removal,
-    (key, batch): (&[u8], BatchId),
+    batch: BatchId,
     secret: &DigestKey,
     writes: &mut WriteBatch,
 ) -> Result<(), StorageError> {
@@ -164,7 +169,6 @@ pub(in crate::journal) fn remove(
             writes,
         )?;
     }
-    writes.put(removal.cursor().encode(), cursor(key));
     Ok(())
 }
 

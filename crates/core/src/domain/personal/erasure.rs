@@ -39,7 +39,7 @@ pub enum Extent {
 }
 
 /// Begins what stands in place of an id or a key.
-const ERASED: &str = "erased:";
+pub const ERASED: &str = "erased:";
 /// Characters of an id that is looked for inside of texts.
 const ID_CHARS_MIN: usize = 5;
 /// Stands where a message was that had something of theirs.
@@ -122,10 +122,13 @@ pub fn erased_key(scope: &Scope, key: &Key, secret: &DigestKey) -> Key {
     Key::try_from(format!("{ERASED}{digest}")).unwrap_or_else(|_| key.clone())
 }
 
-/// Whether an id or a key stands in place of another one.
+/// Whether an id or a key stands in place of another one, or is derived from one that does. A
+/// caller may begin its own keys with the same word.
 #[must_use]
 pub fn is_erased(text: &str) -> bool {
-    text.starts_with(ERASED)
+    let is_index = |index: &str| index.bytes().all(|byte| byte.is_ascii_digit());
+    let of = text.rsplit_once('/').filter(|(_, index)| is_index(index));
+    super::digests::is_digest(of.map_or(text, |(of, _)| of), ERASED)
 }
 
 fn erased_id(id: &TargetId, secret: &DigestKey) -> TargetId {

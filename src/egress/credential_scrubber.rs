@@ -6,7 +6,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::personal::written::decoded;
+use crate::domain::personal::{digests::hex, written::decoded};
 
 /// Stands where the credential was.
 const REMOVED: &str = "(credential removed)";
@@ -18,9 +18,11 @@ const CHARS_MIN: usize = 12;
 const FIRST_CHARS: usize = 8;
 /// The same in base64, where they are this many whole characters.
 const FIRST_CHARS_BASE64: usize = FIRST_CHARS * 8 / 6;
+/// What may begin a character that is written otherwise.
+const ESCAPES: [u8; 3] = [b'%', b'\\', b'&'];
 
 /// The forms of a credential that are looked for. Each is found also where its characters are
-/// written by percent signs or JSON's escapes.
+/// written by percent signs, JSON's escapes or HTML's references, and with line breaks between them.
 #[derive(Clone)]
 pub(super) struct CredentialScrubber {
     forms: Vec<Form>,
@@ -58,6 +60,9 @@ impl CredentialScrubber {
         };
         for part in plain {
             add(part.to_owned(), FIRST_CHARS);
+            let digits = hex(part.as_bytes());
+            add(digits.to_uppercase(), 2 * FIRST_CHARS);
+            add(digits, 2 * FIRST_CHARS);
             for offset in 0..3 {
                 let form = in_base64(part.as_bytes(), offset);
                 add(form.replace('+', "-").replace('/', "_"), FIRST_CHARS_BASE64);
@@ -65,7 +70,7 @@ impl CredentialScrubber {
             }
         }
         let firsts: Vec<_> = forms.iter().filter_map(Form::first_byte).collect();
-        let begins = |byte| matches!(byte, b'%' | b'\\') || firsts.contains(&byte);
+        let begins = |byte| ESCAPES.contains(&byte) || firsts.contains(&byte);
         let begins = std::array::from_fn(|byte| u8::try_from(byte).is_ok_and(begins));
         Self { forms, begins }
     }
@@ -81,7 +86,7 @@ impl CredentialScrubber {
             at += next;
             let byte = text.as_bytes().get(at).copied();
             // An escape may be of any character.
-            let is_escape = matches!(byte, Some(b'%' | b'\\'));
+            let is_escape = byte.is_some_and(|byte| ESCAPES.contains(&byte));
             let forms = self.forms.iter();
             let forms = forms.filter(|form| is_escape || form.first_byte() == byte);
             match forms.filter_map(|form| form.end(&text, at)).max() {
@@ -116,7 +121,9 @@ impl Form {
         let ends = [escaped, plain].map(|read: fn(&str, usize, char) -> Option<usize>| {
             let (mut end, mut found) = (at, 0);
             for expected in form.chars() {
-                match read(text, end, expected) {
+                // A long line may be folded, in base64 and in headers.
+                let over = || read(text, next_line(text, end)?, expected);
+                match read(text, end, expected).or_else(over) {
                     Some(next) => (end, found) = (next, found + 1),
                     None => break,
                 }
@@ -125,6 +132,26 @@ impl Form {
         });
         ends.into_iter().flatten().max()
     }
+}
+
+/// Where a text goes on behind the line break that stands here, as it is or by JSON's escapes.
+fn next_line(text: &str, at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    let mut next = rest;
+    loop {
+        let escaped = next.trim_start_matches('\\');
+        let is_escaped = escaped.len() < next.len() && escaped.starts_with(['r', 'n']);
+        next = match next.strip_prefix(['\r', '\n']) {
+            Some(after) => after,
+            None if is_escaped => escaped.get(1..)?,
+            None => break,
+        };
+    }
+    if next.len() == rest.len() {
+        return None;
+    }
+    let folded = next.trim_start_matches([' ', '\t']);
+    Some(at + rest.len() - folded.len())
 }
 
 /// Where a character ends that stands here, however it is written.
@@ -181,6 +208,17 @@ mod tests {
             "/login?key=sk%2Flive%2B0123456789%3Aabc%22defghijkl".to_owned(),
             "/login?key=sk%2flive%2b%30123456789".to_owned(),
             "/login?to=%2Fa%3Fkey%3Dsk%252Flive%252B0123456789".to_owned(),
+            "<p>sk&#x2F;live&#43;0123456789 is not known</p>".to_owned(),
+            "<p>sk/live&plus;&#48;123456789 is not known</p>".to_owned(),
+            "key: sk/live+\r\n 0123456789".to_owned(),
+            r#"{"key":"sk/live+0\r\n123456789"}"#.to_owned(),
+            format!("{:?}", hex(credential.as_bytes())),
+            hex(credential.as_bytes()).to_uppercase(),
+            {
+                let whole = encoded(format!("me:{credential}"));
+                let (first, second) = whole.split_at(20);
+                format!("Basic {first}\r\n{second}")
+            },
             "user sk/live+0123456789 has no such password".to_owned(),
             "your key sk/live+0123**** is not known".to_owned(),
             format!("Basic {}", encoded(credential.to_owned())),
@@ -191,7 +229,15 @@ mod tests {
         ] {
             let clean = scrub.clean(echoed.clone());
             assert!(clean.contains(REMOVED), "{clean}");
-            for part in ["0123", "MDEyMz", "AxMj", "wMTIz"] {
+            for part in [
+                "0123",
+                "123456789",
+                "MDEyMz",
+                "AxMj",
+                "wMTIz",
+                "303132",
+                "6768696",
+            ] {
                 assert!(!clean.contains(part), "{part} of {echoed}: {clean}");
             }
         }

@@ -109,7 +109,13 @@ impl Http {
 
     async fn send(self, request: Request) -> Result<Response, SendError> {
         let shown = self.credential.shown();
-        let request = self.request(request, &shown).map_err(|message| {
+        let sent = self.exchange(request, &shown).await;
+        // What a provider says when it closes a connection stands in the error.
+        sent.map_err(|error| error.map_message(|text| shown.scrub.clean(text)))
+    }
+
+    async fn exchange(self, request: Request, shown: &Presented) -> Result<Response, SendError> {
+        let request = self.request(request, shown).map_err(|message| {
             SendError::NotSent(Fault {
                 kind: FaultKind::Connect,
                 message,

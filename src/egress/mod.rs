@@ -79,6 +79,24 @@ pub enum SendError {
     InDoubt(Fault),
 }
 
+impl SendError {
+    /// The same with another message, of bounded length.
+    fn map_message(self, map: impl FnOnce(String) -> String) -> Self {
+        let mapped = |fault: Fault| {
+            let message = map(fault.message);
+            let message = message
+                .chars()
+                .take(crate::limits::MESSAGE_CHARS_MAX)
+                .collect();
+            Fault { message, ..fault }
+        };
+        match self {
+            Self::NotSent(fault) => Self::NotSent(mapped(fault)),
+            Self::InDoubt(fault) => Self::InDoubt(mapped(fault)),
+        }
+    }
+}
+
 /// The client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("account {account}: {problem}")]

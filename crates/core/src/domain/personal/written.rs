@@ -1,5 +1,5 @@
 //! How a character may be written in a text that was made for something else: by percent signs,
-//! once or several times over, and by JSON's escapes. Who looks for a text that must not be kept
+//! once or several times over, by JSON's escapes and by HTML's character references. Who looks for a text that must not be kept
 //! has to find it in each of these forms.
 
 /// The character that is written at a place of a text, and where the next one begins. What is no
@@ -11,6 +11,7 @@ pub fn decoded(text: &str, at: usize) -> Option<(char, usize)> {
     let escaped = match first {
         '%' => percents(rest.as_bytes()),
         '\\' => backslashes(rest),
+        '&' => reference(rest),
         _ => None,
     };
     let (char, bytes) = escaped.unwrap_or_else(|| (first, first.len_utf8()));
@@ -42,6 +43,30 @@ pub fn plain(char: char) -> char {
             .unwrap_or(char),
         char => char,
     }
+}
+
+/// A character by a reference of HTML, and how many bytes it takes.
+fn reference(text: &str) -> Option<(char, usize)> {
+    let (name, _) = text.strip_prefix('&')?.split_once(';')?;
+    let char = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "sol" => '/',
+        "plus" => '+',
+        "equals" => '=',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(code.ok()?)?
+        }
+    };
+    Some((char, name.len() + 2))
 }
 
 /// A character by percent signs, and how many bytes it takes.

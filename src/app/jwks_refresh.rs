@@ -140,7 +140,7 @@ impl KeySource for Fetchers {
             |fetcher: &&Arc<Fetcher>| issuer.is_none_or(|is| fetcher.issuer.name() == is);
         let meant: Vec<_> = all.iter().filter(is_meant).cloned().collect();
         Box::pin(async move {
-            join_all(meant.iter().map(|fetcher| fetcher.asked_for())).await;
+            join_all(meant.into_iter().map(Fetcher::asked_for)).await;
         })
     }
 }
@@ -160,15 +160,27 @@ impl Fetcher {
     }
 
     /// Somebody named a key that is not known. Whoever makes such names up causes no more than a
-    /// request now and then.
-    async fn asked_for(&self) {
-        let mut state = self.state.lock().await;
+    /// request now and then, also one who hangs up at once: the fetch goes on without the caller.
+    async fn asked_for(self: Arc<Self>) {
         let pause = Duration::from_millis(limits::JWKS_PAUSE_MS_MIN);
-        if state.asked_at.is_some_and(|at| at.elapsed() < pause) {
+        let is_asked =
+            move |state: &FetchState| state.asked_at.is_some_and(|at| at.elapsed() < pause);
+        if is_asked(&*self.state.lock().await) {
             return;
         }
-        self.fetch_now(&mut state).await;
-        state.asked_at = Some(Instant::now());
+        let fetch = tokio::spawn(async move {
+            let mut state = self.state.lock().await;
+            // Of those who came meanwhile one is enough.
+            if !is_asked(&state) {
+                state.asked_at = Some(Instant::now());
+                self.fetch_now(&mut state).await;
+            }
+        });
+        if let Err(error) = fetch.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
     }
 
     async fn fetch(&self) -> bool {

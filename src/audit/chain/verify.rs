@@ -213,8 +213,12 @@ impl Walk<'_> {
             self.lacking.insert(seq);
         }
         if sealed.event == "erased" {
-            let erased = sealed.lines.as_deref().unwrap_or_default();
-            self.lacking.retain(|line| !ranges::has(erased, *line));
+            for named in ranges::read(sealed.lines.as_deref().unwrap_or_default()) {
+                let told: Vec<_> = self.lacking.range(named).copied().collect();
+                for line in told {
+                    self.lacking.remove(&line);
+                }
+            }
         }
         let heads = self.known.heads.iter().zip(&mut self.seen);
         let mut wrong = Vec::new();

@@ -101,6 +101,15 @@ struct Theirs {
     items: BTreeSet<(String, u32)>,
 }
 
+/// A batch with items of theirs, as lines tell of it.
+#[derive(Debug, Default)]
+struct TheirBatch {
+    /// The keys of their items, by index.
+    keys: BTreeMap<u32, String>,
+    /// Whether it has items of others.
+    has_others: bool,
+}
+
 /// What goes of a line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Gone {
@@ -182,38 +191,54 @@ impl Theirs {
                 .map(|(id, _)| (erasure.names.of(id.batch).as_str().to_owned(), id.index))
                 .collect(),
         };
-        // Of each batch, the items that lines tell of, and how many of them are theirs.
-        let mut batches = BTreeMap::<(String, String), BTreeMap<u32, (bool, String)>>::new();
+        each_line(segments, |_, line| {
+            let seen = seen(line);
+            if let Some(seen) = seen.filter(|seen| theirs.is_whole(seen, erasure.whose))
+                && let Some((_, item, _)) = item_of(&seen)
+            {
+                theirs.items.insert(item);
+            }
+            Ok(())
+        })?;
+        for ((caller, _), batch) in theirs.batches(segments)? {
+            for (index, key) in batch.keys {
+                let derived = key.strip_suffix(&format!("/{index}"));
+                if let Some(request) = derived.filter(|_| !batch.has_others) {
+                    theirs.keys.insert((caller.clone(), request.to_owned()));
+                }
+                theirs.keys.insert((caller.clone(), key));
+            }
+        }
+        Ok(theirs)
+    }
+
+    /// What lines tell of the batches that have items of theirs. Of other batches nothing is kept:
+    /// the audit may tell of far more of them than memory holds.
+    fn batches(
+        &self,
+        segments: &[Segment],
+    ) -> Result<BTreeMap<(String, String), TheirBatch>, Error> {
+        let names: BTreeSet<_> = self.items.iter().map(|(batch, _)| batch.as_str()).collect();
+        let mut batches = BTreeMap::<_, TheirBatch>::new();
         each_line(segments, |_, line| {
             let Some(seen) = seen(line) else {
                 return Ok(());
             };
-            let is_whole = theirs.is_whole(&seen, erasure.whose);
-            if let (Some(caller), Some(batch), Some(index), Some(key)) =
-                (&seen.caller, &seen.batch, seen.index, &seen.opened.key)
+            if let Some((caller, item, key)) = item_of(&seen)
+                && names.contains(item.0.as_str())
             {
-                let items = batches.entry((caller.clone(), batch.clone())).or_default();
-                let (known, _) = items.entry(index).or_insert_with(|| (false, key.clone()));
-                *known |= is_whole;
-                if is_whole {
-                    theirs.items.insert((batch.clone(), index));
+                let is_theirs = self.items.contains(&item);
+                let (name, index) = item;
+                let batch = batches.entry((caller.to_owned(), name)).or_default();
+                if is_theirs {
+                    batch.keys.entry(index).or_insert_with(|| key.to_owned());
+                } else {
+                    batch.has_others = true;
                 }
             }
             Ok(())
         })?;
-        for ((caller, _), items) in batches {
-            let are_all = items.values().all(|(is_whole, _)| *is_whole);
-            for (index, (is_whole, key)) in items {
-                if is_whole {
-                    let derived = key.strip_suffix(&format!("/{index}"));
-                    if let Some(request) = derived.filter(|_| are_all) {
-                        theirs.keys.insert((caller.clone(), request.to_owned()));
-                    }
-                    theirs.keys.insert((caller.clone(), key));
-                }
-            }
-        }
-        Ok(theirs)
+        Ok(batches)
     }
 
     /// Whether a line is about them alone.
@@ -344,6 +369,12 @@ const FRESH: &str = "fresh";
 /// A line in what may be theirs; `None` for one that does not decode, which has nothing to go by.
 fn seen(line: &[u8]) -> Option<Seen> {
     serde_json::from_slice(line).ok()
+}
+
+/// The caller, the item and the key of a line that shows all three.
+fn item_of(seen: &Seen) -> Option<(&str, (String, u32), &str)> {
+    let item = seen.batch.clone().zip(seen.index)?;
+    Some((seen.caller.as_deref()?, item, seen.opened.key.as_deref()?))
 }
 
 fn each_line(

@@ -147,12 +147,14 @@ impl SegmentLog {
         let mut begun = None;
         let mut last: Option<Sealed> = None;
         let mut torn = None;
+        let mut reader = chain::LineReader::default();
         while let Some(line) = lines
             .next_line()
             .map_err(io_error("reading", &segment.path))?
         {
-            let sealed =
-                chain::read(line).and_then(|sealed| follow(last.as_ref(), segment, sealed));
+            let sealed = reader
+                .read(line)
+                .and_then(|sealed| follow(last.as_ref(), segment, sealed));
             match sealed {
                 Ok(sealed) => {
                     if let Some(known) = known.map(|known| &known.head)

@@ -140,11 +140,12 @@ impl Writer {
         self.tallies.is_counting()
     }
 
-    /// Writes what there is, durably, or takes it back.
+    /// Writes what there is, durably, or takes it back. What is written stays if only its
+    /// signature fails; the next pass tries that again.
     pub(super) fn pass(&mut self, is_last: bool) -> Result<(), Error> {
         let taken = self.options.sink.take(is_last);
         let shown = self.options.shown;
-        let passed = self.follow_trail().and_then(|()| {
+        let written = self.follow_trail().and_then(|()| {
             let now = (self.options.now)();
             for refused in &taken.refused {
                 self.log
@@ -157,14 +158,20 @@ impl Writer {
                 self.log
                     .add(AuditEntry::suppressed(now, suppressed), None)?;
             }
-            self.sync()?;
-            self.sign(now, is_last)
+            self.sync()
         });
-        if passed.is_err() {
+        if written.is_err() {
             self.options.sink.give_back(taken);
             self.after = self.after_durable;
             self.log.roll_back()?;
-            return passed;
+            return written;
+        }
+        // What was taken is durable from here on: a signature that fails must not give it back,
+        // or each pass writes it again.
+        let signed = self.sign((self.options.now)(), is_last);
+        if signed.is_err() {
+            self.log.roll_back()?;
+            return signed;
         }
         self.tallies.count_one();
         self.sweep()

@@ -5,7 +5,8 @@
 //! A line is `{…,"prev":"<64 hex>","hash":"<64 hex>"}`, and its hash is the SHA-256 of its bytes
 //! before `,"hash":`. Other programs can check it with that. In version 2 what is personal stands
 //! behind the hash, which covers digests of it: see `opening`. In version 1 it was in the
-//! line itself; what was erased there leaves a line that says so and keeps its hash.
+//! line itself; what was erased there leaves a line that says so and keeps its hash. Only such a
+//! line may differ from its hash: see [`LineReader`].
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
@@ -52,6 +53,9 @@ impl std::str::FromStr for ChainHead {
         head.ok_or_else(|| "give SEQ:HASH as `cancelot audit verify` prints it".to_owned())
     }
 }
+
+/// The version of the lines that are written here, which `started` lines name as `form`.
+pub(super) const FORM: u32 = 2;
 
 const HEX_CHARS: usize = 64;
 /// What stands before a line's number.
@@ -178,6 +182,9 @@ pub(super) struct Sealed {
     pub(super) signature: Option<String>,
     #[serde(default)]
     sealed: opening::Sealed,
+    /// The version of the lines from here on; `None` in a line that does not say it.
+    #[serde(default)]
+    form: Option<u32>,
     /// Of version 1, and its content was erased.
     #[serde(default)]
     erased: bool,
@@ -261,28 +268,48 @@ pub(super) fn parts(line: &[u8]) -> Result<Parts<'_>, String> {
     })
 }
 
-/// Reads a line, with its end, and checks its hash. Of one of version 1 that was erased there is
-/// nothing to check; that somebody was to do that is for the walk over all lines to find.
-pub(super) fn read(line: &[u8]) -> Result<Sealed, String> {
-    let Parts {
-        content,
-        hash,
-        openings,
-    } = parts(line)?;
-    let is_whole = hash_of(content).as_bytes() == hash;
-    let changed = || "its hash is not that of its content".to_owned();
-    let sealed = serde_json::from_slice(line.trim_ascii_end());
-    let mut sealed: Sealed = match sealed {
-        Ok(sealed) => sealed,
-        Err(_) if !is_whole => return Err(changed()),
-        Err(error) => return Err(format!("it does not decode ({error})")),
-    };
-    if !is_whole && !sealed.erased {
-        return Err(changed());
+/// Reads lines in their order, each with its end, and checks their hashes. Of a line of version 1
+/// that was erased there is nothing to check; that a later line names it is for the walk over all
+/// lines to find. After a line of version 2 there is no line of version 1 any more, so there a line
+/// that says it was erased has to have its hash too.
+#[derive(Debug, Default)]
+pub(super) struct LineReader {
+    /// Whether a line of version 2 was read.
+    is_sealed: bool,
+}
+
+impl LineReader {
+    /// Reads the next line.
+    pub(super) fn read(&mut self, line: &[u8]) -> Result<Sealed, String> {
+        let Parts {
+            content,
+            hash,
+            openings,
+        } = parts(line)?;
+        let is_whole = hash_of(content).as_bytes() == hash;
+        let changed = || "its hash is not that of its content".to_owned();
+        let sealed = serde_json::from_slice(line.trim_ascii_end());
+        let mut sealed: Sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(_) if !is_whole => return Err(changed()),
+            Err(error) => return Err(format!("it does not decode ({error})")),
+        };
+        let is_sealed = !sealed.sealed.is_empty() || sealed.form.is_some_and(|form| form >= FORM);
+        // The first line of all says that the service started, and has nothing to erase.
+        let may_differ = sealed.erased && sealed.seq > 1 && !is_sealed && !self.is_sealed;
+        if !is_whole && !may_differ {
+            return Err(changed());
+        }
+        self.is_sealed |= is_sealed;
+        sealed.lacks = openings.check(&sealed.sealed)? || sealed.erased;
+        sealed.hash = String::from_utf8_lossy(hash).into_owned();
+        Ok(sealed)
     }
-    sealed.lacks = openings.check(&sealed.sealed)? || sealed.erased;
-    sealed.hash = String::from_utf8_lossy(hash).into_owned();
-    Ok(sealed)
+}
+
+/// Reads one line of which nothing before it is known.
+pub(super) fn read(line: &[u8]) -> Result<Sealed, String> {
+    LineReader::default().read(line)
 }
 
 /// Whether bytes may be the beginning of a line whose end is not written yet.

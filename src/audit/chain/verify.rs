@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{ChainHead, Sealed};
+use super::{ChainHead, LineReader, Sealed};
 use crate::audit::{PublicKey, chain, entry::ranges, segments::Segment};
 
 /// What a walk found.
@@ -75,6 +75,7 @@ pub fn verify(
     mut tell: impl FnMut(&AuditProblem) -> io::Result<()>,
 ) -> io::Result<AuditReport> {
     let mut walk = Walk {
+        reader: LineReader::default(),
         report: AuditReport::default(),
         known,
         seen: vec![false; known.heads.len()],
@@ -103,6 +104,7 @@ pub fn verify(
 }
 
 struct Walk<'a> {
+    reader: LineReader,
     report: AuditReport,
     known: &'a KnownHead,
     seen: Vec<bool>,
@@ -139,7 +141,7 @@ impl Walk<'_> {
                 segment,
                 line: number,
             };
-            match chain::read(line) {
+            match self.reader.read(line) {
                 Ok(sealed) => {
                     if number == 1 && sealed.seq != segment.first {
                         let problem = format!("its name is not that of its line {}", sealed.seq);
@@ -213,8 +215,12 @@ impl Walk<'_> {
             self.lacking.insert(seq);
         }
         if sealed.event == "erased" {
-            let erased = sealed.lines.as_deref().unwrap_or_default();
-            self.lacking.retain(|line| !ranges::has(erased, *line));
+            for named in ranges::read(sealed.lines.as_deref().unwrap_or_default()) {
+                let told: Vec<_> = self.lacking.range(named).copied().collect();
+                for line in told {
+                    self.lacking.remove(&line);
+                }
+            }
         }
         let heads = self.known.heads.iter().zip(&mut self.seen);
         let mut wrong = Vec::new();
@@ -330,4 +336,155 @@ struct LinePlace<'a> {
     segment: &'a Segment,
     /// From 1.
     line: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::audit::{
+        chain::{add, opening::Values},
+        entry::AuditEntry,
+    };
+
+    /// A log that is written line by line.
+    struct Log {
+        dir: tempfile::TempDir,
+        head: ChainHead,
+        lines: Vec<Vec<u8>>,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            Self {
+                dir: tempfile::tempdir().unwrap(),
+                head: ChainHead::empty(),
+                lines: Vec::new(),
+            }
+        }
+
+        fn add(&mut self, content: &impl Serialize, personal: Values<'_>) {
+            let mut line = Vec::new();
+            add(&mut self.head, content, personal, &mut line).unwrap();
+            self.lines.push(line);
+        }
+
+        /// As version 1 wrote it: with its key in itself.
+        fn add_of_version_1(&mut self) {
+            self.add(&content("admitted", Some("order-7")), Values::default());
+        }
+
+        fn add_sealed(&mut self) {
+            let values = Values {
+                key: Some("order-7".into()),
+                ..Values::default()
+            };
+            self.add(&content("admitted", None), values);
+        }
+
+        /// Puts another content in the place of a line, with its hash, as an erasure does.
+        fn replace(&mut self, at: usize) {
+            let parts = chain::parts(&self.lines[at]).unwrap();
+            let hash = parts.hash_text();
+            let mut fields = content("admitted", Some("forged"));
+            let before = self.lines[..at].last().map_or_else(
+                || ChainHead::empty().hash,
+                |line| chain::parts(line).unwrap().hash_text(),
+            );
+            fields["seq"] = (at + 1).into();
+            fields["prev"] = before.into();
+            fields["erased"] = true.into();
+            let mut line = serde_json::to_vec(&fields).unwrap();
+            line.pop();
+            chain::finish(&mut line, &hash, None).unwrap();
+            self.lines[at] = line;
+        }
+
+        /// What a walk finds, once a line says that the one at `at` was erased.
+        fn problems(&mut self, at: usize) -> Vec<String> {
+            let number = (at + 1).to_string();
+            let told = ("target", "0a");
+            let line = AuditEntry::erased(Timestamp::UNIX_EPOCH, told, None, 0, Some(&number));
+            self.add(&line, Values::default());
+            let path = Segment::new(self.dir.path(), 1).path;
+            fs::write(path, self.lines.concat()).unwrap();
+            let mut problems = Vec::new();
+            verify(self.dir.path(), &KnownHead::default(), |problem| {
+                problems.push(problem.problem.clone());
+                Ok(())
+            })
+            .unwrap();
+            problems
+        }
+    }
+
+    fn content(event: &str, key: Option<&str>) -> serde_json::Value {
+        let mut content = serde_json::json!({ "time": "2027-01-15T08:00:00Z", "event": event });
+        if let Some(key) = key {
+            content["key"] = key.into();
+        }
+        content
+    }
+
+    fn started() -> AuditEntry<'static> {
+        AuditEntry::started(Timestamp::UNIX_EPOCH, "journal", None)
+    }
+
+    const CHANGED: &str = "its hash is not that of its content";
+
+    #[test]
+    fn a_line_of_version_1_that_was_erased_is_no_problem() {
+        let mut log = Log::new();
+        log.add(&content("started", None), Values::default());
+        log.add_of_version_1();
+        log.add(&started(), Values::default());
+        log.add_sealed();
+        log.replace(1);
+        assert!(log.problems(1).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_version_2_that_was_replaced_is_a_problem_whatever_it_says() {
+        // After one that is sealed, and after one that says which version follows.
+        let of_started: fn(&mut Log) = |log| log.add(&started(), Values::default());
+        for before in [Log::add_sealed, of_started] {
+            let mut log = Log::new();
+            log.add(&content("started", None), Values::default());
+            before(&mut log);
+            log.add_sealed();
+            log.add_sealed();
+            log.replace(2);
+            assert_eq!(log.problems(2), [CHANGED]);
+        }
+    }
+
+    #[test]
+    fn the_first_line_that_was_replaced_is_a_problem() {
+        let mut log = Log::new();
+        log.add(&started(), Values::default());
+        log.add_sealed();
+        log.replace(0);
+        assert_eq!(log.problems(0).first().map(String::as_str), Some(CHANGED));
+    }
+
+    #[test]
+    fn lines_that_one_line_names_by_ranges_are_all_told_of() {
+        let mut log = Log::new();
+        log.add(&content("started", None), Values::default());
+        for _ in 0..6 {
+            log.add_of_version_1();
+        }
+        for at in [1, 2, 3, 5] {
+            log.replace(at);
+        }
+        let told = ("target", "0a");
+        let line = AuditEntry::erased(Timestamp::UNIX_EPOCH, told, None, 0, Some("2-3,6"));
+        log.add(&line, Values::default());
+        let problems = log.problems(6);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("line 4 lacks"),
+            "{problems:?}"
+        );
+    }
 }

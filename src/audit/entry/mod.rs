@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use self::noted::Noted;
 use super::{
-    chain::{ChainHead, opening::Values},
+    chain::{self, ChainHead, opening::Values},
     rejections::{Rejection, Suppressed},
 };
 use crate::{
@@ -133,6 +133,9 @@ pub(super) struct AuditEntry<'a> {
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'static str>,
+    /// The version of the lines from here on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<u32>,
     /// The SHA-256 of the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<&'a str>,
@@ -263,6 +266,7 @@ impl<'a> AuditEntry<'a> {
             config,
             journal: Some(journal),
             version: Some(env!("CARGO_PKG_VERSION")),
+            form: Some(chain::FORM),
             ..Self::new(now, "started")
         }
     }

@@ -1,5 +1,7 @@
 //! Numbers of lines as a line names them: `7,12-15`.
 
+use std::ops::RangeInclusive;
+
 /// Sorted numbers, as texts of so many ranges at most.
 pub(in crate::audit) fn written(
     sorted: impl IntoIterator<Item = u64>,
@@ -25,12 +27,12 @@ pub(in crate::audit) fn written(
         .collect()
 }
 
-/// Whether a text names a number.
-pub(in crate::audit) fn has(text: &str, number: u64) -> bool {
-    text.split(',').any(|range| {
+/// The ranges that a text names, first and last of each; what is no range names nothing.
+pub(in crate::audit) fn read(text: &str) -> impl Iterator<Item = RangeInclusive<u64>> {
+    text.split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let bounds = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
-        bounds.is_some_and(|(first, last)| (first..=last).contains(&number))
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last).then_some(first..=last)
     })
 }
 
@@ -43,12 +45,10 @@ mod tests {
         assert_eq!(written([1, 2, 3, 7, 9, 10], 9), ["1-3,7,9-10"]);
         assert_eq!(written([1, 2, 3, 7, 9, 10], 2), ["1-3,7", "9-10"]);
         assert!(written([], 2).is_empty());
-        let numbers = [1, 2, 3, 7, 9, 10];
-        for number in 0..12 {
-            assert_eq!(has("1-3,7,9-10", number), numbers.contains(&number));
-        }
+        let numbers: Vec<_> = read("1-3,7,9-10").flatten().collect();
+        assert_eq!(numbers, [1, 2, 3, 7, 9, 10]);
         for text in ["", "-", "x", "5-", "9-1"] {
-            assert!(!has(text, 5), "{text}");
+            assert_eq!(read(text).count(), 0, "{text}");
         }
     }
 }

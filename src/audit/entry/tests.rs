@@ -12,7 +12,7 @@ use crate::{
 /// A line with what stands behind its hash.
 fn as_written(line: &AuditEntry<'_>) -> Result<serde_json::Value, Error> {
     let mut text = Vec::new();
-    crate::audit::chain::add(&mut ChainHead::empty(), line, line.personal(), &mut text)?;
+    chain::add(&mut ChainHead::empty(), line, line.personal(), &mut text)?;
     Ok(serde_json::from_slice(&text).unwrap())
 }
 

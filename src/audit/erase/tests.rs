@@ -123,3 +123,54 @@ fn what_a_crash_left_half_done_verifies_and_is_done_by_the_next_run() {
     assert!(!text(dir.path()).contains("order-7"));
     assert!(!dir.path().join("00000000000000000001.fresh").exists());
 }
+
+#[test]
+fn the_key_of_a_request_is_theirs_if_all_items_of_its_batch_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut head, mut out) = (chain::ChainHead::empty(), Vec::new());
+    let mut add = |batch: &str, index: u32, target: &'static str| {
+        let content = serde_json::json!({
+            "time": "2027-01-15T08:00:00Z",
+            "event": "admitted",
+            "method": "CancelSubscription",
+            "caller": "billing",
+            "batch": batch,
+            "index": index,
+        });
+        let values = chain::opening::Values {
+            key: Some(format!("of-{batch}/{index}").into()),
+            target: Some(target.into()),
+            ..Default::default()
+        };
+        chain::add(&mut head, &content, values, &mut out).unwrap();
+    };
+    // One that only later lines show to be of others too, one of theirs alone, one of others.
+    add("mixed", 0, "person-ann");
+    for index in 0..2 {
+        add("theirs", index, "person-ann");
+        add("others", index, "person-bob");
+    }
+    add("mixed", 1, "person-bob");
+    fs::write(Segment::new(dir.path(), 1).path, out).unwrap();
+    let erasure = Erasure {
+        whose: &whose(),
+        digest: "0a",
+        found: &Found::default(),
+        names: &Names::plain(),
+        known: None,
+        why: None,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let segments = Segment::list(dir.path()).unwrap();
+
+    let theirs = Theirs::find(&segments, &erasure).unwrap();
+
+    let keys: Vec<_> = theirs.keys.iter().map(|(_, key)| key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["of-mixed/0", "of-theirs", "of-theirs/0", "of-theirs/1"]
+    );
+    let gathered = theirs.batches(&segments).unwrap();
+    let gathered: Vec<_> = gathered.keys().map(|(_, batch)| batch.as_str()).collect();
+    assert_eq!(gathered, ["mixed", "theirs"]);
+}

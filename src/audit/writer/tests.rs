@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     audit::{
-        Signer, Sink, Usage,
+        Noted, Signer, Sink, Usage,
         chain::verify::{KnownHead, verify},
         segments::Segment,
     },
@@ -189,6 +189,51 @@ fn a_second_writer_of_a_directory_is_refused_and_readers_are_not() {
     assert_eq!((report.lines, report.problems), (1, 0));
     drop(writer);
     of_another().unwrap();
+}
+
+#[test]
+fn a_signature_that_cannot_be_written_gives_back_nothing_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = Timestamp::from_second(1_800_000_000).unwrap();
+    let now = Arc::new(Mutex::new(start));
+    let clock = Arc::clone(&now);
+    let (private, _) = crate::audit::chain::signature::tests::pems();
+    let sink = Sink::new(move || start);
+    let options = AuditOptions {
+        now: Arc::new(move || *clock.lock().unwrap()),
+        signer: Some(Arc::new(Signer::from_pem(&private).unwrap())),
+        sink: sink.clone(),
+        ..options(dir.path())
+    };
+    let trail = Arc::new(Told::default());
+    let (mut writer, _) = Writer::open(Arc::<Told>::clone(&trail), options).unwrap();
+    writer.pass(false).unwrap();
+    // The first file is full by age with what is noted, and a second one cannot be made.
+    *now.lock().unwrap() = start + SignedDuration::from_hours(48);
+    let noted = Noted {
+        event: "read",
+        ..Noted::default()
+    };
+    sink.note(noted).unwrap();
+    let second = Segment::new(dir.path(), 4).path;
+    fs::create_dir(&second).unwrap();
+    for _ in 0..3 {
+        writer.pass(false).unwrap_err();
+        assert!(writer.has_work(), "the signature is tried again");
+        assert!(!sink.is_waiting());
+    }
+    fs::remove_dir(&second).unwrap();
+    writer.pass(false).unwrap();
+
+    assert!(!writer.has_work());
+    let text: String = Segment::list(dir.path())
+        .unwrap()
+        .iter()
+        .map(|segment| fs::read_to_string(&segment.path).unwrap())
+        .collect();
+    assert_eq!(text.matches(r#""event":"read""#).count(), 1, "{text}");
+    assert_eq!(text.matches(r#""event":"signed""#).count(), 2, "{text}");
+    assert_eq!(problems(dir.path(), &KnownHead::default()).1, "");
 }
 
 /// A log that was signed each hour for a day, and what it says of itself with that key.

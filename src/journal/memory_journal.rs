@@ -28,6 +28,91 @@ use crate::domain::{
     opaque::{KEY_BYTES, Names},
 };
 
+/// In an `impl Journal` over a field `disk`, a [`MemoryJournal`]: the methods that tests do not
+/// interfere with.
+macro_rules! rest_on_disk {
+    () => {
+        fn purge(
+            &self,
+            before: jiff::Timestamp,
+            batches_max: usize,
+        ) -> $crate::journal::Pending<Result<usize, $crate::journal::Unavailable>> {
+            self.disk.purge(before, batches_max)
+        }
+
+        fn redact(
+            &self,
+            removal: $crate::journal::Removal,
+            before: jiff::Timestamp,
+            batches_max: usize,
+        ) -> $crate::journal::Pending<Result<usize, $crate::journal::Unavailable>> {
+            self.disk.redact(removal, before, batches_max)
+        }
+
+        fn vacate(&self) -> $crate::journal::Pending<Result<(), $crate::journal::Unavailable>> {
+            self.disk.vacate()
+        }
+
+        fn account_states(
+            &self,
+        ) -> Result<
+            std::collections::BTreeMap<
+                $crate::domain::ids::AccountName,
+                $crate::domain::doubt::AccountState,
+            >,
+            $crate::journal::Unavailable,
+        > {
+            self.disk.account_states()
+        }
+
+        fn doubtful_targets(
+            &self,
+        ) -> Result<Vec<$crate::journal::DoubtfulTarget>, $crate::journal::Unavailable> {
+            self.disk.doubtful_targets()
+        }
+
+        fn find(
+            &self,
+            scope: &$crate::domain::ids::Scope,
+            key: &$crate::domain::ids::Key,
+            question: &$crate::journal::ReadLimits,
+        ) -> Result<Option<$crate::journal::Record>, $crate::journal::Unavailable> {
+            self.disk.find(scope, key, question)
+        }
+
+        fn list(
+            &self,
+            filter: &$crate::journal::Filter,
+            after: Option<$crate::domain::ids::ItemId>,
+            records_max: usize,
+            question: &$crate::journal::ReadLimits,
+        ) -> Result<$crate::journal::Page, $crate::journal::Unavailable> {
+            self.disk.list(filter, after, records_max, question)
+        }
+
+        fn admitted_since(
+            &self,
+            from: jiff::Timestamp,
+            callers: &std::collections::BTreeSet<$crate::domain::ids::CallerId>,
+        ) -> Result<Vec<$crate::journal::Intake>, $crate::journal::Unavailable> {
+            self.disk.admitted_since(from, callers)
+        }
+
+        fn names(&self) -> std::sync::Arc<$crate::domain::opaque::Names> {
+            $crate::journal::Journal::names(&self.disk)
+        }
+
+        fn trail(&self) -> std::sync::Arc<dyn $crate::journal::OutboxReader> {
+            self.disk.trail()
+        }
+
+        fn failure(&self) -> Option<$crate::journal::Unavailable> {
+            self.disk.failure()
+        }
+    };
+}
+pub(crate) use rest_on_disk;
+
 /// A journal in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryJournal {

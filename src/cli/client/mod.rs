@@ -65,26 +65,6 @@ pub(super) trait Outcome {
     fn outcome(&self) -> proto::Outcome;
 }
 
-impl Outcome for SubscriptionResult {
-    fn index(&self) -> u32 {
-        self.index
-    }
-
-    fn outcome(&self) -> proto::Outcome {
-        self.outcome()
-    }
-}
-
-impl Outcome for EnrollmentResult {
-    fn index(&self) -> u32 {
-        self.index
-    }
-
-    fn outcome(&self) -> proto::Outcome {
-        self.outcome()
-    }
-}
-
 fn request<T>(message: T, until: Option<Instant>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(until) = until {
@@ -93,53 +73,44 @@ fn request<T>(message: T, until: Option<Instant>) -> Request<T> {
     request
 }
 
-impl Cancelling for CancelSubscriptionRequest {
-    type Response = CancelSubscriptionResponse;
-    type Result = SubscriptionResult;
+/// The two cancelling RPCs: their messages differ, and what is asked of them here does not.
+macro_rules! cancelling {
+    ($method:ident: $request:ty, $response:ty, $result:ty) => {
+        impl Outcome for $result {
+            fn index(&self) -> u32 {
+                self.index
+            }
 
-    async fn send(
-        self,
-        client: &mut Client,
-        until: Option<Instant>,
-    ) -> Result<Streaming<Self::Response>, Status> {
-        Ok(client
-            .cancel_subscription(request(self, until))
-            .await?
-            .into_inner())
-    }
+            fn outcome(&self) -> proto::Outcome {
+                self.outcome()
+            }
+        }
 
-    fn parts(response: Self::Response) -> (Progress, Vec<Self::Result>) {
-        (response.progress.unwrap_or_default(), response.results)
-    }
+        impl Cancelling for $request {
+            type Response = $response;
+            type Result = $result;
 
-    fn total(&self) -> usize {
-        self.cancellations.len()
-    }
+            async fn send(
+                self,
+                client: &mut Client,
+                until: Option<Instant>,
+            ) -> Result<Streaming<Self::Response>, Status> {
+                Ok(client.$method(request(self, until)).await?.into_inner())
+            }
+
+            fn parts(response: Self::Response) -> (Progress, Vec<Self::Result>) {
+                (response.progress.unwrap_or_default(), response.results)
+            }
+
+            fn total(&self) -> usize {
+                self.cancellations.len()
+            }
+        }
+    };
 }
 
-impl Cancelling for CancelEnrollmentsRequest {
-    type Response = CancelEnrollmentsResponse;
-    type Result = EnrollmentResult;
-
-    async fn send(
-        self,
-        client: &mut Client,
-        until: Option<Instant>,
-    ) -> Result<Streaming<Self::Response>, Status> {
-        Ok(client
-            .cancel_enrollments(request(self, until))
-            .await?
-            .into_inner())
-    }
-
-    fn parts(response: Self::Response) -> (Progress, Vec<Self::Result>) {
-        (response.progress.unwrap_or_default(), response.results)
-    }
-
-    fn total(&self) -> usize {
-        self.cancellations.len()
-    }
-}
+cancelling!(cancel_subscription: CancelSubscriptionRequest, CancelSubscriptionResponse, SubscriptionResult);
+cancelling!(cancel_enrollments: CancelEnrollmentsRequest, CancelEnrollmentsResponse, EnrollmentResult);
 
 /// An event of a request that is followed.
 pub(super) enum News<'a, T> {

@@ -2,26 +2,17 @@
 //! is acknowledged later. Death before the first moment loses it; death in between keeps it without
 //! an acknowledgement. A failing store does either.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{State, World};
 use crate::{
-    domain::{
-        doubt::{AccountState, Moment},
-        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
-        opaque::Names,
-    },
+    domain::{doubt::Moment, ids::BatchId},
     journal::{
-        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Removal, Stopper, Unavailable,
-        memory_journal::MemoryJournal,
+        Admission, AdmitError, Admitted, Batch, Group, Journal, OpenItem, Pending, ReadLimits,
+        Stopper, Unavailable, memory_journal::MemoryJournal,
     },
     simulation::oracle::written::{admitted_now, cleared_now, noted_now, settled_now},
 };
@@ -123,6 +114,8 @@ impl State {
 }
 
 impl Journal for Storage {
+    crate::journal::memory_journal::rest_on_disk!();
+
     fn admit(&self, admission: Admission) -> Pending<Result<Admitted, AdmitError>> {
         let asked = admission.clone();
         self.write(
@@ -166,23 +159,6 @@ impl Journal for Storage {
         self.write("stop", write, |_, _| {}, Err)
     }
 
-    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
-        self.disk.purge(before, batches_max)
-    }
-
-    fn redact(
-        &self,
-        removal: Removal,
-        before: Timestamp,
-        batches_max: usize,
-    ) -> Pending<Result<usize, Unavailable>> {
-        self.disk.redact(removal, before, batches_max)
-    }
-
-    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
-        self.disk.vacate()
-    }
-
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         let found = self.disk.open_items()?;
         let mut state = self.world.state();
@@ -202,54 +178,7 @@ impl Journal for Storage {
         Ok(found)
     }
 
-    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
-        self.disk.account_states()
-    }
-
-    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
-        self.disk.doubtful_targets()
-    }
-
-    fn find(
-        &self,
-        scope: &Scope,
-        key: &Key,
-        question: &ReadLimits,
-    ) -> Result<Option<Record>, Unavailable> {
-        self.disk.find(scope, key, question)
-    }
-
     fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         self.disk.batch(batch, question)
-    }
-
-    fn list(
-        &self,
-        filter: &Filter,
-        after: Option<ItemId>,
-        records_max: usize,
-        question: &ReadLimits,
-    ) -> Result<Page, Unavailable> {
-        self.disk.list(filter, after, records_max, question)
-    }
-
-    fn admitted_since(
-        &self,
-        from: Timestamp,
-        callers: &BTreeSet<CallerId>,
-    ) -> Result<Vec<Intake>, Unavailable> {
-        self.disk.admitted_since(from, callers)
-    }
-
-    fn names(&self) -> Arc<Names> {
-        Journal::names(&self.disk)
-    }
-
-    fn trail(&self) -> Arc<dyn OutboxReader> {
-        self.disk.trail()
-    }
-
-    fn failure(&self) -> Option<Unavailable> {
-        self.disk.failure()
     }
 }

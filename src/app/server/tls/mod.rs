@@ -3,7 +3,6 @@
 //! long and no longer. The handshake is made by the connection's own task as it reads, and holds
 //! nobody up.
 
-mod nobody;
 mod parts;
 mod peer_certificate;
 mod server_config;

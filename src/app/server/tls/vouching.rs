@@ -15,16 +15,14 @@ use rustls::{
     },
 };
 
-use super::{
-    nobody::Nobody,
-    parts::{CLIENT_CRL, Parts},
-};
+use super::parts::{CLIENT_CRL, Parts};
 use crate::identity::Authority;
 
 /// Believes what at least one authority vouches for.
 #[derive(Debug)]
 pub(super) struct Vouching {
-    each: Vec<(Authority, Arc<dyn ClientCertVerifier>)>,
+    /// An authority without a verifier vouches for nobody: what it had was taken away.
+    each: Vec<(Authority, Option<Arc<dyn ClientCertVerifier>>)>,
     hints: Vec<DistinguishedName>,
     required: bool,
     provider: Arc<CryptoProvider>,
@@ -51,7 +49,8 @@ impl Vouching {
         }
         let hints = each
             .iter()
-            .flat_map(|(_, verifier)| verifier.root_hint_subjects());
+            .filter_map(|(_, verifier)| verifier.as_ref())
+            .flat_map(|verifier| verifier.root_hint_subjects());
         Ok(Self {
             hints: hints.cloned().collect(),
             each,
@@ -73,6 +72,7 @@ impl Vouching {
         let mut vouching = Vec::new();
         let mut why = CertificateError::UnknownIssuer.into();
         for (authority, verifier) in &self.each {
+            let Some(verifier) = verifier else { continue };
             match verifier.verify_client_cert(first, others, now) {
                 Ok(_) => vouching.push(authority.clone()),
                 // That it ended or was revoked says more than that another one does not know it.
@@ -184,14 +184,15 @@ impl ClientCertVerifier for Vouching {
     }
 }
 
-/// What one authority vouches for. Lists of other authorities say nothing of it.
+/// What one authority vouches for; `None` without a certificate. Lists of other authorities say
+/// nothing of it.
 fn verifier(
     certificates: Vec<CertificateDer<'static>>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
     if certificates.is_empty() {
-        return Ok(Arc::new(Nobody::new(Arc::clone(provider))));
+        return Ok(None);
     }
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
@@ -204,6 +205,7 @@ fn verifier(
         // Of several authorities not each has a list.
         .allow_unknown_revocation_status()
         .build()
+        .map(Some)
         .map_err(|error| match error {
             VerifierBuilderError::InvalidCrl(why) => format!(
                 "{CLIENT_CRL} holds a list that cannot be used ({why:?}); it has to be of version \

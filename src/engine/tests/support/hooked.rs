@@ -2,7 +2,6 @@
 //! recording of outcomes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -11,15 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    domain::{
-        doubt::{AccountState, Moment},
-        ids::{AccountName, BatchId, CallerId, ItemId, Key, Scope},
-        opaque::Names,
-    },
+    domain::{doubt::Moment, ids::BatchId},
     journal::{
-        Admission, AdmitError, Admitted, Batch, DoubtfulTarget, Filter, Group, Intake, Journal,
-        OpenItem, OutboxReader, Page, Pending, ReadLimits, Record, Removal, Stopper, Unavailable,
-        memory_journal::MemoryJournal,
+        Admission, AdmitError, Admitted, Batch, Group, Journal, OpenItem, Pending, ReadLimits,
+        Stopper, Unavailable, memory_journal::MemoryJournal,
     },
 };
 
@@ -85,6 +79,8 @@ impl fmt::Debug for Hooked {
 }
 
 impl Journal for Hooked {
+    crate::journal::memory_journal::rest_on_disk!();
+
     fn batch(&self, batch: BatchId, question: &ReadLimits) -> Result<Option<Batch>, Unavailable> {
         let hook = Arc::clone(&*self.before_batch.lock().unwrap());
         hook()?;
@@ -121,71 +117,7 @@ impl Journal for Hooked {
         self.disk.stop(batch, by, at)
     }
 
-    fn purge(&self, before: Timestamp, batches_max: usize) -> Pending<Result<usize, Unavailable>> {
-        self.disk.purge(before, batches_max)
-    }
-
-    fn redact(
-        &self,
-        removal: Removal,
-        before: Timestamp,
-        batches_max: usize,
-    ) -> Pending<Result<usize, Unavailable>> {
-        self.disk.redact(removal, before, batches_max)
-    }
-
-    fn vacate(&self) -> Pending<Result<(), Unavailable>> {
-        self.disk.vacate()
-    }
-
     fn open_items(&self) -> Result<Vec<OpenItem>, Unavailable> {
         self.disk.open_items()
-    }
-
-    fn account_states(&self) -> Result<BTreeMap<AccountName, AccountState>, Unavailable> {
-        self.disk.account_states()
-    }
-
-    fn doubtful_targets(&self) -> Result<Vec<DoubtfulTarget>, Unavailable> {
-        self.disk.doubtful_targets()
-    }
-
-    fn find(
-        &self,
-        scope: &Scope,
-        key: &Key,
-        question: &ReadLimits,
-    ) -> Result<Option<Record>, Unavailable> {
-        self.disk.find(scope, key, question)
-    }
-
-    fn list(
-        &self,
-        filter: &Filter,
-        after: Option<ItemId>,
-        records_max: usize,
-        question: &ReadLimits,
-    ) -> Result<Page, Unavailable> {
-        self.disk.list(filter, after, records_max, question)
-    }
-
-    fn admitted_since(
-        &self,
-        from: Timestamp,
-        callers: &BTreeSet<CallerId>,
-    ) -> Result<Vec<Intake>, Unavailable> {
-        self.disk.admitted_since(from, callers)
-    }
-
-    fn names(&self) -> Arc<Names> {
-        Journal::names(&self.disk)
-    }
-
-    fn trail(&self) -> Arc<dyn OutboxReader> {
-        self.disk.trail()
-    }
-
-    fn failure(&self) -> Option<Unavailable> {
-        self.disk.failure()
     }
 }

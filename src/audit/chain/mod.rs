@@ -6,7 +6,7 @@
 //! before `,"hash":`. Other programs can check it with that. In version 2 what is personal stands
 //! behind the hash, which covers digests of it: see `opening`. In version 1 it was in the
 //! line itself; what was erased there leaves a line that says so and keeps its hash. Only such a
-//! line may differ from its hash: see [`LineReader`].
+//! line may differ from its hash: see `LineReader`.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};

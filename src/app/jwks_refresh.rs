@@ -267,3 +267,47 @@ fn keys_digest(jwks: &str) -> [u8; 32] {
     keys.sort_unstable();
     Sha256::digest(keys.join("\n").as_bytes()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+    use crate::identity::IssuerSettings;
+
+    #[tokio::test]
+    async fn whoever_asks_for_keys_and_hangs_up_causes_one_fetch() {
+        let settings = IssuerSettings {
+            name: "sso".to_owned(),
+            issuer: "https://sso.example.com".to_owned(),
+            audiences: Vec::new(),
+            algorithms: Vec::new(),
+            types: Vec::new(),
+            token_life_max: None,
+            keys_age_max: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fetcher = Fetcher {
+            issuer: Arc::new(Issuer::new(settings)),
+            url: format!("http://{}/jwks", listener.local_addr().unwrap()),
+            ca_file: None,
+            token_file: None,
+            refresh: Duration::from_secs(3_600),
+            state: Mutex::default(),
+            freshness: Freshness::default(),
+            audit: Sink::default(),
+        };
+        let fetchers = Fetchers::new(vec![Arc::new(fetcher)]);
+        // The first one leaves while its fetch waits for the answer.
+        let mut first = tokio::select! {
+            () = fetchers.refresh(None) => panic!("nothing was answered"),
+            accepted = listener.accept() => accepted.unwrap().0,
+        };
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\n{\"keys\":[]}";
+        tokio::select! {
+            () = async { first.write_all(answer).await.unwrap(); fetchers.refresh(None).await } => {}
+            _ = listener.accept() => panic!("it is fetched again"),
+        }
+    }
+}

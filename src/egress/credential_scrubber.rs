@@ -6,7 +6,10 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::domain::personal::{digests::hex, written::decoded};
+use crate::domain::personal::{
+    digests::hex,
+    written::{backslash_run, decoded},
+};
 
 /// Stands where the credential was.
 const REMOVED: &str = "(credential removed)";
@@ -18,6 +21,8 @@ const CHARS_MIN: usize = 12;
 const FIRST_CHARS: usize = 8;
 /// The same in base64, where they are this many whole characters.
 const FIRST_CHARS_BASE64: usize = FIRST_CHARS * 8 / 6;
+/// Characters at most, of a line break and what indents the next line.
+const FOLD_CHARS_MAX: usize = 32;
 /// What may begin a character that is written otherwise.
 const ESCAPES: [u8; 3] = [b'%', b'\\', b'&'];
 
@@ -85,10 +90,12 @@ impl CredentialScrubber {
             };
             at += next;
             let byte = text.as_bytes().get(at).copied();
-            // An escape may be of any character.
-            let is_escape = byte.is_some_and(|byte| ESCAPES.contains(&byte));
+            // As it stands, and as what it may be an escape of.
+            let escaped = decoded(&text, at).map(|(char, _)| char);
             let forms = self.forms.iter();
-            let forms = forms.filter(|form| is_escape || form.first_byte() == byte);
+            let forms = forms.filter(|form| {
+                form.first_byte() == byte || (escaped.is_some() && form.first_char() == escaped)
+            });
             match forms.filter_map(|form| form.end(&text, at)).max() {
                 Some(end) => {
                     let clean = clean.get_or_insert_default();
@@ -114,6 +121,10 @@ impl Form {
         self.text.expose_secret().bytes().next()
     }
 
+    fn first_char(&self) -> Option<char> {
+        self.text.expose_secret().chars().next()
+    }
+
     /// Where it ends, or what is enough of it, if it begins here.
     fn end(&self, text: &str, at: usize) -> Option<usize> {
         let form = self.text.expose_secret();
@@ -121,8 +132,11 @@ impl Form {
         let ends = [escaped, plain].map(|read: fn(&str, usize, char) -> Option<usize>| {
             let (mut end, mut found) = (at, 0);
             for expected in form.chars() {
-                // A long line may be folded, in base64 and in headers.
-                let over = || read(text, next_line(text, end)?, expected);
+                // A long line may be folded, in base64 and in headers: not before it has begun.
+                let over = || {
+                    let next = (found > 0).then(|| next_line(text, end)).flatten()?;
+                    read(text, next, expected)
+                };
                 match read(text, end, expected).or_else(over) {
                     Some(next) => (end, found) = (next, found + 1),
                     None => break,
@@ -136,22 +150,20 @@ impl Form {
 
 /// Where a text goes on behind the line break that stands here, as it is or by JSON's escapes.
 fn next_line(text: &str, at: usize) -> Option<usize> {
-    let rest = text.get(at..)?;
-    let mut next = rest;
-    loop {
-        let escaped = next.trim_start_matches('\\');
-        let is_escaped = escaped.len() < next.len() && escaped.starts_with(['r', 'n']);
-        next = match next.strip_prefix(['\r', '\n']) {
-            Some(after) => after,
-            None if is_escaped => escaped.get(1..)?,
-            None => break,
-        };
+    let mut end = at;
+    let mut has_broken = false;
+    for _ in 0..FOLD_CHARS_MAX {
+        let rest = text.get(end..)?;
+        let run = backslash_run(rest);
+        match rest.as_bytes().get(run)? {
+            b'\r' | b'\n' if run == 0 => has_broken = true,
+            b'r' | b'n' if run > 0 => has_broken = true,
+            b' ' | b'\t' if run == 0 && has_broken => {}
+            _ => break,
+        }
+        end += run + 1;
     }
-    if next.len() == rest.len() {
-        return None;
-    }
-    let folded = next.trim_start_matches([' ', '\t']);
-    Some(at + rest.len() - folded.len())
+    has_broken.then_some(end)
 }
 
 /// Where a character ends that stands here, however it is written.
@@ -164,7 +176,7 @@ fn escaped(text: &str, at: usize, expected: char) -> Option<usize> {
     match expected {
         '%' if rest.starts_with("%25") => Some(at + 3),
         '\\' => {
-            let run = rest.len() - rest.trim_start_matches('\\').len();
+            let run = backslash_run(rest);
             (run > 0).then_some(at + run)
         }
         _ => plain(text, at, expected),
@@ -191,6 +203,10 @@ fn in_base64(bytes: &[u8], before: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        domain::http_exchange::{Fault, FaultKind},
+        egress::SendError,
+    };
 
     #[test]
     fn a_credential_goes_in_whatever_form_it_is_echoed() {
@@ -258,6 +274,34 @@ mod tests {
         let clean = "(credential removed) and (credential removed)";
         assert_eq!(scrub.clean(beginning.to_owned()), clean);
         assert_eq!(scrub.clean("live%41".to_owned()), "live%41");
+    }
+
+    /// A provider's answer holds a thread up for as long as it takes.
+    #[test]
+    fn a_text_of_nothing_but_beginnings_is_cleaned_in_time_in_proportion_to_it() {
+        let scrub = CredentialScrubber::new(&SecretString::from("aaaa\\nkey-0123456789"));
+        for part in [
+            "\\", "%25", "&", "&#x", "\\n", "a", "aaaa", "aaaa\\n", "a\n ", "a ",
+        ] {
+            let text = part.repeat((1 << 18) / part.len());
+            assert_eq!(scrub.clean(text.clone()), text, "{part}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_cleaned_and_cut() {
+        let scrub = CredentialScrubber::new(&SecretString::from("sk-live-0123456789"));
+        let said = format!("closed: sk-live-0123456789 {}", "x".repeat(5_000));
+        for error in [SendError::NotSent, SendError::InDoubt] {
+            let error = error(Fault {
+                kind: FaultKind::Broken,
+                message: said.clone(),
+            });
+            let (SendError::NotSent(fault) | SendError::InDoubt(fault)) =
+                error.map_message(|text| scrub.clean(text));
+            assert!(fault.message.starts_with("closed: (credential removed) x"));
+            assert_eq!(fault.message.len(), crate::limits::MESSAGE_CHARS_MAX);
+        }
     }
 
     proptest::proptest! {

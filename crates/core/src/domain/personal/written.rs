@@ -1,6 +1,14 @@
 //! How a character may be written in a text that was made for something else: by percent signs,
-//! once or several times over, by JSON's escapes and by HTML's character references. Who looks for a text that must not be kept
-//! has to find it in each of these forms.
+//! once or several times over, by JSON's escapes and by HTML's character references. Who looks for a
+//! text that must not be kept has to find it in each of these forms. Texts come from others, so that
+//! each place is read within a bound.
+
+/// Times that a percent sign is read as written by percent signs.
+const PERCENTS_MAX: usize = 8;
+/// Backslashes before a character: JSON in JSON doubles them each time.
+const BACKSLASHES_MAX: usize = 32;
+/// Bytes of a reference of HTML: `&#x10FFFF;`, and some zeros.
+const REFERENCE_BYTES_MAX: usize = 16;
 
 /// The character that is written at a place of a text, and where the next one begins. What is no
 /// escape stands for itself.
@@ -47,7 +55,9 @@ pub fn plain(char: char) -> char {
 
 /// A character by a reference of HTML, and how many bytes it takes.
 fn reference(text: &str) -> Option<(char, usize)> {
-    let (name, _) = text.strip_prefix('&')?.split_once(';')?;
+    let mut bytes = text.bytes().take(REFERENCE_BYTES_MAX);
+    let end = bytes.position(|byte| byte == b';')?;
+    let name = text.get(1..end)?;
     let char = match name {
         "amp" => '&',
         "lt" => '<',
@@ -66,7 +76,7 @@ fn reference(text: &str) -> Option<(char, usize)> {
             char::from_u32(code.ok()?)?
         }
     };
-    Some((char, name.len() + 2))
+    Some((char, end + 1))
 }
 
 /// A character by percent signs, and how many bytes it takes.
@@ -95,13 +105,14 @@ fn percent(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
         return None;
     }
     let mut at = at + 1;
-    loop {
+    for _ in 0..PERCENTS_MAX {
         let byte = hex_byte(bytes, at)?;
         if byte != b'%' || hex_byte(bytes, at + 2).is_none() {
             return Some((byte, at + 2));
         }
         at += 2;
     }
+    None
 }
 
 fn hex_byte(bytes: &[u8], at: usize) -> Option<u8> {
@@ -111,8 +122,8 @@ fn hex_byte(bytes: &[u8], at: usize) -> Option<u8> {
 
 /// A character by an escape of JSON's, which may itself be inside of a JSON string.
 fn backslashes(text: &str) -> Option<(char, usize)> {
-    let rest = text.trim_start_matches('\\');
-    let run = text.len() - rest.len();
+    let run = backslash_run(text);
+    let rest = text.get(run..)?;
     match rest.chars().next()? {
         char @ ('"' | '/') => Some((char, run + 1)),
         'u' => {
@@ -122,14 +133,21 @@ fn backslashes(text: &str) -> Option<(char, usize)> {
             }
             // Half of a pair; the other half is written likewise.
             let after = rest.get(5..)?;
-            let second = after.trim_start_matches('\\');
-            let low = unit(second.strip_prefix('u')?.as_bytes(), 0)?;
+            let between = backslash_run(after);
+            let low = unit(after.get(between..)?.strip_prefix('u')?.as_bytes(), 0)?;
             let pair = [u16::try_from(first).ok()?, u16::try_from(low).ok()?];
             let char = char::decode_utf16(pair).next()?.ok()?;
-            Some((char, run + 5 + (after.len() - second.len()) + 5))
+            Some((char, run + 5 + between + 5))
         }
         _ => None,
     }
+}
+
+/// The backslashes that a text begins with, up to [`BACKSLASHES_MAX`].
+#[must_use]
+pub fn backslash_run(text: &str) -> usize {
+    let first = text.bytes().take(BACKSLASHES_MAX);
+    first.take_while(|byte| *byte == b'\\').count()
 }
 
 /// Four hexadecimal digits.
@@ -169,15 +187,35 @@ mod tests {
             (r"\\u0040", "@"),
             (r"\ud83d\ude00!", "😀!"),
             (r"\ud83d \u12 \n", r"\ud83d \u12 \n"),
+            ("ann&#64;example&#x2E;com", "ann@example.com"),
+            ("a&amp;b&quot;&apos;&lt;&gt;", "a&b\"'<>"),
+            (
+                "R&D; &; &#; &#x; &#x110000; &none;",
+                "R&D; &; &#; &#x; &#x110000; &none;",
+            ),
             ("%", "%"),
         ] {
             assert_eq!(all(text), read, "{text}");
         }
     }
 
+    /// Read again from each place to its end, none of these would be done in an hour.
+    #[test]
+    fn a_place_is_read_within_a_bound() {
+        for part in ["%25", "\\", "&", "&#x", "\\u", "\\n"] {
+            let text = part.repeat((1 << 20) / part.len());
+            let (mut at, mut read) = (0, 0);
+            while let Some((_, next)) = decoded(&text, at) {
+                (at, read) = (next, read + 1);
+            }
+            assert_eq!(at, text.len());
+            assert!(read > 0);
+        }
+    }
+
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_to_its_end(text in r"[\PC%\\u0-9a-f]{0,40}") {
+        fn any_text_is_read_to_its_end(text in r"[\PC%\\&#;u0-9a-f]{0,40}") {
             all(&text);
         }
     }

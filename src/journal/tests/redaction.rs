@@ -304,6 +304,11 @@ fn ids_and_keys_that_are_addresses_go_too_once_nothing_needs_them() {
     };
     settle(0, Outcome::Canceled);
     settle(1, Outcome::Unavailable);
+    // The first one's goes as the batch closes, however the second one ended.
+    let own = key(&format!("own/{ADDRESS}"));
+    let found = journal.find(&scope(), &own, &ReadLimits::default());
+    let found = found.unwrap().unwrap();
+    assert!(!found.key.as_str().contains('@'), "{}", found.key);
     // The ids of effects are made of keys, and the second item may be taken up again.
     let found = journal.find(
         &scope(),

@@ -143,7 +143,7 @@ fn backslashes(text: &str) -> Option<(char, usize)> {
     }
 }
 
-/// The backslashes that a text begins with, up to [`BACKSLASHES_MAX`].
+/// The backslashes that a text begins with, up to 32 of them.
 #[must_use]
 pub fn backslash_run(text: &str) -> usize {
     let first = text.bytes().take(BACKSLASHES_MAX);
